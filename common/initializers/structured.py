@@ -1,0 +1,299 @@
+"""Initializers whose entries depend on their place or on each other: constants, identities, orthogonal, sparse."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import InitializerError
+from .base import Initializer, finite, first_difference, positive, settle
+from .laws import Continuous, Law, haar_entry, thinned
+
+# A normal draw in float32 is exactly 0 with a probability of about one in 2^23 (a uniform on that grid).
+_ZERO_DRAW = 2.0**-22
+# The chance that the allowance for such draws is exceeded by a correct initializer.
+_ZERO_DRAW_ALARM = 1e-9
+
+
+class _Deterministic(Initializer):
+    @property
+    def independent(self) -> bool:
+        """False: nothing is random."""
+        return False
+
+    @property
+    def deterministic(self) -> bool:
+        """True: there is only one draw."""
+        return True
+
+    def draw(self, shape: Sequence[int]) -> np.ndarray[Any, Any]:
+        """The one draw, in float64."""
+        raise NotImplementedError
+
+    def law(self, shape: Sequence[int]) -> Law:
+        """The law of an entry at a place chosen at random: an atom for each value that occurs."""
+        self.validate(shape)
+        values, counts = np.unique(self.draw(shape), return_counts=True)
+        total = int(counts.sum())
+        return Law(None, tuple((float(v), int(c) / total) for v, c in zip(values, counts, strict=True)))
+
+    def violation(self, array: np.ndarray[Any, Any]) -> str | None:
+        """An entry that is not bit for bit the one draw's, after the cast to the array's dtype."""
+        return first_difference(array, self.draw(array.shape))
+
+
+@dataclass(frozen=True)
+class Constant(_Deterministic):
+    """Every entry is `value`, after the cast to the parameter's dtype."""
+
+    value: float
+
+    def __post_init__(self) -> None:
+        settle(self, value=finite("Constant", "value", self.value))
+
+    def draw(self, shape: Sequence[int]) -> np.ndarray[Any, Any]:
+        """`value` everywhere."""
+        return np.full(shape, self.value)
+
+    def law(self, shape: Sequence[int]) -> Law:
+        """One atom."""
+        return Law.point(self.value)
+
+
+@dataclass(frozen=True)
+class Zeros(_Deterministic):
+    """Every entry is +0.0."""
+
+    def draw(self, shape: Sequence[int]) -> np.ndarray[Any, Any]:
+        """0 everywhere."""
+        return np.zeros(shape)
+
+    def law(self, shape: Sequence[int]) -> Law:
+        """One atom at 0."""
+        return Law.point(0.0)
+
+
+@dataclass(frozen=True)
+class Ones(_Deterministic):
+    """Every entry is 1."""
+
+    def draw(self, shape: Sequence[int]) -> np.ndarray[Any, Any]:
+        """1 everywhere."""
+        return np.ones(shape)
+
+    def law(self, shape: Sequence[int]) -> Law:
+        """One atom at 1."""
+        return Law.point(1.0)
+
+
+@dataclass(frozen=True)
+class Eye(_Deterministic):
+    """The identity of a Linear, `(out, in)`: 1 on the diagonal, also where the matrix is not square."""
+
+    def validate(self, shape: Sequence[int], path: str = "") -> None:
+        """The shape must have two dimensions."""
+        _expect_dimensions("Eye", shape, (2,), path)
+
+    def draw(self, shape: Sequence[int]) -> np.ndarray[Any, Any]:
+        """1 on the diagonal."""
+        return np.eye(shape[0], shape[1])
+
+
+@dataclass(frozen=True)
+class Dirac(_Deterministic):
+    """The identity of a convolution, `(out, in / groups, *kernel)`, in each of `groups` groups of outputs.
+
+    Output d of a group passes its input d through the kernel's middle, index k // 2; outputs beyond the
+    inputs are 0 (PyTorch's `dirac_`).
+    """
+
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        if isinstance(self.groups, bool) or not isinstance(self.groups, int) or self.groups < 1:
+            raise InitializerError("", "a whole number of at least 1 as groups of Dirac", repr(self.groups))
+
+    def validate(self, shape: Sequence[int], path: str = "") -> None:
+        """The shape must be a convolution's, and its outputs must divide into the groups."""
+        _expect_dimensions("Dirac", shape, (3, 4, 5), path)
+        if shape[0] % self.groups:
+            raise InitializerError(
+                path, f"a number of outputs that {self.groups} groups divide", f"{shape[0]} in shape {tuple(shape)}"
+            )
+
+    def draw(self, shape: Sequence[int]) -> np.ndarray[Any, Any]:
+        """1 at the middle of the kernel from each input to its output."""
+        array = np.zeros(shape)
+        middle = tuple(size // 2 for size in shape[2:])
+        per_group = shape[0] // self.groups
+        for group in range(self.groups):
+            for channel in range(min(per_group, shape[1])):
+                array[(group * per_group + channel, channel, *middle)] = 1.0
+        return array
+
+
+@dataclass(frozen=True)
+class Orthogonal(Initializer):
+    """`gain` times a Haar-distributed (semi-)orthogonal matrix, `(out, in * kernel)` (Saxe et al. 2014).
+
+    The shorter of rows and columns are orthonormal. Haar needs the signs of R's diagonal in the QR
+    factorization to be moved into Q (Mezzadri 2007); without that, Q[0, 0] always has one sign.
+    """
+
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        settle(self, gain=positive("Orthogonal", "gain", self.gain))
+
+    @property
+    def independent(self) -> bool:
+        """False: the entries of a row have a fixed norm."""
+        return False
+
+    def validate(self, shape: Sequence[int], path: str = "") -> None:
+        """The shape must be at least a matrix, and not empty."""
+        if len(shape) < 2 or 0 in shape:
+            raise InitializerError(
+                path, "a shape of at least 2 dimensions, none of them 0, for Orthogonal", f"shape {tuple(shape)}"
+            )
+
+    def law(self, shape: Sequence[int]) -> Law:
+        """The law of an entry of a Haar matrix, at any place."""
+        self.validate(shape)
+        return haar_entry(max(shape[0], math.prod(shape[1:])), self.gain)
+
+    def violation(self, array: np.ndarray[Any, Any]) -> str | None:
+        """Rows or columns that are not orthogonal and of norm `gain`."""
+        return _not_orthogonal(array.reshape(array.shape[0], -1), self.gain)
+
+
+@dataclass(frozen=True)
+class DeltaOrthogonal(Initializer):
+    """A convolution `(out, in, *kernel)` that is 0 but at the kernel's middle, and there orthogonal.
+
+    The middle is index (k - 1) // 2, and out >= in (Xiao et al. 2018; `jax.nn.initializers.delta_orthogonal`).
+    """
+
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        settle(self, gain=positive("DeltaOrthogonal", "gain", self.gain))
+
+    @property
+    def independent(self) -> bool:
+        """False: the entries of a column have a fixed norm."""
+        return False
+
+    def validate(self, shape: Sequence[int], path: str = "") -> None:
+        """The shape must be a convolution's, with at least as many outputs as inputs."""
+        _expect_dimensions("DeltaOrthogonal", shape, (3, 4, 5), path)
+        if shape[0] < shape[1] or 0 in shape:
+            raise InitializerError(path, "at least as many outputs as inputs", f"shape {tuple(shape)}")
+
+    def middle(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The kernel position that is not 0."""
+        return tuple((size - 1) // 2 for size in shape[2:])
+
+    def law(self, shape: Sequence[int]) -> Law:
+        """The law of an entry at a place chosen at random: mostly 0, at the middle that of a Haar matrix."""
+        self.validate(shape)
+        return thinned(haar_entry(shape[0], self.gain), 1 / math.prod(shape[2:]))
+
+    def violation(self, array: np.ndarray[Any, Any]) -> str | None:
+        """A value other than 0 off the middle, or a middle that is not orthogonal."""
+        middle = (slice(None), slice(None), *self.middle(array.shape))
+        rest = np.array(array)
+        rest[middle] = 0
+        if np.count_nonzero(rest):
+            place = tuple(int(index) for index in np.argwhere(rest)[0])
+            return f"entry {place} is {array[place]}, expected 0 off the kernel's middle {middle[2:]}"
+        return _not_orthogonal(array[middle], self.gain)
+
+
+@dataclass(frozen=True)
+class Sparse(Initializer):
+    """Normal with mean 0, then ceil(sparsity * rows) zeros in every column of a `(rows, columns)` matrix.
+
+    Their rows are chosen at random, column by column (Martens 2010; PyTorch's `sparse_`).
+    """
+
+    sparsity: float
+    std: float = 0.01
+
+    def __post_init__(self) -> None:
+        sparsity, std = finite("Sparse", "sparsity", self.sparsity), positive("Sparse", "std", self.std)
+        if not 0 <= sparsity <= 1:
+            raise InitializerError("", "sparsity of Sparse between 0 and 1", repr(sparsity))
+        settle(self, sparsity=sparsity, std=std)
+
+    @property
+    def independent(self) -> bool:
+        """False: the number of zeros in a column is fixed."""
+        return False
+
+    def validate(self, shape: Sequence[int], path: str = "") -> None:
+        """The shape must have two dimensions, and rows."""
+        _expect_dimensions("Sparse", shape, (2,), path)
+        if 0 in shape:
+            raise InitializerError(path, "a shape without 0 for Sparse", f"shape {tuple(shape)}")
+
+    def zeros(self, shape: Sequence[int]) -> int:
+        """The number of zeros in each column."""
+        return math.ceil(self.sparsity * shape[0])
+
+    def law(self, shape: Sequence[int]) -> Law:
+        """The law of an entry at a place chosen at random."""
+        self.validate(shape)
+        return thinned(Law(Continuous("norm", (), 0.0, self.std)), 1 - self.zeros(shape) / shape[0])
+
+    def violation(self, array: np.ndarray[Any, Any]) -> str | None:
+        """A column with too few zeros, or more zeros beyond them than exact-zero draws explain."""
+        from scipy import stats
+
+        expected = self.zeros(array.shape)
+        counts = np.count_nonzero(array == 0, axis=0)
+        # A draw that happens to be 0 adds to a column; nothing takes away from one.
+        spare = int(stats.poisson.isf(_ZERO_DRAW_ALARM, array.size * _ZERO_DRAW))
+        if counts.min() >= expected and int((counts - expected).sum()) <= spare:
+            return None
+        column = int(np.argmax(np.where(counts < expected, array.size, counts - expected)))
+        return f"column {column} has {int(counts[column])} zeros, expected {expected} of {array.shape[0]} entries"
+
+
+def _expect_dimensions(owner: str, shape: Sequence[int], allowed: Sequence[int], path: str) -> None:
+    if len(shape) not in allowed:
+        wanted = " or ".join(map(str, allowed))
+        raise InitializerError(path, f"a shape of {wanted} dimensions for {owner}", f"shape {tuple(shape)}")
+
+
+def _not_orthogonal(matrix: np.ndarray[Any, Any], gain: float) -> str | None:
+    """Where the Gram matrix of the shorter side, in float64, is not gain^2 times the identity, or None.
+
+    The bound allows what Householder QR loses, eps times the larger side (in practice its square root;
+    Higham 2002, theorem 19.4, proves more), and the rounding of each entry when it was cast, which moves an
+    entry of the Gram matrix by at most one eps of the stored dtype. No arithmetic is done below float32.
+    """
+    rows, columns = matrix.shape
+    wide = matrix.astype(np.float64)
+    gram = wide @ wide.T if rows <= columns else wide.T @ wide
+    error = np.abs(gram - gain**2 * np.eye(len(gram)))
+    stored = 2.0 ** -(_mantissa_bits(matrix.dtype))
+    computed = min(stored, float(np.finfo(np.float32).eps))
+    allowed = gain**2 * (2 * stored + 8 * computed * max(rows, columns))
+    if error.max() <= allowed:  # False for NaN, too.
+        return None
+    first, second = (int(index) for index in np.unravel_index(np.argmax(error), error.shape))
+    side = "row" if rows <= columns else "column"
+    return (
+        f"the product of {side}s {first} and {second} is {gram[first, second]:.6g}, "
+        f"expected {gain**2 if first == second else 0.0:.6g} within {allowed:.2g}"
+    )
+
+
+def _mantissa_bits(dtype: np.dtype[Any]) -> int:
+    """The stored bits of a floating dtype's mantissa; NumPy's finfo does not know bfloat16."""
+    return 7 if dtype.name == "bfloat16" else int(np.finfo(dtype).nmant)

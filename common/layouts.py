@@ -1,0 +1,98 @@
+"""Layouts: the axis order of an array, as an einops pattern away from PyTorch's.
+
+The canonical layout is PyTorch's. A `Layout` is the pattern that leads from it to a native one
+(`o i -> i o` for a Flax kernel); its inverse leads back. einops works on NumPy, torch and jax
+arrays alike, so a layout does too. Axes have the letters that convolutions use, o(ut) and i(n): einops warns of
+the name `in`, which is a keyword.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from einops import EinopsError, rearrange
+
+from .errors import ShapeError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`pattern` leads from the canonical layout to the native one; `sizes` name split axes."""
+
+    pattern: str
+    sizes: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def inverse(self) -> Layout:
+        """The pattern read from right to left."""
+        return _inverse(self)
+
+    @property
+    def is_identity(self) -> bool:
+        left, right = _sides(self.pattern)
+        return left == right
+
+    def to_native(self, array: Any) -> Any:
+        """A canonical array in the native layout.
+
+        Raises:
+            ShapeError: the array does not have the axes that the pattern names.
+        """
+        if self.is_identity:
+            return array
+        try:
+            return rearrange(array, self.pattern, **dict(self.sizes))
+        except EinopsError:
+            axes = f"the axes of '{self.pattern}'"
+            raise ShapeError("", axes, f"an array of shape {tuple(array.shape)}", "Check the layer's kind.") from None
+
+    def to_canonical(self, array: Any) -> Any:
+        """A native array in the canonical layout; raises ShapeError as `to_native` does."""
+        return self.inverse.to_native(array)
+
+    def native_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The native shape of an array whose canonical shape is `shape`."""
+        if self.is_identity:
+            return tuple(shape)
+        order = _permutation(self.pattern)
+        if order is not None and len(order) == len(shape):
+            return tuple(shape[axis] for axis in order)
+        # A broadcast scalar has the shape without the memory.
+        return self.to_native(np.broadcast_to(np.zeros((), np.bool_), shape)).shape
+
+    def canonical_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The canonical shape of an array whose native shape is `shape`."""
+        return self.inverse.native_shape(shape)
+
+    def __str__(self) -> str:
+        return "=" if self.is_identity else self.pattern
+
+
+SAME = Layout("... -> ...")
+TRANSPOSED = Layout("o i -> i o")
+
+
+@lru_cache(maxsize=1024)
+def _inverse(layout: Layout) -> Layout:
+    left, right = _sides(layout.pattern)
+    return Layout(f"{right} -> {left}", layout.sizes)
+
+
+def _sides(pattern: str) -> tuple[str, str]:
+    left, arrow, right = pattern.partition("->")
+    if not arrow:
+        raise ShapeError("", "an einops pattern such as 'o i -> i o'", repr(pattern))
+    return left.strip(), right.strip()
+
+
+@lru_cache(maxsize=1024)
+def _permutation(pattern: str) -> tuple[int, ...] | None:
+    """The axis order of a pattern that only permutes; None for one that merges or splits axes."""
+    left, right = _sides(pattern)
+    if "(" in pattern or "." in pattern or "1" in left.split():
+        return None
+    names = left.split()
+    return tuple(names.index(name) for name in right.split())

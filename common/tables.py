@@ -1,0 +1,235 @@
+"""Tables: the ordered list of a model's parameters and buffers.
+
+A row stands for one path. A tied parameter has one row for its owner and one for each alias, so
+the paths of a table are what PyTorch's `state_dict` lists and its owners what `named_parameters`
+lists. Shapes are in the canonical layout.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from .errors import DtypeError, PathError, ShapeError, WeightsError, nearest
+from .initializers import Initializer
+from .layouts import SAME, Layout
+from .ties import Tie, TieGroup, group
+
+Kind = Literal["parameter", "buffer"]
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One path of a model.
+
+    shape: in the canonical layout; an axis is None until a lazy layer has seen an input.
+    layer: the kind of layer that owns it, in the spec's words where they exist (`Linear`).
+    initializer: known for a spec, None for a live model.
+    tie: set on an alias only.
+    native_path, layout: how the wing spells and stores it; () and the identity for a spec.
+    persistent: whether PyTorch's `state_dict` would list it.
+    """
+
+    path: str
+    shape: Shape
+    dtype: str
+    kind: Kind = "parameter"
+    layer: str = ""
+    initializer: Initializer | None = None
+    tie: Tie | None = None
+    native_path: tuple[str | int, ...] = ()
+    layout: Layout = SAME
+    persistent: bool = True
+
+    @property
+    def size(self) -> int:
+        """The number of scalars; 0 while an axis is unknown."""
+        return math.prod(axis or 0 for axis in self.shape)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of a model, in the order in which PyTorch registers them."""
+
+    rows: tuple[Row, ...]
+    _by_path: Mapping[str, Row] = field(init=False, repr=False, compare=False, hash=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_path", {row.path: row for row in self.rows})
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._by_path
+
+    def __getitem__(self, path: str) -> Row:
+        """The row of a path.
+
+        Raises:
+            PathError: no such path; the message names the nearest one.
+        """
+        row = self._by_path.get(path)
+        if row is None:
+            raise PathError(path, "a path of the model", "none of that name", nearest(path, self._by_path))
+        return row
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return tuple(self._by_path)
+
+    @property
+    def owners(self) -> tuple[Row, ...]:
+        """The rows that are not aliases."""
+        return tuple(row for row in self.rows if row.tie is None)
+
+    @property
+    def parameters(self) -> tuple[Row, ...]:
+        """The trained arrays, each once: what PyTorch's `named_parameters` lists."""
+        return tuple(row for row in self.owners if row.kind == "parameter")
+
+    @property
+    def buffers(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.owners if row.kind == "buffer")
+
+    @property
+    def ties(self) -> tuple[Tie, ...]:
+        return tuple(row.tie for row in self.rows if row.tie is not None)
+
+    @property
+    def tie_groups(self) -> tuple[TieGroup, ...]:
+        return group(self.ties)
+
+    @property
+    def scalars(self) -> int:
+        """How many numbers the parameters hold, a tied one counted once."""
+        return sum(row.size for row in self.parameters)
+
+    def owner(self, path: str) -> str:
+        """The path that owns `path`: itself unless it is an alias."""
+        tie = self[path].tie
+        return tie.owner if tie else path
+
+    def check(self, path: str, array: Any) -> Row:
+        """The row of `path`, if `array` (canonical layout) fits it.
+
+        Raises:
+            PathError, ShapeError, DtypeError
+        """
+        row = self[path]
+        if tuple(array.shape) != row.shape:
+            raise ShapeError(path, f"shape {row.shape}", f"shape {tuple(array.shape)}", _shape_remedy(row, array.shape))
+        if dtype_name(array) != row.dtype:
+            raise DtypeError(path, row.dtype, dtype_name(array), f"Cast it first: array.astype({row.dtype!r}).")
+        return row
+
+    def check_weights(self, weights: Mapping[str, Any]) -> None:
+        """Refuse weights that do not give every owner one array of its shape and dtype.
+
+        Raises:
+            WeightsError: one message for all missing, extra and misshapen entries.
+        """
+        wanted = {row.path: row for row in self.owners}
+        faults = [f"{path} is missing" for path in wanted if path not in weights]
+        for path, array in weights.items():
+            row = wanted.get(path)
+            if row is None:
+                alias = path in self and self[path].tie
+                faults.append(f"{path} is an alias of {alias.owner}" if alias else f"{path} is not in the model")
+            elif tuple(array.shape) != row.shape:
+                faults.append(f"{path} has shape {tuple(array.shape)} and needs {row.shape}")
+            elif dtype_name(array) != row.dtype:
+                faults.append(f"{path} is {dtype_name(array)} and needs {row.dtype}")
+        if faults:
+            raise WeightsError(
+                "",
+                f"one array for each of {len(wanted)} owners, in the canonical layout",
+                f"{len(faults)} that {'does' if len(faults) == 1 else 'do'} not fit: " + "; ".join(faults),
+                "Nothing was loaded.",
+            )
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """The rows as plain data, in order."""
+        return [
+            {
+                "path": row.path,
+                "shape": list(row.shape),
+                "dtype": row.dtype,
+                "kind": row.kind,
+                "layer": row.layer,
+                "initializer": None if row.initializer is None else repr(row.initializer),
+                "tie": None if row.tie is None else asdict(row.tie),
+                "native_path": list(row.native_path),
+                "layout": row.layout.pattern,
+            }
+            for row in self.rows
+        ]
+
+    def __str__(self) -> str:
+        """A plain-text table, one path a line, with the totals below it."""
+        return "\n".join((*_columns(_cells(self.rows)), "", self.summary))
+
+    @property
+    def summary(self) -> str:
+        tied = f", {len(self.ties)} aliases" if self.ties else ""
+        buffers = f", {len(self.buffers)} buffers" if self.buffers else ""
+        return f"{len(self.parameters)} parameters, {self.scalars:,} scalars{tied}{buffers}"
+
+
+def dtype_name(array: Any) -> str:
+    """`float32` for a NumPy, jax or torch array alike."""
+    return str(array.dtype).removeprefix("torch.")
+
+
+def _shape_remedy(row: Row, found: tuple[int, ...]) -> str:
+    if tuple(found) == row.shape[::-1]:
+        return "It is transposed: give arrays in the canonical layout, PyTorch's."
+    return "Give the array in the canonical layout, PyTorch's."
+
+
+def _cells(rows: tuple[Row, ...]) -> list[tuple[str, ...]]:
+    """Header and cells; a column that says nothing in any row is left out."""
+    header = ("path", "shape", "dtype", "kind", "layer", "initializer", "tie", "native path", "layout")
+    table = [header]
+    for row in rows:
+        table.append(
+            (
+                row.path,
+                shape_text(row.shape),
+                row.dtype,
+                row.kind,
+                row.layer,
+                "" if row.initializer is None or row.tie else _short(repr(row.initializer)),
+                f"= {row.tie}" if row.tie else "",
+                native_text(row.native_path),
+                "" if row.layout.is_identity else str(row.layout),
+            )
+        )
+    kept = [i for i in range(len(header)) if i < 4 or any(line[i] for line in table[1:])]
+    return [tuple(line[i] for i in kept) for line in table]
+
+
+def _short(text: str) -> str:
+    """Numbers to four significant digits; `to_json` has them in full."""
+    return re.sub(r"\d+\.\d+(e-?\d+)?", lambda number: f"{float(number[0]):.4g}", text)
+
+
+def _columns(cells: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+
+
+def shape_text(shape: Shape) -> str:
+    """`(8, ?)`: an axis that is not known yet is a question mark."""
+    return "(" + ", ".join("?" if axis is None else str(axis) for axis in shape) + ("," if len(shape) == 1 else "") + ")"
+
+
+def native_text(native_path: tuple[str | int, ...]) -> str:
+    return "/".join(str(part) for part in native_path)

@@ -1,0 +1,26 @@
+"""Is this parameter drawn from that distribution? Framework-free, with the error rates stated.
+
+`examine` holds the draws of one parameter against its initializer, `across` the parameters against each other;
+`judge` gives the verdicts on all of the evidence of a run at one rate of false alarms; `diagnose` says what a
+failure looks like. `replicates` says how many draws to make, `smallest_effects` what they would catch.
+"""
+
+from __future__ import annotations
+
+from .battery import examine as examine
+from .diagnosis import diagnose as diagnose
+from .effects import ALPHA as ALPHA
+from .effects import BETA as BETA
+from .effects import TARGET as TARGET
+from .effects import SmallestEffects as SmallestEffects
+from .effects import replicates as replicates
+from .effects import sample_size_cut_off as sample_size_cut_off
+from .effects import sample_size_distance as sample_size_distance
+from .effects import sample_size_mean as sample_size_mean
+from .effects import sample_size_outside as sample_size_outside
+from .effects import sample_size_std as sample_size_std
+from .effects import smallest_effects as smallest_effects
+from .evidence import Evidence as Evidence
+from .evidence import Verdict as Verdict
+from .holm import judge as judge
+from .independence import across as across

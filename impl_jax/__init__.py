@@ -1,0 +1,1 @@
+"""The two Flax wings, `linen` and `nnx`, and what they share: draws, devices, sites. No torch in here."""

@@ -1,0 +1,60 @@
+"""Devices present, and the settings under which a strict comparison runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import jax
+
+from ..common.errors import DeviceError, DtypeError
+
+
+def devices() -> tuple[str, ...]:
+    """The devices that JAX can use here: always `cpu`, and `cuda` where it is."""
+    return ("cpu", "cuda") if _cuda() else ("cpu",)
+
+
+def _cuda() -> list[jax.Device]:
+    try:
+        return jax.devices("cuda")
+    except RuntimeError:  # JAX's way to say that it has no such backend
+        return []
+
+
+def device_of(name: str) -> jax.Device:
+    """JAX's device for our name of it.
+
+    Raises:
+        DeviceError: JAX does not see the device.
+    """
+    if name not in devices():
+        raise DeviceError("", f"the device {name!r} in JAX", " and ".join(devices()), "Run where it is present.")
+    return _cuda()[0] if name == "cuda" else jax.devices("cpu")[0]
+
+
+@contextmanager
+def running(device: str = "cpu", dtype: str = "float32") -> Iterator[None]:
+    """Strict arithmetic in `dtype` on `device`: full matmul precision, float64 if asked, put back afterwards.
+
+    Raises:
+        DeviceError: JAX does not see the device.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(jax.default_device(device_of(device)))
+        stack.enter_context(jax.default_matmul_precision("highest"))
+        if dtype == "float64":
+            stack.enter_context(jax.enable_x64(True))
+        yield
+
+
+def check_dtype(dtype: str) -> None:
+    """Refuse float64 where JAX would silently make it float32.
+
+    Raises:
+        DtypeError
+    """
+    if dtype == "float64" and not jax.config.jax_enable_x64:
+        raise DtypeError(
+            "", "float64 enabled in JAX", "float32 in its place", "Build and run inside running(dtype='float64')."
+        )

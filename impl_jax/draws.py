@@ -1,0 +1,174 @@
+"""Initializers drawn with `jax.nn.initializers` and `jax.random`, addressed by path; both Flax wings use them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.nn import initializers as native
+from jax.typing import DTypeLike
+
+from ..common import initializers as init
+from ..common import paths
+from ..common.initializers import Initializer
+from ..common.layers import native as native_parameter
+from ..common.layouts import SAME, Layout
+from ..common.seeding import path_words
+from ..common.tables import Row
+
+
+@dataclass(frozen=True)
+class NativeInit:
+    """A spec's initializer as Flax calls one: `(key, native shape, dtype) -> array` in the native layout."""
+
+    initializer: Initializer
+    layout: Layout = SAME
+
+    def __call__(self, key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32, **_: Any) -> jax.Array:
+        return draw_native(key, self.initializer, self.layout.canonical_shape(tuple(shape)), self.layout, dtype)
+
+
+@dataclass(frozen=True)
+class PathInit:
+    """As NativeInit, with the key taken from a seed and a path in place of the one that Flax hands in."""
+
+    native: NativeInit
+    seed: int
+    path: str
+
+    def __call__(self, key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32, **_: Any) -> jax.Array:
+        return self.native(path_key(self.seed, self.path), shape, dtype)
+
+
+def path_key(seed: int, path: str) -> jax.Array:
+    """The key of one parameter: the seed's key with the path folded in."""
+    return _fold(*np.array((seed, *path_words(path)), np.uint32))
+
+
+@jax.jit
+def _fold(seed: Any, high: Any, low: Any) -> jax.Array:
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), high), low)
+
+
+def draw(
+    initializer: Initializer,
+    shape: tuple[int, ...],
+    *,
+    seed: int = 0,
+    path: str = "",
+    dtype: str = "float32",
+    device: str = "cpu",
+) -> jax.Array:
+    """An array of canonical `shape` drawn from `initializer`, the same for one seed and path wherever it is asked.
+
+    Raises:
+        InitializerError: the initializer does not fit the shape.
+    """
+    from .devices import check_dtype, device_of
+
+    initializer.validate(shape, path)
+    check_dtype(dtype)
+    with jax.default_device(device_of(device)):
+        return draw_native(path_key(seed, path), initializer, shape, SAME, dtype)
+
+
+def sample(row: Row, *, seeds: Sequence[int], device: str = "cpu") -> np.ndarray:
+    """What `build` draws for one row of a spec's table under many seeds: neutral, of shape (seeds, *row.shape)."""
+    from .devices import device_of
+
+    layout = layout_of(row)
+    high, low = np.array(path_words(row.path), np.uint32)
+
+    def one(seed: jax.Array) -> jax.Array:
+        return draw_native(_fold(seed, high, low), row.initializer, row.shape, layout, row.dtype)
+
+    with jax.default_device(device_of(device)):
+        stack = np.asarray(jax.vmap(one)(np.array(seeds, np.uint32)))
+    # One rearrangement of the stack, its leading axis untouched, and not one a draw.
+    return stack if layout.is_identity else np.stack([layout.to_canonical(array) for array in stack])
+
+
+def layout_of(row: Row) -> Layout:
+    """The layout in which Flax stores the parameter of a spec's row."""
+    known = native_parameter(row.layer, paths.leaf(row.path))
+    return known.layout if known else SAME
+
+
+def draw_native(
+    key: jax.Array, initializer: Initializer, shape: tuple[int, ...], layout: Layout, dtype: DTypeLike
+) -> jax.Array:
+    """An array of canonical `shape`, in the layout `layout`, drawn from `initializer` with `key`.
+
+    Entries that are independent are drawn as they will lie; a structured draw is made and then rearranged.
+    """
+    if initializer.independent and not isinstance(initializer, init.Masked):
+        known = _independent(initializer, layout.native_shape(shape), _axes(layout, len(shape)))
+        if known is not None:
+            return known(key, layout.native_shape(shape), dtype)
+    return layout.to_native(_structured(key, initializer, shape, dtype))
+
+
+def _axes(layout: Layout, rank: int) -> dict[str, int]:
+    """Where the input and output axes (1 and 0 in the canonical layout) lie in the native one."""
+    if rank < 2:
+        return {}
+    # A shape whose sizes are the axes' own numbers tells where each axis goes.
+    order = layout.native_shape(tuple(range(rank)))
+    return {"in_axis": order.index(1), "out_axis": order.index(0)}
+
+
+def _independent(initializer: Initializer, native_shape: tuple[int, ...], axes: dict[str, int]) -> Any:
+    match initializer:
+        case init.Uniform(low, high):
+            return partial(_uniform, low=low, high=high)
+        case init.Normal(mean, std):
+            return partial(_shifted, native.normal(std), mean)
+        case init.TruncatedNormal(mean, std, low, high, cut):
+            if cut == "absolute":
+                low, high = (low - mean) / std, (high - mean) / std
+            return partial(_shifted, native.truncated_normal(std, lower=low, upper=high), mean)
+        case init.VarianceScaling(scale, mode, distribution):
+            return native.variance_scaling(scale, mode, distribution, **axes)
+        case init.Xavier() | init.Kaiming() | init.LeCun():
+            return _independent(initializer.scaling(), native_shape, axes)
+    return None
+
+
+def _uniform(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike, low: float, high: float) -> jax.Array:
+    return jax.random.uniform(key, shape, dtype, low, high)
+
+
+def _shifted(draw: Any, mean: float, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+    array = draw(key, shape, dtype)
+    return array + jnp.asarray(mean, dtype) if mean else array
+
+
+def _structured(key: jax.Array, initializer: Initializer, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+    """A canonical draw of a family whose entries depend on each other or on their place."""
+    match initializer:
+        case init.Orthogonal(gain):
+            return native.orthogonal(gain, column_axis=0)(key, shape, dtype)
+        case init.DeltaOrthogonal(gain):
+            # Flax's convolution layout has (..., in, out) where the canonical one has (out, in, ...).
+            array = native.delta_orthogonal(gain)(key, (*shape[2:], shape[1], shape[0]), dtype)
+            return jnp.moveaxis(array, (-1, -2), (0, 1))
+        case init.Sparse(_, std):
+            values, places = jax.random.split(key)
+            ranks = jnp.argsort(jnp.argsort(jax.random.uniform(places, shape), axis=0), axis=0)
+            array = native.normal(std)(values, shape, dtype)
+            return jnp.where(ranks < initializer.zeros(shape), jnp.zeros((), dtype), array)
+        case init.Masked(of, below):
+            array = draw_native(key, of, shape, SAME, dtype)
+            return jnp.where(jnp.abs(array) < below, jnp.zeros((), dtype), array)
+    if initializer.deterministic:
+        return jnp.asarray(initializer.draw(shape), dtype)
+    # Any other initializer, through the quantile function of its law, which runs in NumPy.
+    law = initializer.law(shape)
+    result = jax.ShapeDtypeStruct(shape, dtype)
+    uniform = jax.random.uniform(key, shape)
+    return jax.pure_callback(lambda u: law.ppf(u).astype(result.dtype), result, uniform, vmap_method="expand_dims")

@@ -1,0 +1,149 @@
+"""Access: a live model's table, its parameters one by one, its weights as neutral arrays, its gradients.
+
+A model is `(module, variables)`. Nothing is changed in place: what sets a value returns a new model.
+Neutral arrays are NumPy's, in the canonical layout, by path; a tied parameter appears under its owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from ...common.tables import Row, Table
+from ...common.ties import Tie
+from .naming import Leaf, Model, find, leaves
+
+
+def table(model: Model, inputs: Sequence[np.ndarray] | None = None) -> Table:
+    """The table of a live model.
+
+    inputs: arrays of one call, to learn the layers of a module that does not show them; without them its names and
+        layouts are those that are stored.
+    """
+    return Table(
+        tuple(
+            Row(
+                path=leaf.path,
+                shape=leaf.layout.canonical_shape(tuple(leaf.array.shape)),
+                dtype=str(leaf.array.dtype),
+                kind=leaf.kind,
+                layer=leaf.layer,
+                tie=None if leaf.owner == leaf.path else Tie(leaf.owner, leaf.path),
+                native_path=leaf.native_path,
+                layout=leaf.layout,
+                persistent=leaf.persistent,
+            )
+            for leaf in leaves(model, inputs)
+        )
+    )
+
+
+def get_parameter(model: Model, path: str) -> jax.Array:
+    """The array at `path` as it is stored, in its native layout. Raises PathError."""
+    return find(model, path).array
+
+
+def set_parameter(model: Model, path: str, value: Any) -> Model:
+    """A new model with `value` (canonical layout) at `path`; every alias sees it. `model` is as it was.
+
+    Raises:
+        PathError, ShapeError, DtypeError
+    """
+    table(model).check(path, value)
+    leaf = find(model, path)
+    return replaced(model, {stored_at(leaf): jnp.asarray(leaf.layout.to_native(value))})
+
+
+def stored_at(leaf: Leaf) -> tuple[str, ...]:
+    """Where in the variables a leaf is: its collection, then its native path."""
+    return (leaf.collection, *map(str, leaf.native_path))
+
+
+def replaced(model: Model, arrays: Mapping[tuple[str, ...], jax.Array]) -> Model:
+    """The model with some of its arrays replaced, by their place in the variables."""
+    module, variables = model
+    flat = traverse_util.flatten_dict(dict(variables))
+    return module, traverse_util.unflatten_dict({**flat, **arrays})
+
+
+def state(model: Model) -> Mapping[str, Any]:
+    """The framework's own state: the variables."""
+    return model[1]
+
+
+def weights(model: Model) -> dict[str, np.ndarray]:
+    """Every owner's values by path, as neutral arrays that share no memory with the model."""
+    return {leaf.path: neutral(leaf, leaf.array) for leaf in leaves(model) if leaf.owner == leaf.path}
+
+
+def neutral(leaf: Leaf, array: jax.Array) -> np.ndarray:
+    """A NumPy copy of `array`, which lies as `leaf` does, in the canonical layout."""
+    return np.array(leaf.layout.to_canonical(np.asarray(array)), order="C")
+
+
+def load(model: Model, weights: Mapping[str, np.ndarray]) -> Model:
+    """A new model with the neutral weights, all or nothing. `model` is as it was.
+
+    Raises:
+        WeightsError: one message for every missing, extra and misshapen entry.
+    """
+    table(model).check_weights(weights)
+    return replaced(
+        model,
+        {
+            stored_at(leaf): jax.device_put(leaf.layout.to_native(weights[leaf.path]), leaf.array.sharding)
+            for leaf in leaves(model)
+            if leaf.owner == leaf.path
+        },
+    )
+
+
+def arrays(inputs: Sequence[np.ndarray]) -> tuple[jax.Array, ...]:
+    """Neutral inputs as jax arrays."""
+    return tuple(jnp.asarray(array) for array in inputs)
+
+
+def call(model: Model, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    """The output for neutral `inputs`, in inference mode (no dropout key), as a neutral array."""
+    module, variables = model
+    return np.asarray(module.apply(variables, *arrays(inputs)))
+
+
+def value_and_gradients(
+    model: Model, inputs: Sequence[np.ndarray], cotangent: np.ndarray
+) -> tuple[float, dict[str, np.ndarray]]:
+    """The value <output, cotangent> and its gradient by every parameter, in inference mode.
+
+    cotangent: an array of the output's shape. A tied parameter's gradient is the sum over its sites; one that the
+    output does not depend on has gradient zero.
+    """
+    owners = owner_leaves(model)
+    parameters = {path: leaf.array for path, leaf in owners.items()}
+    value, gradients = jax.value_and_grad(objective(model, inputs, cotangent))(parameters)
+    return value.item(), {path: neutral(leaf, gradients[path]) for path, leaf in owners.items()}
+
+
+def owner_leaves(model: Model) -> dict[str, Leaf]:
+    """The parameters by path, each once, in the table's order."""
+    return {leaf.path: leaf for leaf in leaves(model) if leaf.owner == leaf.path and leaf.kind == "parameter"}
+
+
+def objective(
+    model: Model, inputs: Sequence[np.ndarray], cotangent: np.ndarray
+) -> Callable[[Mapping[str, jax.Array]], jax.Array]:
+    """<output, cotangent> as a function of the parameters by path, each in its native layout."""
+    module, variables = model
+    flat = traverse_util.flatten_dict(dict(variables))
+    places = {path: stored_at(leaf) for path, leaf in owner_leaves(model).items()}
+
+    def value(parameters: Mapping[str, jax.Array]) -> jax.Array:
+        given = {places[path]: array for path, array in parameters.items()}
+        output = module.apply(traverse_util.unflatten_dict({**flat, **given}), *arrays(inputs))
+        return (output * jnp.asarray(cotangent)).sum()
+
+    return value

@@ -1,0 +1,31 @@
+"""Initialization: every initializer drawn with `jax.nn.initializers`, addressed by path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import jax
+
+from ...common.rules import Echo, Rule, line, plan
+from ..draws import draw as draw
+from ..draws import draw_native, path_key
+from ..draws import sample as sample
+from .access import replaced, stored_at, table
+from .naming import Model, find
+
+
+def initialize(model: Model, rules: Rule | Iterable[Rule], *, seed: int = 0, echo: Echo | None = None) -> Model:
+    """A new model with the parameters that the rules name drawn; the others keep their values.
+
+    echo: called with one line for each parameter, as it is drawn (`print` shows them).
+
+    Raises:
+        PathError: a rule that matches nothing; InitializerError: one that does not fit. Nothing was drawn.
+    """
+    drawn: dict[tuple[str, ...], jax.Array] = {}
+    for row, initializer in plan(table(model), rules):
+        key = path_key(seed, row.path)
+        drawn[stored_at(find(model, row.path))] = draw_native(key, initializer, row.shape, row.layout, row.dtype)
+        if echo:
+            echo(line(row, initializer))
+    return replaced(model, drawn)

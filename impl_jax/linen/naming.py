@@ -1,0 +1,227 @@
+"""Names: every parameter of a live Linen model with its path and its native path.
+
+A Linen model is a module and its variables. The variables know names and nothing of the layers they belong to;
+the module knows its layers, but shows only those that stand in its fields until it is called. So a model made of
+containers this wing knows (`linen.Sequential`, and what `build` makes) is read from its module; any other one is
+read from a call, if inputs are given; and without them each name and layout is kept as it is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Sequence as SequenceOf
+from typing import Any, NamedTuple
+
+import jax
+from flax import linen, traverse_util
+
+from ...common import layers as spec_layers
+from ...common import paths
+from ...common.errors import PathError, nearest
+from ...common.layouts import SAME, Layout
+from ...common.tables import Kind
+from .layers import Block, Decoder, FixedLinear, Sequence
+
+Model = tuple[linen.Module, dict[str, Any]]
+
+# The spec's word for what Linen calls otherwise; any other class goes by its own name.
+KINDS: dict[type, str] = {
+    linen.Dense: "Linear",
+    linen.Embed: "Embedding",
+    Decoder: "Decoder",
+    FixedLinear: "FixedLinear",
+}
+
+
+class Place(NamedTuple):
+    """A layer of a module: its path, the native path of its variables, its kind, and where it stands first."""
+
+    path: str
+    native: tuple[str, ...]
+    kind: str
+    owner: str
+    module: Any
+
+
+class Leaf(NamedTuple):
+    """One path of a live model. `owner` is the path itself, or for an alias the path it repeats."""
+
+    path: str
+    native_path: tuple[str | int, ...]
+    array: jax.Array
+    kind: Kind
+    layer: str
+    layout: Layout
+    owner: str
+    persistent: bool
+    collection: str
+
+
+def places(module: linen.Module) -> list[Place]:
+    """The layers that the module's own structure shows, under every path, in order of registration."""
+    native = _native_names(module)
+    found: list[Place] = []
+    first: dict[int, str] = {}
+    pending: list[tuple[str, Any]] = [("", module)]
+    while pending:
+        path, current = pending.pop()
+        children = _children(current)
+        if children is None:
+            owner = first.setdefault(id(current), path)
+            kind = KINDS.get(type(current), type(current).__name__)
+            found.append(Place(path, native[id(current)], kind, owner, current))
+            continue
+        pending.extend(
+            (paths.join(path, _component(current, name)), child)
+            for name, child in reversed(children)
+            if isinstance(child, linen.Module)
+        )
+    return found
+
+
+def _children(module: Any) -> tuple[tuple[str, Any], ...] | None:
+    """A container's children by native name; None for what is a layer of its own."""
+    if isinstance(module, Block):
+        return module.members.pairs
+    if type(module) is linen.Sequential:
+        return tuple((f"layers_{index}", child) for index, child in enumerate(module.layers))
+    return None
+
+
+def _component(container: Any, name: str) -> str:
+    """The path's component for a child's native name: `layers_2` of a sequence is `2`."""
+    return name.removeprefix("layers_") if isinstance(container, (linen.Sequential, Sequence)) else name
+
+
+def _native_names(module: linen.Module) -> dict[int, tuple[str, ...]]:
+    """The native path of every module, as Linen gives it: from the first container to be set up that holds it.
+
+    A container is set up when it is first called, and then names all children that have no name yet.
+    """
+    names: dict[int, tuple[str, ...]] = {id(module): ()}
+    pending: list[Any] = [module]
+    done: set[int] = set()
+    while pending:
+        current = pending.pop()
+        if id(current) in done:
+            continue
+        done.add(id(current))
+        children = current.owner.pairs if isinstance(current, Decoder) else _children(current) or ()
+        modules = {name: child for name, child in children if isinstance(child, linen.Module)}
+        for name, child in modules.items():
+            names.setdefault(id(child), (*names[id(current)], name))
+        order = dict.fromkeys((*getattr(current, "calls", ()), *modules))
+        pending.extend(reversed([modules[name] for name in order if name in modules]))
+    return names
+
+
+def _places_called(module: linen.Module, variables: Any, inputs: SequenceOf[Any]) -> list[Place]:
+    """The layers that a call shows. A shared layer has one native path, so there are no aliases here."""
+    found: dict[tuple[str, ...], linen.Module] = {}
+
+    def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        found.setdefault(context.module.path, context.module)
+        return call(*args, **kwargs)
+
+    with linen.intercept_methods(record):
+        jax.eval_shape(lambda *arrays: module.apply(variables, *arrays), *inputs)
+    sequences = {native for native, called in found.items() if isinstance(called, (linen.Sequential, Sequence))}
+    result = []
+    for native, called in found.items():
+        components = [
+            name.removeprefix("layers_") if native[:depth] in sequences else name for depth, name in enumerate(native)
+        ]
+        path = paths.join(*components)
+        result.append(Place(path, native, KINDS.get(type(called), type(called).__name__), path, called))
+    return result
+
+
+def leaves(model: Model, inputs: SequenceOf[Any] | None = None) -> Iterator[Leaf]:
+    """Every parameter and buffer under every path it has: known layers in order, the rest as stored.
+
+    inputs: arrays of one call, to learn the layers of a module that does not show them.
+    """
+    module, variables = model
+    stored = _by_prefix(variables)
+    known = places(module)
+    if inputs is not None and _children(module) is None:
+        known = _places_called(module, variables, inputs)
+    seen: set[tuple[str, ...]] = set()
+    first: dict[int, Place] = {}
+    for place in known:
+        first.setdefault(id(place.module), place)
+        if isinstance(place.module, Decoder):
+            yield from _decoder_weight(place, first, stored)
+        for leaf in _place_leaves(place, stored.get(place.native, [])):
+            seen.add((leaf.collection, *place.native, str(leaf.native_path[-1])))
+            yield leaf
+    for prefix, entries in stored.items():
+        for collection, name, array in entries:
+            if (collection, *prefix, name) not in seen:
+                native = (*prefix, name)
+                path = paths.join(*map(str, native))
+                yield Leaf(path, native, array, _kind(collection), "", SAME, path, True, collection)
+
+
+def _decoder_weight(place: Place, first: dict[int, Place], stored: dict[tuple[str, ...], Any]) -> Iterator[Leaf]:
+    """The one parameter that a Decoder uses and does not hold: its Embed's."""
+    ((_, embed),) = place.module.owner.pairs
+    owner = first[id(embed)]
+    for leaf in _place_leaves(owner, stored.get(owner.native, [])):
+        yield leaf._replace(path=paths.join(place.path, "weight"), layer=place.kind)
+
+
+def _place_leaves(place: Place, entries: list[tuple[str, str, Any]]) -> Iterator[Leaf]:
+    """What is stored for one layer, weight before bias."""
+    order = {name: number for number, name in enumerate(("kernel", "embedding", "scale", "bias"))}
+    for collection, name, array in sorted(entries, key=lambda entry: order.get(entry[1], len(order))):
+        canonical = spec_layers.canonical_name(place.kind, name)
+        known = spec_layers.native(place.kind, canonical) if canonical else None
+        yield Leaf(
+            path=paths.join(place.path, canonical or name),
+            native_path=(*place.native, name),
+            array=array,
+            kind=_kind(collection),
+            layer=place.kind,
+            layout=known.layout if known else SAME,
+            owner=paths.join(place.owner, canonical or name),
+            persistent=True,
+            collection=collection,
+        )
+
+
+def _kind(collection: str) -> Kind:
+    return "parameter" if collection == "params" else "buffer"
+
+
+def _by_prefix(variables: Any) -> dict[tuple[str, ...], list[tuple[str, str, Any]]]:
+    """The stored arrays by the native path of what holds them: (collection, name, array)."""
+    result: dict[tuple[str, ...], list[tuple[str, str, Any]]] = {}
+    for (collection, *prefix, name), array in traverse_util.flatten_dict(dict(variables)).items():
+        result.setdefault(tuple(prefix), []).append((collection, name, array))
+    return result
+
+
+def find(model: Model, path: str) -> Leaf:
+    """The leaf at `path`; raises PathError naming the nearest path."""
+    for leaf in leaves(model):
+        if leaf.path == path:
+            return leaf
+    raise PathError(
+        path, "a path of the model", "none of that name", nearest(path, (leaf.path for leaf in leaves(model)))
+    )
+
+
+def native_path(model: Model, path: str) -> tuple[str | int, ...]:
+    """How Linen spells `path` below its collection: `('layers_0', 'kernel')`. Raises PathError."""
+    return find(model, path).native_path
+
+
+def path_of(model: Model, native: tuple[str | int, ...]) -> str:
+    """The path of a native path; of a tied parameter, its owner's. Raises PathError."""
+    known = {leaf.native_path: leaf.owner for leaf in leaves(model)}
+    if native in known:
+        return known[native]
+    names = ["/".join(map(str, item)) for item in known]
+    wanted = "/".join(map(str, native))
+    raise PathError(wanted, "a native path of the model", "none of that name", nearest(wanted, names))

@@ -1,0 +1,33 @@
+"""A training step: mean squared error and plain gradient descent, as a function from a model to a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from .access import arrays
+from .naming import Model
+
+
+def step(
+    model: Model, inputs: Sequence[np.ndarray], targets: np.ndarray, *, learning_rate: float = 0.1, seed: int = 0
+) -> tuple[Model, float]:
+    """One step of SGD on the mean squared error, in training mode; the model after it and the loss before it.
+
+    seed: of the dropout masks, if the model draws any. `model` is as it was.
+    """
+    module, variables = model
+    rest = {name: values for name, values in variables.items() if name != "params"}
+    optimizer = optax.sgd(learning_rate)
+
+    def loss(params: dict) -> jax.Array:
+        output = module.apply({"params": params, **rest}, *arrays(inputs), rngs={"dropout": jax.random.key(seed)})
+        return jnp.mean((output - jnp.asarray(targets)) ** 2)
+
+    value, gradients = jax.value_and_grad(loss)(variables["params"])
+    updates, _ = optimizer.update(gradients, optimizer.init(variables["params"]))
+    return (module, {"params": optax.apply_updates(variables["params"], updates), **rest}), value.item()

@@ -1,0 +1,133 @@
+"""Tying: in Linen a tie is one module that stands in several places; its parameters have one name.
+
+There is no object that two names could share: variables are a tree, and a tree has no aliases. So what can be tied
+is a layer, by giving two places of the module one instance, and not one of a layer's arrays alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen, traverse_util
+
+from ...common import paths
+from ...common.errors import NotExpressibleError, TieError
+from ...common.sites import Site
+from ...common.ties import Tie, TieGroup, check_tie
+from ..sites import neutral_sites, shares
+from .access import get_parameter, objective, owner_leaves, table
+from .layers import Block, Members
+from .naming import Model, Place, find, places
+
+
+def tie_groups(model: Model) -> tuple[TieGroup, ...]:
+    """Every parameter that has more than one path."""
+    return table(model).tie_groups
+
+
+def identical(model: Model, one: str, other: str) -> bool:
+    """Whether two paths lead to one name in the variables, so that a change of one is a change of the other."""
+    first, second = find(model, one), find(model, other)
+    return (first.collection, first.native_path) == (second.collection, second.native_path)
+
+
+def equal(model: Model, one: str, other: str) -> bool:
+    """Whether two parameters have the same values now, tied or not."""
+    return bool(jnp.array_equal(get_parameter(model, one), get_parameter(model, other)))
+
+
+def tie(model: Model, owner: str, alias: str) -> Model:
+    """A new model in which the layer of `alias` is the layer of `owner`; its own values are dropped.
+
+    Raises:
+        PathError, TieError: no such path, or unequal shapes or dtypes.
+        NotExpressibleError: the two layers have further parameters, which would be tied along, or are not of one kind.
+    """
+    rows = table(model)
+    check_tie(Tie(owner, alias), {path: rows[path].shape for path in (owner, alias)})  # type: ignore[misc]
+    if rows[owner].dtype != rows[alias].dtype:
+        raise TieError(alias, f"the owner's dtype {rows[owner].dtype}", rows[alias].dtype, "Cast one of the two first.")
+    if identical(model, owner, alias):
+        return model
+    layer = {place.path: place for place in places(model[0])}
+    kept, dropped = (layer.get(paths.parent(path)) for path in (owner, alias))
+    _check_whole_layers(rows, owner, alias, kept, dropped)
+    return _moved(model, _with(model[0], paths.parent(alias), kept.module))  # type: ignore[union-attr]
+
+
+def _check_whole_layers(rows: Any, owner: str, alias: str, kept: Place | None, dropped: Place | None) -> None:
+    remedy = "Share the whole layer in the spec, or tie in the torch or nnx wing."
+    if kept is None or dropped is None or type(kept.module) is not type(dropped.module):
+        kinds = " and ".join(rows[path].layer or "an unknown layer" for path in (owner, alias))
+        raise NotExpressibleError(alias, "two layers of one kind, since Linen shares modules", kinds, remedy)
+    others = [row.path for row in rows if paths.parent(row.path) == paths.parent(alias) and row.path != alias]
+    if others:
+        raise NotExpressibleError(
+            alias,
+            "the only parameter of its layer, since Linen shares modules and not arrays",
+            f"{', '.join(others)} beside it",
+            remedy,
+        )
+
+
+def untie(model: Model, alias: str) -> Model:
+    """A new model in which the layer of `alias` has parameters of its own, with the values they have now.
+
+    Raises:
+        PathError, TieError: `alias` is not an alias of anything.
+        NotExpressibleError: the alias is read through another layer, which has no array of its own (a Decoder).
+    """
+    if table(model)[alias].tie is None:
+        raise TieError(alias, "an alias", "a parameter that owns itself", "Name the alias; tie_groups lists them.")
+    place = next((place for place in places(model[0]) if place.path == paths.parent(alias)), None)
+    if place is None or place.path == place.owner:
+        raise NotExpressibleError(
+            alias, "a layer that stands in two places", "one that reads its owner's array", "Build the untied spec."
+        )
+    return _moved(model, _with(model[0], place.path, place.module.clone()))
+
+
+def _with(module: Any, path: str, child: linen.Module) -> Any:
+    """A copy of the container `module` with `child` at `path`; what is beside it stays the same object."""
+    if not path:
+        return child
+    first, *rest = paths.split(path)
+    if isinstance(module, Block):
+        native = f"layers_{first}" if any(name == f"layers_{first}" for name, _ in module.members.pairs) else first
+        pairs = tuple(
+            (name, _with(old, paths.join(*rest), child) if name == native else old) for name, old in module.members.pairs
+        )
+        return type(module)(Members(pairs), module.calls)
+    members = [
+        _with(old, paths.join(*rest), child) if index == int(first) else old for index, old in enumerate(module.layers)
+    ]
+    return linen.Sequential(members)
+
+
+def _moved(model: Model, module: linen.Module) -> Model:
+    """`module` with the values that `model` has at the same paths."""
+    native_before = {place.path: place.native for place in places(model[0])}
+    flat = traverse_util.flatten_dict(dict(model[1]))
+    result: dict[tuple[str, ...], jax.Array] = {}
+    for place in places(module):
+        before = native_before[place.owner]
+        for (collection, *native), array in flat.items():
+            if tuple(native[:-1]) == before:
+                result[(collection, *place.native, native[-1])] = array
+    return module, traverse_util.unflatten_dict(result)
+
+
+def site_gradients(
+    model: Model, inputs: Sequence[np.ndarray], cotangent: np.ndarray
+) -> dict[str, tuple[Site, ...]]:
+    """Each owner's sites in the order of the program, with each site's share of the gradient of <output, cotangent>.
+
+    A site is an operation of the traced program that takes the parameter as an argument.
+    """
+    owners = owner_leaves(model)
+    found = shares(objective(model, inputs, cotangent), {path: leaf.array for path, leaf in owners.items()})
+    return neutral_sites(found, {path: leaf.layout for path, leaf in owners.items()})

@@ -1,0 +1,6 @@
+"""Devices present, and the settings under which a strict comparison runs; JAX's, so both Flax wings have them."""
+
+from __future__ import annotations
+
+from ..devices import devices as devices
+from ..devices import running as running

@@ -1,0 +1,138 @@
+"""Initialization: every initializer drawn with `torch.nn.init`, addressed by path."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..common import initializers as init
+from ..common.initializers import Initializer
+from ..common.initializers.families import TWO_SIGMA_STD
+from ..common.rules import Echo, Rule, line, plan
+from ..common.seeding import path_seed
+from ..common.tables import Row
+from .access import get_parameter, neutral, table
+
+
+def draw(
+    initializer: Initializer,
+    shape: tuple[int, ...],
+    *,
+    seed: int = 0,
+    path: str = "",
+    dtype: str = "float32",
+    device: str = "cpu",
+) -> torch.Tensor:
+    """A tensor of canonical `shape` drawn from `initializer`, the same for one seed and path wherever it is asked.
+
+    Raises:
+        InitializerError: the initializer does not fit the shape.
+    """
+    initializer.validate(shape, path)
+    return fill(torch.empty(shape, dtype=getattr(torch, dtype), device=device), initializer, seed, path)
+
+
+def sample(row: Row, *, seeds: Sequence[int], device: str = "cpu") -> np.ndarray:
+    """What `build` draws for one row of a spec's table under many seeds: neutral, of shape (seeds, *row.shape)."""
+    stack = torch.empty((len(seeds), *row.shape), dtype=getattr(torch, row.dtype), device=device)
+    for tensor, seed in zip(stack, seeds, strict=True):
+        fill(tensor, row.initializer, seed, row.path)
+    return neutral(stack)
+
+
+def initialize(
+    model: nn.Module, rules: Rule | Iterable[Rule], *, seed: int = 0, echo: Echo | None = None
+) -> nn.Module:
+    """Draw the parameters that the rules name, in place; the others keep their values. Returns `model`.
+
+    echo: called with one line for each parameter, as it is drawn (`print` shows them).
+
+    Raises:
+        PathError: a rule that matches nothing; InitializerError: one that does not fit. Nothing was drawn.
+    """
+    for row, initializer in plan(table(model), rules):
+        fill(get_parameter(model, row.path), initializer, seed, row.path)
+        if echo:
+            echo(line(row, initializer))
+    return model
+
+
+@torch.no_grad()
+def fill(tensor: torch.Tensor, initializer: Initializer, seed: int, path: str) -> torch.Tensor:
+    """Overwrite `tensor` with a draw, on its own device."""
+    generator = torch.Generator(tensor.device).manual_seed(path_seed(seed, path))
+    _fill(tensor.detach(), initializer, generator)
+    return tensor
+
+
+def _fill(tensor: torch.Tensor, initializer: Initializer, generator: torch.Generator) -> None:
+    match initializer:
+        case init.Constant(value):
+            nn.init.constant_(tensor, value)
+        case init.Zeros():
+            nn.init.zeros_(tensor)
+        case init.Ones():
+            nn.init.ones_(tensor)
+        case init.Uniform(low, high):
+            nn.init.uniform_(tensor, low, high, generator=generator)
+        case init.Normal(mean, std):
+            nn.init.normal_(tensor, mean, std, generator=generator)
+        case init.TruncatedNormal(mean, std):
+            low, high = initializer.law(tensor.shape).support
+            nn.init.trunc_normal_(tensor, mean, std, low, high, generator=generator)
+        case init.Xavier("uniform", gain):
+            nn.init.xavier_uniform_(tensor, gain, generator=generator)
+        case init.Xavier("normal", gain):
+            nn.init.xavier_normal_(tensor, gain, generator=generator)
+        case init.Kaiming("uniform", a, "fan_in" | "fan_out" as mode, nonlinearity):
+            nn.init.kaiming_uniform_(tensor, a, mode, nonlinearity, generator=generator)
+        case init.Kaiming("normal", a, "fan_in" | "fan_out" as mode, nonlinearity):
+            nn.init.kaiming_normal_(tensor, a, mode, nonlinearity, generator=generator)
+        case init.VarianceScaling() | init.Xavier() | init.Kaiming() | init.LeCun():
+            _scaled(tensor, initializer.distribution, initializer.std(tensor.shape), generator)
+        case _:
+            _structured(tensor, initializer, generator)
+
+
+def _structured(tensor: torch.Tensor, initializer: Initializer, generator: torch.Generator) -> None:
+    match initializer:
+        case init.Orthogonal(gain):
+            nn.init.orthogonal_(tensor, gain, generator=generator)
+        case init.Eye():
+            nn.init.eye_(tensor)
+        case init.Dirac(groups):
+            nn.init.dirac_(tensor, groups)
+        case init.DeltaOrthogonal(gain):
+            middle = tensor.zero_()[(slice(None), slice(None), *initializer.middle(tensor.shape))]
+            nn.init.orthogonal_(middle, gain, generator=generator)
+        case init.Sparse(sparsity, std):
+            # sparse_ takes the places of its zeros from the global generator, so that one is lent our seed.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(generator.initial_seed())
+                nn.init.sparse_(tensor, sparsity, std, generator=generator)
+        case init.Masked(of, below):
+            _fill(tensor, of, generator)
+            tensor.masked_fill_(tensor.abs() < below, 0.0)
+        case _:
+            _quantile(tensor, initializer, generator)
+
+
+def _scaled(tensor: torch.Tensor, distribution: str, std: float, generator: torch.Generator) -> None:
+    """A centred draw of standard deviation `std`, the truncated normal cut at two sigma and rescaled."""
+    if distribution == "uniform":
+        nn.init.uniform_(tensor, -math.sqrt(3) * std, math.sqrt(3) * std, generator=generator)
+    elif distribution == "normal":
+        nn.init.normal_(tensor, 0.0, std, generator=generator)
+    else:
+        sigma = std / TWO_SIGMA_STD
+        nn.init.trunc_normal_(tensor, 0.0, sigma, -2 * sigma, 2 * sigma, generator=generator)
+
+
+def _quantile(tensor: torch.Tensor, initializer: Initializer, generator: torch.Generator) -> None:
+    """Any other initializer, through the quantile function of its law."""
+    uniform = torch.rand(tensor.shape, dtype=torch.float64, device=tensor.device, generator=generator)
+    tensor.copy_(torch.as_tensor(initializer.law(tuple(tensor.shape)).ppf(uniform.cpu().numpy())))

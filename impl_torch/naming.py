@@ -1,0 +1,73 @@
+"""Names: every parameter of a live module with its path. In this wing the native path is the path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from ..common import paths
+from ..common.errors import PathError, nearest
+from ..common.layouts import SAME, Layout
+from ..common.tables import Kind
+
+# What the spec calls a layer that PyTorch calls otherwise; any other class goes by its own name.
+KINDS: dict[str, str] = {"LazyLinear": "Linear"}
+
+
+class Leaf(NamedTuple):
+    """One path of a live model. `owner` is the path itself, or for an alias the path it repeats."""
+
+    path: str
+    native_path: tuple[str | int, ...]
+    array: torch.Tensor
+    kind: Kind
+    layer: str
+    layout: Layout
+    owner: str
+    persistent: bool
+    holder: nn.Module
+
+
+def leaves(model: nn.Module, inputs: Any = None) -> Iterator[Leaf]:
+    """Every parameter and buffer under every path it has, in the order of `state_dict`.
+
+    inputs: not needed in this wing; a Linen module shows its layers only when called.
+    """
+    owners: dict[int, str] = {}
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        layer = KINDS.get(type(module).__name__, type(module).__name__)
+        groups: tuple[tuple[Kind, dict[str, Any]], ...] = (
+            ("parameter", module._parameters),
+            ("buffer", module._buffers),
+        )
+        for kind, members in groups:
+            for name, array in members.items():
+                if array is None:
+                    continue
+                path = paths.join(prefix, name)
+                owner = owners.setdefault(id(array), path)
+                persistent = name not in module._non_persistent_buffers_set
+                yield Leaf(path, paths.split(path), array, kind, layer, SAME, owner, persistent, module)
+
+
+def find(model: nn.Module, path: str) -> Leaf:
+    """The leaf at `path`; raises PathError naming the nearest path."""
+    for leaf in leaves(model):
+        if leaf.path == path:
+            return leaf
+    raise PathError(
+        path, "a path of the model", "none of that name", nearest(path, (leaf.path for leaf in leaves(model)))
+    )
+
+
+def native_path(model: nn.Module, path: str) -> tuple[str | int, ...]:
+    """How PyTorch spells `path`: its components. Raises PathError."""
+    return find(model, path).native_path
+
+
+def path_of(model: nn.Module, native: tuple[str | int, ...]) -> str:
+    """The path of a native path. Raises PathError."""
+    return find(model, paths.join(*map(str, native))).path

@@ -1,0 +1,31 @@
+"""A training step: mean squared error and plain gradient descent, in place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from .access import arrays
+
+
+def step(
+    model: nn.Module, inputs: Sequence[np.ndarray], targets: np.ndarray, *, learning_rate: float = 0.1, seed: int = 0
+) -> tuple[nn.Module, float]:
+    """One step of SGD on the mean squared error, in training mode; the model after it and the loss before it.
+
+    seed: of the dropout masks, if the model draws any. Returns `model` itself, updated in place.
+    """
+    optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model.train()
+        output = model(*arrays(model, inputs))
+        loss = nn.functional.mse_loss(output, torch.as_tensor(targets, device=output.device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        model.eval()
+    return model, loss.item()

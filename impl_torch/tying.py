@@ -1,0 +1,130 @@
+"""Tying: in PyTorch a tie is one Parameter object that several modules hold."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode, resolve_name
+
+from ..common import paths
+from ..common.errors import TieError
+from ..common.sites import Site
+from ..common.ties import Tie, TieGroup, check_tie
+from .access import get_parameter, inference, neutral, objective, table
+from .naming import find, leaves
+
+
+def tie_groups(model: nn.Module) -> tuple[TieGroup, ...]:
+    """Every parameter that has more than one path."""
+    return table(model).tie_groups
+
+
+def identical(model: nn.Module, one: str, other: str) -> bool:
+    """Whether two paths lead to one Parameter, so that a change of one is a change of the other."""
+    return get_parameter(model, one) is get_parameter(model, other)
+
+
+def equal(model: nn.Module, one: str, other: str) -> bool:
+    """Whether two parameters have the same values now, tied or not."""
+    return torch.equal(get_parameter(model, one), get_parameter(model, other))
+
+
+def tie(model: nn.Module, owner: str, alias: str) -> nn.Module:
+    """Make `alias` the Parameter at `owner`; its own values are dropped. Returns `model`.
+
+    Raises:
+        PathError, TieError: no such path, or unequal shapes or dtypes. The model is as it was.
+    """
+    rows = table(model)
+    check_tie(Tie(owner, alias), {path: rows[path].shape for path in (owner, alias)})  # type: ignore[misc]
+    if rows[owner].dtype != rows[alias].dtype:
+        raise TieError(alias, f"the owner's dtype {rows[owner].dtype}", rows[alias].dtype, "Cast one of the two first.")
+    if not identical(model, owner, alias):
+        _assign(model, alias, get_parameter(model, owner))
+    return model
+
+
+def untie(model: nn.Module, alias: str) -> nn.Module:
+    """Give `alias` a Parameter of its own with the values it has now. Returns `model`.
+
+    Raises:
+        PathError, TieError: `alias` is not an alias of anything. The model is as it was.
+    """
+    if table(model)[alias].tie is None:
+        raise TieError(alias, "an alias", "a parameter that owns itself", "Name the alias; tie_groups lists them.")
+    array = get_parameter(model, alias)
+    _assign(model, alias, nn.Parameter(array.detach().clone(), array.requires_grad))
+    return model
+
+
+def _assign(model: nn.Module, path: str, array: torch.Tensor) -> None:
+    """Put `array` at `path` alone.
+
+    A module on the way that is reachable under a second path is replaced, on this path, by a shallow copy: the copy
+    holds the same Parameters, so every other tie stays.
+    """
+    *containers, name = paths.split(path)
+    times: dict[nn.Module, int] = {}
+    for _, module in model.named_modules(remove_duplicate=False):
+        times[module] = times.get(module, 0) + 1
+    module = model
+    for component in containers:
+        child = module._modules[component]
+        assert child is not None
+        if times[child] > 1:
+            child = copy.copy(child)
+            for registry in ("_modules", "_parameters", "_buffers"):
+                child.__dict__[registry] = dict(child.__dict__[registry])
+            module._modules[component] = child
+        module = child
+    registry = module._parameters if isinstance(array, nn.Parameter) else module._buffers
+    registry[name] = array  # type: ignore[assignment]
+
+
+def site_gradients(
+    model: nn.Module, inputs: Sequence[np.ndarray], cotangent: np.ndarray
+) -> dict[str, tuple[Site, ...]]:
+    """Each owner's sites in the order of the program, with each site's share of the gradient of <output, cotangent>.
+
+    A site is a torch operation that takes the parameter as an argument. While the model runs, every such argument is
+    replaced by a leaf of its own, so that one backward pass yields the shares.
+    """
+    owners = {leaf.array: leaf.path for leaf in leaves(model) if leaf.owner == leaf.path and leaf.kind == "parameter"}
+    with inference(model), _SplitUses(owners) as uses:
+        value = objective(model, inputs, cotangent)
+    shares = torch.autograd.grad(value, [copy_ for _, _, copy_ in uses.found], allow_unused=True)
+    sites: dict[str, list[Site]] = {path: [] for path in owners.values()}
+    for (path, operation, _), share in zip(uses.found, shares, strict=True):
+        # A use that no gradient reaches (a read of the shape, say) has no share and is not a site.
+        if share is not None:
+            sites[path].append(Site(operation, neutral(share)))
+    return {path: tuple(members) for path, members in sites.items()}
+
+
+class _SplitUses(TorchFunctionMode):
+    """Replaces each use of a parameter by a fresh leaf with its values, and remembers which."""
+
+    def __init__(self, owners: dict[torch.Tensor, str]) -> None:
+        super().__init__()
+        self.owners = {id(array): path for array, path in owners.items()}
+        self.found: list[tuple[str, str, torch.Tensor]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        operation = (resolve_name(func) or getattr(func, "__name__", "operation")).rpartition(".")[2]
+        split = lambda value: self._split(value, operation)  # noqa: E731
+        return func(
+            *torch.utils._pytree.tree_map(split, args), **torch.utils._pytree.tree_map(split, dict(kwargs or {}))
+        )
+
+    def _split(self, value: Any, operation: str) -> Any:
+        path = self.owners.get(id(value)) if isinstance(value, torch.Tensor) else None
+        if path is None:
+            return value
+        leaf = value.detach().clone().requires_grad_()
+        self.found.append((path, operation, leaf))
+        return leaf

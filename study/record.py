@@ -1,0 +1,215 @@
+"""One row of the study catalogue as a record that runs.
+
+A behaviour holds three plain functions, one a wing, written as a person would write them in that
+framework. Each returns its *facts*: a dict from a fact's name to what was observed. Running the
+record executes all three and compares fact by fact:
+
+    same            the three raw values are equal
+    relabelled      they are equal once names and layouts are put in the canonical form
+    must differ     they are not, and the row says why
+    absent          a wing has no such thing, and the row says why
+
+The verdict of the row is the furthest of its facts on that scale. It is declared by the author
+and *measured* by the run; a row whose two verdicts disagree fails the tests, so a framework that
+changes its behaviour cannot pass unseen.
+
+This module imports no framework: the rows do.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+WINGS = ("torch", "linen", "nnx")
+
+Facts = dict[str, Any]
+Canonical = Callable[[str, Any], Any]
+
+
+class Verdict(IntEnum):
+    """How far apart the wings are; the order is the scale."""
+
+    SAME = 0
+    RELABELLED = 1
+    MUST_DIFFER = 2
+    ABSENT = 3
+
+    @property
+    def words(self) -> str:
+        return {
+            Verdict.SAME: "same",
+            Verdict.RELABELLED: "same after renaming and relayout",
+            Verdict.MUST_DIFFER: "must differ",
+            Verdict.ABSENT: "absent",
+        }[self]
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A wing has no such thing; `reason` says why, in a clause."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"absent: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Raised:
+    """An exception that a behaviour raises: its type's name and the first line of its text."""
+
+    type: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.text}" if self.text else self.type
+
+
+def raised(action: Callable[[], object]) -> Raised:
+    """Run `action` and return the exception it raises; it is an error if it raises none.
+
+    Memory addresses are replaced, so that a page made from the text is the same in every run.
+    """
+    try:
+        value = action()
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        text = re.sub(r"0x[0-9a-f]{4,}", "0x...", lines[0] if lines else "")
+        return Raised(type(error).__name__, text if len(text) <= 300 else text[:297] + "...")
+    raise AssertionError(f"expected an exception, found the value {value!r}")
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """One row: what it says, the three functions that show it, and the verdict its author gives.
+
+    torch, linen, nnx: functions without arguments that return the row's facts.
+    canonical: for a fact whose raw values differ by name or layout only, the function
+        `(wing, value) -> value` that puts each wing's value in the canonical form.
+    expect: figures that must come out, by wing and fact (numbers within 1 part in 1,000).
+    reason: why the wings must differ or why one has no such thing; needed for those verdicts.
+    notes: what else a reader should know: a defect of a source notebook, a figure that differs
+        from the catalogue's and why.
+    """
+
+    id: str
+    title: str
+    statement: str
+    verdict: Verdict
+    torch: Callable[[], Facts]
+    linen: Callable[[], Facts]
+    nnx: Callable[[], Facts]
+    canonical: Mapping[str, Canonical] = field(default_factory=dict)
+    expect: Mapping[str, Facts] = field(default_factory=dict)
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+
+    def function(self, wing: str) -> Callable[[], Facts]:
+        return {"torch": self.torch, "linen": self.linen, "nnx": self.nnx}[wing]
+
+    def code(self, wing: str) -> str:
+        """The source of the wing's function, as its author wrote it."""
+        return textwrap.dedent(inspect.getsource(self.function(wing))).rstrip()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of a behaviour gave: the facts by wing, and the verdict of each fact."""
+
+    behaviour: Behaviour
+    facts: Mapping[str, Facts]
+    verdicts: Mapping[str, Verdict]
+
+    @property
+    def verdict(self) -> Verdict:
+        return max(self.verdicts.values())
+
+    def problems(self) -> list[str]:
+        """What is wrong with the record: a verdict or a figure that the run does not confirm."""
+        row = self.behaviour
+        found = []
+        if self.verdict != row.verdict:
+            detail = ", ".join(f"{name}: {verdict.words}" for name, verdict in self.verdicts.items())
+            found.append(
+                f"{row.id}: the verdict is '{row.verdict.words}', the run gave '{self.verdict.words}' ({detail})"
+            )
+        if row.verdict >= Verdict.MUST_DIFFER and not row.reason:
+            found.append(f"{row.id}: the verdict '{row.verdict.words}' needs a reason")
+        for wing, figures in row.expect.items():
+            for name, figure in figures.items():
+                value = self.facts[wing].get(name)
+                if not _close(value, figure):
+                    found.append(f"{row.id}: {wing} gave {name} = {show(value)}, expected {show(figure)}")
+        return found
+
+
+def run(behaviour: Behaviour) -> Outcome:
+    """Execute the three functions and compare their facts."""
+    facts = {wing: behaviour.function(wing)() for wing in WINGS}
+    names = list(dict.fromkeys(name for wing in WINGS for name in facts[wing]))
+    for wing in WINGS:
+        missing = [name for name in names if name not in facts[wing]]
+        if missing or not names:
+            raise AssertionError(
+                f"{behaviour.id}: the {wing} function returned no {missing}; say Absent(reason) where there is none"
+            )
+    verdicts = {name: _verdict(behaviour.canonical.get(name), {w: facts[w][name] for w in WINGS}) for name in names}
+    return Outcome(behaviour, facts, verdicts)
+
+
+def _verdict(canonical: Canonical | None, values: Mapping[str, Any]) -> Verdict:
+    if any(isinstance(value, Absent) for value in values.values()):
+        return Verdict.ABSENT
+    if _all_equal(values):
+        return Verdict.SAME
+    if canonical and _all_equal({wing: canonical(wing, value) for wing, value in values.items()}):
+        return Verdict.RELABELLED
+    return Verdict.MUST_DIFFER
+
+
+def _all_equal(values: Mapping[str, Any]) -> bool:
+    first, *rest = (show(value) for value in values.values())
+    return all(value == first for value in rest)
+
+
+def _close(value: Any, figure: Any) -> bool:
+    if isinstance(figure, bool) or isinstance(figure, str) or figure is None:
+        return value == figure
+    if isinstance(figure, (int, float)):
+        return value is not None and bool(np.isclose(value, figure, rtol=1e-3, atol=0))
+    return show(value) == show(figure)
+
+
+def show(value: Any) -> str:
+    """A value as the pages print it: short, and the same on every machine.
+
+    Floats are rounded to four significant digits and sequences and arrays shown as lists, which
+    is also the precision at which facts are compared.
+    """
+    if isinstance(value, (Absent, Raised, str)):
+        return str(value)
+    if isinstance(value, (bool, np.bool_)) or value is None:
+        return str(value)
+    if isinstance(value, (float, np.floating)):
+        return f"{float(value):.4g}"
+    if isinstance(value, (int, np.integer)):
+        return str(int(value))
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {show(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, np.ndarray):
+        return show(value.tolist())
+    if isinstance(value, tuple):
+        return "(" + ", ".join(show(item) for item in value) + ("," if len(value) == 1 else "") + ")"
+    if isinstance(value, (list, frozenset, set)):
+        items = sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
+        return "[" + ", ".join(show(item) for item in items) + "]"
+    raise TypeError(f"a fact must be plain data, found {type(value).__name__}: {value!r}")
