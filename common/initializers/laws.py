@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -116,7 +116,7 @@ class Hollow:
     base: ContinuousPart
     below: float
 
-    @property
+    @cached_property
     def hole(self) -> float:
         """The mass that the mask takes out."""
         return self.base.between(-self.below, self.below, 0)
@@ -163,12 +163,12 @@ class Hollow:
             high = min(high, -self.below)
         return low, high
 
-    @property
+    @cached_property
     def mean(self) -> float:
         """The mean."""
         return (self.base.mean - self.base.between(-self.below, self.below, 1)) / (1 - self.hole)
 
-    @property
+    @cached_property
     def std(self) -> float:
         """The standard deviation."""
         whole = self.base.std**2 + self.base.mean**2

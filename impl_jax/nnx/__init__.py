@@ -1,1 +1,32 @@
+"""The NNX wing: the spec's models as `nnx.Module`s, and access to any `nnx.Module`, built here or not.
 
+Its files mirror those of `impl_torch` and `impl_jax/linen`, function by function.
+"""
+
+from .access import call as call
+from .access import get_parameter as get_parameter
+from .access import load as load
+from .access import set_parameter as set_parameter
+from .access import state as state
+from .access import table as table
+from .access import value_and_gradients as value_and_gradients
+from .access import weights as weights
+from .build import build as build
+from .devices import devices as devices
+from .devices import running as running
+from .initialization import draw as draw
+from .initialization import initialize as initialize
+from .initialization import sample as sample
+from .lazy import is_lazy as is_lazy
+from .lazy import materialize as materialize
+from .naming import native_path as native_path
+from .naming import path_of as path_of
+from .training import step as step
+from .tying import equal as equal
+from .tying import identical as identical
+from .tying import site_gradients as site_gradients
+from .tying import tie as tie
+from .tying import tie_groups as tie_groups
+from .tying import untie as untie
+
+NAME = "nnx"

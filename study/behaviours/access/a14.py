@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen, nnx
 from torch import nn
 
-from ...record import Absent, Behaviour, Verdict, raised
+from ...record import Absent, Behaviour, Verdict
 
 
 def in_torch():
@@ -18,7 +18,6 @@ def in_torch():
         "the print shows the input width": "in_features=4" in page,
         "the print shows shapes of arrays": "(8, 4)" in page,
         "a table of the parameters": Absent("PyTorch prints the module tree and ships no table"),
-        "a table without an input": Absent("PyTorch prints the module tree and ships no table"),
     }
 
 
@@ -32,7 +31,6 @@ def in_linen():
         "the print shows the input width": re.search(r"= 4\b", page) is not None,
         "the print shows shapes of arrays": "(4, 8)" in page,
         "a table of the parameters": re.findall(r"\w+: float32\[[\d,]+\]", table),
-        "a table without an input": raised(lambda: net.tabulate(key)),
     }
 
 
@@ -40,14 +38,12 @@ def in_nnx():
     rngs = nnx.Rngs(0)
     net = nnx.Sequential(nnx.Linear(4, 8, rngs=rngs), nnx.relu, nnx.Linear(8, 1, rngs=rngs))
     page = repr(net)
-    console = {"width": 100, "force_terminal": False}
-    table = nnx.tabulate(net, jnp.ones((2, 4)), console_kwargs=console)
+    table = nnx.tabulate(net, jnp.ones((2, 4)), console_kwargs={"width": 100, "force_terminal": False})
     return {
         "linear layers in the print": page.count("Linear("),
         "the print shows the input width": "in_features=4" in page,
         "the print shows shapes of arrays": "(4, 8)" in page,
         "a table of the parameters": re.findall(r"\w+: float32\[[\d,]+\]", table),
-        "a table without an input": raised(lambda: nnx.tabulate(net, console_kwargs=console)),
     }
 
 
@@ -68,6 +64,9 @@ RECORD = Behaviour(
     "shape; Flax answers with a table that calls the model. PyTorch leaves such tables to other packages.",
     notes=(
         "`nnx.display(net)` gives an interactive tree in a notebook, and prints the model elsewhere.",
+        "A trap in flax 0.12.8: nnx.tabulate replaces the methods of the model's classes while it runs, and an "
+        "exception (a missing input, say) leaves them replaced; from then on every nnx.List and nnx.Sequential that "
+        "the process builds fails with \"no attribute '_nnx_tabulate_id'\".",
         "The print of an initialized Linen model is unchanged: its arrays are in the tree, which prints all its "
         "numbers. `jax.tree.map(jnp.shape, params)` prints the shapes alone.",
     ),

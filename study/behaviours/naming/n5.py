@@ -26,7 +26,7 @@ def in_torch():
     at_zero, at_data = outputs[:, 0], outputs[:, 1:]
     spread = at_data.std(axis=1)
     return {
-        "first two outputs, seed 0": at_data[0, :2].tolist(),
+        "first two outputs of seeds 0 and 1": at_data[:2, :2].tolist(),
         "median spread over the inputs": two_digits(np.median(spread)),
         "median size of the output": two_digits(np.median(np.abs(at_data).mean(axis=1))),
         "median size at the zero input": two_digits(np.median(np.abs(at_zero))),
@@ -49,7 +49,7 @@ def in_linen():
     at_zero, at_data = outputs[:, 0], outputs[:, 1:]
     spread = at_data.std(axis=1)
     return {
-        "first two outputs, seed 0": at_data[0, :2].tolist(),
+        "first two outputs of seeds 0 and 1": at_data[:2, :2].tolist(),
         "median spread over the inputs": two_digits(np.median(spread)),
         "median size of the output": two_digits(np.median(np.abs(at_data).mean(axis=1))),
         "median size at the zero input": two_digits(np.median(np.abs(at_zero))),
@@ -72,7 +72,7 @@ def in_nnx():
     at_zero, at_data = outputs[:, 0], outputs[:, 1:]
     spread = at_data.std(axis=1)
     return {
-        "first two outputs, seed 0": at_data[0, :2].tolist(),
+        "first two outputs of seeds 0 and 1": at_data[:2, :2].tolist(),
         "median spread over the inputs": two_digits(np.median(spread)),
         "median size of the output": two_digits(np.median(np.abs(at_data).mean(axis=1))),
         "median size at the zero input": two_digits(np.median(np.abs(at_zero))),
@@ -91,13 +91,25 @@ RECORD = Behaviour(
     linen=in_linen,
     nnx=in_nnx,
     expect={
-        "torch": {"first two outputs, seed 0": [0.1717, 0.1717]},
+        "torch": {
+            "median spread over the inputs": 1.7e-5,
+            "seeds of 50 with one output for all inputs": 10,
+        },
         "linen": {"median size at the zero input": 0.0},
         "nnx": {"median size at the zero input": 0.0},
     },
-    reason="The default initializers differ (I1). PyTorch's weights have a third of the variance of Flax's, so a signal "
-    "shrinks faster from layer to layer, and its random biases replace what is lost. Flax starts every bias at 0, so "
-    "nothing but the input drives the output.",
-    notes=("TODO",),
+    reason="The default initializers differ (I1). PyTorch's weights have a third of the variance of Flax's, so a "
+    "signal shrinks faster from layer to layer, and its random biases replace what is lost. Flax starts every bias "
+    "at 0, so nothing but the input drives the output.",
+    notes=(
+        "The catalogue gives median spreads of 1.6e-5 (PyTorch) and 2.5e-3 (Linen) and 6 seeds of 50 without any, for "
+        "inputs it does not state. Both are draws: over 5,000 seeds on these inputs the medians are 1.4e-5 and 1.6e-3, "
+        "and nine in ten groups of 50 seeds give a Linen median of 0.9e-3 to 3.0e-3 with 1 to 7 such seeds (PyTorch: "
+        "0.7e-5 to 2.6e-5 with 5 to 13).",
+        "S0 and S2 print 0.2672 and 0.2672, and -0.2144 and -0.2143, from nets without a seed; seeds 0 and 1 show the "
+        "like. Where the two outputs are equal in every digit, some layer's ReLUs are all off, and no gradient "
+        "reaches the layers before it.",
+        "PyTorch runs in float64 here, since in float32 its spread is near the rounding of its output.",
+    ),
     sources=("S0", "S2"),
 )

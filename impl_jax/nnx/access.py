@@ -1,0 +1,165 @@
+"""Access: a live module's table, its parameters one by one, its weights as neutral arrays, its gradients.
+
+Neutral arrays are NumPy's, in the canonical layout, by path; a tied parameter appears under its owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from ...common.tables import Row, Table
+from ...common.ties import Tie
+from .naming import Leaf, find, leaves
+
+
+def table(model: nnx.Module, inputs: Sequence[np.ndarray] | None = None) -> Table:
+    """The table of a live module.
+
+    inputs: not needed in this wing; a Linen module shows its layers only when called.
+    """
+    return Table(
+        tuple(
+            Row(
+                path=leaf.path,
+                shape=leaf.layout.canonical_shape(tuple(leaf.array.shape)),
+                dtype=str(leaf.array.dtype),
+                kind=leaf.kind,
+                layer=leaf.layer,
+                tie=None if leaf.owner == leaf.path else Tie(leaf.owner, leaf.path),
+                native_path=leaf.native_path,
+                layout=leaf.layout,
+                persistent=leaf.persistent,
+            )
+            for leaf in leaves(model, inputs)
+        )
+    )
+
+
+def get_parameter(model: nnx.Module, path: str) -> nnx.Variable[Any]:
+    """The live Variable at `path`, not a copy, in its native layout. Raises PathError."""
+    return find(model, path).array
+
+
+def set_parameter(model: nnx.Module, path: str, value: Any) -> nnx.Module:
+    """Write `value` (canonical layout) into the Variable at `path`; every alias sees it. Returns `model`.
+
+    Raises:
+        PathError, ShapeError, DtypeError: and the model is as it was.
+    """
+    table(model).check(path, value)
+    leaf = find(model, path)
+    leaf.array[...] = jnp.asarray(leaf.layout.to_native(value))
+    return model
+
+
+def state(model: nnx.Module) -> nnx.State:
+    """The framework's own state: `nnx.state`, every Variable once."""
+    return nnx.state(model)
+
+
+def weights(model: nnx.Module) -> dict[str, np.ndarray]:
+    """Every owner's values by path, as neutral arrays that share no memory with the model."""
+    return {leaf.path: neutral(leaf, leaf.array[...]) for leaf in leaves(model) if leaf.owner == leaf.path}
+
+
+def neutral(leaf: Leaf, array: jax.Array) -> np.ndarray:
+    """A NumPy copy of `array`, which lies as `leaf` does, in the canonical layout."""
+    return np.array(leaf.layout.to_canonical(np.asarray(array)), order="C")
+
+
+def load(model: nnx.Module, weights: Mapping[str, np.ndarray]) -> nnx.Module:
+    """Copy neutral weights into the module, all or nothing. Returns `model`.
+
+    Raises:
+        WeightsError: one message for every missing, extra and misshapen entry.
+    """
+    table(model).check_weights(weights)
+    for leaf in leaves(model):
+        if leaf.owner == leaf.path:
+            native = leaf.layout.to_native(weights[leaf.path])
+            leaf.array[...] = jax.device_put(native, leaf.array[...].sharding)
+    return model
+
+
+@contextmanager
+def inference(model: nnx.Module) -> Iterator[None]:
+    """The module in inference mode; what each submodule was set to is put back afterwards."""
+    switches = ("deterministic", "use_running_average")
+    before = [
+        (module, name, getattr(module, name))
+        for _, module in nnx.iter_modules(model)
+        for name in switches
+        if name in vars(module)
+    ]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
+
+
+def arrays(inputs: Sequence[np.ndarray]) -> tuple[jax.Array, ...]:
+    """Neutral inputs as jax arrays."""
+    return tuple(jnp.asarray(array) for array in inputs)
+
+
+def call(model: nnx.Module, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    """The output for neutral `inputs`, in inference mode, as a neutral array."""
+    with inference(model):
+        return np.asarray(model(*arrays(inputs)))  # type: ignore[operator]
+
+
+def value_and_gradients(
+    model: nnx.Module, inputs: Sequence[np.ndarray], cotangent: np.ndarray
+) -> tuple[float, dict[str, np.ndarray]]:
+    """The value <output, cotangent> and its gradient by every parameter, in inference mode.
+
+    cotangent: an array of the output's shape. A tied parameter's gradient is the sum over its sites; one that the
+    output does not depend on has gradient zero.
+    """
+    owners = owner_leaves(model)
+    parameters = {path: leaf.array[...] for path, leaf in owners.items()}
+    with inference(model):
+        value, gradients = jax.value_and_grad(objective(model, inputs, cotangent))(parameters)
+    return value.item(), {path: neutral(leaf, gradients[path]) for path, leaf in owners.items()}
+
+
+def owner_leaves(model: nnx.Module) -> dict[str, Leaf]:
+    """The parameters by path, each once, in the table's order."""
+    return {leaf.path: leaf for leaf in leaves(model) if leaf.owner == leaf.path and leaf.kind == "parameter"}
+
+
+def objective(
+    model: nnx.Module, inputs: Sequence[np.ndarray], cotangent: np.ndarray
+) -> Callable[[Mapping[str, jax.Array]], jax.Array]:
+    """<output, cotangent> as a function of the parameters by path, each in its native layout.
+
+    The graph is taken apart and put together around the call: a tied Variable is one entry of the state, so its
+    gradient is the sum over its sites, which jax.grad on the module itself would not give.
+    """
+    owners = owner_leaves(model)
+    graph, state = nnx.split(model)
+    flat = nnx.to_flat_state(state)
+    by_variable = {id(leaf.array): path for path, leaf in owners.items()}
+    # nnx.split lists a Variable under one of its native paths, not always the first in order of registration.
+    place = {
+        leaf.native_path: by_variable[id(leaf.array)] for leaf in leaves(model) if id(leaf.array) in by_variable
+    }
+
+    def value(parameters: Mapping[str, jax.Array]) -> jax.Array:
+        entries = [
+            (native, variable.replace(parameters[place[native]]) if native in place else variable)
+            for native, variable in zip(flat.paths, flat.leaves, strict=True)
+        ]
+        output = nnx.merge(graph, nnx.from_flat_state(entries))(*arrays(inputs))  # type: ignore[operator]
+        return (output * jnp.asarray(cotangent)).sum()
+
+    return value

@@ -1,0 +1,112 @@
+"""Tying: in NNX a tie is one Variable object that several modules hold."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from ...common.errors import TieError
+from ...common.sites import Site
+from ...common.ties import Tie, TieGroup, check_tie
+from ..sites import neutral_sites, shares
+from .access import get_parameter, inference, objective, owner_leaves, table
+from .naming import find
+
+
+def tie_groups(model: nnx.Module) -> tuple[TieGroup, ...]:
+    """Every parameter that has more than one path."""
+    return table(model).tie_groups
+
+
+def identical(model: nnx.Module, one: str, other: str) -> bool:
+    """Whether two paths lead to one Variable, so that a change of one is a change of the other."""
+    return get_parameter(model, one) is get_parameter(model, other)
+
+
+def equal(model: nnx.Module, one: str, other: str) -> bool:
+    """Whether two parameters have the same values now, tied or not."""
+    return bool(jnp.array_equal(get_parameter(model, one)[...], get_parameter(model, other)[...]))
+
+
+def tie(model: nnx.Module, owner: str, alias: str) -> nnx.Module:
+    """Make `alias` the Variable at `owner`; its own values are dropped. Returns `model`.
+
+    Raises:
+        PathError, TieError: no such path, or unequal shapes, dtypes or layouts. The model is as it was.
+    """
+    rows = table(model)
+    check_tie(Tie(owner, alias), {path: rows[path].shape for path in (owner, alias)})  # type: ignore[misc]
+    if rows[owner].dtype != rows[alias].dtype:
+        raise TieError(alias, f"the owner's dtype {rows[owner].dtype}", rows[alias].dtype, "Cast one of the two first.")
+    if rows[owner].layout != rows[alias].layout:
+        raise TieError(
+            alias,
+            f"the owner's layout {rows[owner].layout.pattern!r}, since a Variable has one",
+            repr(rows[alias].layout.pattern),
+            "An NNX model cannot share a transposed array: use a Decoder in the spec.",
+        )
+    if not identical(model, owner, alias):
+        _assign(model, alias, get_parameter(model, owner))
+    return model
+
+
+def untie(model: nnx.Module, alias: str) -> nnx.Module:
+    """Give `alias` a Variable of its own with the values it has now. Returns `model`.
+
+    Raises:
+        PathError, TieError: `alias` is not an alias of anything. The model is as it was.
+    """
+    if table(model)[alias].tie is None:
+        raise TieError(alias, "an alias", "a parameter that owns itself", "Name the alias; tie_groups lists them.")
+    variable = get_parameter(model, alias)
+    _assign(model, alias, type(variable)(jnp.array(variable[...])))
+    return model
+
+
+def _assign(model: nnx.Module, path: str, variable: nnx.Variable[Any]) -> None:
+    """Put `variable` at `path` alone.
+
+    A module on the way that is reachable under a second path is replaced, on this path, by a shallow copy: the copy
+    holds the same Variables, so every other tie stays.
+    """
+    *containers, name = find(model, path).native_path
+    times = _times_reached(model)
+    module: Any = model
+    for component in containers:
+        child = getattr(module, str(component))
+        if times[id(child)] > 1:
+            child = copy.copy(child)
+            setattr(module, str(component), child)
+        module = child
+    setattr(module, str(name), variable)
+
+
+def _times_reached(model: nnx.Module) -> dict[int, int]:
+    """How many paths lead to each module."""
+    times: dict[int, int] = {}
+    pending: list[nnx.Module] = [model]
+    while pending:
+        module = pending.pop()
+        times[id(module)] = times.get(id(module), 0) + 1
+        pending.extend(value for value in vars(module).values() if isinstance(value, nnx.Module))
+    return times
+
+
+def site_gradients(
+    model: nnx.Module, inputs: Sequence[np.ndarray], cotangent: np.ndarray
+) -> dict[str, tuple[Site, ...]]:
+    """Each owner's sites in the order of the program, with each site's share of the gradient of <output, cotangent>.
+
+    A site is an operation of the traced program that takes the parameter as an argument.
+    """
+    owners = owner_leaves(model)
+    with inference(model):
+        found = shares(
+            objective(model, inputs, cotangent), {path: leaf.array[...] for path, leaf in owners.items()}
+        )
+    return neutral_sites(found, {path: leaf.layout for path, leaf in owners.items()})
