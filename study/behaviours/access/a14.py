@@ -49,7 +49,7 @@ def in_nnx():
 
 RECORD = Behaviour(
     id="A14",
-    title="Printing shows the tree of layers; only NNX prints shapes, and a table needs an input",
+    title="Printing shows the tree of layers; shapes are in an NNX print and in Flax's tables",
     statement="PyTorch prints each layer with its widths. A Linen module prints its settings, without a width for its "
     "input or a shape; `net.tabulate(key, X)` runs it once and lists both. An NNX model prints its arrays' shapes, "
     "and has the table as `nnx.tabulate(net, X)`.",
