@@ -234,4 +234,10 @@ def canonical_name(kind: str, native_name: str) -> str | None:
     return next((name for name, own in layer.natives.items() if own.name == native_name), None) if layer else None
 
 
+def native_order(kind: str) -> tuple[str, ...]:
+    """Flax's names of the parameters of a layer of that kind, in PyTorch's order; none for a kind not in the spec."""
+    layer = _KINDS.get(kind)
+    return tuple(own.name for own in layer.natives.values()) if layer else ()
+
+
 _KINDS: dict[str, type[Layer]] = {layer.__name__: layer for layer in (Linear, Embedding, Decoder, FixedLinear)}

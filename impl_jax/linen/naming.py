@@ -173,7 +173,7 @@ def _decoder_weight(place: Place, first: dict[int, Place], stored: dict[tuple[st
 
 def _place_leaves(place: Place, entries: list[tuple[str, str, Any]]) -> Iterator[Leaf]:
     """What is stored for one layer, weight before bias."""
-    order = {name: number for number, name in enumerate(("kernel", "embedding", "scale", "bias"))}
+    order = {name: number for number, name in enumerate(spec_layers.native_order(place.kind))}
     for collection, name, array in sorted(entries, key=lambda entry: order.get(entry[1], len(order))):
         canonical = spec_layers.canonical_name(place.kind, name)
         known = spec_layers.native(place.kind, canonical) if canonical else None

@@ -15,7 +15,7 @@ from ..draws import NativeInit, PathInit, layout_of
 from ..functions import function_of
 from .layers import Block, Decoder, FixedLinear
 
-RESERVED = frozenset(dir(nnx.Module)) | {"calls"}
+RESERVED = frozenset(dir(nnx.Module)) | {"calls", "registered"}
 
 
 def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: str = "cpu") -> nnx.Module:

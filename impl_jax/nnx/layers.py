@@ -10,11 +10,16 @@ from flax import nnx
 
 
 class Block(nnx.Module):
-    """Named children that the forward pass calls in the order of `calls`, some of them repeatedly."""
+    """Named children that the forward pass calls in the order of `calls`, some of them repeatedly.
+
+    registered: the children's names in order. A module's own attributes do not keep theirs: NNX sorts them whenever a
+    graph is put together again.
+    """
 
     def __init__(self, children: Mapping[str, Any], calls: Sequence[str]) -> None:
         for name, child in children.items():
             setattr(self, name, child)
+        self.registered = tuple(children)
         self.calls = tuple(calls)
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -16,7 +16,7 @@ from ...common import paths
 from ...common.errors import PathError, nearest
 from ...common.layouts import SAME, Layout
 from ...common.tables import Kind
-from .layers import Decoder, FixedLinear
+from .layers import Block, Decoder, FixedLinear
 
 # The spec's word for what NNX calls otherwise; any other class goes by its own name.
 KINDS: dict[type, str] = {
@@ -56,7 +56,7 @@ def leaves(model: nnx.Module, inputs: Any = None) -> Iterator[Leaf]:
         path, native, module = pending.pop()
         kind = KINDS.get(type(module), type(module).__name__)
         children = []
-        for name, value in members(module):
+        for name, value in _members(module, kind):
             if isinstance(value, nnx.Variable):
                 if not isinstance(value, nnx.RngState):
                     yield _leaf(path, native, name, value, kind, module, owners)
@@ -66,11 +66,17 @@ def leaves(model: nnx.Module, inputs: Any = None) -> Iterator[Leaf]:
         pending.extend(reversed(children))
 
 
-def members(module: nnx.Module) -> Iterator[tuple[str | int, Any]]:
-    """A module's attributes in order; those of a List by number."""
-    for name, value in vars(module).items():
-        if name not in BOOKKEEPING:
-            yield (int(name) if isinstance(module, nnx.List) else name), value
+def _members(module: nnx.Module, kind: str) -> list[tuple[str | int, Any]]:
+    """A module's attributes, in order of registration where it is known.
+
+    NNX sorts attributes by name whenever it puts a graph together again, so that a bias comes before its kernel and
+    a tie's alias before its owner. For the layers of the spec and for Block the order is known; a List counts.
+    """
+    held = {name: value for name, value in vars(module).items() if name not in BOOKKEEPING}
+    if isinstance(module, nnx.List):
+        return [(number, held[str(number)]) for number in range(len(module))]
+    order = module.registered if isinstance(module, Block) else spec_layers.native_order(kind)
+    return [(name, held.pop(name)) for name in order if name in held] + list(held.items())
 
 
 def _leaf(

@@ -38,7 +38,7 @@ def in_torch():
         "logits are x E^T": torch.allclose(logits, table[tokens] @ table.T, atol=1e-5),
         "norm of the gradient": model.embedding.weight.grad.norm().item(),
         "norms by site, encode and decode": [site.norm().item() for site in sites],
-        "the sites add up to it": torch.allclose(sum(sites), model.embedding.weight.grad, rtol=1e-4),
+        "the sites add up to it": torch.allclose(sum(sites), model.embedding.weight.grad, atol=1e-3),
         "a linear layer that takes the table as its weight": tuple(logits.shape),
     }
 
@@ -73,7 +73,7 @@ def in_linen():
         "logits are x E^T": np.allclose(logits, table[tokens] @ table.T, atol=1e-5),
         "norm of the gradient": jnp.linalg.norm(gradient).item(),
         "norms by site, encode and decode": [jnp.linalg.norm(site).item() for site in sites],
-        "the sites add up to it": np.allclose(sum(sites), gradient, rtol=1e-4),
+        "the sites add up to it": np.allclose(sum(sites), gradient, atol=1e-3),
         "a linear layer that takes the table as its weight": raised(
             lambda: head.apply({"params": {"kernel": jnp.asarray(table)}}, hidden)
         ),
@@ -99,16 +99,18 @@ def in_nnx():
 
     sites = jax.grad(site_loss, argnums=(0, 1))(jnp.asarray(table), jnp.asarray(table))
 
+    shared = model.embedding.embedding  # the Variable itself may be shared, as long as each use minds the layout
+    by_hand = shared[...][tokens] @ shared[...].T
     head = nnx.Linear(4, 10, use_bias=False, rngs=nnx.Rngs(0))
-    head.kernel = model.embedding.embedding  # the Variable is shared, but it is (10, 4) where (4, 10) is needed
+    head.kernel = shared  # (10, 4) where (4, 10) is needed
     return {
         "parameters": [".".join(map(str, path)) for path, _ in nnx.to_flat_state(nnx.state(model, nnx.Param))],
         "scalars": sum(array.size for array in jax.tree.leaves(nnx.state(model, nnx.Param))),
         "shape of the logits": logits.shape,
-        "logits are x E^T": np.allclose(logits, table[tokens] @ table.T, atol=1e-5),
+        "logits are x E^T": np.allclose(logits, by_hand, atol=1e-5),
         "norm of the gradient": jnp.linalg.norm(gradient).item(),
         "norms by site, encode and decode": [jnp.linalg.norm(site).item() for site in sites],
-        "the sites add up to it": np.allclose(sum(sites), gradient, rtol=1e-4),
+        "the sites add up to it": np.allclose(sum(sites), gradient, atol=1e-3),
         "a linear layer that takes the table as its weight": raised(lambda: head(model.embedding(tokens))),
     }
 
@@ -128,8 +130,7 @@ RECORD = Behaviour(
     reason="A PyTorch Linear stores its weight as (out, in), which is the table's own layout, (tokens, width). A Flax "
     "kernel is (in, out), the table transposed, and neither a name nor a Variable can be shared through a transpose.",
     notes=(
-        "In NNX the Variable may also be shared by hand, x @ table[...].T. For tokens = width the kernel is square "
-        "and the wrong layout passes unseen.",
+        "Where there are as many tokens as the width, the table is square and the wrong layout passes unseen.",
         "The direction of a PyTorch tie decides the initial values: head.weight = embedding.weight keeps the "
         "embedding's N(0, 1), the reverse keeps the Linear's small uniform draw, and the first loss differs widely.",
     ),

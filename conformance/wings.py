@@ -1,0 +1,33 @@
+"""The wings, loaded on demand."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import cast
+
+from ..common.errors import DeviceError, UsageError, nearest
+from ..common.wing import HOMES, Wing
+
+
+def load_wing(name: str) -> Wing:
+    """The wing `torch`, `linen` or `nnx`; its framework is imported now.
+
+    Raises:
+        UsageError: no such wing.
+    """
+    if name not in HOMES:
+        raise UsageError(name, "the name of a wing", "none of that name", nearest(name, HOMES))
+    return cast(Wing, import_module(f"{__package__.rpartition('.')[0]}.{HOMES[name]}"))
+
+
+def missing_device(device: str, wings: dict[str, Wing]) -> str | None:
+    """Why a comparison on `device` is not possible; None if every wing sees it."""
+    blind = [f"{name} sees {', '.join(wing.devices())}" for name, wing in wings.items() if device not in wing.devices()]
+    return f"{device} is not present: {'; '.join(blind)}" if blind else None
+
+
+def require_device(device: str, wings: dict[str, Wing]) -> None:
+    """Raises DeviceError unless every wing sees the device."""
+    reason = missing_device(device, wings)
+    if reason:
+        raise DeviceError("", f"the device {device!r} in every wing", reason, "Drop the requirement, or run where it is.")
