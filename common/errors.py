@@ -18,9 +18,8 @@ class ParitreeError(Exception):
         self.expected = expected
         self.found = found
         self.remedy = remedy
-        where = path or "(the whole model)"
-        text = f"{where}: expected {expected}, found {found}."
-        super().__init__(f"{text} {remedy}".rstrip())
+        where = f"{path}: " if path else ""
+        super().__init__(f"{where}expected {expected}, found {found}. {remedy}".rstrip())
 
     def __reduce__(self) -> tuple[type[ParitreeError], tuple[str, str, str, str]]:
         return type(self), (self.path, self.expected, self.found, self.remedy)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from . import paths
 from .errors import DtypeError, PathError, ShapeError, WeightsError, nearest
 from .initializers import Initializer
 from .layouts import SAME, Layout
@@ -208,7 +209,7 @@ def _cells(rows: tuple[Row, ...]) -> list[tuple[str, ...]]:
                 row.layer,
                 "" if row.initializer is None or row.tie else _short(repr(row.initializer)),
                 f"= {row.tie}" if row.tie else "",
-                native_text(row.native_path),
+                "" if row.native_path == paths.split(row.path) else native_text(row.native_path),
                 "" if row.layout.is_identity else str(row.layout),
             )
         )

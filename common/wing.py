@@ -58,6 +58,7 @@ class Wing(Protocol):
     def sample(self, row: Row, *, seeds: Sequence[int], device: str = "cpu") -> np.ndarray: ...
     def devices(self) -> tuple[str, ...]: ...
     def running(self, device: str = "cpu", dtype: str = "float32") -> AbstractContextManager[None]: ...
+    def settings(self) -> dict[str, str]: ...
 
 
 def name_of(model: Any) -> str:
@@ -71,10 +72,12 @@ def name_of(model: Any) -> str:
     for base in _ancestry(model):
         if base in _BASES:
             return _BASES[base]
-    hint = "A Linen module needs its variables: give the tuple (module, variables)." if _LINEN in _ancestry(model) else ""
-    raise UsageError(
-        "", "a spec, an nn.Module, an nnx.Module or (linen module, variables)", f"{type(model).__name__}", hint
-    )
+    hint = ""
+    if _LINEN in _ancestry(model):
+        hint = "A Linen module needs its variables: give the tuple (module, variables)."
+    elif hasattr(model, "module") and hasattr(model, "params"):
+        hint = 'Of a wrapper around a Linen module give the inside: (model.module, {"params": model.params}).'
+    raise UsageError("", "a spec, an nn.Module, an nnx.Module or (linen module, variables)", type(model).__name__, hint)
 
 
 def _ancestry(model: Any) -> list[tuple[str, str]]:

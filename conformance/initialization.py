@@ -11,7 +11,7 @@ from ..common import expansion
 from ..common.tables import Row
 from ..common.wing import Wing
 from .report import Finding
-from .statistics import ALPHA, Evidence, Verdict, diagnose, examine, judge, replicates
+from .statistics import ALPHA, Evidence, Verdict, across, diagnose, examine, judge, replicates
 from .subject import Oracle, Subject
 from .tolerance import relative_error
 
@@ -26,6 +26,7 @@ class Initialization:
     def __init__(self) -> None:
         self.evidence: dict[Key, list[Evidence]] = {}
         self.diagnoses: dict[Key, str | None] = {}
+        self.samples: dict[Key, np.ndarray] = {}
         self.keys: dict[int, dict[str, Key]] = {}
         self.links: dict[int, list[Finding]] = {}
         self._verdicts: dict[Key, list[Verdict]] | None = None
@@ -37,7 +38,13 @@ class Initialization:
         for row in oracle.table.owners:
             if row.path in drawn:
                 keys[row.path] = self._examined(subject.wing, drawn[row.path], row, subject.device)
-        self.keys[id(subject)] = keys
+        together = (subject.wing.sample, tuple(keys.values()))
+        if together not in self.evidence:
+            initializers = {path: oracle.table[path].initializer for path in keys}
+            self.evidence[together] = across({path: self.samples[key] for path, key in keys.items()}, initializers)
+            self.diagnoses[together] = None
+        # Two parameters that repeat each other's draws are a finding on the model, told under the empty path.
+        self.keys[id(subject)] = {**keys, "": together}
         self.links[id(subject)] = list(_linked(subject))
 
     def _examined(self, wing: Wing, drawn: Row, expected: Row, device: str) -> Key:
@@ -46,8 +53,10 @@ class Initialization:
         if key not in self.evidence:
             assert expected.initializer is not None
             with wing.running(device):
-                samples = wing.sample(drawn, seeds=range(replicates(drawn.shape)), device=device)
+                count = replicates(drawn.shape, initializer=drawn.initializer)
+                samples = wing.sample(drawn, seeds=range(count), device=device)
             shape = tuple(axis for axis in expected.shape if axis is not None)
+            self.samples[key] = samples
             self.evidence[key] = examine(samples, expected.initializer, shape, path=expected.path)
             self.diagnoses[key] = diagnose(samples, shape, expected.initializer) if _suspect(self.evidence[key]) else None
         return key
@@ -59,8 +68,8 @@ class Initialization:
         for path, key in self.keys[id(subject)].items():
             tested = [verdict for verdict in verdicts[key] if verdict.evidence.p_value is not None]
             broken = [verdict for verdict in tested if not verdict.passed]
-            for verdict in broken or [min(tested, key=_margin)]:
-                yield self._finding(path, key, verdict)
+            for verdict in broken or sorted(tested, key=_margin)[:1]:
+                yield self._finding(path or verdict.evidence.path, key, verdict)
 
     def _finding(self, path: str, key: Key, verdict: Verdict) -> Finding:
         message = verdict.message

@@ -87,12 +87,13 @@ class Report:
     def summary(self) -> str:
         checked = [result for result in self.results if result.status != "skip"]
         models = len({result.model for result in checked})
+        counted = f"{models} model{'' if models == 1 else 's'}"
         wings = ", ".join(dict.fromkeys(result.wing for result in checked))
         devices = ", ".join(dict.fromkeys(result.device for result in checked))
         keys = {(result.model, result.wing, result.device, result.contract) for result in checked}
         failed = {(result.model, result.wing, result.device, result.contract) for result in self.failures}
         verdict = "all hold" if self.ok else f"{len(failed)} do not hold"
-        return f"{len(keys)} contracts on {models} models ({wings}; {devices}): {verdict}"
+        return f"{len(keys)} contracts on {counted} ({wings}; {devices}): {verdict}"
 
 
 def versions() -> dict[str, str]:

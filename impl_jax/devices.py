@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import flax
 import jax
 
 from ..common.errors import DeviceError, DtypeError
@@ -58,3 +60,18 @@ def check_dtype(dtype: str) -> None:
         raise DtypeError(
             "", "float64 enabled in JAX", "float32 in its place", "Build and run inside running(dtype='float64')."
         )
+
+
+def settings() -> dict[str, str]:
+    """What bears on a comparison here: devices, precision and determinism, as text."""
+    return {
+        "version": jax.__version__,
+        "flax version": flax.__version__,
+        "devices": ", ".join(devices()),
+        "CUDA device": _cuda()[0].device_kind if _cuda() else "none",
+        "matmul precision": str(jax.config.jax_default_matmul_precision or "the backend's default"),
+        "64-bit types": str(jax.config.jax_enable_x64),
+        "random bits": str(jax.config.jax_default_prng_impl),
+        "partitionable threefry": str(jax.config.jax_threefry_partitionable),
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", "not set"),
+    }

@@ -33,3 +33,18 @@ def running(device: str = "cpu", dtype: str = "float32") -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(precision)
         torch.backends.cudnn.allow_tf32 = tf32
+
+
+def settings() -> dict[str, str]:
+    """What bears on a comparison here: devices, precision and determinism, as text."""
+    return {
+        "version": torch.__version__,
+        "devices": ", ".join(devices()),
+        "CUDA device": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "float32 matmul precision": torch.get_float32_matmul_precision(),
+        "cuDNN TF32": str(torch.backends.cudnn.allow_tf32),
+        "deterministic algorithms": str(torch.are_deterministic_algorithms_enabled()),
+        "cuDNN benchmark": str(torch.backends.cudnn.benchmark),
+        "threads": str(torch.get_num_threads()),
+        "default dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+    }

@@ -11,22 +11,23 @@ record executes all three and compares fact by fact:
 
 The verdict of the row is the furthest of its facts on that scale. It is declared by the author
 and *measured* by the run; a row whose two verdicts disagree fails the tests, so a framework that
-changes its behaviour cannot pass unseen.
+changes its behaviour cannot pass unseen. Nor can it stop the others: a function that fails gives
+no facts, and the outcome says so among its problems.
 
 This module imports no framework: the rows do.
 """
 
 from __future__ import annotations
 
-import inspect
 import re
-import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
+
+from .source import source
 
 WINGS = ("torch", "linen", "nnx")
 
@@ -73,6 +74,14 @@ class Raised:
         return f"{self.type}: {self.text}" if self.text else self.type
 
 
+@dataclass(frozen=True)
+class Missing:
+    """A fact that a wing's function did not give. It is a fault of the record, never a result."""
+
+    def __str__(self) -> str:
+        return "no value"
+
+
 def raised(action: Callable[[], object]) -> Raised:
     """Run `action` and return the exception it raises; it is an error if it raises none.
 
@@ -81,10 +90,14 @@ def raised(action: Callable[[], object]) -> Raised:
     try:
         value = action()
     except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        text = re.sub(r"0x[0-9a-f]{4,}", "0x...", lines[0] if lines else "")
-        return Raised(type(error).__name__, text if len(text) <= 300 else text[:297] + "...")
+        return _described(error)
     raise AssertionError(f"expected an exception, found the value {value!r}")
+
+
+def _described(error: Exception) -> Raised:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = re.sub(r"0x[0-9a-f]{4,}", "0x...", lines[0] if lines else "")
+    return Raised(type(error).__name__, text if len(text) <= 300 else text[:297] + "...")
 
 
 @dataclass(frozen=True)
@@ -117,26 +130,34 @@ class Behaviour:
         return {"torch": self.torch, "linen": self.linen, "nnx": self.nnx}[wing]
 
     def code(self, wing: str) -> str:
-        """The source of the wing's function, as its author wrote it."""
-        return textwrap.dedent(inspect.getsource(self.function(wing))).rstrip()
+        """The source of the wing's function, as its author wrote it, and what it uses of its module."""
+        return source(self.function(wing))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run of a behaviour gave: the facts by wing, and the verdict of each fact."""
+    """What a run of a behaviour gave: the facts by wing, and the verdict of each fact.
+
+    failures: the exception of each wing's function that raised one, by wing. Such a wing has no facts.
+    """
 
     behaviour: Behaviour
     facts: Mapping[str, Facts]
     verdicts: Mapping[str, Verdict]
+    failures: Mapping[str, Raised] = field(default_factory=dict)
 
     @property
     def verdict(self) -> Verdict:
-        return max(self.verdicts.values())
+        """As measured: the furthest verdict of the facts."""
+        return max(self.verdicts.values(), default=Verdict.SAME)
 
     def problems(self) -> list[str]:
-        """What is wrong with the record: a verdict or a figure that the run does not confirm."""
+        """What is wrong with the record: whatever it says that the run does not confirm."""
         row = self.behaviour
-        found = []
+        found = [f"{row.id}: the {wing} function failed: {error}" for wing, error in self.failures.items()]
+        if not self.verdicts:
+            return [*found, f"{row.id}: the functions returned no facts"]
+        found += self._missing()
         if self.verdict != row.verdict:
             detail = ", ".join(f"{name}: {verdict.words}" for name, verdict in self.verdicts.items())
             found.append(
@@ -144,9 +165,26 @@ class Outcome:
             )
         if row.verdict >= Verdict.MUST_DIFFER and not row.reason:
             found.append(f"{row.id}: the verdict '{row.verdict.words}' needs a reason")
+        for name in row.canonical:
+            if name not in self.verdicts:
+                found.append(f"{row.id}: a canonical form is given for {name!r}, which is no fact")
+        return found + self._figures()
+
+    def _missing(self) -> list[str]:
+        row, found = self.behaviour, []
+        for wing in WINGS:
+            names = [name for name, value in self.facts[wing].items() if isinstance(value, Missing)]
+            if names and wing not in self.failures:
+                found.append(
+                    f"{row.id}: the {wing} function returned no {names}; say Absent(reason) where there is none"
+                )
+        return found
+
+    def _figures(self) -> list[str]:
+        row, found = self.behaviour, []
         for wing, figures in row.expect.items():
             for name, figure in figures.items():
-                value = self.facts[wing].get(name)
+                value = self.facts[wing].get(name, Missing())
                 if not _close(value, figure):
                     found.append(f"{row.id}: {wing} gave {name} = {show(value)}, expected {show(figure)}")
         return found
@@ -154,19 +192,22 @@ class Outcome:
 
 def run(behaviour: Behaviour) -> Outcome:
     """Execute the three functions and compare their facts."""
-    facts = {wing: behaviour.function(wing)() for wing in WINGS}
-    names = list(dict.fromkeys(name for wing in WINGS for name in facts[wing]))
+    facts: dict[str, Facts] = {}
+    failures = {}
     for wing in WINGS:
-        missing = [name for name in names if name not in facts[wing]]
-        if missing or not names:
-            raise AssertionError(
-                f"{behaviour.id}: the {wing} function returned no {missing}; say Absent(reason) where there is none"
-            )
+        try:
+            facts[wing] = behaviour.function(wing)()
+        except Exception as error:
+            facts[wing], failures[wing] = {}, _described(error)
+    names = list(dict.fromkeys(name for wing in WINGS for name in facts[wing]))
+    facts = {wing: {name: facts[wing].get(name, Missing()) for name in names} for wing in WINGS}
     verdicts = {name: _verdict(behaviour.canonical.get(name), {w: facts[w][name] for w in WINGS}) for name in names}
-    return Outcome(behaviour, facts, verdicts)
+    return Outcome(behaviour, facts, verdicts, failures)
 
 
 def _verdict(canonical: Canonical | None, values: Mapping[str, Any]) -> Verdict:
+    if any(isinstance(value, Missing) for value in values.values()):
+        return Verdict.MUST_DIFFER
     if any(isinstance(value, Absent) for value in values.values()):
         return Verdict.ABSENT
     if _all_equal(values):
@@ -182,10 +223,10 @@ def _all_equal(values: Mapping[str, Any]) -> bool:
 
 
 def _close(value: Any, figure: Any) -> bool:
-    if isinstance(figure, bool) or isinstance(figure, str) or figure is None:
+    if isinstance(figure, (bool, str)) or figure is None:
         return value == figure
     if isinstance(figure, (int, float)):
-        return value is not None and bool(np.isclose(value, figure, rtol=1e-3, atol=0))
+        return isinstance(value, (int, float, np.number)) and bool(np.isclose(value, figure, rtol=1e-3, atol=0))
     return show(value) == show(figure)
 
 
@@ -195,7 +236,7 @@ def show(value: Any) -> str:
     Floats are rounded to four significant digits and sequences and arrays shown as lists, which
     is also the precision at which facts are compared.
     """
-    if isinstance(value, (Absent, Raised, str)):
+    if isinstance(value, (Absent, Missing, Raised, str)):
         return str(value)
     if isinstance(value, (bool, np.bool_)) or value is None:
         return str(value)

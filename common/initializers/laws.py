@@ -164,16 +164,25 @@ class Hollow:
         return low, high
 
     @cached_property
+    def _moments(self) -> tuple[float, float]:
+        """E[X] and E[X^2]: what the whole has, less what the hole has; integrals, so kept."""
+        whole = (self.base.mean, self.base.std**2 + self.base.mean**2)
+        first, second = (
+            (all_of_it - self.base.between(-self.below, self.below, power)) / (1 - self.hole)
+            for power, all_of_it in enumerate(whole, start=1)
+        )
+        return first, second
+
+    @property
     def mean(self) -> float:
         """The mean."""
-        return (self.base.mean - self.base.between(-self.below, self.below, 1)) / (1 - self.hole)
+        return self._moments[0]
 
-    @cached_property
+    @property
     def std(self) -> float:
         """The standard deviation."""
-        whole = self.base.std**2 + self.base.mean**2
-        second = (whole - self.base.between(-self.below, self.below, 2)) / (1 - self.hole)
-        return math.sqrt(max(second - self.mean**2, 0.0))
+        first, second = self._moments
+        return math.sqrt(max(second - first**2, 0.0))
 
 
 @dataclass(frozen=True)

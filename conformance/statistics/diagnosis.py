@@ -55,7 +55,7 @@ _SCHEMES: tuple[tuple[str, Initializer], ...] = (
 
 
 def diagnose(samples: np.ndarray[Any, Any], shape: Sequence[int], initializer: Initializer | None = None) -> str | None:
-    """The likeliest scheme behind `samples`, `(replicates, *shape)`, or None if no known one explains them.
+    """What `samples`, `(replicates, *shape)`, look like: the likeliest scheme's name, or None if none explains them.
 
     With the initializer that was expected, the mistakes that are made with it are among the rivals. Rivals are
     ranked by likelihood; those with the same law for this shape are named together, "A, or B".
@@ -71,7 +71,7 @@ def diagnose(samples: np.ndarray[Any, Any], shape: Sequence[int], initializer: I
     likelihoods = {part: _likelihood(samples, part) for part in rivals}
     for part in sorted(rivals, key=lambda rival: likelihoods[rival], reverse=True):
         if likelihoods[part] > -math.inf and _accepted(samples, part):
-            return f"looks like {', or '.join(rivals[part])}"
+            return ", or ".join(rivals[part])
     return None
 
 
@@ -157,5 +157,5 @@ def _accepted(samples: np.ndarray[Any, Any], part: ContinuousPart) -> bool:
 def _missing_sign_fix(samples: np.ndarray[Any, Any]) -> str | None:
     corner = samples.reshape(len(samples), -1)[:, 0]
     if len(corner) >= 20 and (np.all(corner < 0) or np.all(corner > 0)):
-        return "looks like a QR factorization whose signs were not fixed: the first entry never changes sign"
+        return "a QR factorization whose signs were not fixed: the first entry never changes sign"
     return None

@@ -14,6 +14,7 @@ from .access import weights as weights
 from .build import build as build
 from .devices import devices as devices
 from .devices import running as running
+from .devices import settings as settings
 from .initialization import draw as draw
 from .initialization import initialize as initialize
 from .initialization import sample as sample

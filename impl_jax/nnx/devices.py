@@ -4,3 +4,4 @@ from __future__ import annotations
 
 from ..devices import devices as devices
 from ..devices import running as running
+from ..devices import settings as settings

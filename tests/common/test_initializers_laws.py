@@ -211,5 +211,5 @@ def test_the_laws_of_eye_and_sparse_are_those_of_an_entry_at_a_place_chosen_at_r
     ],
 )
 def test_masses_that_make_no_law_are_refused(make, text):
-    with pytest.raises(InitializerError, match=f"^{re.escape(f'(the whole model): expected {text}')}$"):
+    with pytest.raises(InitializerError, match=f"^{re.escape(f'expected {text}')}$"):
         make()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -158,12 +159,15 @@ def test_correct_draws_raise_no_alarm(initializer, shape, dtype):
 def test_the_rate_of_false_alarms_is_the_one_that_is_stated(initializer, shape):
     """At a family-wise rate of 0.1 over 200 runs: at most 20 expected, and 41 has a chance of 4e-6."""
     rng = np.random.default_rng(1)
-    runs, alarms, p_values = 200, 0, []
+    runs, alarms, p_values, small = 200, 0, [], Counter()
     for _ in range(runs):
         evidence = examine(draws(initializer, shape, rng, count=8), initializer, shape, path=PATH)
         alarms += any(not verdict.passed for verdict in judge(evidence, alpha=0.1))
+        small.update(item.test for item in evidence if not item.constraint and item.p_value <= 0.1)
         p_values.append([item.p_value for item in evidence if item.test in ("mean", "chi-square")])
     assert alarms <= 40
+    assert small
+    assert {test: count for test, count in small.items() if count > 40} == {}
     # Mean and chi-square are exact, so that their p-values are uniform: neither too small nor too large.
     for column in np.array(p_values).T:
         assert stats.kstest(column, "uniform").pvalue > 1e-6
@@ -327,6 +331,17 @@ def test_a_bound_one_percent_small_is_seen_by_the_extremes_and_not_by_the_std():
         failed_tests(draws(Uniform(-0.99, 0.99), (3000,), rng, count=1), Uniform(-1, 1), (3000,)) for _ in range(20)
     ]
     assert all("extremes" in tests and "chi-square" not in tests for tests in seen)
+
+
+def test_the_p_value_of_the_shape_bounds_the_exact_one_closely_from_above():
+    samples = draws(Normal(std=1.03), (2000,), np.random.default_rng(0), count=1)
+    (shape,) = [item for item in examine(samples, Normal(), (2000,)) if item.test == "shape"]
+    exact = stats.kstest(samples.ravel(), "norm")
+    assert shape.statistic == pytest.approx(exact.statistic)
+    far = examine(samples + np.float32(0.1), Normal(), (2000,))
+    (shape,) = [item for item in far if item.test == "shape"]
+    exact = stats.kstest(samples.ravel() + np.float32(0.1), "norm").pvalue
+    assert exact <= shape.p_value <= 1.2 * exact
 
 
 def test_a_uniform_may_hit_its_end_points_in_float32():

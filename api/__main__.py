@@ -1,0 +1,5 @@
+"""`python -m paritree`."""
+
+from .cli import main
+
+main()

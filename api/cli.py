@@ -1,0 +1,202 @@
+"""The command line. Each command imports what it needs when it runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+import click
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(version("paritree"), prog_name="paritree")
+def cli() -> None:
+    """One model in PyTorch and in Flax, and the proof that it is the same model.
+
+    Exit codes: 0 all contracts hold, 1 some fail, 2 usage or unreadable input.
+    """
+
+
+@cli.command()
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--device", "devices", multiple=True, help="Check on this device only (cpu, cuda); may be repeated.")
+@click.option("--require-device", help="Fail if a wing does not see this device.")
+@click.option("--wing", "wings", multiple=True, help="Check this wing only (torch, linen, nnx); may be repeated.")
+@click.option("--contracts", help="Check these contracts only, separated by commas.")
+def check(
+    models: tuple[str, ...],
+    as_json: bool,
+    devices: tuple[str, ...],
+    require_device: str | None,
+    wings: tuple[str, ...],
+    contracts: str | None,
+) -> int:
+    """Check the reference models: all of them, or those named.
+
+    Every contract is checked in all three wings on every device present. A row shows the worst of what was measured
+    and what is allowed: an error relative to the tensor's norm against a float64 run; for an initialization the
+    smallest p-value and the level it must stay above; for structure the number of paths that differ.
+    """
+    from .conformance import check_reference_models
+
+    options: dict[str, Any] = {}
+    if devices:
+        options["devices"] = devices
+    if wings:
+        options["wings"] = wings
+    if contracts:
+        options["contracts"] = [name.strip() for name in contracts.split(",")]
+    with _progress() as progress:
+        report = check_reference_models(models, required_device=require_device, progress=progress, **options)
+    click.echo(report.to_json() if as_json else _coloured(str(report)))
+    return OK if report.ok else FAILED
+
+
+@cli.command()
+@click.argument("target", required=False, metavar="[FILE.py:MODEL]")
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+def table(target: str | None, as_json: bool) -> int:
+    """Names, shapes, layouts, initializers and ties of a model.
+
+    MODEL is a spec, an nn.Module, an nnx.Module, a tuple (linen module, variables), a pytree of arrays, or a function
+    from a seed to one of these. A reference model is meant by its name alone; without a target they are listed.
+    """
+    import json
+
+    from .targets import load_target
+
+    if target is None:
+        from .common.models import MODELS
+
+        width = max(map(len, MODELS))
+        lines = [f"{name:<{width}}  {model.title}" for name, model in MODELS.items()]
+        click.echo("\n".join(lines))
+        return OK
+    from .front import table as table_of
+
+    found = table_of(load_target(target))
+    click.echo(json.dumps(found.to_json(), indent=1) if as_json else str(found))
+    return OK
+
+
+@cli.command()
+@click.argument("rows", nargs=-1, metavar="[ROW]...")
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+@click.option("--markdown", type=click.Path(dir_okay=False), help="Write the rows to this file as one Markdown page.")
+@click.option("--list", "listed", is_flag=True, help="List ids and titles; run nothing.")
+def study(rows: tuple[str, ...], as_json: bool, markdown: str | None, listed: bool) -> int:
+    """The study catalogue, side by side, executed now: all rows, or those named (W6).
+
+    The exit code is 1 if a row's verdict or figure is not confirmed by the run.
+    """
+    from .study import catalogue, outcomes, pages, terminal
+
+    if listed:
+        terminal.show(terminal.titles(catalogue.identifiers(rows)))
+        return OK
+    with _progress() as progress:
+        found = outcomes(rows, progress)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(pages.as_json(found), indent=1))
+    elif markdown:
+        _write_whole(markdown, pages.rosetta(found))
+    else:
+        terminal.show(*(terminal.page(outcome) for outcome in found) if rows else (terminal.overview(found),))
+    problems = [problem for outcome in found for problem in outcome.problems()]
+    for problem in problems:
+        click.echo(problem, err=True)
+    return FAILED if problems else OK
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the settings as JSON.")
+def doctor(as_json: bool) -> int:
+    """Versions, devices, precision settings and determinism settings."""
+    import json
+
+    from .common.wing import WINGS
+    from .conformance import load_wing
+    from .conformance.report import versions
+
+    found: dict[str, dict[str, str]] = {name: load_wing(name).settings() for name in WINGS}
+    if as_json:
+        click.echo(json.dumps({"versions": versions(), **found}, indent=1))
+        return OK
+    sections = {"versions": versions()}
+    for settings in found.values():
+        # The two Flax wings share one framework, and so its settings.
+        sections[", ".join(name for name in WINGS if found[name] == settings)] = settings
+    for heading, settings in sections.items():
+        click.echo(heading)
+        for name, value in settings.items():
+            click.echo(f"  {name:<28}  {value}")
+    return OK
+
+
+def _write_whole(path: str, text: str) -> None:
+    """Write a file that is either the old one or the new one, never half of it."""
+    import os
+    from pathlib import Path
+
+    draft = Path(f"{path}.part")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, path)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """A line on the terminal that says what is being done; nothing in a pipe."""
+    if not sys.stderr.isatty():
+        yield lambda what: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("loading") as status:
+        yield status.update
+
+
+def _coloured(text: str) -> str:
+    """Results in colour; click drops it where the output is no terminal."""
+    marks = {"pass": "green", "fail": "red", "skip": "yellow"}
+    lines = []
+    for line in text.splitlines():
+        head, _, last = line.rpartition("  ")
+        lines.append(f"{head}  {click.style(last, fg=marks[last])}" if last in marks else line)
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    try:
+        code = cli.main(arguments, prog_name="paritree", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = USAGE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # What reads our output has seen enough; nothing is to be flushed at exit.
+        sys.stdout = None  # type: ignore[assignment]
+        code = OK
+    except Exception as error:
+        code = _explained(error)
+    sys.exit(code)
+
+
+def _explained(error: Exception) -> int:
+    """Print one of our own errors in a line; any other is a defect of ours and keeps its traceback."""
+    from .common.errors import DeviceError, ParitreeError
+
+    if not isinstance(error, ParitreeError | OSError):
+        raise error
+    click.echo(f"paritree: {error}", err=True)
+    return FAILED if isinstance(error, DeviceError) else USAGE

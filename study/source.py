@@ -1,0 +1,85 @@
+"""What the pages print of a wing's function: its source, below whatever else it takes to read it.
+
+Above the function stand the definitions that it uses from its own folder (the data of an exercise, a
+rounding), and above these the imports that a reader could not guess. The usual imports are the same
+in every row, so a page names them once; so are `raised` and `Absent`, the words of the records.
+"""
+
+from __future__ import annotations
+
+import ast
+import dis
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from types import CodeType
+
+USUAL = (
+    "import torch",
+    "from torch import nn",
+    "import jax",
+    "import jax.numpy as jnp",
+    "from flax import linen",
+    "from flax import nnx",
+    "import numpy as np",
+)
+_ROWS = f"{__package__}.behaviours."
+
+
+def source(function: Callable[..., object]) -> str:
+    """The function as its author wrote it, below the imports and definitions that it uses."""
+    imports: dict[str, None] = {}
+    definitions: dict[str, str] = {}
+    _collect(function, imports, definitions)
+    head = ["\n".join(sorted(imports))] if imports else []
+    return "\n\n".join([*head, *definitions.values()])
+
+
+def _collect(function: Callable[..., object], imports: dict[str, None], definitions: dict[str, str]) -> None:
+    """Add what a function uses, and then the function, so that everything stands above its users."""
+    text = inspect.getsource(sys.modules[function.__module__])
+    statements = _statements(text)
+    for name in dict.fromkeys(_globals_of(function.__code__)):
+        value, statement = function.__globals__.get(name), statements.get(name)
+        if statement is None or name in definitions:
+            continue  # one of Python's own names, or there already
+        if inspect.isfunction(value) and (value.__module__ == function.__module__ or value.__module__.startswith(_ROWS)):
+            _collect(value, imports, definitions)
+        elif isinstance(statement, ast.Assign):
+            definitions[name] = ast.get_source_segment(text, statement) or ""
+        elif line := _import_of(name, statement):
+            imports[line] = None
+    definitions[function.__name__] = inspect.getsource(function).rstrip()
+
+
+def _import_of(name: str, statement: ast.stmt) -> str:
+    """The import of one name, or nothing if it is a usual one or comes from this room."""
+    if not isinstance(statement, (ast.Import, ast.ImportFrom)) or getattr(statement, "level", 0):
+        return ""
+    alias = next(alias for alias in statement.names if (alias.asname or alias.name) == name)
+    one = ast.Import([alias]) if isinstance(statement, ast.Import) else ast.ImportFrom(statement.module, [alias], 0)
+    line = ast.unparse(one)
+    return "" if line in USUAL else line
+
+
+def _statements(text: str) -> dict[str, ast.stmt]:
+    """The names that a module binds at its top, each with the statement that binds it."""
+    found: dict[str, ast.stmt] = {}
+    for statement in ast.parse(text).body:
+        if isinstance(statement, ast.FunctionDef):
+            found[statement.name] = statement
+        elif isinstance(statement, ast.Assign):
+            found.update({target.id: statement for target in statement.targets if isinstance(target, ast.Name)})
+        elif isinstance(statement, (ast.Import, ast.ImportFrom)):
+            found.update({alias.asname or alias.name: statement for alias in statement.names})
+    return found
+
+
+def _globals_of(code: CodeType) -> Iterator[str]:
+    """The global names that a function reads, those of the functions and classes within it included."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            yield instruction.argval
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _globals_of(constant)

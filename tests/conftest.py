@@ -1,0 +1,32 @@
+"""What every test shares: the devices, and the option that makes the absence of one a failure."""
+
+from __future__ import annotations
+
+import os
+
+# Both frameworks share a card, and JAX would take most of its memory at the first call.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+import pytest
+
+from paritree.common.wing import WINGS
+from paritree.conformance import load_wing
+from paritree.conformance.wings import missing_device
+
+DEVICES = ("cpu", "cuda")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--require-device", choices=DEVICES, help="fail, and do not skip, where this device is absent")
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> str:
+    """Each device in turn; one that a wing does not see is a skip with the reason, or a failure if it is required."""
+    name: str = request.param
+    reason = missing_device(name, {wing: load_wing(wing) for wing in WINGS})
+    if reason and request.config.getoption("--require-device") == name:
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(reason)
+    return name
