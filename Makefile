@@ -5,13 +5,22 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: check test bench lint types clean
+.PHONY: check test wheel-test bench lint types clean
 
 check: $(VENV)/.installed
 	$(BIN)/paritree check
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
+
+# The suite against the built wheel, in an environment that has never seen the tree.
+wheel-test:
+	rm -rf dist $(VENV)-wheel
+	$(PYTHON) -m venv $(VENV)-wheel
+	$(VENV)-wheel/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		"$$(echo dist/paritree-*.whl)[test]"
+	$(VENV)-wheel/bin/python -m pytest
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks
@@ -40,4 +49,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed-test
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-wheel build dist *.egg-info

@@ -23,7 +23,9 @@ def wing(of: Any) -> Wing:
     return load_wing(of if isinstance(of, str) else name_of(of))
 
 
-def build(spec: Layer | ReferenceModel, wing: str, *, seed: int = 0, dtype: str = "float32", device: str = "cpu") -> Any:
+def build(
+    spec: Layer | ReferenceModel, wing: str, *, seed: int = 0, dtype: str = "float32", device: str = "cpu"
+) -> Any:
     """A live model of a spec, its parameters drawn by path from `seed`, in inference mode.
 
     Returns an `nn.Module`, an `nnx.Module` or `(linen module, variables)`.
@@ -73,7 +75,10 @@ def _tree_rows(tree: Any, native: tuple[str | int, ...]) -> Iterator[Row]:
         items = enumerate(tree)
     else:
         raise UsageError(
-            paths.join(*map(str, native)), "an array or a tree of arrays", type(tree).__name__, "Give a model or a pytree."
+            paths.join(*map(str, native)),
+            "an array or a tree of arrays",
+            type(tree).__name__,
+            "Give a model or a pytree.",
         )
     for key, value in items:
         yield from _tree_rows(value, (*native, key))

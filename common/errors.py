@@ -71,11 +71,11 @@ class UsageError(ParitreeError):
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """A remedy that names the closest of the existing names, or lists the first few."""
-    existing = list(names)
+    existing = [item for item in names if item]
     close = difflib.get_close_matches(name, existing, n=1, cutoff=0.5)
     if close:
         return f"Did you mean {close[0]!r}?"
     if not existing:
         return "There are none."
     shown = ", ".join(repr(item) for item in existing[:6])
-    return f"There are {shown}{', ...' if len(existing) > 6 else ''}."
+    return f"There {'is' if len(existing) == 1 else 'are'} {shown}{', ...' if len(existing) > 6 else '.'}"

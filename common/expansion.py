@@ -50,8 +50,9 @@ def table(spec: Layer, dtype: str = "float32") -> Table:
     for use in uses(spec):
         for parameter, owner in _parameters(use, references):
             path = paths.join(use.path, parameter.name)
-            if path == owner and None not in parameter.shape:
-                parameter.initializer.validate(parameter.shape, path)
+            # A layer of one's own may not have looked at this itself, as those of common/layers.py do.
+            if path == owner and parameter.initializer and None not in parameter.shape:
+                parameter.initializer.validate(parameter.shape, path)  # type: ignore[arg-type]
             rows.append(
                 Row(
                     path=path,

@@ -7,11 +7,12 @@ parameter's name and layout in Flax, which Linen and NNX share.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, ClassVar, Literal
 
-from .errors import SpecError
+from .errors import InitializerError, SpecError
 from .initializers import Initializer, Normal, Uniform, VarianceScaling
 from .layouts import TRANSPOSED
 from .spec import Features, Layer, Native, ParameterSpec, Tied, flat, positive, width, with_width
@@ -35,11 +36,12 @@ class Linear(Layer):
     bias_init: Initializer | None = None
 
     def __post_init__(self) -> None:
-        positive(self, in_features=self.in_features, out_features=self.out_features)
-        if self.weight_init is not None and self.in_features is not None:
-            self.weight_init.validate((self.out_features, self.in_features), "weight")
-        if self.bias_init is not None:
-            self.bias_init.validate((self.out_features,), "bias")
+        positive(self, out_features=self.out_features)
+        if self.in_features is not None:
+            positive(self, in_features=self.in_features)
+        _check_bias(self, self.bias, self.bias_init)
+        _check_initializer(self.weight_init, (self.out_features, self.in_features), "weight")
+        _check_initializer(self.bias_init, (self.out_features,), "bias")
 
     def parameters(self) -> tuple[ParameterSpec, ...]:
         weight = self.weight_init or VarianceScaling(1 / 3, "fan_in", "uniform")
@@ -48,20 +50,14 @@ class Linear(Layer):
             found.append(ParameterSpec("bias", (self.out_features,), self.bias_init or self._default_bias()))
         return tuple(found)
 
-    def _default_bias(self) -> Initializer:
-        bound = 1 / math.sqrt(self.in_features or 1)
+    def _default_bias(self) -> Initializer | None:
+        if self.in_features is None:
+            return None
+        bound = 1 / math.sqrt(self.in_features)
         return Uniform(-bound, bound)
 
     def out(self, features: Features, path: str) -> Features:
-        found = width(features, self, path)
-        if None not in (found, self.in_features) and found != self.in_features:
-            raise SpecError(
-                path,
-                f"an input of width {self.in_features} (in_features)",
-                f"width {found} from the layer before",
-                f"Write Linear({found}, {self.out_features}) or change the layer before.",
-            )
-        return with_width(features, self.out_features)
+        return _product(self, features, path)
 
     def given(self, features: Features) -> Layer:
         if self.in_features is not None or not features or features[-1] is Ellipsis:
@@ -81,8 +77,7 @@ class Embedding(Layer):
 
     def __post_init__(self) -> None:
         positive(self, vocabulary=self.vocabulary, features=self.features)
-        if self.weight_init is not None:
-            self.weight_init.validate((self.vocabulary, self.features), "weight")
+        _check_initializer(self.weight_init, (self.vocabulary, self.features), "weight")
 
     def parameters(self) -> tuple[ParameterSpec, ...]:
         return (ParameterSpec("weight", (self.vocabulary, self.features), self.weight_init or Normal()),)
@@ -105,6 +100,10 @@ class Decoder(Tied):
     bias: bool = False
     bias_init: Initializer | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_bias(self, self.bias, self.bias_init)
+
     def tied_to(self, target: Layer, path: str) -> Linear:
         """The Linear that this is, given the layer it is tied to.
 
@@ -112,30 +111,32 @@ class Decoder(Tied):
             SpecError: `of` is not the path of an Embedding.
         """
         if not isinstance(target, Embedding):
-            raise SpecError(path, f"{self.of!r} to be an Embedding", f"{target.kind}", "A Decoder ties to an Embedding.")
+            raise SpecError(path, f"{self.of!r} to be an Embedding", target.kind, "A Decoder ties to an Embedding.")
         return Linear(target.features, target.vocabulary, self.bias, bias_init=self.bias_init)
 
 
 @dataclass(frozen=True, repr=False)
 class FixedLinear(Layer):
-    """y = x W^T + shift, with a W that is not trained: a buffer of shape (out, in)."""
+    """y = x W^T + shift, with a W that is not trained: a buffer of shape (out, in); default U(0, 1)."""
 
     natives: ClassVar[Mapping[str, Native]] = {"weight": Native("kernel", TRANSPOSED)}
 
     in_features: int
     out_features: int
     shift: float = 0.0
-    weight_init: Initializer = Uniform(0.0, 1.0)  # noqa: RUF009  (frozen, so safe to share)
+    weight_init: Initializer | None = None
 
     def __post_init__(self) -> None:
         positive(self, in_features=self.in_features, out_features=self.out_features)
-        self.weight_init.validate((self.out_features, self.in_features), "weight")
+        _check_number(self, "shift", math.isfinite, "as a finite number")
+        _check_initializer(self.weight_init, (self.out_features, self.in_features), "weight")
 
     def parameters(self) -> tuple[ParameterSpec, ...]:
-        return (ParameterSpec("weight", (self.out_features, self.in_features), self.weight_init, "buffer"),)
+        init = self.weight_init or Uniform(0.0, 1.0)
+        return (ParameterSpec("weight", (self.out_features, self.in_features), init, "buffer"),)
 
     def out(self, features: Features, path: str) -> Features:
-        return Linear(self.in_features, self.out_features).out(features, path)
+        return _product(self, features, path)
 
 
 @dataclass(frozen=True, repr=False)
@@ -145,8 +146,7 @@ class Dropout(Layer):
     rate: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rate < 1:
-            raise SpecError("", "Dropout.rate in [0, 1)", repr(self.rate))
+        _check_number(self, "rate", lambda rate: 0 <= rate < 1, "in [0, 1)")
 
 
 @dataclass(frozen=True, repr=False)
@@ -194,6 +194,9 @@ class LeakyReLU(Layer):
 
     slope: float = 0.01
 
+    def __post_init__(self) -> None:
+        _check_number(self, "slope", math.isfinite, "as a finite number")
+
 
 @dataclass(frozen=True, repr=False)
 class Softplus(Layer):
@@ -210,8 +213,7 @@ class Halve(Layer):
     limit: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.limit < math.inf:
-            raise SpecError("", "Halve.limit as a positive number", repr(self.limit))
+        _check_number(self, "limit", lambda limit: 0 < limit < math.inf, "as a positive number")
 
 
 @dataclass(frozen=True, repr=False)
@@ -220,6 +222,49 @@ class Sum(Layer):
 
     def out(self, features: Any, path: str) -> Features:
         return ()
+
+
+def _product(layer: Linear | FixedLinear, features: Features, path: str) -> Features:
+    """What a multiplication by W of shape (out, in) makes of `features`; raises SpecError if their width is another."""
+    found = width(features, layer, path)
+    if None not in (found, layer.in_features) and found != layer.in_features:
+        raise SpecError(
+            path,
+            f"an input of width {layer.in_features} (in_features)",
+            f"width {found}",
+            f"Set in_features to {found}, or change the layer before.",
+        )
+    return with_width(features, layer.out_features)
+
+
+def _check_bias(layer: Linear | Decoder, bias: Any, bias_init: Any) -> None:
+    if not isinstance(bias, bool):
+        raise SpecError("", f"{layer.kind}.bias as True or False", repr(bias), "Initializers have names of their own.")
+    if bias_init is not None and not bias:
+        raise SpecError("", f"no bias_init in a {layer.kind} without a bias", repr(bias_init), "Drop one of the two.")
+
+
+def _check_initializer(initializer: Any, shape: tuple[int | None, ...], name: str) -> None:
+    """Refuse what is no initializer or does not fit the shape, once that is known; None is the default."""
+    if initializer is None:
+        return
+    if not isinstance(initializer, Initializer):
+        raise InitializerError(name, "an initializer such as Normal(0.0, 0.01)", repr(initializer))
+    if None not in shape:
+        initializer.validate(shape, name)  # type: ignore[arg-type]
+
+
+def _check_number(layer: Layer, name: str, fits: Callable[[Any], bool], expected: str) -> None:
+    value = getattr(layer, name)
+    if isinstance(value, bool) or not isinstance(value, Real) or not fits(value):
+        raise SpecError("", f"{layer.kind}.{name} {expected}", repr(value))
+    # A NumPy number would show in the repr, which is to be the code that builds the layer.
+    object.__setattr__(layer, name, float(value))
+
+
+def kind_of(layer: type, words: Mapping[type, str]) -> str:
+    """The spec's word for a framework's class: that of its nearest ancestor in `words`, else its own name."""
+    return next((words[base] for base in layer.__mro__ if base in words), layer.__name__)
 
 
 def native(kind: str, name: str) -> Native | None:

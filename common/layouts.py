@@ -25,6 +25,9 @@ class Layout:
     pattern: str
     sizes: tuple[tuple[str, int], ...] = ()
 
+    def __post_init__(self) -> None:
+        _sides(self.pattern)
+
     @property
     def inverse(self) -> Layout:
         """The pattern read from right to left."""
@@ -71,10 +74,6 @@ class Layout:
         return "=" if self.is_identity else self.pattern
 
 
-SAME = Layout("... -> ...")
-TRANSPOSED = Layout("o i -> i o")
-
-
 @lru_cache(maxsize=1024)
 def _inverse(layout: Layout) -> Layout:
     left, right = _sides(layout.pattern)
@@ -90,9 +89,12 @@ def _sides(pattern: str) -> tuple[str, str]:
 
 @lru_cache(maxsize=1024)
 def _permutation(pattern: str) -> tuple[int, ...] | None:
-    """The axis order of a pattern that only permutes; None for one that merges or splits axes."""
-    left, right = _sides(pattern)
-    if "(" in pattern or "." in pattern or "1" in left.split():
+    """The axis order of a pattern that only permutes named axes; None for any other, which einops is to judge."""
+    left, right = (side.split() for side in _sides(pattern))
+    if sorted(left) != sorted(right) or len(set(left)) < len(left) or not all(name.isidentifier() for name in left):
         return None
-    names = left.split()
-    return tuple(names.index(name) for name in right.split())
+    return tuple(left.index(name) for name in right)
+
+
+SAME = Layout("... -> ...")
+TRANSPOSED = Layout("o i -> i o")

@@ -44,7 +44,7 @@ def check_child_names(names: Iterable[str], container: str) -> None:
     """Refuse an empty, dotted, non-text or repeated child name.
 
     Raises:
-        ChildNameError: its path is the container's with the child's name.
+        ChildNameError: its path is the container's.
     """
     seen: set[str] = set()
     for name in names:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from . import paths
-from .errors import PathError, nearest
+from .errors import InitializerError, PathError, nearest
 from .initializers import Initializer
-from .tables import Row, Table
+from .tables import Row, Table, shape_text
 
 Echo = Callable[[str], None]
 
@@ -51,7 +51,12 @@ def plan(table: Table, rules: Rule | Iterable[Rule]) -> tuple[tuple[Row, Initial
         if not matched:
             raise _unmatched(table, rule)
         for row in matched:
-            rule.initializer.validate(row.shape, row.path)
+            shape = tuple(axis for axis in row.shape if axis is not None)
+            if shape != row.shape:
+                raise InitializerError(
+                    row.path, "a shape that is known", shape_text(row.shape), "Send an input through the model first."
+                )
+            rule.initializer.validate(shape, row.path)
             chosen[table.owner(row.path)] = rule.initializer
     return tuple((row, chosen[row.path]) for row in table if row.path in chosen)
 
@@ -59,13 +64,17 @@ def plan(table: Table, rules: Rule | Iterable[Rule]) -> tuple[tuple[Row, Initial
 def _unmatched(table: Table, rule: Rule) -> PathError:
     containers = dict.fromkeys(scope for path in table.paths for scope in (path, *paths.scopes(path)) if scope)
     if rule.under and rule.under not in containers:
-        return PathError(rule.under, "a path of the model for the rule", "none of that name", nearest(rule.under, containers))
+        remedy = nearest(rule.under, containers)
+        return PathError(rule.under, "a path of the model for the rule", "none of that name", remedy)
     below = [row for row in table if paths.is_under(row.path, rule.under)]
-    if rule.layer and all(row.layer != rule.layer for row in below):
-        kinds = dict.fromkeys(row.layer for row in below)
+    kinds = dict.fromkeys(row.layer for row in below)
+    if rule.layer and rule.layer not in kinds:
         return PathError(rule.under, f"a layer of kind {rule.layer!r} for the rule", "none", nearest(rule.layer, kinds))
-    names = dict.fromkeys(paths.leaf(row.path) for row in below)
-    return PathError(rule.under, f"a parameter that the rule matches: {rule!r}", "none", nearest(rule.name, names))
+    names = dict.fromkeys(paths.leaf(row.path) for row in below if rule.layer in ("", row.layer))
+    expected = f"a parameter that the rule matches: {rule!r}"
+    if names and rule.name in ("", *names):
+        return PathError(rule.under, expected, "buffers only", "Rules are for parameters, not for buffers.")
+    return PathError(rule.under, expected, "none", nearest(rule.name, names))
 
 
 def line(row: Row, initializer: Initializer) -> str:

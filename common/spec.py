@@ -8,12 +8,14 @@ a second use of a layer that is already there. A spec's repr is the code that bu
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields
+from numbers import Integral
 from typing import Any, ClassVar, Literal
 
 from . import paths
-from .errors import PathError, SpecError, nearest
+from .errors import InitializerError, PathError, SpecError, nearest
 from .initializers import Initializer
 from .layouts import SAME, Layout
 
@@ -37,11 +39,15 @@ class Native:
 
 @dataclass(frozen=True)
 class ParameterSpec:
-    """One parameter or buffer of a layer: its shape is canonical, with None for an unknown axis."""
+    """One parameter or buffer of a layer.
+
+    shape: canonical, with None for an unknown axis.
+    initializer: None while it depends on an unknown axis.
+    """
 
     name: str
     shape: tuple[int | None, ...]
-    initializer: Initializer
+    initializer: Initializer | None
     kind: Literal["parameter", "buffer"] = "parameter"
 
 
@@ -103,11 +109,19 @@ def with_width(features: Features, size: int) -> Features:
     return (*features, size) if features == UNKNOWN else (*features[:-1], size)
 
 
-def positive(layer: Layer, **sizes: int | None) -> None:
-    """Refuse a size that is not a positive whole number (None passes: not known yet)."""
+def positive(layer: Layer, **sizes: int) -> None:
+    """Refuse a size that is not a positive whole number; store it as an int, since NumPy's would show in the repr."""
     for name, size in sizes.items():
-        if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
+        if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
             raise SpecError("", f"{layer.kind}.{name} as a positive whole number", repr(size))
+        object.__setattr__(layer, name, int(size))
+
+
+def check_reference(layer: Shared | Tied) -> None:
+    """Refuse what cannot be the path of another layer."""
+    if not isinstance(layer.of, str) or not layer.of:
+        remedy = "A path is text: '2' for the child of index 2."
+        raise SpecError("", f"{layer.kind}.of as the path of a layer", repr(layer.of), remedy)
 
 
 @dataclass(frozen=True, repr=False)
@@ -120,12 +134,18 @@ class Shared(Layer):
 
     of: str
 
+    def __post_init__(self) -> None:
+        check_reference(self)
+
 
 @dataclass(frozen=True, repr=False)
 class Tied(Layer):
     """A layer whose weight is another layer's, at path `of` (looked up as in `Shared`)."""
 
     of: str
+
+    def __post_init__(self) -> None:
+        check_reference(self)
 
     def tied_to(self, target: Layer, path: str) -> Layer:
         """The layer that this is, given its owner; raises SpecError for an owner of the wrong kind."""
@@ -163,7 +183,7 @@ class Block(Layer):
 
     Raises:
         ChildNameError: a name that is empty, dotted or taken.
-        SpecError: neighbours in the order of calls whose widths do not chain.
+        SpecError: neighbours in the order of calls whose widths do not chain, or children that are none.
         PathError: `calls` names no child.
     """
 
@@ -175,15 +195,19 @@ class Block(Layer):
         children: Mapping[str, Layer] | Sequence[tuple[str, Layer]],
         calls: Sequence[str] | None = None,
     ) -> None:
-        pairs = tuple(children.items() if isinstance(children, Mapping) else children)
+        pairs = _pairs(children)
         paths.check_child_names((name for name, _ in pairs), "")
         _check_layers(pairs)
-        names = [name for name, _ in pairs]
+        names = dict(pairs)
+        if isinstance(calls, str):
+            raise SpecError("", "calls as a sequence of names", repr(calls), f"Write calls=({calls!r},).")
+        calls = None if calls is None else tuple(calls)
         for name in calls or ():
             if name not in names:
+                name = str(name)
                 raise PathError(name, "the name of a child in calls", "none of that name", nearest(name, names))
         object.__setattr__(self, "named", pairs)
-        object.__setattr__(self, "calls", None if calls is None else tuple(calls))
+        object.__setattr__(self, "calls", calls)
         flow(self, check_references=False)
 
     def __repr__(self) -> str:
@@ -198,6 +222,13 @@ class Block(Layer):
     def order(self) -> tuple[str, ...]:
         """The children's names in the order in which the forward pass calls them."""
         return tuple(name for name, _ in self.named) if self.calls is None else self.calls
+
+
+def _pairs(children: Any) -> tuple[tuple[str, Layer], ...]:
+    try:
+        return tuple((name, layer) for name, layer in (children.items() if isinstance(children, Mapping) else children))
+    except (TypeError, ValueError):
+        raise SpecError("", "children as a mapping, or as pairs of a name and a layer", repr(children)) from None
 
 
 def _check_layers(pairs: Sequence[tuple[str, Any]]) -> None:
@@ -239,18 +270,33 @@ class References:
             PathError: nothing has that name.
             SpecError: it leads to what comes later or contains `path` itself.
         """
-        target = self.find(path, of)
+        path, of, target = self.follow(path, of)
         if target is None:
-            raise PathError(path, f"the path of a layer to share, {of!r}", "none of that name", nearest(of, self.nodes))
-        if self._place[target] > self._place[path] or paths.is_under(path, target):
-            raise SpecError(
-                path,
-                f"{of!r} to be a layer that is complete before this use of it",
-                f"{target!r}, which is not",
-                "Put the owner first: it is the first path in the order of registration.",
-            )
-        layer = self.nodes[target]
-        return self.resolve(target, layer.of) if isinstance(layer, Shared) else target
+            there = [node for node in self.nodes if self._complete(node, path)]
+            raise PathError(path, f"the path of a layer to share, {of!r}", "none of that name", nearest(of, there))
+        return target
+
+    def follow(self, path: str, of: str) -> tuple[str, str, str | None]:
+        """The last reference on the way from `path`, by its place and name, and where it leads: None if nowhere."""
+        while True:
+            target = self.find(path, of)
+            if target is None:
+                return path, of, None
+            if not self._complete(target, path):
+                raise SpecError(
+                    path,
+                    f"{of!r} to be a layer that is complete before this use of it",
+                    f"{target!r}, which is not",
+                    "Put the owner first: it is the first path in the order of registration.",
+                )
+            layer = self.nodes[target]
+            if not isinstance(layer, Shared):
+                return path, of, target
+            path, of = target, layer.of
+
+    def _complete(self, target: str, path: str) -> bool:
+        """Whether the layer at `target` is registered, with all that it holds, before the one at `path`."""
+        return self._place[target] < self._place[path] and not paths.is_under(path, target)
 
 
 def flow(spec: Layer, features: Features = UNKNOWN, check_references: bool = True) -> tuple[Layer, Features]:
@@ -288,15 +334,16 @@ class _Flow:
             return self._shared(path, layer, features)
         if isinstance(layer, Tied):
             return self._tied(path, layer, features)
-        given = self.filled.get(path, layer).given(features)
+        with _under(path):
+            given = self.filled.get(path, layer).given(features)
         if given != layer:
             self.filled[path] = given
         return given.out(features, path)
 
     def _shared(self, path: str, layer: Shared, features: Features) -> Features:
-        if not self.strict and self.references.find(path, layer.of) is None:
+        target = self._owner(path, layer.of)
+        if target is None:
             return UNKNOWN
-        target = self.references.resolve(path, layer.of)
         try:
             return self.through(target, self.references.nodes[target], features)
         except SpecError as error:
@@ -304,10 +351,20 @@ class _Flow:
             raise SpecError(where, error.expected, error.found, error.remedy) from None
 
     def _tied(self, path: str, layer: Tied, features: Features) -> Features:
-        if not self.strict and self.references.find(path, layer.of) is None:
+        target = self._owner(path, layer.of)
+        if target is None:
             return UNKNOWN
-        target = self.references.nodes[self.references.resolve(path, layer.of)]
-        return layer.tied_to(target, path).out(features, path)
+        with _under(path):
+            own = layer.tied_to(self.references.nodes[target], path)
+        try:
+            return own.out(features, path)
+        except SpecError as error:
+            remedy = f"A {layer.kind} takes the width of {target!r}, its owner."
+            raise SpecError(path, error.expected, error.found, remedy) from None
+
+    def _owner(self, path: str, of: str) -> str | None:
+        """The path that holds the parameters; None if it lies outside of the part that is looked at."""
+        return self.references.resolve(path, of) if self.strict else self.references.follow(path, of)[2]
 
     def rebuilt(self, path: str, layer: Layer) -> Layer:
         pairs = [(name, self.rebuilt(paths.join(path, name), child)) for name, child in layer.children()]
@@ -316,6 +373,16 @@ class _Flow:
         if isinstance(layer, Block):
             return Block(pairs, layer.calls)
         return self.filled.get(path, layer)
+
+
+@contextmanager
+def _under(path: str) -> Iterator[None]:
+    """Name the layer at `path` in the error of an initializer that does not fit it."""
+    try:
+        yield
+    except InitializerError as error:
+        where = paths.join(path, error.path)
+        raise InitializerError(where, error.expected, error.found, error.remedy) from None
 
 
 def flat(features: Features) -> Features:

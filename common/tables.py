@@ -126,7 +126,8 @@ class Table:
         """
         row = self[path]
         if tuple(array.shape) != row.shape:
-            raise ShapeError(path, f"shape {row.shape}", f"shape {tuple(array.shape)}", _shape_remedy(row, array.shape))
+            found = f"shape {tuple(array.shape)}"
+            raise ShapeError(path, f"shape {shape_text(row.shape)}", found, _shape_remedy(row, array.shape))
         if dtype_name(array) != row.dtype:
             raise DtypeError(path, row.dtype, dtype_name(array), f"Cast it first: array.astype({row.dtype!r}).")
         return row
@@ -145,13 +146,13 @@ class Table:
                 alias = path in self and self[path].tie
                 faults.append(f"{path} is an alias of {alias.owner}" if alias else f"{path} is not in the model")
             elif tuple(array.shape) != row.shape:
-                faults.append(f"{path} has shape {tuple(array.shape)} and needs {row.shape}")
+                faults.append(f"{path} has shape {tuple(array.shape)} and needs {shape_text(row.shape)}")
             elif dtype_name(array) != row.dtype:
                 faults.append(f"{path} is {dtype_name(array)} and needs {row.dtype}")
         if faults:
             raise WeightsError(
                 "",
-                f"one array for each of {len(wanted)} owners, in the canonical layout",
+                f"one array for each of {counted(len(wanted), 'owner')}, in the canonical layout",
                 f"{len(faults)} that {'does' if len(faults) == 1 else 'do'} not fit: " + "; ".join(faults),
                 "Nothing was loaded.",
             )
@@ -179,9 +180,17 @@ class Table:
 
     @property
     def summary(self) -> str:
-        tied = f", {len(self.ties)} aliases" if self.ties else ""
-        buffers = f", {len(self.buffers)} buffers" if self.buffers else ""
-        return f"{len(self.parameters)} parameters, {self.scalars:,} scalars{tied}{buffers}"
+        parts = [counted(len(self.parameters), "parameter"), counted(self.scalars, "scalar")]
+        if self.ties:
+            parts.append(counted(len(self.ties), "alias", "aliases"))
+        if self.buffers:
+            parts.append(counted(len(self.buffers), "buffer"))
+        return ", ".join(parts)
+
+
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """`1 alias`, `2 aliases`."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 def dtype_name(array: Any) -> str:
@@ -190,6 +199,8 @@ def dtype_name(array: Any) -> str:
 
 
 def _shape_remedy(row: Row, found: tuple[int, ...]) -> str:
+    if None in row.shape:
+        return "An axis is not known yet: send an input through the model first."
     if tuple(found) == row.shape[::-1]:
         return "It is transposed: give arrays in the canonical layout, PyTorch's."
     return "Give the array in the canonical layout, PyTorch's."
@@ -198,7 +209,7 @@ def _shape_remedy(row: Row, found: tuple[int, ...]) -> str:
 def _cells(rows: tuple[Row, ...]) -> list[tuple[str, ...]]:
     """Header and cells; a column that says nothing in any row is left out."""
     header = ("path", "shape", "dtype", "kind", "layer", "initializer", "tie", "native path", "layout")
-    table = [header]
+    table: list[tuple[str, ...]] = [header]
     for row in rows:
         table.append(
             (
@@ -229,7 +240,8 @@ def _columns(cells: list[tuple[str, ...]]) -> list[str]:
 
 def shape_text(shape: Shape) -> str:
     """`(8, ?)`: an axis that is not known yet is a question mark."""
-    return "(" + ", ".join("?" if axis is None else str(axis) for axis in shape) + ("," if len(shape) == 1 else "") + ")"
+    axes = ", ".join("?" if axis is None else str(axis) for axis in shape)
+    return f"({axes},)" if len(shape) == 1 else f"({axes})"
 
 
 def native_text(native_path: tuple[str | int, ...]) -> str:

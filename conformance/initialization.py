@@ -58,7 +58,9 @@ class Initialization:
             shape = tuple(axis for axis in expected.shape if axis is not None)
             self.samples[key] = samples
             self.evidence[key] = examine(samples, expected.initializer, shape, path=expected.path)
-            self.diagnoses[key] = diagnose(samples, shape, expected.initializer) if _suspect(self.evidence[key]) else None
+            self.diagnoses[key] = (
+                diagnose(samples, shape, expected.initializer) if _suspect(self.evidence[key]) else None
+            )
         return key
 
     def findings(self, subject: Subject) -> Iterator[Finding]:

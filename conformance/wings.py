@@ -30,4 +30,6 @@ def require_device(device: str, wings: dict[str, Wing]) -> None:
     """Raises DeviceError unless every wing sees the device."""
     reason = missing_device(device, wings)
     if reason:
-        raise DeviceError("", f"the device {device!r} in every wing", reason, "Drop the requirement, or run where it is.")
+        raise DeviceError(
+            "", f"the device {device!r} in every wing", reason, "Drop the requirement, or run where it is."
+        )

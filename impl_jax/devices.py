@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 import flax
 import jax
+import jax.numpy as jnp
 
 from ..common.errors import DeviceError, DtypeError
 
@@ -51,11 +52,14 @@ def running(device: str = "cpu", dtype: str = "float32") -> Iterator[None]:
 
 
 def check_dtype(dtype: str) -> None:
-    """Refuse float64 where JAX would silently make it float32.
+    """Refuse what is no floating-point type, and float64 where JAX would silently make it float32.
 
     Raises:
         DtypeError
     """
+    known = getattr(jnp, dtype, None)
+    if known is None or not jnp.issubdtype(known, jnp.floating):
+        raise DtypeError("", "the name of a floating-point type", repr(dtype), "Use 'float32' or 'float64'.")
     if dtype == "float64" and not jax.config.jax_enable_x64:
         raise DtypeError(
             "", "float64 enabled in JAX", "float32 in its place", "Build and run inside running(dtype='float64')."

@@ -47,7 +47,12 @@ class PathInit:
 
 def path_key(seed: int, path: str) -> jax.Array:
     """The key of one parameter: the seed's key with the path folded in."""
-    return _fold(*np.array((seed, *path_words(path)), np.uint32))
+    return _fold(*np.array((_word(seed), *path_words(path)), np.uint32))
+
+
+def _word(seed: int) -> int:
+    """A seed's lower 32 bits, which are what `jax.random.key` takes of it; any integer is a seed."""
+    return seed & 0xFFFFFFFF
 
 
 @jax.jit
@@ -68,6 +73,8 @@ def draw(
 
     Raises:
         InitializerError: the initializer does not fit the shape.
+        DtypeError: float64 without `running(dtype="float64")`.
+        DeviceError: JAX does not see the device.
     """
     from .devices import check_dtype, device_of
 
@@ -88,7 +95,7 @@ def sample(row: Row, *, seeds: Sequence[int], device: str = "cpu") -> np.ndarray
         return draw_native(_fold(seed, high, low), row.initializer, row.shape, layout, row.dtype)
 
     with jax.default_device(device_of(device)):
-        stack = np.asarray(jax.vmap(one)(np.array(seeds, np.uint32)))
+        stack = np.asarray(jax.vmap(one)(np.array([_word(seed) for seed in seeds], np.uint32)))
     # One rearrangement of the stack, its leading axis untouched, and not one a draw.
     return stack if layout.is_identity else np.stack([layout.to_canonical(array) for array in stack])
 
@@ -150,16 +157,19 @@ def _shifted(draw: Any, mean: float, key: jax.Array, shape: tuple[int, ...], dty
 
 def _structured(key: jax.Array, initializer: Initializer, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
     """A canonical draw of a family whose entries depend on each other or on their place."""
+    # The factorization behind an orthogonal draw has no half precision.
+    wide = jnp.promote_types(dtype, jnp.float32)
     match initializer:
         case init.Orthogonal(gain):
-            return native.orthogonal(gain, column_axis=0)(key, shape, dtype)
+            return native.orthogonal(gain, column_axis=0)(key, shape, wide).astype(dtype)
         case init.DeltaOrthogonal(gain):
             # Flax's convolution layout has (..., in, out) where the canonical one has (out, in, ...).
-            array = native.delta_orthogonal(gain)(key, (*shape[2:], shape[1], shape[0]), dtype)
-            return jnp.moveaxis(array, (-1, -2), (0, 1))
+            array = native.delta_orthogonal(gain)(key, (*shape[2:], shape[1], shape[0]), wide)
+            return jnp.moveaxis(array, (-1, -2), (0, 1)).astype(dtype)
         case init.Sparse(_, std):
             values, places = jax.random.split(key)
-            ranks = jnp.argsort(jnp.argsort(jax.random.uniform(places, shape), axis=0), axis=0)
+            # Its own dtype, since the default one is another under x64, and the zeros would lie elsewhere.
+            ranks = jnp.argsort(jnp.argsort(jax.random.uniform(places, shape, jnp.float32), axis=0), axis=0)
             array = native.normal(std)(values, shape, dtype)
             return jnp.where(ranks < initializer.zeros(shape), jnp.zeros((), dtype), array)
         case init.Masked(of, below):
@@ -170,5 +180,7 @@ def _structured(key: jax.Array, initializer: Initializer, shape: tuple[int, ...]
     # Any other initializer, through the quantile function of its law, which runs in NumPy.
     law = initializer.law(shape)
     result = jax.ShapeDtypeStruct(shape, dtype)
-    uniform = jax.random.uniform(key, shape)
+    grid = jnp.float64 if dtype == jnp.float64 else jnp.float32
+    # JAX draws from the multiples of eps in [0, 1). Half a step on, none is 0, whose quantile may be infinite.
+    uniform = jax.random.uniform(key, shape, grid) + jnp.finfo(grid).eps / 2
     return jax.pure_callback(lambda u: law.ppf(u).astype(result.dtype), result, uniform, vmap_method="expand_dims")

@@ -1,23 +1,26 @@
 """The sites of a parameter in a JAX program, and each one's share of the gradient; both Flax wings use it.
 
 A program is traced to a jaxpr, in which every use of a parameter is an argument of an equation. The jaxpr is then
-evaluated with an array of its own for each such argument, so that one backward pass yields one share a site.
+evaluated with an array of its own for each such argument, so that one backward pass yields one share a site. What
+nothing comes of is no site: an equation whose result is never used, or one that stops the gradient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 from jax.extend.core import Jaxpr, Literal, Var
+from jax.interpreters.partial_eval import dce_jaxpr
 
 from ..common.layouts import Layout
 from ..common.sites import Site
 
 # Calls that only wrap other equations: what they do with a parameter is looked at inside.
-INLINED = frozenset({"jit", "pjit", "closed_call", "core_call", "remat", "checkpoint"})
+INLINED = frozenset({"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint"})
 
 Use = Callable[[str, str], Any]
 
@@ -31,8 +34,9 @@ def shares(
     """
     names = list(parameters)
     closed = jax.make_jaxpr(lambda *arrays: objective(dict(zip(names, arrays, strict=True))))(*parameters.values())
-    owners = dict(zip(closed.jaxpr.invars, names, strict=True))
-    program = _Program(closed.jaxpr, closed.consts, owners, dict(parameters))
+    jaxpr, _ = dce_jaxpr(closed.jaxpr, [True], instantiate=True)
+    owners = dict(zip(jaxpr.invars, names, strict=True))
+    program = _Program(jaxpr, closed.consts, owners, dict(parameters))
 
     found: list[tuple[str, str]] = []
 
@@ -70,45 +74,64 @@ class _Program:
         self.jaxpr, self.consts, self.owners, self.values = jaxpr, consts, owners, values
 
     def run(self, use: Use) -> Any:
-        environment = {var: self.values[name] for var, name in self.owners.items()}
-        (value,) = _evaluate(self.jaxpr, self.consts, environment, dict(self.owners), use)
-        return value
+        scope = _Scope({}, dict(self.owners), self.values, use)
+        scope.evaluate(self.jaxpr, self.consts)
+        (output,) = self.jaxpr.outvars
+        return scope.read(output, "output")
 
 
-def _evaluate(jaxpr: Jaxpr, consts: Any, environment: dict[Var, Any], owners: dict[Var, str], use: Use) -> list[Any]:
-    """The outputs of `jaxpr`; `use(name, operation)` gives the array for each use of a parameter."""
-    environment.update(zip(jaxpr.constvars, consts, strict=True))
+@dataclass
+class _Scope:
+    """What the variables of one jaxpr stand for: a value, or a parameter by name.
 
-    def read(atom: Any, operation: str) -> Any:
+    use: gives the array for each use of a parameter, by its name and the operation's.
+    """
+
+    environment: dict[Var, Any]
+    owners: dict[Var, str]
+    values: Mapping[str, Any]
+    use: Use
+
+    def read(self, atom: Any, operation: str) -> Any:
         if isinstance(atom, Literal):
             return atom.val
-        return use(owners[atom], operation) if atom in owners else environment[atom]
+        if atom not in self.owners:
+            return self.environment[atom]
+        name = self.owners[atom]
+        return self.values[name] if operation == "stop_gradient" else self.use(name, operation)
 
-    for equation in jaxpr.eqns:
-        name = equation.primitive.name
-        if name in INLINED:
-            outputs = _inline(equation, environment, owners, use)
-        else:
-            bound = equation.primitive.get_bind_params(equation.params)
-            # A pair until jax 0.9, the parameters alone since.
-            subfunctions, parameters = bound if isinstance(bound, tuple) else ((), bound)
-            arguments = [read(atom, name) for atom in equation.invars]
-            outputs = equation.primitive.bind(*subfunctions, *arguments, **parameters)
-            outputs = outputs if equation.primitive.multiple_results else [outputs]
-        environment.update(zip(equation.outvars, outputs, strict=True))
-    return [read(atom, "output") for atom in jaxpr.outvars]
+    def evaluate(self, jaxpr: Jaxpr, consts: Any) -> None:
+        self.environment.update(zip(jaxpr.constvars, consts, strict=True))
+        for equation in jaxpr.eqns:
+            if equation.primitive.name in INLINED:
+                self._inline(equation)
+            else:
+                self._apply(equation)
 
+    def _apply(self, equation: Any) -> None:
+        bound = equation.primitive.get_bind_params(equation.params)
+        # A pair until jax 0.9, the parameters alone since.
+        subfunctions, parameters = bound if isinstance(bound, tuple) else ((), bound)
+        arguments = [self.read(atom, equation.primitive.name) for atom in equation.invars]
+        outputs = equation.primitive.bind(*subfunctions, *arguments, **parameters)
+        outputs = outputs if equation.primitive.multiple_results else [outputs]
+        self.environment.update(zip(equation.outvars, outputs, strict=True))
 
-def _inline(equation: Any, environment: dict[Var, Any], owners: dict[Var, str], use: Use) -> list[Any]:
-    inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
-    jaxpr, consts = (inner.jaxpr, inner.consts) if hasattr(inner, "consts") else (inner, ())
-    inner_environment: dict[Var, Any] = {}
-    inner_owners: dict[Var, str] = {}
-    for atom, var in zip(equation.invars, jaxpr.invars, strict=True):
+    def _inline(self, equation: Any) -> None:
+        inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+        jaxpr, consts = (inner.jaxpr, inner.consts) if hasattr(inner, "consts") else (inner, ())
+        scope = _Scope({}, {}, self.values, self.use)
+        for atom, var in zip(equation.invars, jaxpr.invars, strict=True):
+            self._hand_over(atom, scope, var)
+        scope.evaluate(jaxpr, consts)
+        for atom, var in zip(jaxpr.outvars, equation.outvars, strict=True):
+            scope._hand_over(atom, self, var)
+
+    def _hand_over(self, atom: Any, other: _Scope, var: Var) -> None:
+        """Let `var` of another scope stand for what `atom` does here: a parameter that is passed on is not used yet."""
         if isinstance(atom, Literal):
-            inner_environment[var] = atom.val
-        elif atom in owners:
-            inner_owners[var] = owners[atom]
+            other.environment[var] = atom.val
+        elif atom in self.owners:
+            other.owners[var] = self.owners[atom]
         else:
-            inner_environment[var] = environment[atom]
-    return _evaluate(jaxpr, consts, inner_environment, inner_owners, use)
+            other.environment[var] = self.environment[atom]

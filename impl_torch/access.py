@@ -5,7 +5,7 @@ Neutral arrays are NumPy's, in the canonical layout, by path; a tied parameter a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedTensorMixin
 
+from ..common.errors import ShapeError
 from ..common.tables import Row, Table
 from ..common.ties import Tie
 from .naming import find, leaves
@@ -60,8 +61,7 @@ def set_parameter(model: nn.Module, path: str, value: Any) -> nn.Module:
     """
     table(model).check(path, value)
     with torch.no_grad():
-        array = get_parameter(model, path)
-        array.copy_(torch.as_tensor(value, device=array.device))
+        get_parameter(model, path).copy_(tensor(value))
     return model
 
 
@@ -71,13 +71,38 @@ def state(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def weights(model: nn.Module) -> dict[str, np.ndarray]:
-    """Every owner's values by path, as neutral arrays that share no memory with the model."""
-    return {leaf.path: neutral(leaf.array) for leaf in leaves(model) if leaf.owner == leaf.path}
+    """Every owner's values by path, as neutral arrays that share no memory with the model.
+
+    Raises:
+        ShapeError: a lazy parameter that has no values yet.
+    """
+    owners = {leaf.path: leaf.array for leaf in leaves(model) if leaf.owner == leaf.path}
+    for path, array in owners.items():
+        if isinstance(array, UninitializedTensorMixin):
+            raise ShapeError(path, "a shape that is known", "(?,)", "Send an input through the model first.")
+    return {path: neutral(array) for path, array in owners.items()}
 
 
 def neutral(array: torch.Tensor) -> np.ndarray:
     """A NumPy copy of a tensor."""
-    return array.detach().cpu().numpy().copy()
+    held = array.detach().cpu()
+    if held.dtype == torch.bfloat16:
+        # A type that NumPy has from this package alone, of which PyTorch does not know.
+        import ml_dtypes
+
+        return held.view(torch.int16).numpy().view(ml_dtypes.bfloat16).copy()
+    return held.numpy().copy()
+
+
+def tensor(array: Any) -> torch.Tensor:
+    """A tensor with the values of an array of any framework."""
+    if isinstance(array, torch.Tensor):
+        return array
+    # By a copy of NumPy's, since PyTorch takes no array that runs backwards and warns of one that is read-only.
+    copied = np.array(array, order="C")
+    if copied.dtype.name == "bfloat16":
+        return torch.from_numpy(copied.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(copied)
 
 
 def load(model: nn.Module, weights: Mapping[str, np.ndarray]) -> nn.Module:
@@ -90,7 +115,7 @@ def load(model: nn.Module, weights: Mapping[str, np.ndarray]) -> nn.Module:
     with torch.no_grad():
         for leaf in leaves(model):
             if leaf.owner == leaf.path:
-                leaf.array.copy_(torch.as_tensor(weights[leaf.path]))
+                leaf.array.copy_(tensor(weights[leaf.path]))
     return model
 
 
@@ -109,7 +134,12 @@ def inference(model: nn.Module) -> Iterator[None]:
 def arrays(model: nn.Module, inputs: Sequence[np.ndarray]) -> tuple[torch.Tensor, ...]:
     """Neutral inputs as tensors on the device where the model lives."""
     device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
-    return tuple(torch.tensor(array, device=device) for array in inputs)
+    return tuple(tensor(array).to(device) for array in inputs)
+
+
+def cuda_indices(model: nn.Module) -> list[int]:
+    """The CUDA devices that the model is on, whose generators a run of it may use."""
+    return sorted({array.device.index for array in (*model.parameters(), *model.buffers()) if array.is_cuda})
 
 
 def call(model: nn.Module, inputs: Sequence[np.ndarray]) -> np.ndarray:
@@ -125,18 +155,45 @@ def value_and_gradients(
 
     cotangent: an array of the output's shape. A tied parameter's gradient is the sum over its sites; one that the
     output does not depend on has gradient zero. The modules' own `.grad` is not touched.
+
+    Raises:
+        ShapeError: a cotangent of another shape.
     """
     owners = {leaf.path: leaf.array for leaf in leaves(model) if leaf.owner == leaf.path and leaf.kind == "parameter"}
-    with inference(model):
+    with inference(model), _unfrozen(owners.values()):
         value = objective(model, inputs, cotangent)
-    gradients = torch.autograd.grad(value, list(owners.values()), allow_unused=True)
+        gradients = derivatives(value, list(owners.values()))
     return value.item(), {
         path: neutral(torch.zeros_like(array) if gradient is None else gradient)
         for (path, array), gradient in zip(owners.items(), gradients, strict=True)
     }
 
 
+@contextmanager
+def _unfrozen(parameters: Iterable[torch.Tensor]) -> Iterator[None]:
+    """Gradients by every parameter, as the other wings give them: also by one that training is to leave alone."""
+    frozen = [parameter for parameter in parameters if not parameter.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+
+
 def objective(model: nn.Module, inputs: Sequence[np.ndarray], cotangent: np.ndarray) -> torch.Tensor:
     """<output, cotangent> as a scalar tensor with its graph."""
-    output = model(*arrays(model, inputs))
-    return (output * torch.as_tensor(cotangent, device=output.device)).sum()
+    with torch.enable_grad():
+        output = model(*arrays(model, inputs))
+        if tuple(output.shape) != np.shape(cotangent):
+            found = f"shape {np.shape(cotangent)}"
+            raise ShapeError("", f"a cotangent of the output's shape {tuple(output.shape)}", found)
+        return (output * tensor(cotangent).to(output.device)).sum()
+
+
+def derivatives(value: torch.Tensor, by: Sequence[torch.Tensor]) -> Sequence[torch.Tensor | None]:
+    """The gradient of `value` by each tensor, None where it does not depend on it, which autograd may call an error."""
+    if not by or not value.requires_grad:
+        return [None] * len(by)
+    return torch.autograd.grad(value, by, allow_unused=True)

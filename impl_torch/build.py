@@ -6,10 +6,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedTensorMixin
 from torch.nn.utils import skip_init
 
 from ..common import expansion, layers, paths, spec
 from ..common.errors import NotExpressibleError
+from .devices import device_of, dtype_of
 from .initialization import fill
 from .layers import Block, Decoder, FixedLinear, Halve, Sum
 from .naming import leaves
@@ -25,13 +27,14 @@ def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: s
     Raises:
         SpecError, PathError: the spec does not hold together.
         NotExpressibleError: a child's name that `nn.Module` keeps for itself.
+        DtypeError, DeviceError: PyTorch has no such type, or does not see the device.
     """
     table = expansion.table(model, dtype)
     resolved, _ = spec.flow(model)
-    module = _Construction(resolved, device, getattr(torch, dtype)).module("", resolved)
+    module = _Construction(resolved, device_of(device), dtype_of(dtype)).module("", resolved)
     for leaf in leaves(module):
         row = table[leaf.path]
-        if row.tie is None and None not in row.shape:
+        if row.tie is None and not isinstance(leaf.array, UninitializedTensorMixin):
             fill(leaf.array, row.initializer, seed, row.path)
     return module.eval()
 
@@ -39,7 +42,7 @@ def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: s
 class _Construction:
     """Builds each node once; a Shared is the object that is already there."""
 
-    def __init__(self, root: spec.Layer, device: str, dtype: torch.dtype) -> None:
+    def __init__(self, root: spec.Layer, device: torch.device, dtype: torch.dtype) -> None:
         self.references = spec.References(root)
         self.placement: dict[str, Any] = {"device": device, "dtype": dtype}
         self.made: dict[str, nn.Module] = {}

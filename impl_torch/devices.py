@@ -7,12 +7,35 @@ from contextlib import contextmanager
 
 import torch
 
-from ..common.errors import DeviceError
+from ..common.errors import DeviceError, DtypeError
 
 
 def devices() -> tuple[str, ...]:
     """The devices that PyTorch can use here: always `cpu`, and `cuda` where it is."""
     return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+
+
+def device_of(name: str) -> torch.device:
+    """PyTorch's device for our name of it.
+
+    Raises:
+        DeviceError: PyTorch does not see the device.
+    """
+    if name not in devices():
+        raise DeviceError("", f"the device {name!r} in PyTorch", " and ".join(devices()), "Run where it is present.")
+    return torch.device(name)
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """PyTorch's floating-point type of that name.
+
+    Raises:
+        DtypeError: there is none.
+    """
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise DtypeError("", "the name of a floating-point type", repr(name), "Use 'float32' or 'float64'.")
+    return dtype
 
 
 @contextmanager
@@ -22,17 +45,17 @@ def running(device: str = "cpu", dtype: str = "float32") -> Iterator[None]:
     Raises:
         DeviceError: PyTorch does not see the device.
     """
-    if device not in devices():
-        raise DeviceError("", f"the device {device!r} in PyTorch", " and ".join(devices()), "Run where it is present.")
+    device_of(device)
     precision = torch.get_float32_matmul_precision()
-    tf32 = torch.backends.cudnn.allow_tf32
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark
     torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
+    cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = False, True, False
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(precision)
-        torch.backends.cudnn.allow_tf32 = tf32
+        cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = before
 
 
 def settings() -> dict[str, str]:

@@ -15,7 +15,9 @@ from ..common.initializers.families import TWO_SIGMA_STD
 from ..common.rules import Echo, Rule, line, plan
 from ..common.seeding import path_seed
 from ..common.tables import Row
-from .access import get_parameter, neutral, table
+from .access import neutral, table
+from .devices import device_of, dtype_of
+from .naming import leaves
 
 
 def draw(
@@ -31,22 +33,22 @@ def draw(
 
     Raises:
         InitializerError: the initializer does not fit the shape.
+        DtypeError, DeviceError: PyTorch has no such type, or does not see the device.
     """
     initializer.validate(shape, path)
-    return fill(torch.empty(shape, dtype=getattr(torch, dtype), device=device), initializer, seed, path)
+    empty = torch.empty(shape, dtype=dtype_of(dtype), device=device_of(device))
+    return fill(empty, initializer, seed, path)
 
 
 def sample(row: Row, *, seeds: Sequence[int], device: str = "cpu") -> np.ndarray:
     """What `build` draws for one row of a spec's table under many seeds: neutral, of shape (seeds, *row.shape)."""
-    stack = torch.empty((len(seeds), *row.shape), dtype=getattr(torch, row.dtype), device=device)
+    stack = torch.empty((len(seeds), *row.shape), dtype=dtype_of(row.dtype), device=device_of(device))
     for tensor, seed in zip(stack, seeds, strict=True):
         fill(tensor, row.initializer, seed, row.path)
     return neutral(stack)
 
 
-def initialize(
-    model: nn.Module, rules: Rule | Iterable[Rule], *, seed: int = 0, echo: Echo | None = None
-) -> nn.Module:
+def initialize(model: nn.Module, rules: Rule | Iterable[Rule], *, seed: int = 0, echo: Echo | None = None) -> nn.Module:
     """Draw the parameters that the rules name, in place; the others keep their values. Returns `model`.
 
     echo: called with one line for each parameter, as it is drawn (`print` shows them).
@@ -54,8 +56,9 @@ def initialize(
     Raises:
         PathError: a rule that matches nothing; InitializerError: one that does not fit. Nothing was drawn.
     """
+    arrays = {leaf.path: leaf.array for leaf in leaves(model)}
     for row, initializer in plan(table(model), rules):
-        fill(get_parameter(model, row.path), initializer, seed, row.path)
+        fill(arrays[row.path], initializer, seed, row.path)
         if echo:
             echo(line(row, initializer))
     return model
@@ -101,18 +104,18 @@ def _fill(tensor: torch.Tensor, initializer: Initializer, generator: torch.Gener
 def _structured(tensor: torch.Tensor, initializer: Initializer, generator: torch.Generator) -> None:
     match initializer:
         case init.Orthogonal(gain):
-            nn.init.orthogonal_(tensor, gain, generator=generator)
+            _orthogonal(tensor, gain, generator)
         case init.Eye():
             nn.init.eye_(tensor)
         case init.Dirac(groups):
             nn.init.dirac_(tensor, groups)
         case init.DeltaOrthogonal(gain):
             middle = tensor.zero_()[(slice(None), slice(None), *initializer.middle(tensor.shape))]
-            nn.init.orthogonal_(middle, gain, generator=generator)
+            _orthogonal(middle, gain, generator)
         case init.Sparse(sparsity, std):
-            # sparse_ takes the places of its zeros from the global generator, so that one is lent our seed.
+            # sparse_ takes the places of its zeros from the CPU's global generator, so that one is lent our seed.
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(generator.initial_seed())
+                torch.random.default_generator.manual_seed(generator.initial_seed())
                 nn.init.sparse_(tensor, sparsity, std, generator=generator)
         case init.Masked(of, below):
             _fill(tensor, of, generator)
@@ -130,6 +133,14 @@ def _scaled(tensor: torch.Tensor, distribution: str, std: float, generator: torc
     else:
         sigma = std / TWO_SIGMA_STD
         nn.init.trunc_normal_(tensor, 0.0, sigma, -2 * sigma, 2 * sigma, generator=generator)
+
+
+def _orthogonal(tensor: torch.Tensor, gain: float, generator: torch.Generator) -> None:
+    """`orthogonal_`, in float32 for the half precisions, for which PyTorch has no such factorization."""
+    wide = tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+    nn.init.orthogonal_(wide, gain, generator=generator)
+    if wide is not tensor:
+        tensor.copy_(wide)
 
 
 def _quantile(tensor: torch.Tensor, initializer: Initializer, generator: torch.Generator) -> None:

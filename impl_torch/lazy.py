@@ -11,7 +11,7 @@ from torch.nn.parameter import UninitializedTensorMixin
 
 from ..common import expansion, spec
 from ..common.errors import SpecError
-from .access import arrays, inference
+from .access import arrays, cuda_indices, inference
 from .initialization import fill
 from .naming import leaves
 
@@ -34,7 +34,8 @@ def materialize(model: nn.Module, layer: spec.Layer, inputs: Sequence[np.ndarray
     resolved, _ = spec.flow(layer, tuple(inputs[0].shape[1:]))
     rows = expansion.table(resolved)
     waiting = {leaf.path for leaf in leaves(model) if isinstance(leaf.array, UninitializedTensorMixin)}
-    with inference(model), torch.no_grad():
+    # A lazy layer draws its parameters on its own first: from the global generator, which is put back.
+    with inference(model), torch.no_grad(), torch.random.fork_rng(devices=cuda_indices(model)):
         model(*arrays(model, inputs))
     for leaf in leaves(model):
         row = rows[leaf.path]

@@ -10,11 +10,18 @@ from torch import nn
 
 from ..common import paths
 from ..common.errors import PathError, nearest
+from ..common.layers import kind_of
 from ..common.layouts import SAME, Layout
 from ..common.tables import Kind
+from .layers import Decoder, FixedLinear
 
-# What the spec calls a layer that PyTorch calls otherwise; any other class goes by its own name.
-KINDS: dict[str, str] = {"LazyLinear": "Linear"}
+# The spec's words for PyTorch's classes and what derives from them; any other class goes by its own name.
+KINDS: dict[type, str] = {
+    nn.Linear: "Linear",
+    nn.Embedding: "Embedding",
+    Decoder: "Decoder",
+    FixedLinear: "FixedLinear",
+}
 
 
 class Leaf(NamedTuple):
@@ -38,7 +45,7 @@ def leaves(model: nn.Module, inputs: Any = None) -> Iterator[Leaf]:
     """
     owners: dict[int, str] = {}
     for prefix, module in model.named_modules(remove_duplicate=False):
-        layer = KINDS.get(type(module).__name__, type(module).__name__)
+        layer = kind_of(type(module), KINDS)
         groups: tuple[tuple[Kind, dict[str, Any]], ...] = (
             ("parameter", module._parameters),
             ("buffer", module._buffers),

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .access import arrays
+from .access import arrays, cuda_indices, tensor
 
 
 def step(
@@ -19,13 +19,15 @@ def step(
     seed: of the dropout masks, if the model draws any. Returns `model` itself, updated in place.
     """
     optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=cuda_indices(model)):
         torch.manual_seed(seed)
         model.train()
-        output = model(*arrays(model, inputs))
-        loss = nn.functional.mse_loss(output, torch.as_tensor(targets, device=output.device))
+        try:
+            output = model(*arrays(model, inputs))
+        finally:
+            model.eval()
+        loss = nn.functional.mse_loss(output, tensor(targets).to(output.device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        model.eval()
     return model, loss.item()

@@ -15,8 +15,8 @@ from ..common import paths
 from ..common.errors import TieError
 from ..common.sites import Site
 from ..common.ties import Tie, TieGroup, check_tie
-from .access import get_parameter, inference, neutral, objective, table
-from .naming import find, leaves
+from .access import derivatives, get_parameter, inference, neutral, objective, table
+from .naming import leaves
 
 
 def tie_groups(model: nn.Module) -> tuple[TieGroup, ...]:
@@ -38,12 +38,14 @@ def tie(model: nn.Module, owner: str, alias: str) -> nn.Module:
     """Make `alias` the Parameter at `owner`; its own values are dropped. Returns `model`.
 
     Raises:
-        PathError, TieError: no such path, or unequal shapes or dtypes. The model is as it was.
+        PathError, TieError: no such path, or unequal shapes, dtypes or kinds. The model is as it was.
     """
     rows = table(model)
     check_tie(Tie(owner, alias), {path: rows[path].shape for path in (owner, alias)})  # type: ignore[misc]
     if rows[owner].dtype != rows[alias].dtype:
         raise TieError(alias, f"the owner's dtype {rows[owner].dtype}", rows[alias].dtype, "Cast one of the two first.")
+    if rows[owner].kind != rows[alias].kind:
+        raise TieError(alias, f"a {rows[owner].kind}, as its owner {owner!r} is", f"a {rows[alias].kind}")
     if not identical(model, owner, alias):
         _assign(model, alias, get_parameter(model, owner))
     return model
@@ -58,7 +60,8 @@ def untie(model: nn.Module, alias: str) -> nn.Module:
     if table(model)[alias].tie is None:
         raise TieError(alias, "an alias", "a parameter that owns itself", "Name the alias; tie_groups lists them.")
     array = get_parameter(model, alias)
-    _assign(model, alias, nn.Parameter(array.detach().clone(), array.requires_grad))
+    own = array.detach().clone()
+    _assign(model, alias, nn.Parameter(own, array.requires_grad) if isinstance(array, nn.Parameter) else own)
     return model
 
 
@@ -82,8 +85,8 @@ def _assign(model: nn.Module, path: str, array: torch.Tensor) -> None:
                 child.__dict__[registry] = dict(child.__dict__[registry])
             module._modules[component] = child
         module = child
-    registry = module._parameters if isinstance(array, nn.Parameter) else module._buffers
-    registry[name] = array  # type: ignore[assignment]
+    # By setattr, as some modules (an LSTM) note elsewhere which Parameters they have.
+    setattr(module, name, array)
 
 
 def site_gradients(
@@ -97,7 +100,7 @@ def site_gradients(
     owners = {leaf.array: leaf.path for leaf in leaves(model) if leaf.owner == leaf.path and leaf.kind == "parameter"}
     with inference(model), _SplitUses(owners) as uses:
         value = objective(model, inputs, cotangent)
-    shares = torch.autograd.grad(value, [copy_ for _, _, copy_ in uses.found], allow_unused=True)
+    shares = derivatives(value, [copy_ for _, _, copy_ in uses.found])
     sites: dict[str, list[Site]] = {path: [] for path in owners.values()}
     for (path, operation, _), share in zip(uses.found, shares, strict=True):
         # A use that no gradient reaches (a read of the shape, say) has no share and is not a site.

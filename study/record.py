@@ -107,7 +107,8 @@ class Behaviour:
     torch, linen, nnx: functions without arguments that return the row's facts.
     canonical: for a fact whose raw values differ by name or layout only, the function
         `(wing, value) -> value` that puts each wing's value in the canonical form.
-    expect: figures that must come out, by wing and fact (numbers within 1 part in 1,000).
+    expect: figures that must come out, by wing and fact: numbers within 1 part in 1,000, an exception
+        by the name of its type.
     reason: why the wings must differ or why one has no such thing; needed for those verdicts.
     notes: what else a reader should know: a defect of a source notebook, a figure that differs
         from the catalogue's and why.
@@ -223,6 +224,8 @@ def _all_equal(values: Mapping[str, Any]) -> bool:
 
 
 def _close(value: Any, figure: Any) -> bool:
+    if isinstance(value, Raised) and isinstance(figure, str):
+        return value.type == figure
     if isinstance(figure, (bool, str)) or figure is None:
         return value == figure
     if isinstance(figure, (int, float)):

@@ -43,7 +43,8 @@ def _collect(function: Callable[..., object], imports: dict[str, None], definiti
         value, statement = function.__globals__.get(name), statements.get(name)
         if statement is None or name in definitions:
             continue  # one of Python's own names, or there already
-        if inspect.isfunction(value) and (value.__module__ == function.__module__ or value.__module__.startswith(_ROWS)):
+        own = getattr(value, "__module__", "")
+        if inspect.isfunction(value) and (own == function.__module__ or own.startswith(_ROWS)):
             _collect(value, imports, definitions)
         elif isinstance(statement, ast.Assign):
             definitions[name] = ast.get_source_segment(text, statement) or ""

@@ -13,7 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
+from flax.core import meta
 
+from ...common.errors import ShapeError
 from ...common.tables import Row, Table
 from ...common.ties import Tie
 from .naming import Leaf, Model, find, leaves
@@ -56,7 +58,13 @@ def set_parameter(model: Model, path: str, value: Any) -> Model:
     """
     table(model).check(path, value)
     leaf = find(model, path)
-    return replaced(model, {stored_at(leaf): jnp.asarray(leaf.layout.to_native(value))})
+    return replaced(model, {stored_at(leaf): placed(leaf, value)})
+
+
+def placed(leaf: Leaf, value: Any) -> jax.Array:
+    """A canonical array as `leaf` has it: in its layout and on its device."""
+    # By a copy of NumPy's, whose memory JAX would otherwise share: a later write to `value` would reach the model.
+    return jax.device_put(np.array(leaf.layout.to_native(value), order="C"), leaf.array.sharding)
 
 
 def stored_at(leaf: Leaf) -> tuple[str, ...]:
@@ -68,7 +76,11 @@ def replaced(model: Model, arrays: Mapping[tuple[str, ...], jax.Array]) -> Model
     """The model with some of its arrays replaced, by their place in the variables."""
     module, variables = model
     flat = traverse_util.flatten_dict(dict(variables))
-    return module, traverse_util.unflatten_dict({**flat, **arrays})
+    for place, array in arrays.items():
+        # A box notes how an array is to be partitioned; it stays.
+        boxed = isinstance(flat[place], meta.AxisMetadata)
+        flat[place] = flat[place].replace_boxed(array) if boxed else array
+    return module, traverse_util.unflatten_dict(flat)
 
 
 def state(model: Model) -> Mapping[str, Any]:
@@ -95,11 +107,7 @@ def load(model: Model, weights: Mapping[str, np.ndarray]) -> Model:
     table(model).check_weights(weights)
     return replaced(
         model,
-        {
-            stored_at(leaf): jax.device_put(leaf.layout.to_native(weights[leaf.path]), leaf.array.sharding)
-            for leaf in leaves(model)
-            if leaf.owner == leaf.path
-        },
+        {stored_at(leaf): placed(leaf, weights[leaf.path]) for leaf in leaves(model) if leaf.owner == leaf.path},
     )
 
 
@@ -121,6 +129,9 @@ def value_and_gradients(
 
     cotangent: an array of the output's shape. A tied parameter's gradient is the sum over its sites; one that the
     output does not depend on has gradient zero.
+
+    Raises:
+        ShapeError: a cotangent of another shape.
     """
     owners = owner_leaves(model)
     parameters = {path: leaf.array for path, leaf in owners.items()}
@@ -144,6 +155,9 @@ def objective(
     def value(parameters: Mapping[str, jax.Array]) -> jax.Array:
         given = {places[path]: array for path, array in parameters.items()}
         output = module.apply(traverse_util.unflatten_dict({**flat, **given}), *arrays(inputs))
+        if output.shape != np.shape(cotangent):
+            found = f"shape {np.shape(cotangent)}"
+            raise ShapeError("", f"a cotangent of the output's shape {output.shape}", found)
         return (output * jnp.asarray(cotangent)).sum()
 
     return value

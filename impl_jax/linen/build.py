@@ -16,7 +16,8 @@ from ..functions import function_of
 from .layers import Block, Decoder, Dropout, FixedLinear, Members, Sequence
 from .naming import Model, places
 
-RESERVED = frozenset(dir(linen.Module)) | {"members", "calls", "name", "parent"}
+# `scope` comes with a call, and `params` twice in a row is what Flax takes for a mistake.
+RESERVED = frozenset(dir(Block(Members(()), ()))) | {"scope", "params", "_compact_name_scope_methods"}
 
 
 def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: str = "cpu") -> Model:
@@ -28,11 +29,14 @@ def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: s
         SpecError, PathError: the spec does not hold together.
         NotExpressibleError: a child's name that a Linen module keeps for itself.
         DtypeError: float64 without `running(dtype="float64")`.
+        DeviceError: JAX does not see the device.
     """
     check_dtype(dtype)
     table = expansion.table(model, dtype)
     resolved, _ = spec.flow(model)
     module = _Construction(resolved, table, dtype).module("", resolved)
+    if not isinstance(module, linen.Module):
+        module = Block(Members((("function", module),)), ("function",))
     if any(None in row.shape for row in table):
         return module, {}
     native = {place.path: place for place in places(module)}

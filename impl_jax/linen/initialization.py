@@ -11,7 +11,7 @@ from ..draws import draw as draw
 from ..draws import draw_native, path_key
 from ..draws import sample as sample
 from .access import replaced, stored_at, table
-from .naming import Model, find
+from .naming import Model, leaves
 
 
 def initialize(model: Model, rules: Rule | Iterable[Rule], *, seed: int = 0, echo: Echo | None = None) -> Model:
@@ -22,10 +22,11 @@ def initialize(model: Model, rules: Rule | Iterable[Rule], *, seed: int = 0, ech
     Raises:
         PathError: a rule that matches nothing; InitializerError: one that does not fit. Nothing was drawn.
     """
+    found = {leaf.path: leaf for leaf in leaves(model)}
     drawn: dict[tuple[str, ...], jax.Array] = {}
     for row, initializer in plan(table(model), rules):
         key = path_key(seed, row.path)
-        drawn[stored_at(find(model, row.path))] = draw_native(key, initializer, row.shape, row.layout, row.dtype)
+        drawn[stored_at(found[row.path])] = draw_native(key, initializer, row.shape, row.layout, row.dtype)
         if echo:
             echo(line(row, initializer))
     return replaced(model, drawn)

@@ -10,7 +10,7 @@ import numpy as np
 from ...common import spec
 from ...common.errors import SpecError
 from .build import build
-from .naming import Model
+from .naming import Model, places
 
 
 def is_lazy(model: Model) -> bool:
@@ -29,4 +29,7 @@ def materialize(model: Model, layer: spec.Layer, inputs: Sequence[np.ndarray], *
     if not inputs:
         raise SpecError("", "an input to learn the widths from", "none", "Give the arrays of one forward pass.")
     resolved, _ = spec.flow(layer, tuple(inputs[0].shape[1:]))
-    return build(resolved, seed=seed) if is_lazy(model) else model
+    if not is_lazy(model):
+        return model
+    dtypes = (str(place.module.param_dtype) for place in places(model[0]) if hasattr(place.module, "param_dtype"))
+    return build(resolved, seed=seed, dtype=next(dtypes, "float32"))

@@ -14,17 +14,18 @@ from typing import Any, NamedTuple
 
 import jax
 from flax import linen, traverse_util
+from flax.core import meta
 
 from ...common import layers as spec_layers
 from ...common import paths
-from ...common.errors import PathError, nearest
+from ...common.errors import NotExpressibleError, PathError, nearest
 from ...common.layouts import SAME, Layout
 from ...common.tables import Kind
 from .layers import Block, Decoder, FixedLinear, Sequence
 
 Model = tuple[linen.Module, dict[str, Any]]
 
-# The spec's word for what Linen calls otherwise; any other class goes by its own name.
+# The spec's words for Linen's classes and what derives from them; any other class goes by its own name.
 KINDS: dict[type, str] = {
     linen.Dense: "Linear",
     linen.Embed: "Embedding",
@@ -68,7 +69,7 @@ def places(module: linen.Module) -> list[Place]:
         children = _children(current)
         if children is None:
             owner = first.setdefault(id(current), path)
-            kind = KINDS.get(type(current), type(current).__name__)
+            kind = spec_layers.kind_of(type(current), KINDS)
             found.append(Place(path, native[id(current)], kind, owner, current))
             continue
         pending.extend(
@@ -96,13 +97,15 @@ def _component(container: Any, name: str) -> str:
 def _native_names(module: linen.Module) -> dict[int, tuple[str, ...]]:
     """The native path of every module, as Linen gives it: from the first container to be set up that holds it.
 
-    A container is set up when it is first called, and then names all children that have no name yet.
+    A container is set up when it is first called, and then names all children that have no name yet. One that is
+    never called is never set up; its layers have their places after all others have theirs.
     """
     names: dict[int, tuple[str, ...]] = {id(module): ()}
     pending: list[Any] = [module]
+    uncalled: list[Any] = []
     done: set[int] = set()
-    while pending:
-        current = pending.pop()
+    while pending or uncalled:
+        current = (pending or uncalled).pop()
         if id(current) in done:
             continue
         done.add(id(current))
@@ -110,8 +113,9 @@ def _native_names(module: linen.Module) -> dict[int, tuple[str, ...]]:
         modules = {name: child for name, child in children if isinstance(child, linen.Module)}
         for name, child in modules.items():
             names.setdefault(id(child), (*names[id(current)], name))
-        order = dict.fromkeys((*getattr(current, "calls", ()), *modules))
-        pending.extend(reversed([modules[name] for name in order if name in modules]))
+        calls = [name for name in dict.fromkeys(getattr(current, "calls", modules)) if name in modules]
+        pending.extend(modules[name] for name in reversed(calls))
+        uncalled.extend(modules[name] for name in reversed(modules) if name not in calls)
     return names
 
 
@@ -132,7 +136,7 @@ def _places_called(module: linen.Module, variables: Any, inputs: SequenceOf[Any]
             name.removeprefix("layers_") if native[:depth] in sequences else name for depth, name in enumerate(native)
         ]
         path = paths.join(*components)
-        result.append(Place(path, native, KINDS.get(type(called), type(called).__name__), path, called))
+        result.append(Place(path, native, spec_layers.kind_of(type(called), KINDS), path, called))
     return result
 
 
@@ -144,8 +148,9 @@ def leaves(model: Model, inputs: SequenceOf[Any] | None = None) -> Iterator[Leaf
     module, variables = model
     stored = _by_prefix(variables)
     known = places(module)
-    if inputs is not None and _children(module) is None:
-        known = _places_called(module, variables, inputs)
+    if inputs is not None:
+        shown = {place.native for place in known}
+        known += [place for place in _places_called(module, variables, inputs) if place.native not in shown]
     seen: set[tuple[str, ...]] = set()
     first: dict[int, Place] = {}
     for place in known:
@@ -155,12 +160,21 @@ def leaves(model: Model, inputs: SequenceOf[Any] | None = None) -> Iterator[Leaf
         for leaf in _place_leaves(place, stored.get(place.native, [])):
             seen.add((leaf.collection, *place.native, str(leaf.native_path[-1])))
             yield leaf
+    owners = {place.native: place.owner for place in reversed(known)}
     for prefix, entries in stored.items():
         for collection, name, array in entries:
             if (collection, *prefix, name) not in seen:
                 native = (*prefix, name)
-                path = paths.join(*map(str, native))
+                path = _below(owners, native)
                 yield Leaf(path, native, array, _kind(collection), "", SAME, path, True, collection)
+
+
+def _below(owners: dict[tuple[str, ...], str], native: tuple[str, ...]) -> str:
+    """The path of what no known layer holds itself: as stored, below the innermost known layer around it."""
+    for depth in reversed(range(len(native))):
+        if native[:depth] in owners:
+            return paths.join(owners[native[:depth]], *native[depth:])
+    return paths.join(*native)
 
 
 def _decoder_weight(place: Place, first: dict[int, Place], stored: dict[tuple[str, ...], Any]) -> Iterator[Leaf]:
@@ -177,6 +191,9 @@ def _place_leaves(place: Place, entries: list[tuple[str, str, Any]]) -> Iterator
     for collection, name, array in sorted(entries, key=lambda entry: order.get(entry[1], len(order))):
         canonical = spec_layers.canonical_name(place.kind, name)
         known = spec_layers.native(place.kind, canonical) if canonical else None
+        if known and not known.layout.is_identity and len(array.shape) != 2:
+            # Layers in a stack, as vmap and scan make them, have an axis that no layout of the spec names.
+            canonical = known = None
         yield Leaf(
             path=paths.join(place.path, canonical or name),
             native_path=(*place.native, name),
@@ -195,10 +212,21 @@ def _kind(collection: str) -> Kind:
 
 
 def _by_prefix(variables: Any) -> dict[tuple[str, ...], list[tuple[str, str, Any]]]:
-    """The stored arrays by the native path of what holds them: (collection, name, array)."""
+    """The stored arrays by the native path of what holds them: (collection, name, array).
+
+    Raises:
+        NotExpressibleError: one native path in two collections, of which a path could only mean one.
+    """
     result: dict[tuple[str, ...], list[tuple[str, str, Any]]] = {}
-    for (collection, *prefix, name), array in traverse_util.flatten_dict(dict(variables)).items():
-        result.setdefault(tuple(prefix), []).append((collection, name, array))
+    collections: dict[tuple[str, ...], str] = {}
+    for (collection, *native), stored in traverse_util.flatten_dict(dict(variables)).items():
+        array = stored.unbox() if isinstance(stored, meta.AxisMetadata) else stored
+        first = collections.setdefault(tuple(native), collection)
+        if first != collection:
+            raise NotExpressibleError(
+                paths.join(*native), "one array under a name", f"two, in {first!r} and {collection!r}", "Rename one."
+            )
+        result.setdefault(tuple(native[:-1]), []).append((collection, native[-1], array))
     return result
 
 

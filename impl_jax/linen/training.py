@@ -28,6 +28,7 @@ def step(
         output = module.apply({"params": params, **rest}, *arrays(inputs), rngs={"dropout": jax.random.key(seed)})
         return jnp.mean((output - jnp.asarray(targets)) ** 2)
 
-    value, gradients = jax.value_and_grad(loss)(variables["params"])
-    updates, _ = optimizer.update(gradients, optimizer.init(variables["params"]))
-    return (module, {"params": optax.apply_updates(variables["params"], updates), **rest}), value.item()
+    params = variables.get("params", {})
+    value, gradients = jax.value_and_grad(loss)(params)
+    updates, _ = optimizer.update(gradients, optimizer.init(params))
+    return (module, {"params": optax.apply_updates(params, updates), **rest}), value.item()

@@ -7,10 +7,10 @@ is a layer, by giving two places of the module one instance, and not one of a la
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen, traverse_util
 
@@ -19,8 +19,9 @@ from ...common.errors import NotExpressibleError, TieError
 from ...common.sites import Site
 from ...common.ties import Tie, TieGroup, check_tie
 from ..sites import neutral_sites, shares
-from .access import get_parameter, objective, owner_leaves, table
-from .layers import Block, Members
+from .access import neutral, objective, owner_leaves, table
+from .layers import Block, Decoder, Members
+from .layers import Sequence as LayerSequence
 from .naming import Model, Place, find, places
 
 
@@ -37,26 +38,32 @@ def identical(model: Model, one: str, other: str) -> bool:
 
 def equal(model: Model, one: str, other: str) -> bool:
     """Whether two parameters have the same values now, tied or not."""
-    return bool(jnp.array_equal(get_parameter(model, one), get_parameter(model, other)))
+    first, second = (neutral(leaf, leaf.array) for leaf in (find(model, one), find(model, other)))
+    return np.array_equal(first, second)
 
 
 def tie(model: Model, owner: str, alias: str) -> Model:
     """A new model in which the layer of `alias` is the layer of `owner`; its own values are dropped.
 
     Raises:
-        PathError, TieError: no such path, or unequal shapes or dtypes.
-        NotExpressibleError: the two layers have further parameters, which would be tied along, or are not of one kind.
+        PathError, TieError: no such path, or unequal shapes, dtypes or kinds.
+        NotExpressibleError: the two layers have further parameters, which would be tied along, or are not alike,
+            or a Decoder reads the one whose values are dropped.
     """
     rows = table(model)
     check_tie(Tie(owner, alias), {path: rows[path].shape for path in (owner, alias)})  # type: ignore[misc]
     if rows[owner].dtype != rows[alias].dtype:
         raise TieError(alias, f"the owner's dtype {rows[owner].dtype}", rows[alias].dtype, "Cast one of the two first.")
+    if rows[owner].kind != rows[alias].kind:
+        raise TieError(alias, f"a {rows[owner].kind}, as its owner {owner!r} is", f"a {rows[alias].kind}")
     if identical(model, owner, alias):
         return model
     layer = {place.path: place for place in places(model[0])}
     kept, dropped = (layer.get(paths.parent(path)) for path in (owner, alias))
     _check_whole_layers(rows, owner, alias, kept, dropped)
-    return _moved(model, _with(model[0], paths.parent(alias), kept.module))  # type: ignore[union-attr]
+    module = _with(model[0], paths.parent(alias), kept.module)  # type: ignore[union-attr]
+    _check_readers(module, alias)
+    return _moved(model, module)
 
 
 def _check_whole_layers(rows: Any, owner: str, alias: str, kept: Place | None, dropped: Place | None) -> None:
@@ -64,7 +71,8 @@ def _check_whole_layers(rows: Any, owner: str, alias: str, kept: Place | None, d
     if kept is None or dropped is None or type(kept.module) is not type(dropped.module):
         kinds = " and ".join(rows[path].layer or "an unknown layer" for path in (owner, alias))
         raise NotExpressibleError(alias, "two layers of one kind, since Linen shares modules", kinds, remedy)
-    others = [row.path for row in rows if paths.parent(row.path) == paths.parent(alias) and row.path != alias]
+    layers = (paths.parent(owner), paths.parent(alias))
+    others = [row.path for row in rows if paths.parent(row.path) in layers and row.path not in (owner, alias)]
     if others:
         raise NotExpressibleError(
             alias,
@@ -72,6 +80,30 @@ def _check_whole_layers(rows: Any, owner: str, alias: str, kept: Place | None, d
             f"{', '.join(others)} beside it",
             remedy,
         )
+    if _settings(kept.module) != _settings(dropped.module):
+        raise NotExpressibleError(
+            alias, "two layers alike but for their values, since Linen shares modules", "other settings", remedy
+        )
+
+
+def _settings(module: linen.Module) -> dict[str, Any]:
+    """A layer's fields but for its initializers, which have done their work."""
+    names = (field.name for field in fields(module) if not field.name.endswith("_init"))
+    return {name: getattr(module, name) for name in names if name not in ("parent", "name")}
+
+
+def _check_readers(module: Any, alias: str) -> None:
+    """Refuse a module with a Decoder whose Embed stands nowhere any more."""
+    standing = places(module)
+    known = {id(place.module) for place in standing}
+    for place in standing:
+        if isinstance(place.module, Decoder) and id(place.module.owner.pairs[0][1]) not in known:
+            raise NotExpressibleError(
+                alias,
+                "a layer that no other one reads, since Linen shares modules",
+                f"{place.path}, which reads its array",
+                "Tie in the spec, or in the torch or nnx wing.",
+            )
 
 
 def untie(model: Model, alias: str) -> Model:
@@ -84,7 +116,7 @@ def untie(model: Model, alias: str) -> Model:
     if table(model)[alias].tie is None:
         raise TieError(alias, "an alias", "a parameter that owns itself", "Name the alias; tie_groups lists them.")
     place = next((place for place in places(model[0]) if place.path == paths.parent(alias)), None)
-    if place is None or place.path == place.owner:
+    if place is None or table(model).owner(alias) != paths.join(place.owner, paths.leaf(alias)):
         raise NotExpressibleError(
             alias, "a layer that stands in two places", "one that reads its owner's array", "Build the untied spec."
         )
@@ -97,9 +129,10 @@ def _with(module: Any, path: str, child: linen.Module) -> Any:
         return child
     first, *rest = paths.split(path)
     if isinstance(module, Block):
-        native = f"layers_{first}" if any(name == f"layers_{first}" for name, _ in module.members.pairs) else first
+        native = f"layers_{first}" if isinstance(module, LayerSequence) else first
         pairs = tuple(
-            (name, _with(old, paths.join(*rest), child) if name == native else old) for name, old in module.members.pairs
+            (name, _with(old, paths.join(*rest), child) if name == native else old)
+            for name, old in module.members.pairs
         )
         return type(module)(Members(pairs), module.calls)
     members = [
@@ -109,21 +142,24 @@ def _with(module: Any, path: str, child: linen.Module) -> Any:
 
 
 def _moved(model: Model, module: linen.Module) -> Model:
-    """`module` with the values that `model` has at the same paths."""
-    native_before = {place.path: place.native for place in places(model[0])}
-    flat = traverse_util.flatten_dict(dict(model[1]))
-    result: dict[tuple[str, ...], jax.Array] = {}
+    """`module` with the values that `model` has."""
+    before = places(model[0])
+    of_layer = {id(place.module): place.native for place in before}
+    of_path = {place.path: place.native for place in before}
+    moves: dict[tuple[str, ...], set[tuple[str, ...]]] = {place.native: set() for place in before}
     for place in places(module):
-        before = native_before[place.owner]
-        for (collection, *native), array in flat.items():
-            if tuple(native[:-1]) == before:
-                result[(collection, *place.native, native[-1])] = array
+        # A layer that was there takes its values along, also to a path that had others; a copy has those of its path.
+        moves[of_layer.get(id(place.module), of_path[place.path])].add(place.native)
+    result: dict[tuple[str, ...], jax.Array] = {}
+    for (collection, *native), array in traverse_util.flatten_dict(dict(model[1])).items():
+        # The innermost layer that it lies in: a Decoder that is called before its Embed encloses it.
+        depth = next(depth for depth in reversed(range(len(native))) if tuple(native[:depth]) in moves)
+        for new in moves[tuple(native[:depth])]:
+            result[(collection, *new, *native[depth:])] = array
     return module, traverse_util.unflatten_dict(result)
 
 
-def site_gradients(
-    model: Model, inputs: Sequence[np.ndarray], cotangent: np.ndarray
-) -> dict[str, tuple[Site, ...]]:
+def site_gradients(model: Model, inputs: Sequence[np.ndarray], cotangent: np.ndarray) -> dict[str, tuple[Site, ...]]:
     """Each owner's sites in the order of the program, with each site's share of the gradient of <output, cotangent>.
 
     A site is an operation of the traced program that takes the parameter as an argument.

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from ...common.errors import ShapeError
 from ...common.tables import Row, Table
 from ...common.ties import Tie
 from .naming import Leaf, find, leaves
@@ -55,8 +56,14 @@ def set_parameter(model: nnx.Module, path: str, value: Any) -> nnx.Module:
     """
     table(model).check(path, value)
     leaf = find(model, path)
-    leaf.array[...] = jnp.asarray(leaf.layout.to_native(value))
+    leaf.array[...] = placed(leaf, value)
     return model
+
+
+def placed(leaf: Leaf, value: Any) -> jax.Array:
+    """A canonical array as `leaf` has it: in its layout and on its device."""
+    # By a copy of NumPy's, whose memory JAX would otherwise share: a later write to `value` would reach the model.
+    return jax.device_put(np.array(leaf.layout.to_native(value), order="C"), leaf.array[...].sharding)
 
 
 def state(model: nnx.Module) -> nnx.State:
@@ -83,8 +90,7 @@ def load(model: nnx.Module, weights: Mapping[str, np.ndarray]) -> nnx.Module:
     table(model).check_weights(weights)
     for leaf in leaves(model):
         if leaf.owner == leaf.path:
-            native = leaf.layout.to_native(weights[leaf.path])
-            leaf.array[...] = jax.device_put(native, leaf.array[...].sharding)
+            leaf.array[...] = placed(leaf, weights[leaf.path])
     return model
 
 
@@ -124,6 +130,9 @@ def value_and_gradients(
 
     cotangent: an array of the output's shape. A tied parameter's gradient is the sum over its sites; one that the
     output does not depend on has gradient zero.
+
+    Raises:
+        ShapeError: a cotangent of another shape.
     """
     owners = owner_leaves(model)
     parameters = {path: leaf.array[...] for path, leaf in owners.items()}
@@ -150,9 +159,7 @@ def objective(
     flat = nnx.to_flat_state(state)
     by_variable = {id(leaf.array): path for path, leaf in owners.items()}
     # nnx.split lists a Variable under one of its native paths, not always the first in order of registration.
-    place = {
-        leaf.native_path: by_variable[id(leaf.array)] for leaf in leaves(model) if id(leaf.array) in by_variable
-    }
+    place = {leaf.native_path: by_variable[id(leaf.array)] for leaf in leaves(model) if id(leaf.array) in by_variable}
 
     def value(parameters: Mapping[str, jax.Array]) -> jax.Array:
         entries = [
@@ -160,6 +167,9 @@ def objective(
             for native, variable in zip(flat.paths, flat.leaves, strict=True)
         ]
         output = nnx.merge(graph, nnx.from_flat_state(entries))(*arrays(inputs))  # type: ignore[operator]
+        if output.shape != np.shape(cotangent):
+            found = f"shape {np.shape(cotangent)}"
+            raise ShapeError("", f"a cotangent of the output's shape {output.shape}", found)
         return (output * jnp.asarray(cotangent)).sum()
 
     return value

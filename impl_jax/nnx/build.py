@@ -15,7 +15,7 @@ from ..draws import NativeInit, PathInit, layout_of
 from ..functions import function_of
 from .layers import Block, Decoder, FixedLinear
 
-RESERVED = frozenset(dir(nnx.Module)) | {"calls", "registered"}
+RESERVED = frozenset(dir(Block({}, ())))
 
 
 def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: str = "cpu") -> nnx.Module:
@@ -26,6 +26,7 @@ def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: s
         NotExpressibleError: a Linear whose width the spec does not know (NNX is not lazy), or a child's name that an
             nnx.Module keeps for itself.
         DtypeError: float64 without `running(dtype="float64")`.
+        DeviceError: JAX does not see the device.
     """
     check_dtype(dtype)
     table = expansion.table(model, dtype)
@@ -40,6 +41,8 @@ def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: s
             )
     with jax.default_device(device_of(device)):
         module = _Construction(resolved, table, dtype, seed).module("", resolved)
+    if not isinstance(module, nnx.Module):
+        module = nnx.Sequential(module)
     module.eval()
     return module
 

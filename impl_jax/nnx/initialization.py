@@ -10,7 +10,8 @@ from ...common.rules import Echo, Rule, line, plan
 from ..draws import draw as draw
 from ..draws import draw_native, path_key
 from ..draws import sample as sample
-from .access import get_parameter, table
+from .access import table
+from .naming import leaves
 
 
 def initialize(
@@ -23,9 +24,10 @@ def initialize(
     Raises:
         PathError: a rule that matches nothing; InitializerError: one that does not fit. Nothing was drawn.
     """
+    variables = {leaf.path: leaf.array for leaf in leaves(model)}
     for row, initializer in plan(table(model), rules):
         key = path_key(seed, row.path)
-        get_parameter(model, row.path)[...] = draw_native(key, initializer, row.shape, row.layout, row.dtype)
+        variables[row.path][...] = draw_native(key, initializer, row.shape, row.layout, row.dtype)
         if echo:
             echo(line(row, initializer))
     return model

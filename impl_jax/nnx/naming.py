@@ -18,13 +18,16 @@ from ...common.layouts import SAME, Layout
 from ...common.tables import Kind
 from .layers import Block, Decoder, FixedLinear
 
-# The spec's word for what NNX calls otherwise; any other class goes by its own name.
+# The spec's words for NNX's classes and what derives from them; any other class goes by its own name.
 KINDS: dict[type, str] = {
     nnx.Linear: "Linear",
     nnx.Embed: "Embedding",
     Decoder: "Decoder",
     FixedLinear: "FixedLinear",
 }
+
+# What can hold a Variable: a plain container does where it is marked as data.
+NODES = (nnx.Pytree, list, tuple, dict)
 
 # What an nnx.Module keeps in its __dict__ for itself.
 BOOKKEEPING = frozenset({"_pytree__state", "_pytree__nodes", "_length"})
@@ -41,7 +44,7 @@ class Leaf(NamedTuple):
     layout: Layout
     owner: str
     persistent: bool
-    holder: nnx.Module
+    holder: Any
 
 
 def leaves(model: nnx.Module, inputs: Any = None) -> Iterator[Leaf]:
@@ -51,39 +54,57 @@ def leaves(model: nnx.Module, inputs: Any = None) -> Iterator[Leaf]:
     inputs: not needed in this wing; a Linen module shows its layers only when called.
     """
     owners: dict[int, str] = {}
-    pending: list[tuple[str, tuple[str | int, ...], nnx.Module]] = [("", (), model)]
+    for path, native, node in nodes(model):
+        kind = spec_layers.kind_of(type(node), KINDS)
+        for name, value in _members(node):
+            if isinstance(value, nnx.Variable) and not isinstance(value, nnx.RngState):
+                yield _leaf(path, native, name, value, kind, node, owners)
+
+
+def nodes(model: nnx.Module) -> Iterator[tuple[str, tuple[str | int, ...], Any]]:
+    """Everything that holds a Variable or may, under every path and native path it has: modules and containers.
+
+    A module may hold one that holds it: such a second visit would never end, and adds no name.
+    """
+    pending: list[tuple[str, tuple[str | int, ...], Any, frozenset[int]]] = [("", (), model, frozenset())]
     while pending:
-        path, native, module = pending.pop()
-        kind = KINDS.get(type(module), type(module).__name__)
+        path, native, node, above = pending.pop()
+        yield path, native, node
+        above |= {id(node)}
         children = []
-        for name, value in _members(module, kind):
-            if isinstance(value, nnx.Variable):
-                if not isinstance(value, nnx.RngState):
-                    yield _leaf(path, native, name, value, kind, module, owners)
-            elif isinstance(value, nnx.Module):
-                component = "" if isinstance(module, nnx.Sequential) and name == "layers" else str(name)
-                children.append((paths.join(path, component), (*native, name), value))
+        for name, value in _members(node):
+            if isinstance(value, NODES) and not isinstance(value, nnx.Variable) and id(value) not in above:
+                component = "" if isinstance(node, nnx.Sequential) and name == "layers" else str(name)
+                children.append((paths.join(path, component), (*native, name), value, above))
         pending.extend(reversed(children))
 
 
-def _members(module: nnx.Module, kind: str) -> list[tuple[str | int, Any]]:
-    """A module's attributes, in order of registration where it is known.
+def _members(node: Any) -> list[tuple[str | int, Any]]:
+    """What a module or container holds, in order of registration where it is known.
 
     NNX sorts attributes by name whenever it puts a graph together again, so that a bias comes before its kernel and
     a tie's alias before its owner. For the layers of the spec and for Block the order is known; a List counts.
     """
-    held = {name: value for name, value in vars(module).items() if name not in BOOKKEEPING}
-    if isinstance(module, nnx.List):
-        return [(number, held[str(number)]) for number in range(len(module))]
-    order = module.registered if isinstance(module, Block) else spec_layers.native_order(kind)
+    if isinstance(node, (list, tuple)):
+        return list(enumerate(node))
+    if isinstance(node, dict):
+        return list(node.items())
+    held = {name: value for name, value in vars(node).items() if name not in BOOKKEEPING}
+    if isinstance(node, nnx.List):
+        return [(number, held[str(number)]) for number in range(len(node))]
+    kind = spec_layers.kind_of(type(node), KINDS)
+    order = node.registered if isinstance(node, Block) else spec_layers.native_order(kind)
     return [(name, held.pop(name)) for name in order if name in held] + list(held.items())
 
 
 def _leaf(
-    path: str, native: tuple[Any, ...], name: Any, value: Any, layer: str, module: nnx.Module, owners: dict[int, str]
+    path: str, native: tuple[Any, ...], name: Any, value: Any, layer: str, holder: Any, owners: dict[int, str]
 ) -> Leaf:
     canonical = spec_layers.canonical_name(layer, str(name))
     known = spec_layers.native(layer, canonical) if canonical else None
+    if known and not known.layout.is_identity and len(value.shape) != 2:
+        # Layers in a stack, as vmap and scan make them, have an axis that no layout of the spec names.
+        canonical = known = None
     leaf_path = paths.join(path, canonical or str(name))
     return Leaf(
         path=leaf_path,
@@ -94,7 +115,7 @@ def _leaf(
         layout=known.layout if known else SAME,
         owner=owners.setdefault(id(value), leaf_path),
         persistent=True,
-        holder=module,
+        holder=holder,
     )
 
 

@@ -28,7 +28,9 @@ def step(
         return jnp.mean((output - jnp.asarray(targets)) ** 2)
 
     model.train()
-    value, gradients = nnx.value_and_grad(loss)(model)
+    try:
+        value, gradients = nnx.value_and_grad(loss)(model)
+    finally:
+        model.eval()
     optimizer.update(model, gradients)
-    model.eval()
     return model, value.item()

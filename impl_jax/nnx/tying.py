@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,12 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from ...common.errors import TieError
+from ...common.errors import NotExpressibleError, TieError
 from ...common.sites import Site
 from ...common.ties import Tie, TieGroup, check_tie
 from ..sites import neutral_sites, shares
-from .access import get_parameter, inference, objective, owner_leaves, table
-from .naming import find
+from .access import get_parameter, inference, neutral, objective, owner_leaves, table
+from .naming import find, nodes
+
+# Containers that are no modules.
+PLAIN = (list, tuple, dict)
 
 
 def tie_groups(model: nnx.Module) -> tuple[TieGroup, ...]:
@@ -30,19 +34,22 @@ def identical(model: nnx.Module, one: str, other: str) -> bool:
 
 def equal(model: nnx.Module, one: str, other: str) -> bool:
     """Whether two parameters have the same values now, tied or not."""
-    return bool(jnp.array_equal(get_parameter(model, one)[...], get_parameter(model, other)[...]))
+    first, second = (neutral(leaf, leaf.array[...]) for leaf in (find(model, one), find(model, other)))
+    return np.array_equal(first, second)
 
 
 def tie(model: nnx.Module, owner: str, alias: str) -> nnx.Module:
     """Make `alias` the Variable at `owner`; its own values are dropped. Returns `model`.
 
     Raises:
-        PathError, TieError: no such path, or unequal shapes, dtypes or layouts. The model is as it was.
+        PathError, TieError: no such path, or unequal shapes, dtypes, kinds or layouts. The model is as it was.
     """
     rows = table(model)
     check_tie(Tie(owner, alias), {path: rows[path].shape for path in (owner, alias)})  # type: ignore[misc]
     if rows[owner].dtype != rows[alias].dtype:
         raise TieError(alias, f"the owner's dtype {rows[owner].dtype}", rows[alias].dtype, "Cast one of the two first.")
+    if rows[owner].kind != rows[alias].kind:
+        raise TieError(alias, f"a {rows[owner].kind}, as its owner {owner!r} is", f"a {rows[alias].kind}")
     if rows[owner].layout != rows[alias].layout:
         raise TieError(
             alias,
@@ -64,7 +71,7 @@ def untie(model: nnx.Module, alias: str) -> nnx.Module:
     if table(model)[alias].tie is None:
         raise TieError(alias, "an alias", "a parameter that owns itself", "Name the alias; tie_groups lists them.")
     variable = get_parameter(model, alias)
-    _assign(model, alias, type(variable)(jnp.array(variable[...])))
+    _assign(model, alias, variable.replace(jnp.array(variable[...])))
     return model
 
 
@@ -75,26 +82,24 @@ def _assign(model: nnx.Module, path: str, variable: nnx.Variable[Any]) -> None:
     holds the same Variables, so every other tie stays.
     """
     *containers, name = find(model, path).native_path
-    times = _times_reached(model)
+    times = Counter(id(node) for _, _, node in nodes(model))
     module: Any = model
     for component in containers:
-        child = getattr(module, str(component))
+        child = module[component] if isinstance(module, PLAIN) else getattr(module, str(component))
         if times[id(child)] > 1:
             child = copy.copy(child)
-            setattr(module, str(component), child)
+            _put(module, component, child, path)
         module = child
-    setattr(module, str(name), variable)
+    _put(module, name, variable, path)
 
 
-def _times_reached(model: nnx.Module) -> dict[int, int]:
-    """How many paths lead to each module."""
-    times: dict[int, int] = {}
-    pending: list[nnx.Module] = [model]
-    while pending:
-        module = pending.pop()
-        times[id(module)] = times.get(id(module), 0) + 1
-        pending.extend(value for value in vars(module).values() if isinstance(value, nnx.Module))
-    return times
+def _put(holder: Any, name: str | int, value: Any, path: str) -> None:
+    if isinstance(holder, tuple):
+        raise NotExpressibleError(path, "a place that can be given another Variable", "a tuple", "Use an nnx.List.")
+    if isinstance(holder, PLAIN):
+        holder[name] = value  # type: ignore[index]
+    else:
+        setattr(holder, str(name), value)
 
 
 def site_gradients(
@@ -106,7 +111,5 @@ def site_gradients(
     """
     owners = owner_leaves(model)
     with inference(model):
-        found = shares(
-            objective(model, inputs, cotangent), {path: leaf.array[...] for path, leaf in owners.items()}
-        )
+        found = shares(objective(model, inputs, cotangent), {path: leaf.array[...] for path, leaf in owners.items()})
     return neutral_sites(found, {path: leaf.layout for path, leaf in owners.items()})

@@ -83,7 +83,9 @@ def test_an_error_of_a_tenth_is_seen(wing: str, factor: float) -> None:
     for initializer, shape in FAMILIES[5:15]:
         row = family_row(initializer, shape)
         samples = draws(load_wing(wing), row, "cpu") * np.float32(factor)
-        failed = [verdict for verdict in judge(examine(samples, initializer, shape, path=row.path)) if not verdict.passed]
+        failed = [
+            verdict for verdict in judge(examine(samples, initializer, shape, path=row.path)) if not verdict.passed
+        ]
         assert failed, row.path
         assert all(verdict.message.startswith(f"{row.path}: ") for verdict in failed)
 

@@ -66,7 +66,7 @@ RECORD = Behaviour(
         "`nnx.display(net)` gives an interactive tree in a notebook, and prints the model elsewhere.",
         "A trap in flax 0.12.8: nnx.tabulate replaces the methods of the model's classes while it runs, and an "
         "exception (a missing input, say) leaves them replaced; from then on every nnx.List and nnx.Sequential that "
-        "the process builds fails with \"no attribute '_nnx_tabulate_id'\".",
+        "the process builds fails with `no attribute '_nnx_tabulate_id'`.",
         "The print of an initialized Linen model is unchanged: its arrays are in the tree, which prints all its "
         "numbers. `jax.tree.map(jnp.shape, params)` prints the shapes alone.",
     ),

@@ -136,9 +136,9 @@ RECORD = Behaviour(
     "the bias as 0; and Flax's normal initializers of the scaling family are truncated at two standard deviations.",
     notes=(
         "A uniform distribution ends at 1.7 of its standard deviations, a normal one truncated at two at 2.3 of what "
-        "is left. Flax widens the scaled families again to the variance that was asked for, and its plain "
-        "truncated_normal not, like PyTorch's.",
-        "PyTorch's trunc_normal_ cuts at the values -2 and 2, not at two standard deviations: with std=0.02 it cuts "
+        "is left. Flax widens the scaled families again to the variance that was asked for, but not its "
+        "plain `truncated_normal`, and PyTorch does not widen its own.",
+        "PyTorch's `trunc_normal_` cuts at the values -2 and 2, not at two standard deviations: with std=0.02 it cuts "
         "nothing.",
         "Draws of the three cannot agree number by number; what is compared is rounded to what the draws settle.",
     ),

@@ -95,7 +95,7 @@ RECORD = Behaviour(
     notes=(
         "None stands for a parameter that is listed but has no shape yet.",
         "The initializer here passes lazy layers by on purpose. L3 shows what one that does not ask meets: silence "
-        "with type ==, a ValueError with isinstance. Either way a lazy net leaves its first call with PyTorch's "
+        "with `type ==`, a ValueError with isinstance. Either way a lazy net leaves its first call with PyTorch's "
         "default initial values, so apply(init) belongs after it.",
     ),
     sources=("S3",),

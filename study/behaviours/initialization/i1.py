@@ -100,9 +100,9 @@ RECORD = Behaviour(
         "therefore name its initializers and not rely on the defaults of its own framework."
     ),
     notes=(
-        "PyTorch's rule in Flax: kernel_init=variance_scaling(1/3, 'fan_in', 'uniform'), since the variance of "
-        "U(-b, b) is b**2/3. The bias needs a function of its own: an initializer sees only the shape (out,), in which "
-        "fan_in does not occur, so it must be closed over.",
+        "PyTorch's rule in Flax: `kernel_init=variance_scaling(1/3, 'fan_in', 'uniform')`, since the variance of "
+        "U(-b, b) is `b**2 / 3`. The bias needs a function of its own: an initializer sees only the shape (out,), in "
+        "which fan_in does not occur, so it must be closed over.",
         "The largest Flax draw tends to 2/0.8796 = 2.27: JAX cuts at two standard deviations and widens the normal by "
         "1/0.8796, so that its std is right after the cut.",
     ),

@@ -81,9 +81,9 @@ RECORD = Behaviour(
     id="I2",
     title="The same normal initializer gives the same distribution, never the same numbers",
     statement=(
-        "Every weight from N(0, 0.01**2), every bias 0. PyTorch does it after construction, with apply; Linen at init, "
-        "by kernel_init, or afterwards by path; NNX either by kernel_init or by a loop over its modules. The first row "
-        "that PyTorch draws from seed 0 reproduces exactly, and no seed of JAX gives it."
+        "Every weight from `N(0, 0.01**2)`, every bias 0. PyTorch does it after construction, with apply; Linen at "
+        "init, by kernel_init, or afterwards by path; NNX either by kernel_init or by a loop over its modules. The "
+        "first row that PyTorch draws from seed 0 reproduces exactly, and no seed of JAX gives it."
     ),
     verdict=Verdict.MUST_DIFFER,
     torch=in_torch,

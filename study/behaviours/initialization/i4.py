@@ -52,7 +52,7 @@ def in_nnx():
 
 RECORD = Behaviour(
     id="I4",
-    title="A constant is the one initializer that gives the same numbers everywhere",
+    title="A constant gives the same numbers everywhere, since nothing is drawn",
     statement=(
         "Weights 1 and biases 0 in 4-8-1. An input of ones gives 4 in each of the 8 hidden units and 32 at the output, "
         "in every wing: nothing was drawn."

@@ -25,7 +25,7 @@ def in_torch():
         "layer without an input width": class_before,
         "class after the first call": type(layer).__name__,
         "weight before": weight_before,
-        "its shape before": shape_before.type,
+        "its shape before": shape_before,
         "entries before": sorted(nn.LazyLinear(8).state_dict()),
         "shapes after": {name: tuple(weight.shape) for name, weight in net.named_parameters()},
         "shapes without arrays": {name: tuple(weight.shape) for name, weight in abstract.named_parameters()},
@@ -46,8 +46,8 @@ def in_linen():
         "layer without an input width": class_before,
         "class after the first call": type(layer).__name__,
         "weight before": Absent("a Linen module holds no arrays, neither before init nor after it"),
-        "its shape before": raised(lambda: layer.kernel.shape).type,
-        "entries before": raised(lambda: layer.variables).type,
+        "its shape before": raised(lambda: layer.kernel.shape),
+        "entries before": raised(lambda: layer.variables),
         "shapes after": {name: array.shape for name, array in flatten_dict(params, sep=".").items()},
         "shapes without arrays": {name: array.shape for name, array in flatten_dict(abstract, sep=".").items()},
         "lazy through a bridge": Absent("Linen is lazy by nature"),
@@ -67,7 +67,7 @@ def in_nnx():
     lazy = linen.Sequential([linen.Dense(8), linen.relu, linen.Dense(1)])
     bridged = nnx.bridge.ToNNX(lazy, rngs=nnx.Rngs(0)).lazy_init(jnp.ones((2, 4)))
     return {
-        "layer without an input width": raised(lambda: nnx.Linear(out_features=8, rngs=nnx.Rngs(0))).type,
+        "layer without an input width": raised(lambda: nnx.Linear(out_features=8, rngs=nnx.Rngs(0))),
         "class after the first call": type(build().layers[0]).__name__,
         "weight before": type(build().layers[0].kernel).__name__,
         "its shape before": build().layers[0].kernel.shape,
@@ -115,7 +115,7 @@ RECORD = Behaviour(
     "constructor on and has no placeholder.",
     notes=(
         "The class of a PyTorch layer changes under the variable that holds it: before the first call "
-        "type(layer) == nn.Linear is False, after it True. L3 shows what that does to an initializer.",
+        "`type(layer) == nn.Linear` is False, after it True. L3 shows what that does to an initializer.",
         "The bridge's parameters keep Linen's names (layers_0), not NNX's (layers.0).",
         "Linen's init lists a layer's parameters in the order in which the layer makes them, kernel first; whatever "
         "passes through a JAX transformation, as eval_shape here, comes back with its keys sorted.",

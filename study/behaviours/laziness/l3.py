@@ -42,7 +42,7 @@ def in_torch():
         "initializing changed a shape": shapes_of(eager) != before,
         "lazy, chosen by type: still without shapes": still_lazy,
         "lazy, chosen by type: weights set": missed,
-        "lazy, chosen by isinstance": error.type,
+        "lazy, chosen by isinstance": error,
         "call first, then initialize: weights set": ones(lazy),
     }
 
@@ -88,7 +88,7 @@ RECORD = Behaviour(
     id="L3",
     title="An initializer applied to a lazy net fails aloud or, worse, does nothing",
     statement="An eager net has its shapes before the first call, and initializing does not change them. On a lazy "
-    "net an initializer that chooses layers by type(m) == Linear skips them all without a word, and one that uses "
+    "net an initializer that chooses layers by `type(m) == Linear` skips them all without a word, and one that uses "
     "isinstance raises ValueError. Call the net first.",
     verdict=Verdict.ABSENT,
     torch=in_torch,

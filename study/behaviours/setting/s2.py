@@ -24,7 +24,7 @@ def in_torch():
         w.fill_(5.0)
     return {
         "value after the edit": w.item(),
-        "gradient of w**2, recorded at w = 3, edited to 5": by_data,
+        "gradient of the square, recorded at w = 3, edited to 5": by_data,
         "the same edit under no_grad": raised(y.backward),
         "an edit in place, without no_grad": raised(lambda: w.fill_(7.0)),
     }
@@ -43,7 +43,7 @@ def in_linen():
     (gradient,) = backward(jnp.array(1.0))
     return {
         "value after the edit": params["w"].item(),
-        "gradient of w**2, recorded at w = 3, edited to 5": gradient["w"].item(),
+        "gradient of the square, recorded at w = 3, edited to 5": gradient["w"].item(),
         "the same edit under no_grad": Absent("JAX records nothing outside a transformation, so none is switched off"),
         "an edit in place, without no_grad": Absent("an array cannot be edited, so there is nothing to bypass"),
     }
@@ -56,7 +56,7 @@ def in_nnx():
     (gradient,) = backward(jnp.array(1.0))
     return {
         "value after the edit": w[...].item(),
-        "gradient of w**2, recorded at w = 3, edited to 5": gradient.item(),
+        "gradient of the square, recorded at w = 3, edited to 5": gradient.item(),
         "the same edit under no_grad": Absent("JAX records nothing outside a transformation, so none is switched off"),
         "an edit in place, without no_grad": Absent("the Variable gets a new array, so there is nothing to bypass"),
     }
@@ -66,7 +66,7 @@ RECORD = Behaviour(
     id="S2",
     title="An edit through .data escapes autograd, and can falsify a gradient in silence",
     statement=(
-        "The gradient of w**2 at w = 3 is 6. If w is set to 5 through `.data` between forward and backward, PyTorch "
+        "The gradient of `w**2` at w = 3 is 6. If w is set to 5 through `.data` between forward and backward, PyTorch "
         "returns 10; under `no_grad` it notices and raises; in place without `no_grad` it refuses at once. In JAX the "
         "forward has kept its own array, and the gradient is 6."
     ),
@@ -75,9 +75,9 @@ RECORD = Behaviour(
     linen=in_linen,
     nnx=in_nnx,
     expect={
-        "torch": {"gradient of w**2, recorded at w = 3, edited to 5": 10.0},
-        "linen": {"gradient of w**2, recorded at w = 3, edited to 5": 6.0},
-        "nnx": {"gradient of w**2, recorded at w = 3, edited to 5": 6.0},
+        "torch": {"gradient of the square, recorded at w = 3, edited to 5": 10.0},
+        "linen": {"gradient of the square, recorded at w = 3, edited to 5": 6.0},
+        "nnx": {"gradient of the square, recorded at w = 3, edited to 5": 6.0},
     },
     reason=(
         "`no_grad` and `.data` exist because PyTorch records operations on tensors that can change. JAX's arrays "

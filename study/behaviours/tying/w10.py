@@ -140,6 +140,8 @@ RECORD = Behaviour(
     reason="In PyTorch and NNX the tie is the identity of an object, which an operation keeps only if it looks for "
     "it; a pytree has no identities. In Linen the tie is in the program and not in the arrays.",
     notes=(
+        "The text of NNX's ValueError: 'Tree mode (graph=False) does not support shared references.' A model that owns "
+        "the layer once and calls it twice (W9) has no tie to lose, and works in either mode.",
         "One array, or one storage, under two names is not a tie in any of the three: each name receives its own "
         "site's gradient, 3, and an update moves it alone.",
         "PyTorch's apply walks from each parent to its children and so reaches a layer with two parents twice: an "

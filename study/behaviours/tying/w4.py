@@ -60,7 +60,7 @@ def in_nnx():
 
 RECORD = Behaviour(
     id="W4",
-    title="Each framework has one listing that counts a tie once, and two have one that counts it twice",
+    title="A tie is one parameter, and two of the listings count it twice",
     statement="A 4-8-8-8-1 net with the two middle layers tied has 6 parameters and 121 scalars. PyTorch's state dict "
     "and the leaves of an NNX model show 8 and 193: every alias is listed again.",
     verdict=Verdict.MUST_DIFFER,

@@ -69,7 +69,7 @@ def in_linen():
         "parameters": paths,
         "output": net.apply({"params": params}, x).tolist(),
         "gradient of the bias": gradient["s"]["bias"].tolist(),
-        "the name declared twice": raised(lambda: Twice().init(key, x)).type,
+        "the name declared twice": raised(lambda: Twice().init(key, x)),
     }
 
 

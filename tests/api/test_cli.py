@@ -1,0 +1,244 @@
+"""The command line: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from paritree import cli
+
+COMMAND = [sys.executable, "-m", "paritree"]
+
+
+def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, **options)  # type: ignore[call-overload]
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Run a command in this process: exit code, output, errors."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main(list(arguments))
+    captured = capsys.readouterr()
+    return int(stop.value.code or 0), captured.out, captured.err
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "--help")
+    assert code == 0
+    assert [line.split()[0] for line in out.split("Commands:")[1].splitlines() if line] == [
+        "check",
+        "doctor",
+        "study",
+        "table",
+    ]
+    assert "0 all contracts hold, 1 some fail, 2 usage or unreadable input" in out
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("table", "shared-layer"), ("table",), ("--version",)])
+def test_no_framework_is_imported(arguments: tuple[str, ...]) -> None:
+    probe = (
+        "import sys\nfrom paritree import cli\n"
+        f"try: cli.main({list(arguments)!r})\n"
+        "finally: print([name for name in ('torch', 'jax', 'flax') if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.strip()) == (0, "[]")
+
+
+def test_the_table_of_a_reference_model(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "table", "ones")
+    assert code == 0
+    assert out.splitlines()[2].split() == ["1.weight", "(1,", "1)", "float32", "parameter", "Linear", "=", "0.weight"]
+    assert out.splitlines()[-1] == "1 parameter, 1 scalar, 1 alias"
+
+
+def test_the_table_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import torch\nfrom neighbour import width\n"
+        "net = torch.nn.Linear(4, width)\n"
+        "def factory(seed):\n    return {'w': net.weight, 'seed': [net.bias]}\n"
+        "number = 3\n"
+    )
+    (tmp_path / "neighbour.py").write_text("width = 8\n")
+    code, out, _ = call(capsys, "table", f"{tmp_path / 'mine.py'}:net", "--json")
+    assert code == 0
+    assert [(row["path"], row["shape"], row["layer"]) for row in json.loads(out)] == [
+        ("weight", [8, 4], "Linear"),
+        ("bias", [8], "Linear"),
+    ]
+    code, out, _ = call(capsys, "table", f"{tmp_path / 'mine.py'}:factory")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()[1:3]] == ["w", "seed.0"]
+    code, _, err = call(capsys, "table", f"{tmp_path / 'mine.py'}:number")
+    assert code == 2
+    assert err == ("paritree: expected a spec, an nn.Module, an nnx.Module or (linen module, variables), found int.\n")
+
+
+def test_a_target_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken, text = tmp_path / "broken.py", tmp_path / "notes.txt"
+    broken.write_text("model = 1 / 0\n")
+    text.write_text("model = 1\n")
+    cases = {
+        "shared-leyer": "shared-leyer: expected the name of a reference model, found none of that name. Did you mean "
+        "'shared-layer'?",
+        "nowhere.py:net": "nowhere.py:net: expected a file 'nowhere.py', found none. Give FILE.py:NAME, with the file's "
+        "path from here.",
+        f"{broken}:model": f"{broken}:model: expected broken.py to run, found ZeroDivisionError: division by zero. Mend "
+        "the file.",
+        f"{text}:model": f"{text}:model: expected a Python file, found notes.txt. Its name must end in .py.",
+        f"{__file__}:COMMANDS": f"{__file__}:COMMANDS: expected the name 'COMMANDS' in test_cli.py, found none. Did you "
+        "mean 'COMMAND'?",
+    }
+    for target, message in cases.items():
+        code, out, err = call(capsys, "table", target)
+        assert (code, out, err) == (2, "", f"paritree: {message}\n")
+
+
+def test_check_prints_a_table_and_exits_with_zero(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "check", "ones", "--contracts", "names, forward", "--device", "cpu")
+    lines = [line.split() for line in out.splitlines()]
+    assert code == 0
+    assert lines[0] == ["model", "device", "contract", "wings", "measured", "allowed", "result"]
+    assert lines[1] == ["ones", "cpu", "names", "torch", "linen", "nnx", "0", "0", "pass"]
+    assert out.splitlines()[-1] == "6 contracts on 1 model (torch, linen, nnx; cpu): all hold"
+
+
+def test_check_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "check", "ones", "--contracts", "ties", "--wing", "nnx", "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert report.keys() == {"ok", "versions", "results"}
+    assert {"torch", "jax", "flax", "numpy"} <= report["versions"].keys()
+    fields = {"model", "wing", "device", "contract", "path", "status", "measured", "allowed", "message"}
+    assert all(result.keys() == fields for result in report["results"])
+    assert (report["ok"], report["results"][0]["status"]) == (True, "pass")
+
+
+def test_check_exits_with_one_if_a_contract_fails(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from paritree.conformance import numerics
+
+    monkeypatch.setattr(numerics, "allowed", lambda depth: 0.0)
+    code, out, _ = call(capsys, "check", "mlp", "--contracts", "forward", "--device", "cpu")
+    assert code == 1
+    assert out.splitlines()[-1] == "3 contracts on 1 model (torch, linen, nnx; cpu): 3 do not hold"
+    assert "mlp [linen, cpu] forward: the output differs by " in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("check", "mpl"), 2, "mpl: expected the name of a reference model, found none of that name. Did you mean 'mlp'?"),
+        (("check", "--contracts", "name"), 2, "name: expected the name of a contract, found none of that name. Did you "
+         "mean 'names'?"),
+        (("check", "--wing", "keras"), 2, "keras: expected the name of a wing, found none of that name. There are 'torch', "
+         "'linen', 'nnx'."),
+        (("check", "--device", "tpu"), 2, "tpu: expected the name of a device, found none of that name. Did you mean "
+         "'cpu'?"),
+    ],
+)  # fmt: skip
+def test_check_refuses_unknown_names(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    assert call(capsys, *arguments) == (code, "", f"paritree: {message}\n")
+
+
+def test_a_required_device_that_is_absent_fails(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from paritree import impl_torch
+
+    monkeypatch.setattr(impl_torch, "devices", lambda: ("cpu",))
+    code, out, err = call(capsys, "check", "ones", "--wing", "torch", "--require-device", "cuda")
+    assert (code, out) == (1, "")
+    assert err == (
+        "paritree: expected the device 'cuda' in every wing, found cuda is not present: torch sees cpu. Drop the "
+        "requirement, or run where it is.\n"
+    )
+    code, out, _ = call(capsys, "check", "ones", "--wing", "torch", "--contracts", "names")
+    assert code == 0
+    assert "skipped: cuda is not present: torch sees cpu" in out
+
+
+def test_an_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = call(capsys, "chekc")
+    assert code == 2
+    assert "No such command 'chekc'" in err
+
+
+def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "doctor", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found.keys() == {"versions", "torch", "linen", "nnx"}
+    assert "cpu" in found["torch"]["devices"]
+    assert found["linen"] == found["nnx"]
+    assert {"float32 matmul precision", "deterministic algorithms"} <= found["torch"].keys()
+    assert {"matmul precision", "64-bit types"} <= found["nnx"].keys()
+    code, out, _ = call(capsys, "doctor")
+    assert [line for line in out.splitlines() if not line.startswith(" ")] == ["versions", "torch", "linen, nnx"]
+
+
+def test_study_shows_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "study", "W6")
+    assert code == 0
+    assert "gradient" in out
+    assert "def in_torch" in out
+    code, out, _ = call(capsys, "study", "w6", "--json")
+    (row,) = json.loads(out)
+    assert {"id", "title", "verdict", "reason", "wings"} <= row.keys()
+    assert row["wings"].keys() == {"torch", "linen", "nnx"}
+    assert row["wings"]["nnx"].keys() >= {"code", "output"}
+
+
+def test_study_refuses_an_unknown_row(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = call(capsys, "study", "W66")
+    assert code == 2
+    assert err.startswith("paritree: W66: expected the id of a row")
+
+
+def test_study_writes_a_page_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "page.md"
+    code, out, _ = call(capsys, "study", "W6", "--markdown", str(target))
+    assert (code, out) == (0, "")
+    assert "W6" in target.read_text()
+    assert [file.name for file in tmp_path.iterdir()] == ["page.md"]
+    code, _, err = call(capsys, "study", "W6", "--markdown", str(tmp_path / "no" / "page.md"))
+    assert code == 2
+    assert "No such file or directory" in err
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m paritree table nested-named | head -n 1; echo ${{PIPESTATUS[0]}}",
+        shell=True,
+        capture_output=True,
+        text=True,
+        executable="/bin/bash",
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] == "0"
+
+
+def test_nothing_is_coloured_in_a_pipe() -> None:
+    done = run("check", "ones", "--contracts", "names", env={**os.environ, "TERM": "xterm-256color"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\x1b" not in done.stdout
+
+
+def test_an_interrupt_ends_it_at_once() -> None:
+    with subprocess.Popen([*COMMAND, "check"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == cli.INTERRUPTED
+    assert err.strip().splitlines()[-1] == "interrupted"
+    assert "Traceback" not in err

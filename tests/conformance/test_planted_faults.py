@@ -1,0 +1,225 @@
+"""The faults that a check must catch, planted one by one in each wing; the message names the path and the fault."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import jax
+import numpy as np
+import pytest
+import torch
+from flax import nnx
+from torch.nn import functional as F
+
+from paritree import Linear, ReLU, Sequential, Shared
+from paritree.common.initializers import VarianceScaling
+from paritree.common.models import MODELS
+from paritree.common.wing import WINGS, Wing
+from paritree.conformance import load_wing
+from paritree.conformance.check import CONTRACTS, check_subjects
+from paritree.conformance.report import Result
+from paritree.conformance.subject import Subject
+
+REFERENCE = MODELS["shared-layer"]
+MEASURED = [contract for contract in CONTRACTS if contract != "initialization"]
+
+
+def failures(subject: Subject, contracts: list[str] = MEASURED) -> dict[str, list[str]]:
+    """The messages of the contracts that fail, by contract."""
+    found: dict[str, list[str]] = {}
+    for result in check_subjects([subject], contracts):
+        if result.status == "fail":
+            found.setdefault(result.contract, []).append(result.message)
+    return found
+
+
+def subject(wing: str, model: Any = None, **replaced: Any) -> Subject:
+    """The shared-layer model in a wing, with some of the wing's functions replaced."""
+    whole = load_wing(wing)
+    base = Subject.build(REFERENCE, whole, "cpu")
+    altered = cast(Wing, SimpleNamespace(**{**vars(whole), **replaced})) if replaced else whole
+    return replace(base, wing=altered, model=base.model if model is None else model)
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_without_a_fault_nothing_fails(wing: str) -> None:
+    assert failures(subject(wing), list(CONTRACTS)) == {}
+
+
+# A transposed square kernel: every shape check lets it pass.
+
+
+class TransposedTorch(torch.nn.Linear):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return F.linear(input, self.weight.T, self.bias)
+
+
+class TransposedNnx(nnx.Linear):
+    def __call__(self, inputs: jax.Array, **_: Any) -> jax.Array:
+        return inputs @ self.kernel[...].T + self.bias[...]
+
+
+@pytest.mark.parametrize(("wing", "faulty"), [("torch", TransposedTorch), ("nnx", TransposedNnx)])
+def test_a_kernel_that_is_used_transposed(wing: str, faulty: type) -> None:
+    planted = subject(wing)
+    layers = planted.model if wing == "torch" else planted.model.layers
+    layers[2].__class__ = faulty
+    found = failures(planted)
+    assert found["forward"] == ["2.weight is used transposed: given transposed, the output is right"]
+    assert not {"names", "shapes", "ties", "weights"} & found.keys()
+
+
+@pytest.mark.parametrize("wing", ["linen", "nnx"])
+def test_a_loader_that_forgets_to_transpose(wing: str) -> None:
+    whole = load_wing(wing)
+
+    def load(model: Any, weights: Mapping[str, np.ndarray]) -> Any:
+        return whole.load(model, {**weights, "2.weight": weights["2.weight"].T})
+
+    found = failures(subject(wing, load=load))
+    assert found["weights"] == ["2.weight: the array that comes back is the transpose of what it should be"]
+    assert found["forward"] == ["2.weight is used transposed: given transposed, the output is right"]
+
+
+# Two biases of one shape, swapped: every shape check lets them pass.
+
+
+def test_biases_swapped_in_the_program() -> None:
+    planted = subject("torch")
+    first, second = planted.model[0], planted.model[2]
+    first.forward = lambda x: F.linear(x, first.weight, second.bias)
+    second.forward = lambda x: F.linear(x, second.weight, first.bias)
+    found = failures(planted)
+    assert found["forward"] == ["0.bias and 2.bias are swapped: given swapped, the output is right"]
+    # Slot 2 has two sites, so swapping it with slot 0 swaps what their gradients are.
+    assert "names" not in found
+    assert "weights" not in found
+
+
+@pytest.mark.parametrize("wing", ["linen", "nnx"])
+def test_biases_swapped_by_the_loader(wing: str) -> None:
+    whole = load_wing(wing)
+
+    def swapped(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {**weights, "0.bias": weights["2.bias"], "2.bias": weights["0.bias"]}
+
+    found = failures(subject(wing, load=lambda model, weights: whole.load(model, swapped(weights))))
+    assert found["weights"] == [
+        "0.bias: the array that comes back is that of 2.bias",
+        "2.bias: the array that comes back is that of 0.bias",
+    ]
+    assert found["forward"] == ["0.bias and 2.bias are swapped: given swapped, the output is right"]
+
+
+# A tie that is lost.
+
+
+@pytest.mark.parametrize("wing", ["torch", "nnx"])
+def test_a_tie_that_is_lost(wing: str) -> None:
+    planted = subject(wing)
+    found = failures(replace(planted, model=planted.wing.untie(planted.model, "4.weight")))  # type: ignore[attr-defined]
+    assert found["ties"] == ["4.weight: is a parameter of its own, expected an alias of 2.weight: the tie is lost"]
+
+
+def test_a_tie_that_is_lost_in_linen() -> None:
+    # Linen shares modules, so it is the whole layer that is lost.
+    planted = subject("linen")
+    found = failures(replace(planted, model=planted.wing.untie(planted.model, "4.weight")))  # type: ignore[attr-defined]
+    assert found["ties"] == [
+        f"4.{name}: is a parameter of its own, expected an alias of 2.{name}: the tie is lost"
+        for name in ("weight", "bias")
+    ]
+
+
+# A tied gradient that misses a site.
+
+
+class DeafSecondCallTorch(torch.nn.Linear):
+    calls = 0
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        weight = self.weight.detach() if self.calls % 2 == 0 else self.weight
+        return F.linear(input, weight, self.bias)
+
+
+def test_a_site_that_the_gradient_misses_in_the_program() -> None:
+    planted = subject("torch")
+    planted.model[2].__class__ = DeafSecondCallTorch
+    found = failures(planted)
+    assert found["tied gradients"] == ["2.weight: the gradient lacks the share of site 2 of 2 (linear)"]
+    assert "forward" not in found
+
+
+@pytest.mark.parametrize("wing", ["linen", "nnx"])
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_site_that_the_gradient_misses(wing: str, lost: int) -> None:
+    whole = load_wing(wing)
+
+    def value_and_gradients(model: Any, inputs: Any, cotangent: Any) -> Any:
+        value, gradients = whole.value_and_gradients(model, inputs, cotangent)
+        share = whole.site_gradients(model, inputs, cotangent)["2.weight"][lost].gradient
+        return value, {**gradients, "2.weight": gradients["2.weight"] - share}
+
+    found = failures(subject(wing, value_and_gradients=value_and_gradients))
+    assert found.keys() == {"gradients", "tied gradients"}
+    assert found["tied gradients"] == [f"2.weight: the gradient lacks the share of site {lost + 1} of 2 (linear)"]
+
+
+# An initializer that is off by a tenth in scale.
+
+
+def scaled(factor: float) -> Sequential:
+    """The shared-layer spec with the shared weight's std scaled."""
+    weight = VarianceScaling(factor**2 / 3, "fan_in", "uniform")
+    layers = (Linear(4, 8), ReLU(), Linear(8, 8, weight_init=weight), ReLU(), Shared("2"), ReLU(), Linear(8, 1))
+    return Sequential(*layers)
+
+
+@pytest.mark.parametrize("wing", WINGS)
+@pytest.mark.parametrize("factor", [0.9, 1.1])
+def test_an_initializer_that_is_off_by_a_tenth(wing: str, factor: float) -> None:
+    planted = Subject.build(REFERENCE, load_wing(wing), "cpu", spec=scaled(factor))
+    found = failures(planted, list(CONTRACTS))
+    assert found.keys() == {"initialization"}
+    assert all(message.startswith("2.weight: ") for message in found["initialization"])
+    std = [message for message in found["initialization"] if "std is" in message]
+    assert any(f"std is {factor:.1f}" in message for message in std) or factor > 1, found
+
+
+def test_a_build_that_draws_otherwise_than_it_says() -> None:
+    whole = load_wing("nnx")
+
+    def build(spec: Any, **options: Any) -> Any:
+        model = whole.build(spec, **options)
+        model.layers[2].kernel[...] *= 1.1
+        return model
+
+    (message,) = set(failures(subject("nnx", build=build), ["initialization"])["initialization"])
+    assert message == "2.weight: a build draws other values than `sample` does, by 0.1 of their norm"
+
+
+# What else a port may get wrong.
+
+
+def test_a_path_that_is_missing_and_one_too_many() -> None:
+    planted = subject("torch")
+    planted.model[6] = torch.nn.Linear(8, 1, bias=False)
+    planted.model.add_module("7", torch.nn.PReLU())
+    found = failures(planted)
+    assert found["names"] == ["6.bias: is missing from the model", "7.weight: is not in the spec"]
+    assert found["weights"] == [
+        "the weights cannot be loaded: expected one array for each of 6 owners, in the canonical layout, found 2 that "
+        "do not fit: 7.weight is missing; 6.bias is not in the model. Nothing was loaded."
+    ]
+
+
+def test_values_that_are_not_finite() -> None:
+    planted = subject("torch")
+    planted.model[2].register_forward_hook(lambda module, args, output: output * float("nan"))
+    results: tuple[Result, ...] = check_subjects([planted], ["forward", "gradients"])
+    assert {(result.contract, result.status) for result in results} == {("forward", "fail"), ("gradients", "fail")}
+    assert "0.weight: the gradient is not finite" in [result.message for result in results]

@@ -1,0 +1,162 @@
+"""The three wings have the same files, and these the same public functions with the same signatures.
+
+Read from the sources, so that no framework is imported and a drifted copy can be made to prove that a drift is seen.
+What differs is listed below with its reason; an entry that is no longer true fails, too.
+"""
+
+from __future__ import annotations
+
+import ast
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import paritree.common.wing as protocol
+from paritree.common.wing import HOMES, WINGS
+
+ROOMS = Path(protocol.__file__).parents[1]
+
+
+class Difference(NamedTuple):
+    """`name` of `file`: the wings that have it, or a signature that is not one."""
+
+    file: str
+    name: str
+    wings: tuple[str, ...]
+
+
+FLAX = ("linen", "nnx")
+EAGER = ("torch", "nnx")
+DIFFERENT: tuple[str, ...] = ("signatures differ",)
+
+EXEMPT: dict[Difference, str] = {
+    Difference("access.py", "arrays", DIFFERENT): "torch needs the model, to put the inputs on its device",
+    Difference("access.py", "neutral", DIFFERENT): "Flax arrays lie in a layout, so it needs the leaf that knows it",
+    Difference("access.py", "inference", EAGER): "a Linen module has no mode to put back: a call has arguments",
+    Difference("access.py", "cuda_indices", ("torch",)): "PyTorch's generators are global, one for each device",
+    Difference("access.py", "derivatives", ("torch",)): "autograd refuses what JAX answers with zeros",
+    Difference("access.py", "owner_leaves", FLAX): "a function of the parameters takes them by path",
+    Difference("access.py", "placed", FLAX): "Flax arrays lie in a layout",
+    Difference("access.py", "replaced", ("linen",)): "Linen variables are replaced, not written to",
+    Difference("access.py", "stored_at", ("linen",)): "Linen variables are in collections",
+    Difference("access.py", "tensor", ("torch",)): "PyTorch takes few of NumPy's arrays as they are",
+    Difference("devices.py", "device_of", ("torch",)): "both Flax wings have it from impl_jax/devices.py",
+    Difference("devices.py", "dtype_of", ("torch",)): "both Flax wings have check_dtype from impl_jax/devices.py",
+    Difference("initialization.py", "fill", ("torch",)): "torch.nn.init writes to a tensor, Flax makes a new array",
+    Difference("naming.py", "nodes", ("nnx",)): "torch has named_modules, Linen has places",
+    Difference("naming.py", "places", ("linen",)): "a Linen module knows its layers apart from its variables",
+}
+
+
+class Function(NamedTuple):
+    file: str
+    name: str
+    signature: str
+
+
+def signature(function: ast.FunctionDef) -> str:
+    """Names, kinds and defaults of the parameters; annotations aside, and a first `self` too."""
+    arguments = function.args
+    for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
+        each.annotation = None
+    return ast.unparse(arguments).removeprefix("self, ").removeprefix("self")
+
+
+def functions(file: Path) -> dict[str, str]:
+    """The public functions of a module with their signatures, those that it passes on included."""
+    found: dict[str, str] = {}
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            found[node.name] = signature(node)
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            source = file.parents[node.level - 1].joinpath(*(node.module or "").split(".")).with_suffix(".py")
+            for name in node.names:
+                if name.asname == name.name and source.is_file():
+                    found |= {key: value for key, value in functions(source).items() if key == name.name}
+    return found
+
+
+def differences(homes: dict[str, Path]) -> set[Difference]:
+    """What the wings do not have in common, their faces aside, which allow no exemption."""
+    found = set()
+    for file in sorted({path.name for home in homes.values() for path in home.glob("[!_]*.py")}):
+        own = {wing: functions(home / file) if (home / file).is_file() else None for wing, home in homes.items()}
+        having = tuple(wing for wing in homes if own[wing] is not None)
+        if having != tuple(homes):
+            found.add(Difference(file, "", having))
+            continue
+        for name in sorted({name for listed in own.values() for name in listed or ()}):
+            having = tuple(wing for wing in homes if name in (own[wing] or {}))
+            if having != tuple(homes):
+                found.add(Difference(file, name, having))
+            if len({(own[wing] or {})[name] for wing in having}) > 1:
+                found.add(Difference(file, name, DIFFERENT))
+    return found
+
+
+def homes(root: Path) -> dict[str, Path]:
+    return {wing: root.joinpath(*HOMES[wing].split(".")) for wing in WINGS}
+
+
+def test_the_wings_differ_only_where_a_reason_is_given() -> None:
+    found = differences(homes(ROOMS))
+    assert found - set(EXEMPT) == set(), "these differ without a reason"
+    assert set(EXEMPT) - found == set(), "these reasons are for differences that are gone"
+
+
+def test_the_face_has_no_exemption() -> None:
+    faces = {wing: functions(home / "__init__.py") for wing, home in homes(ROOMS).items()}
+    assert {"build", "table", "tie", "step"} < set(faces["torch"])
+    assert faces["torch"] == faces["linen"] == faces["nnx"]
+
+
+def test_the_face_is_what_the_protocol_promises() -> None:
+    (declared,) = (
+        node
+        for node in ast.parse(Path(protocol.__file__).read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and node.name == "Wing"
+    )
+    promised = {node.name: signature(node) for node in declared.body if isinstance(node, ast.FunctionDef)}
+    face = functions(homes(ROOMS)["torch"] / "__init__.py")
+    assert promised
+    assert promised == {name: face[name] for name in promised}
+
+
+DRIFTS = {
+    "a default": ("lazy.py", "seed: int = 0", "seed: int = 1", Difference("lazy.py", "materialize", DIFFERENT)),
+    "a parameter's name": ("tying.py", "def equal(model", "def equal(net", Difference("tying.py", "equal", DIFFERENT)),
+    "a parameter's kind": (
+        "training.py",
+        "targets: np.ndarray, *, learning_rate",
+        "targets: np.ndarray, learning_rate",
+        Difference("training.py", "step", DIFFERENT),
+    ),
+    "a lost function": ("tying.py", "def untie(", "def _untie(", Difference("tying.py", "untie", FLAX)),
+    "one that is passed on": (
+        "../impl_jax/draws.py",
+        'path: str = "",\n    dtype',
+        'path: str = "x",\n    dtype',
+        Difference("initialization.py", "draw", DIFFERENT),
+    ),
+}
+
+
+@pytest.mark.parametrize("drift", DRIFTS)
+def test_a_drift_is_seen(drift: str, tmp_path: Path) -> None:
+    for room in ("impl_torch", "impl_jax"):
+        shutil.copytree(ROOMS / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    file, old, new, expected = DRIFTS[drift]
+    place = tmp_path / "impl_torch" / file
+    text = place.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    place.write_text(text.replace(old, new), encoding="utf-8")
+    assert differences(homes(tmp_path)) - set(EXEMPT) == {expected}
+
+
+def test_a_lost_file_is_seen(tmp_path: Path) -> None:
+    for room in ("impl_torch", "impl_jax"):
+        shutil.copytree(ROOMS / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "impl_jax" / "nnx" / "lazy.py").unlink()
+    assert differences(homes(tmp_path)) - set(EXEMPT) == {Difference("lazy.py", "", ("torch", "linen"))}
