@@ -15,7 +15,7 @@ test: $(VENV)/.installed-test
 
 # The suite against the built wheel, in an environment that has never seen the tree.
 wheel-test:
-	rm -rf dist $(VENV)-wheel
+	rm -rf build dist $(VENV)-wheel
 	$(PYTHON) -m venv $(VENV)-wheel
 	$(VENV)-wheel/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
@@ -29,23 +29,25 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Type checkers cannot follow the import hook of the default editable install, so this one is strict: real links.
+# Of the package as it installs: a type checker cannot follow the mapping of folders to packages in an editable install.
 types: $(VENV)/.installed-dev
-	$(BIN)/pyright
+	rm -rf build
+	$(PIP_INSTALL) --no-deps --target build/types .
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP_INSTALL) -e . --config-settings editable_mode=strict
+	$(PIP_INSTALL) -e .
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP_INSTALL) -e ".[test]" --config-settings editable_mode=strict
+	$(PIP_INSTALL) -e ".[test]"
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed-test
-	$(PIP_INSTALL) -e ".[test,dev]" --config-settings editable_mode=strict
+	$(PIP_INSTALL) -e ".[test,dev]"
 	touch $@
 
 clean:

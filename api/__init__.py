@@ -65,7 +65,7 @@ _HOMES = {
     "carry": ".migration",
 }
 
-__all__ = [*sorted(_HOMES), "initializers"]  # noqa: PLE0604
+__all__ = [*sorted(_HOMES), "initializers"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -273,6 +273,12 @@ def native(kind: str, name: str) -> Native | None:
     return layer.natives.get(name) if layer else None
 
 
+def native_name(kind: str, name: str) -> str:
+    """Flax's name of a parameter: the spec's for a layer that it knows, else the name as it is."""
+    known = native(kind, name)
+    return known.name if known else name
+
+
 def canonical_name(kind: str, native_name: str) -> str | None:
     """PyTorch's name for what Flax calls `native_name` in a layer of that kind; None if there is none."""
     layer = _KINDS.get(kind)

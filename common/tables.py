@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from . import paths
-from .errors import DtypeError, PathError, ShapeError, WeightsError, nearest
+from .errors import DtypeError, InitializerError, PathError, ShapeError, WeightsError, nearest
 from .initializers import Initializer
 from .layouts import SAME, Layout
 from .ties import Tie, TieGroup, group
@@ -45,6 +45,31 @@ class Row:
     native_path: tuple[str | int, ...] = ()
     layout: Layout = SAME
     persistent: bool = True
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The shape, where every axis is known.
+
+        Raises:
+            ShapeError: a lazy layer has not seen an input yet.
+        """
+        if any(axis is None for axis in self.shape):
+            found = shape_text(self.shape)
+            raise ShapeError(self.path, "a shape without unknown axes", found, "Give the spec its widths, or an input.")
+        return tuple(axis for axis in self.shape if axis is not None)
+
+    @property
+    def drawn_from(self) -> Initializer:
+        """The initializer, where it is known.
+
+        Raises:
+            InitializerError: the row is a live model's, which does not tell what it was drawn from.
+        """
+        if self.initializer is None:
+            raise InitializerError(
+                self.path, "an initializer", "none, since a live model keeps none", "Use the spec's row."
+            )
+        return self.initializer
 
     @property
     def size(self) -> int:

@@ -40,7 +40,7 @@ class Initialization:
                 keys[row.path] = self._examined(subject.wing, drawn[row.path], row, subject.device)
         together = (subject.wing.sample, tuple(keys.values()))
         if together not in self.evidence:
-            initializers = {path: oracle.table[path].initializer for path in keys}
+            initializers = {path: oracle.table[path].drawn_from for path in keys}
             self.evidence[together] = across({path: self.samples[key] for path, key in keys.items()}, initializers)
             self.diagnoses[together] = None
         # Two parameters that repeat each other's draws are a finding on the model, told under the empty path.
@@ -51,16 +51,13 @@ class Initialization:
         # The two Flax wings draw with one function, and many models have rows alike: each is examined once.
         key = (wing.sample, drawn.initializer, expected.initializer, drawn.shape, drawn.path, device)
         if key not in self.evidence:
-            assert expected.initializer is not None
             with wing.running(device):
-                count = replicates(drawn.shape, initializer=drawn.initializer)
+                count = replicates(drawn.sizes, initializer=drawn.drawn_from)
                 samples = wing.sample(drawn, seeds=range(count), device=device)
-            shape = tuple(axis for axis in expected.shape if axis is not None)
+            shape, initializer = expected.sizes, expected.drawn_from
             self.samples[key] = samples
-            self.evidence[key] = examine(samples, expected.initializer, shape, path=expected.path)
-            self.diagnoses[key] = (
-                diagnose(samples, shape, expected.initializer) if _suspect(self.evidence[key]) else None
-            )
+            self.evidence[key] = examine(samples, initializer, shape, path=expected.path)
+            self.diagnoses[key] = diagnose(samples, shape, initializer) if _suspect(self.evidence[key]) else None
         return key
 
     def findings(self, subject: Subject) -> Iterator[Finding]:

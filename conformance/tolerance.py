@@ -17,7 +17,7 @@ def allowed(depth: int, dtype: str = "float32") -> float:
 
 
 def relative_error(found: np.ndarray, exact: np.ndarray) -> float:
-    """||found - exact|| / ||exact||; infinite for another shape, a value that is not finite, or a zero that is not met."""
+    """||found - exact|| / ||exact||; infinite for another shape, a value that is not finite, or an unmet zero."""
     if found.shape != exact.shape or not np.isfinite(found).all():
         return math.inf
     difference = float(np.linalg.norm((found.astype(np.float64) - exact).ravel()))

@@ -17,7 +17,7 @@ def load_wing(name: str) -> Wing:
     """
     if name not in HOMES:
         raise UsageError(name, "the name of a wing", "none of that name", nearest(name, HOMES))
-    return cast(Wing, import_module(f"{__package__.rpartition('.')[0]}.{HOMES[name]}"))
+    return cast(Wing, import_module(f"..{HOMES[name]}", __package__))
 
 
 def missing_device(device: str, wings: dict[str, Wing]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import flax
 import jax
@@ -18,14 +19,14 @@ def devices() -> tuple[str, ...]:
     return ("cpu", "cuda") if _cuda() else ("cpu",)
 
 
-def _cuda() -> list[jax.Device]:
+def _cuda() -> list[Any]:
     try:
         return jax.devices("cuda")
     except RuntimeError:  # JAX's way to say that it has no such backend
         return []
 
 
-def device_of(name: str) -> jax.Device:
+def device_of(name: str) -> Any:
     """JAX's device for our name of it.
 
     Raises:
@@ -51,6 +52,11 @@ def running(device: str = "cpu", dtype: str = "float32") -> Iterator[None]:
         yield
 
 
+def setting(name: str) -> Any:
+    """One of JAX's settings by its name; they are made at import, so a type checker cannot see them."""
+    return getattr(jax.config, name)
+
+
 def check_dtype(dtype: str) -> None:
     """Refuse what is no floating-point type, and float64 where JAX would silently make it float32.
 
@@ -58,9 +64,9 @@ def check_dtype(dtype: str) -> None:
         DtypeError
     """
     known = getattr(jnp, dtype, None)
-    if known is None or not jnp.issubdtype(known, jnp.floating):
+    if not isinstance(known, type) or not jnp.issubdtype(known, jnp.floating):
         raise DtypeError("", "the name of a floating-point type", repr(dtype), "Use 'float32' or 'float64'.")
-    if dtype == "float64" and not jax.config.jax_enable_x64:
+    if dtype == "float64" and not setting("jax_enable_x64"):
         raise DtypeError(
             "", "float64 enabled in JAX", "float32 in its place", "Build and run inside running(dtype='float64')."
         )
@@ -73,9 +79,9 @@ def settings() -> dict[str, str]:
         "flax version": flax.__version__,
         "devices": ", ".join(devices()),
         "CUDA device": _cuda()[0].device_kind if _cuda() else "none",
-        "matmul precision": str(jax.config.jax_default_matmul_precision or "the backend's default"),
-        "64-bit types": str(jax.config.jax_enable_x64),
-        "random bits": str(jax.config.jax_default_prng_impl),
-        "partitionable threefry": str(jax.config.jax_threefry_partitionable),
+        "matmul precision": str(setting("jax_default_matmul_precision") or "the backend's default"),
+        "64-bit types": str(setting("jax_enable_x64")),
+        "random bits": str(setting("jax_default_prng_impl")),
+        "partitionable threefry": str(setting("jax_threefry_partitionable")),
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", "not set"),
     }

@@ -41,7 +41,7 @@ class PathInit:
     seed: int
     path: str
 
-    def __call__(self, key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32, **_: Any) -> jax.Array:
+    def __call__(self, key: Any, shape: Sequence[int], dtype: DTypeLike = jnp.float32, **_: Any) -> jax.Array:
         return self.native(path_key(self.seed, self.path), shape, dtype)
 
 
@@ -91,8 +91,8 @@ def sample(row: Row, *, seeds: Sequence[int], device: str = "cpu") -> np.ndarray
     layout = layout_of(row)
     high, low = np.array(path_words(row.path), np.uint32)
 
-    def one(seed: jax.Array) -> jax.Array:
-        return draw_native(_fold(seed, high, low), row.initializer, row.shape, layout, row.dtype)
+    def one(seed: Any) -> jax.Array:
+        return draw_native(_fold(seed, high, low), row.drawn_from, row.sizes, layout, row.dtype)
 
     with jax.default_device(device_of(device)):
         stack = np.asarray(jax.vmap(one)(np.array([_word(seed) for seed in seeds], np.uint32)))
@@ -175,7 +175,7 @@ def _structured(key: jax.Array, initializer: Initializer, shape: tuple[int, ...]
         case init.Masked(of, below):
             array = draw_native(key, of, shape, SAME, dtype)
             return jnp.where(jnp.abs(array) < below, jnp.zeros((), dtype), array)
-    if initializer.deterministic:
+    if isinstance(initializer, init.Deterministic):
         return jnp.asarray(initializer.draw(shape), dtype)
     # Any other initializer, through the quantile function of its law, which runs in NumPy.
     law = initializer.law(shape)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from ..common.errors import ShapeError
 from ..common.tables import Row, Table
@@ -45,7 +45,7 @@ def table(model: nn.Module, inputs: Sequence[np.ndarray] | None = None) -> Table
 
 def _shape(array: torch.Tensor) -> tuple[int | None, ...]:
     # A lazy parameter has no shape to ask for; what is known of it is that it has a width.
-    return (None,) if isinstance(array, UninitializedTensorMixin) else tuple(array.shape)
+    return (None,) if isinstance(array, (UninitializedParameter, UninitializedBuffer)) else tuple(array.shape)
 
 
 def get_parameter(model: nn.Module, path: str) -> torch.Tensor:
@@ -78,7 +78,7 @@ def weights(model: nn.Module) -> dict[str, np.ndarray]:
     """
     owners = {leaf.path: leaf.array for leaf in leaves(model) if leaf.owner == leaf.path}
     for path, array in owners.items():
-        if isinstance(array, UninitializedTensorMixin):
+        if isinstance(array, (UninitializedParameter, UninitializedBuffer)):
             raise ShapeError(path, "a shape that is known", "(?,)", "Send an input through the model first.")
     return {path: neutral(array) for path, array in owners.items()}
 

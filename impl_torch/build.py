@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.nn.utils import skip_init
 
 from ..common import expansion, layers, paths, spec
@@ -34,8 +34,8 @@ def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: s
     module = _Construction(resolved, device_of(device), dtype_of(dtype)).module("", resolved)
     for leaf in leaves(module):
         row = table[leaf.path]
-        if row.tie is None and not isinstance(leaf.array, UninitializedTensorMixin):
-            fill(leaf.array, row.initializer, seed, row.path)
+        if row.tie is None and not isinstance(leaf.array, (UninitializedParameter, UninitializedBuffer)):
+            fill(leaf.array, row.drawn_from, seed, row.path)
     return module.eval()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -11,7 +12,6 @@ from torch import nn
 
 from ..common import initializers as init
 from ..common.initializers import Initializer
-from ..common.initializers.families import TWO_SIGMA_STD
 from ..common.rules import Echo, Rule, line, plan
 from ..common.seeding import path_seed
 from ..common.tables import Row
@@ -42,9 +42,9 @@ def draw(
 
 def sample(row: Row, *, seeds: Sequence[int], device: str = "cpu") -> np.ndarray:
     """What `build` draws for one row of a spec's table under many seeds: neutral, of shape (seeds, *row.shape)."""
-    stack = torch.empty((len(seeds), *row.shape), dtype=dtype_of(row.dtype), device=device_of(device))
+    stack = torch.empty((len(seeds), *row.sizes), dtype=dtype_of(row.dtype), device=device_of(device))
     for tensor, seed in zip(stack, seeds, strict=True):
-        fill(tensor, row.initializer, seed, row.path)
+        fill(tensor, row.drawn_from, seed, row.path)
     return neutral(stack)
 
 
@@ -92,9 +92,9 @@ def _fill(tensor: torch.Tensor, initializer: Initializer, generator: torch.Gener
         case init.Xavier("normal", gain):
             nn.init.xavier_normal_(tensor, gain, generator=generator)
         case init.Kaiming("uniform", a, "fan_in" | "fan_out" as mode, nonlinearity):
-            nn.init.kaiming_uniform_(tensor, a, mode, nonlinearity, generator=generator)
+            nn.init.kaiming_uniform_(tensor, a, mode, cast(Any, nonlinearity), generator=generator)
         case init.Kaiming("normal", a, "fan_in" | "fan_out" as mode, nonlinearity):
-            nn.init.kaiming_normal_(tensor, a, mode, nonlinearity, generator=generator)
+            nn.init.kaiming_normal_(tensor, a, mode, cast(Any, nonlinearity), generator=generator)
         case init.VarianceScaling() | init.Xavier() | init.Kaiming() | init.LeCun():
             _scaled(tensor, initializer.distribution, initializer.std(tensor.shape), generator)
         case _:
@@ -115,7 +115,7 @@ def _structured(tensor: torch.Tensor, initializer: Initializer, generator: torch
         case init.Sparse(sparsity, std):
             # sparse_ takes the places of its zeros from the CPU's global generator, so that one is lent our seed.
             with torch.random.fork_rng(devices=[]):
-                torch.random.default_generator.manual_seed(generator.initial_seed())
+                torch.default_generator.manual_seed(generator.initial_seed())
                 nn.init.sparse_(tensor, sparsity, std, generator=generator)
         case init.Masked(of, below):
             _fill(tensor, of, generator)
@@ -131,7 +131,7 @@ def _scaled(tensor: torch.Tensor, distribution: str, std: float, generator: torc
     elif distribution == "normal":
         nn.init.normal_(tensor, 0.0, std, generator=generator)
     else:
-        sigma = std / TWO_SIGMA_STD
+        sigma = std / init.TWO_SIGMA_STD
         nn.init.trunc_normal_(tensor, 0.0, sigma, -2 * sigma, 2 * sigma, generator=generator)
 
 

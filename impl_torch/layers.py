@@ -20,7 +20,7 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for name in self.calls:
-            x = self._modules[name](x)
+            x = getattr(self, name)(x)
         return x
 
 

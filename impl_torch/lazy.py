@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from ..common import expansion, spec
 from ..common.errors import SpecError
@@ -18,7 +18,7 @@ from .naming import leaves
 
 def is_lazy(model: nn.Module) -> bool:
     """Whether a parameter still waits for its shape."""
-    return any(isinstance(leaf.array, UninitializedTensorMixin) for leaf in leaves(model))
+    return any(isinstance(leaf.array, (UninitializedParameter, UninitializedBuffer)) for leaf in leaves(model))
 
 
 def materialize(model: nn.Module, layer: spec.Layer, inputs: Sequence[np.ndarray], *, seed: int = 0) -> nn.Module:
@@ -33,12 +33,14 @@ def materialize(model: nn.Module, layer: spec.Layer, inputs: Sequence[np.ndarray
         raise SpecError("", "an input to learn the widths from", "none", "Give the arrays of one forward pass.")
     resolved, _ = spec.flow(layer, tuple(inputs[0].shape[1:]))
     rows = expansion.table(resolved)
-    waiting = {leaf.path for leaf in leaves(model) if isinstance(leaf.array, UninitializedTensorMixin)}
+    waiting = {
+        leaf.path for leaf in leaves(model) if isinstance(leaf.array, (UninitializedParameter, UninitializedBuffer))
+    }
     # A lazy layer draws its parameters on its own first: from the global generator, which is put back.
     with inference(model), torch.no_grad(), torch.random.fork_rng(devices=cuda_indices(model)):
         model(*arrays(model, inputs))
     for leaf in leaves(model):
         row = rows[leaf.path]
         if leaf.path in waiting and row.tie is None:
-            fill(leaf.array, row.initializer, seed, row.path)
+            fill(leaf.array, row.drawn_from, seed, row.path)
     return model

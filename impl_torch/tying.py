@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode, resolve_name
+from torch.utils._pytree import tree_map
 
 from ..common import paths
 from ..common.errors import TieError
@@ -120,9 +121,7 @@ class _SplitUses(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         operation = (resolve_name(func) or getattr(func, "__name__", "operation")).rpartition(".")[2]
         split = lambda value: self._split(value, operation)  # noqa: E731
-        return func(
-            *torch.utils._pytree.tree_map(split, args), **torch.utils._pytree.tree_map(split, dict(kwargs or {}))
-        )
+        return func(*tree_map(split, args), **tree_map(split, dict(kwargs or {})))
 
     def _split(self, value: Any, operation: str) -> Any:
         path = self.owners.get(id(value)) if isinstance(value, torch.Tensor) else None

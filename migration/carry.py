@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 from ..common.wing import HOMES, Wing, name_of
 
@@ -21,5 +21,4 @@ def carry(source: Any, target: Any) -> Any:
 
 
 def _wing_of(model: Any) -> Wing:
-    package = __package__.rpartition(".")[0]
-    return import_module(f"{package}.{HOMES[name_of(model)]}")  # type: ignore[return-value]
+    return cast(Wing, import_module(f"..{HOMES[name_of(model)]}", __package__))

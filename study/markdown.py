@@ -67,7 +67,7 @@ def fence(text: str, language: str = "python") -> str:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table whose columns stand under each other as far as their cells allow. Cells are Markdown."""
-    cells = [[cell for cell in row] for row in (header, *rows)]
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
     widest = [max(len(row[i]) for row in cells) for i in range(len(header))]
     widths = [min(_COLUMN, width) for width in widest]
     if widest[-1] > _COLUMN:

@@ -62,7 +62,7 @@ def titles(identifiers: Sequence[str]) -> RenderableType:
     return _listing(("row", "title"), [(row.id, row.title) for row in map(load, identifiers)])
 
 
-def _listing(header: Sequence[str], lines: Sequence[tuple[str, ...]]) -> Table:
+def _listing(header: Sequence[str], lines: Sequence[tuple[str | Text, ...]]) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column(header[0], no_wrap=True)
     for name in header[1:]:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from paritree import cli
 
 README = Path(__file__).parents[1] / "README.md"

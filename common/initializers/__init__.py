@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .base import DISTRIBUTIONS as DISTRIBUTIONS
 from .base import Initializer as Initializer
+from .families import TWO_SIGMA_STD as TWO_SIGMA_STD
 from .families import Kaiming as Kaiming
 from .families import LeCun as LeCun
 from .families import Masked as Masked
@@ -25,6 +26,7 @@ from .laws import Continuous as Continuous
 from .laws import Law as Law
 from .structured import Constant as Constant
 from .structured import DeltaOrthogonal as DeltaOrthogonal
+from .structured import Deterministic as Deterministic
 from .structured import Dirac as Dirac
 from .structured import Eye as Eye
 from .structured import Ones as Ones

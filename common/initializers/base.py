@@ -7,14 +7,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from ..errors import InitializerError
 from .laws import Law
 
-DISTRIBUTIONS = ("uniform", "normal", "truncated_normal")
+Distribution = Literal["uniform", "normal", "truncated_normal"]
+DISTRIBUTIONS: tuple[Distribution, ...] = get_args(Distribution)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InitializerError
-from .base import DISTRIBUTIONS, Initializer, bounds, finite, one_of, positive, settle
-from .fans import FAN_MODES, NONLINEARITIES, fans, gain
+from .base import DISTRIBUTIONS, Distribution, Initializer, bounds, finite, one_of, positive, settle
+from .fans import FAN_MODES, NONLINEARITIES, FanMode, fans, gain
 from .laws import Continuous, Hollow, Law
 
 # The std of a standard normal that is cut at two sigma; dividing by it makes the cut normal's std exact again.
@@ -115,8 +115,8 @@ class VarianceScaling(Initializer):
     """
 
     scale: float = 1.0
-    mode: str = "fan_in"
-    distribution: str = "truncated_normal"
+    mode: FanMode = "fan_in"
+    distribution: Distribution = "truncated_normal"
 
     def __post_init__(self) -> None:
         one_of("VarianceScaling", "mode", self.mode, FAN_MODES)
@@ -150,7 +150,7 @@ class Xavier(FanScaled):
     PyTorch's `xavier_normal_` is "normal"; Flax's `glorot_normal` is "truncated_normal".
     """
 
-    distribution: str = "uniform"
+    distribution: Distribution = "uniform"
     gain: float = 1.0
 
     def __post_init__(self) -> None:
@@ -171,9 +171,9 @@ class Kaiming(FanScaled):
     `he_normal` "truncated_normal".
     """
 
-    distribution: str = "uniform"
+    distribution: Distribution = "uniform"
     a: float = 0.0
-    mode: str = "fan_in"
+    mode: FanMode = "fan_in"
     nonlinearity: str = "leaky_relu"
 
     def __post_init__(self) -> None:
@@ -191,7 +191,7 @@ class Kaiming(FanScaled):
 class LeCun(FanScaled):
     """Variance 1 / fan_in (LeCun et al. 1998); the truncated normal is Flax's default for a kernel."""
 
-    distribution: str = "truncated_normal"
+    distribution: Distribution = "truncated_normal"
 
     def __post_init__(self) -> None:
         one_of("LeCun", "distribution", self.distribution, DISTRIBUTIONS)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from ..errors import InitializerError
 
-FAN_MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
+FanMode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
+FAN_MODES: tuple[FanMode, ...] = get_args(FanMode)
 
 # Nonlinearities that keep the variance as it is: the layers themselves are linear maps.
 _UNIT_GAIN = (

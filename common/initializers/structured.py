@@ -19,7 +19,9 @@ _ZERO_DRAW = 2.0**-22
 _ZERO_DRAW_ALARM = 1e-9
 
 
-class _Deterministic(Initializer):
+class Deterministic(Initializer):
+    """An initializer with one draw only."""
+
     @property
     def independent(self) -> bool:
         """False: nothing is random."""
@@ -47,7 +49,7 @@ class _Deterministic(Initializer):
 
 
 @dataclass(frozen=True)
-class Constant(_Deterministic):
+class Constant(Deterministic):
     """Every entry is `value`, after the cast to the parameter's dtype."""
 
     value: float
@@ -65,7 +67,7 @@ class Constant(_Deterministic):
 
 
 @dataclass(frozen=True)
-class Zeros(_Deterministic):
+class Zeros(Deterministic):
     """Every entry is +0.0."""
 
     def draw(self, shape: Sequence[int]) -> np.ndarray[Any, Any]:
@@ -78,7 +80,7 @@ class Zeros(_Deterministic):
 
 
 @dataclass(frozen=True)
-class Ones(_Deterministic):
+class Ones(Deterministic):
     """Every entry is 1."""
 
     def draw(self, shape: Sequence[int]) -> np.ndarray[Any, Any]:
@@ -91,7 +93,7 @@ class Ones(_Deterministic):
 
 
 @dataclass(frozen=True)
-class Eye(_Deterministic):
+class Eye(Deterministic):
     """The identity of a Linear, `(out, in)`: 1 on the diagonal, also where the matrix is not square."""
 
     def validate(self, shape: Sequence[int], path: str = "") -> None:
@@ -104,7 +106,7 @@ class Eye(_Deterministic):
 
 
 @dataclass(frozen=True)
-class Dirac(_Deterministic):
+class Dirac(Deterministic):
     """The identity of a convolution, `(out, in / groups, *kernel)`, in each of `groups` groups of outputs.
 
     Output d of a group passes its input d through the kernel's middle, index k // 2; outputs beyond the

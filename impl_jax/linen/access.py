@@ -75,7 +75,7 @@ def stored_at(leaf: Leaf) -> tuple[str, ...]:
 def replaced(model: Model, arrays: Mapping[tuple[str, ...], jax.Array]) -> Model:
     """The model with some of its arrays replaced, by their place in the variables."""
     module, variables = model
-    flat = traverse_util.flatten_dict(dict(variables))
+    flat: dict[Any, Any] = traverse_util.flatten_dict(dict(variables))
     for place, array in arrays.items():
         # A box notes how an array is to be partitioned; it stays.
         boxed = isinstance(flat[place], meta.AxisMetadata)
@@ -154,7 +154,7 @@ def objective(
 
     def value(parameters: Mapping[str, jax.Array]) -> jax.Array:
         given = {places[path]: array for path, array in parameters.items()}
-        output = module.apply(traverse_util.unflatten_dict({**flat, **given}), *arrays(inputs))
+        output: Any = module.apply(traverse_util.unflatten_dict({**flat, **given}), *arrays(inputs))
         if output.shape != np.shape(cotangent):
             found = f"shape {np.shape(cotangent)}"
             raise ShapeError("", f"a cotangent of the output's shape {output.shape}", found)

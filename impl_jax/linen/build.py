@@ -44,10 +44,10 @@ def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: s
     with jax.default_device(device_of(device)):
         for row in table.owners:
             place, layout = native[paths.parent(row.path)], layout_of(row)
-            init = PathInit(NativeInit(row.initializer, layout), seed, row.path)
+            init = PathInit(NativeInit(row.drawn_from, layout), seed, row.path)
             collection = "params" if row.kind == "parameter" else "buffers"
-            name = layers.native(row.layer, paths.leaf(row.path)).name
-            flat[(collection, *place.native, name)] = init(None, layout.native_shape(row.shape), row.dtype)
+            name = layers.native_name(row.layer, paths.leaf(row.path))
+            flat[(collection, *place.native, name)] = init(None, layout.native_shape(row.sizes), row.dtype)
     return module, traverse_util.unflatten_dict(flat)
 
 
@@ -112,4 +112,4 @@ class _Construction:
 
     def _init(self, path: str, name: str) -> NativeInit:
         row = self.table[paths.join(path, name)]
-        return NativeInit(row.initializer, layout_of(row))
+        return NativeInit(row.drawn_from, layout_of(row))

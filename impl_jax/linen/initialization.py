@@ -26,7 +26,7 @@ def initialize(model: Model, rules: Rule | Iterable[Rule], *, seed: int = 0, ech
     drawn: dict[tuple[str, ...], jax.Array] = {}
     for row, initializer in plan(table(model), rules):
         key = path_key(seed, row.path)
-        drawn[stored_at(found[row.path])] = draw_native(key, initializer, row.shape, row.layout, row.dtype)
+        drawn[stored_at(found[row.path])] = draw_native(key, initializer, row.sizes, row.layout, row.dtype)
         if echo:
             echo(line(row, initializer))
     return replaced(model, drawn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ def step(
     optimizer = optax.sgd(learning_rate)
 
     def loss(params: dict) -> jax.Array:
-        output = module.apply({"params": params, **rest}, *arrays(inputs), rngs={"dropout": jax.random.key(seed)})
+        output: Any = module.apply({"params": params, **rest}, *arrays(inputs), rngs={"dropout": jax.random.key(seed)})
         return jnp.mean((output - jnp.asarray(targets)) ** 2)
 
     params = variables.get("params", {})

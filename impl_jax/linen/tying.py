@@ -151,7 +151,8 @@ def _moved(model: Model, module: linen.Module) -> Model:
         # A layer that was there takes its values along, also to a path that had others; a copy has those of its path.
         moves[of_layer.get(id(place.module), of_path[place.path])].add(place.native)
     result: dict[tuple[str, ...], jax.Array] = {}
-    for (collection, *native), array in traverse_util.flatten_dict(dict(model[1])).items():
+    flat: dict[Any, Any] = traverse_util.flatten_dict(dict(model[1]))
+    for (collection, *native), array in flat.items():
         # The innermost layer that it lies in: a Decoder that is called before its Embed encloses it.
         depth = next(depth for depth in reversed(range(len(native))) if tuple(native[:depth]) in moves)
         for new in moves[tuple(native[:depth])]:

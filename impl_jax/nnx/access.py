@@ -159,7 +159,9 @@ def objective(
     flat = nnx.to_flat_state(state)
     by_variable = {id(leaf.array): path for path, leaf in owners.items()}
     # nnx.split lists a Variable under one of its native paths, not always the first in order of registration.
-    place = {leaf.native_path: by_variable[id(leaf.array)] for leaf in leaves(model) if id(leaf.array) in by_variable}
+    place: dict[Any, str] = {
+        leaf.native_path: by_variable[id(leaf.array)] for leaf in leaves(model) if id(leaf.array) in by_variable
+    }
 
     def value(parameters: Mapping[str, jax.Array]) -> jax.Array:
         entries = [

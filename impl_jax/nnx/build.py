@@ -88,7 +88,7 @@ class _Construction:
         # The initializers know their keys; these Rngs are only what the constructors ask for.
         rngs = nnx.Rngs(0)
         match layer:
-            case layers.Linear(in_features, out_features, bias):
+            case layers.Linear(int(in_features), out_features, bias):
                 kernel_init, bias_init = self._init(path, "weight"), self._init(path, "bias") if bias else None
                 return nnx.Linear(
                     in_features,
@@ -112,4 +112,4 @@ class _Construction:
 
     def _init(self, path: str, name: str) -> PathInit:
         row = self.table[paths.join(path, name)]
-        return PathInit(NativeInit(row.initializer, layout_of(row)), self.seed, row.path)
+        return PathInit(NativeInit(row.drawn_from, layout_of(row)), self.seed, row.path)

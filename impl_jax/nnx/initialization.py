@@ -27,7 +27,7 @@ def initialize(
     variables = {leaf.path: leaf.array for leaf in leaves(model)}
     for row, initializer in plan(table(model), rules):
         key = path_key(seed, row.path)
-        variables[row.path][...] = draw_native(key, initializer, row.shape, row.layout, row.dtype)
+        variables[row.path][...] = draw_native(key, initializer, row.sizes, row.layout, row.dtype)
         if echo:
             echo(line(row, initializer))
     return model

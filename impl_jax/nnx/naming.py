@@ -94,7 +94,8 @@ def _members(node: Any) -> list[tuple[str | int, Any]]:
         return [(number, held[str(number)]) for number in range(len(node))]
     kind = spec_layers.kind_of(type(node), KINDS)
     order = node.registered if isinstance(node, Block) else spec_layers.native_order(kind)
-    return [(name, held.pop(name)) for name in order if name in held] + list(held.items())
+    first: list[tuple[str | int, Any]] = [(name, held.pop(name)) for name in order if name in held]
+    return [*first, *held.items()]
 
 
 def _leaf(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -85,7 +85,7 @@ def _assign(model: nnx.Module, path: str, variable: nnx.Variable[Any]) -> None:
     times = Counter(id(node) for _, _, node in nodes(model))
     module: Any = model
     for component in containers:
-        child = module[component] if isinstance(module, PLAIN) else getattr(module, str(component))
+        child = cast(Any, module)[component] if isinstance(module, PLAIN) else getattr(module, str(component))
         if times[id(child)] > 1:
             child = copy.copy(child)
             _put(module, component, child, path)

@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from paritree.common import initializers
 from paritree.common.errors import InitializerError
 from paritree.common.initializers import (

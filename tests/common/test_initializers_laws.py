@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import integrate, stats
+
 from paritree.common.errors import InitializerError
 from paritree.common.initializers import (
     Constant,
@@ -30,7 +32,6 @@ from paritree.common.initializers import (
     Xavier,
     Zeros,
 )
-from scipy import integrate, stats
 
 # The std of N(0, 1) cut at two sigma: sqrt(1 - 2 * 2 phi(2) / (1 - 2 Phi(-2))).
 CUT_STD = math.sqrt(1 - 4 * stats.norm.pdf(2) / (1 - 2 * stats.norm.cdf(-2)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from paritree.common.initializers import (
     Constant,
     Kaiming,
@@ -18,7 +20,6 @@ from paritree.common.initializers import (
 )
 from paritree.conformance.statistics import across, diagnose, judge
 from paritree.conformance.statistics.independence import correlation
-from scipy import stats
 
 SHAPE = (96, 32)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from paritree.common.errors import DtypeError, InitializerError, ShapeError
 from paritree.common.initializers import (
     Constant,
@@ -31,7 +33,6 @@ from paritree.common.initializers import (
     Zeros,
 )
 from paritree.conformance.statistics import examine, judge, replicates
-from scipy import stats
 
 PATH = "0.weight"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from paritree.common.initializers import Orthogonal, Sparse, Uniform, Zeros
 from paritree.conformance.statistics import (
     Evidence,
@@ -19,7 +21,6 @@ from paritree.conformance.statistics import (
 from paritree.conformance.statistics.effects import cut_off, masses, mean_shift, std_factors
 from paritree.conformance.statistics.evidence import constraint, inapplicable
 from paritree.conformance.statistics.holm import thresholds
-from scipy import stats
 
 ALPHA, BETA = 1e-10, 1e-6
 CUT_STD = 0.87962566103423978

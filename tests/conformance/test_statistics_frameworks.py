@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+
 from paritree.common.initializers import (
     DeltaOrthogonal,
     Dirac,
