@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -143,7 +144,6 @@ def doctor(as_json: bool) -> int:
 
 def _write_whole(path: str, text: str) -> None:
     """Write a file that is either the old one or the new one, never half of it."""
-    import os
     from pathlib import Path
 
     draft = Path(f"{path}.part")
@@ -182,7 +182,9 @@ def main(arguments: list[str] | None = None) -> None:
         code = USAGE
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
-        code = INTERRUPTED
+        sys.stderr.flush()
+        # At once: a framework's threads may be at work still, and taking the interpreter down under them can crash.
+        os._exit(INTERRUPTED)
     except BrokenPipeError:
         # What reads our output has seen enough; nothing is to be flushed at exit.
         sys.stdout = None  # type: ignore[assignment]

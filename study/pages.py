@@ -138,7 +138,7 @@ def as_text(value: Any) -> str:
     """A fact as a page shows it; never empty."""
     if isinstance(value, Raised):
         return f"raises {value}"
-    return show(value)
+    return show(value) or '""'
 
 
 def _cell(value: Any) -> str:

@@ -223,9 +223,8 @@ def _by_prefix(variables: Any) -> dict[tuple[str, ...], list[tuple[str, str, Any
         array = stored.unbox() if isinstance(stored, meta.AxisMetadata) else stored
         first = collections.setdefault(tuple(native), collection)
         if first != collection:
-            raise NotExpressibleError(
-                paths.join(*native), "one array under a name", f"two, in {first!r} and {collection!r}", "Rename one."
-            )
+            both = " and ".join(map(repr, sorted((first, collection))))
+            raise NotExpressibleError(paths.join(*native), "one array under a name", f"two, in {both}", "Rename one.")
         result.setdefault(tuple(native[:-1]), []).append((collection, native[-1], array))
     return result
 

@@ -87,7 +87,7 @@ def test_a_target_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixt
     text.write_text("model = 1\n")
     cases = {
         "shared-leyer": "expected the name of a reference model, found none of that name. Did you mean 'shared-layer'?",
-        "nowhere.py:net": "expected a file 'nowhere.py', found none. Give FILE.py:NAME, with the file's path from here.",
+        "gone.py:net": "expected a file 'gone.py', found none. Give FILE.py:NAME, with the file's path from here.",
         f"{broken}:model": "expected broken.py to run, found ZeroDivisionError: division by zero. Mend the file.",
         f"{text}:model": "expected a Python file, found notes.txt. Its name must end in .py.",
         f"{__file__}:COMMANDS": "expected the name 'COMMANDS' in test_cli.py, found none. Did you mean 'COMMAND'?",

@@ -142,6 +142,7 @@ def test_no_sign_of_markdown_survives_in_prose_or_a_table() -> None:
     assert "[`, ``, |]" in cells
     assert "absent: a | pipe, a *star* and a tick" in cells
     assert "raises KeyError: 'a|b'" in cells
+    assert '""' in cells
     assert [cells[i] for i in range(0, len(cells), 5)] == ["a | b", "*star* <b>", "_under_", "raises", "empty"]
     assert paragraphs[-2:] == ["| not | a | table |", "a b and c ` d"]
     assert {token.type for token in PARSER.parse(row)} & {"html_block", "blockquote_open", "ordered_list_open"} == set()

@@ -64,6 +64,23 @@ def test_no_line_is_wider_than_the_terminal_and_no_letter_is_lost(
             assert re.sub(r"\s", "", shown) in text
 
 
+def test_a_long_line_of_code_is_folded_below_itself() -> None:
+    def facts() -> dict[str, str]:
+        if True:
+            return {"the name of a fact": "and its value", "the name of another": "and another value"}
+
+    row = Behaviour("W6", "title", "text.", Verdict.SAME, facts, facts, facts)
+    lines = [line.rstrip() for line in printed(terminal.page(run(row)), 60)]
+    start = next(y for y, line in enumerate(lines) if line.endswith("if True:"))
+
+    assert lines[start : start + 4] == [
+        "        if True:",
+        '            return {"the name of a fact": "and its',
+        '                value", "the name of another": "and another',
+        '                value"}',
+    ]
+
+
 def test_the_facts_and_their_verdicts_are_shown(ran: Callable[[str], Outcome]) -> None:
     outcome = ran("W6")
     wide = [line.split() for line in printed(terminal.page(outcome), 170)]
