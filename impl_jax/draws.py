@@ -180,7 +180,7 @@ def _structured(key: jax.Array, initializer: Initializer, shape: tuple[int, ...]
     # Any other initializer, through the quantile function of its law, which runs in NumPy.
     law = initializer.law(shape)
     result = jax.ShapeDtypeStruct(shape, dtype)
-    grid = jnp.float64 if dtype == jnp.float64 else jnp.float32
+    grid = jnp.float64 if jnp.dtype(dtype) == jnp.float64 else jnp.float32
     # JAX draws from the multiples of eps in [0, 1). Half a step on, none is 0, whose quantile may be infinite.
     uniform = jax.random.uniform(key, shape, grid) + jnp.finfo(grid).eps / 2
     return jax.pure_callback(lambda u: law.ppf(u).astype(result.dtype), result, uniform, vmap_method="expand_dims")

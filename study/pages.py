@@ -47,8 +47,8 @@ _FURTHEST = "Each fact has a verdict on this scale, and the verdict of the row i
 
 _CODE = """\
 The functions are ordinary code. Two words in them come from the records: `raised(action)` runs `action` and returns \
-the exception that it must raise, shown as "raises ..."; `Absent(reason)` stands for a value that cannot be. An import \
-that is not among these stands above its function:"""
+the exception that it must raise, shown as "raises ..."; `Absent(reason)` stands for a value that cannot be. These \
+imports are meant everywhere; any other stands above its function:"""
 
 _SOURCES = """\
 Sources S0 to S4 are the five notebooks on PyTorch's parameter management that this catalogue grew from; a row without \

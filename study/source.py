@@ -44,7 +44,7 @@ def _collect(function: Callable[..., object], imports: dict[str, None], definiti
         if statement is None or name in definitions:
             continue  # one of Python's own names, or there already
         own = getattr(value, "__module__", "")
-        if inspect.isfunction(value) and (own == function.__module__):
+        if inspect.isfunction(value) and (own == function.__module__ or own.startswith(_ROWS)):
             _collect(value, imports, definitions)
         elif isinstance(statement, ast.Assign):
             definitions[name] = ast.get_source_segment(text, statement) or ""

@@ -53,22 +53,22 @@ def page(outcome: Outcome) -> RenderableType:
 
 def overview(outcomes: Sequence[Outcome]) -> RenderableType:
     """Ids, titles and verdicts, section by section."""
-    lines = [(outcome.behaviour.id, outcome.behaviour.title, _verdict(outcome.verdict)) for outcome in outcomes]
+    lines = [(outcome.behaviour.id, (outcome.behaviour.title, _verdict(outcome.verdict))) for outcome in outcomes]
     return _listing(("row", "title", "verdict"), lines)
 
 
 def titles(identifiers: Sequence[str]) -> RenderableType:
     """Ids and titles. Nothing is run, but the rows are imported, and the frameworks with them."""
-    return _listing(("row", "title"), [(row.id, row.title) for row in map(load, identifiers)])
+    return _listing(("row", "title"), [(row.id, (row.title,)) for row in map(load, identifiers)])
 
 
-def _listing(header: Sequence[str], lines: Sequence[tuple[str | Text, ...]]) -> Table:
+def _listing(header: Sequence[str], lines: Sequence[tuple[str, Sequence[str | Text]]]) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column(header[0], no_wrap=True)
     for name in header[1:]:
         table.add_column(name, overflow="fold")
     section = ""
-    for identifier, *cells in lines:
+    for identifier, cells in lines:
         if identifier[0] != section:
             section = identifier[0]
             table.add_row("", Text(SECTIONS[section][0], style="bold underline"))

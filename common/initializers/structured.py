@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,9 +33,9 @@ class Deterministic(Initializer):
         """True: there is only one draw."""
         return True
 
+    @abstractmethod
     def draw(self, shape: Sequence[int]) -> np.ndarray[Any, Any]:
         """The one draw, in float64."""
-        raise NotImplementedError
 
     def law(self, shape: Sequence[int]) -> Law:
         """The law of an entry at a place chosen at random: an atom for each value that occurs."""

@@ -16,5 +16,5 @@ def the_same_everywhere() -> Iterator[None]:
     The generator is put back as it was, since rows seed it as they please. JAX has none.
     """
     with jax.default_device(jax.devices("cpu")[0]), torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         yield

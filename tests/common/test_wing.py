@@ -50,6 +50,8 @@ def test_a_model_belongs_to_the_wing_of_its_base_class(model, wing):
         (TORCH, "type", ""),
         ((TORCH(), {}), "tuple", ""),
         ((LINEN(), {}, 0), "tuple", ""),
+        # One of the two attributes makes no wrapper.
+        (type("Half", (), {"module": 3})(), "Half", ""),
         (LINEN(), "Net", " A Linen module needs its variables: give the tuple (module, variables)."),
         (
             WRAPPER(),

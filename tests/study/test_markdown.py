@@ -7,6 +7,7 @@ from markdown_it import MarkdownIt
 
 from paritree.study import markdown
 
+# What a reader of the page would see; the parser comes with rich.
 PARSER = MarkdownIt("commonmark").enable("table")
 SIGNS = ("-", "+", "*", "#", ">", "=", "|", "1.", "2)", "---", "===", "~~~")
 
@@ -54,7 +55,9 @@ def test_prose_is_escaped_where_it_must_be_and_nowhere_else(text: str, escaped: 
 @pytest.mark.parametrize("text", ["a", "a b", "`", "a `b` c", "``", "` `` ```", "a | b", "*a* <b> \\"])
 def test_a_code_span_holds_any_text(text: str) -> None:
     for around in (markdown.code(text), markdown.table(("x",), [(markdown.code(text),)])):
-        spans = [child for block in PARSER.parse(around) for child in block.children or () if child.type == "code_inline"]
+        spans = [
+            child for block in PARSER.parse(around) for child in block.children or () if child.type == "code_inline"
+        ]
         assert [span.content for span in spans] == [text]
 
 

@@ -20,6 +20,7 @@ from paritree.study.record import WINGS, Absent, Behaviour, Missing, Raised, Ver
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "rosetta.md"
+# What a reader of the page would see; the parser comes with rich.
 PARSER = MarkdownIt("commonmark").enable("table")
 
 

@@ -108,10 +108,12 @@ def test_brackets_and_marks_in_a_fact_are_printed_as_they_are() -> None:
         return {"[bold]x[/]": "[red]0[/] :smile: `a`"}
 
     row = Behaviour("W6", "[b]title[/]", "a [link].", Verdict.SAME, facts, facts, facts, notes=("[i]note[/]",))
-    text = "\n".join(printed(terminal.page(run(row)), 100))
-
-    for shown in ("[b]title[/]", "a [link].", "[bold]x[/]", "[red]0[/] :smile: `a`", "[i]note[/]"):
-        assert shown in text
+    for width in (60, 100):
+        page = "\n".join(printed(terminal.page(run(row)), width))
+        before_the_code, _, rest = page.partition("def facts")
+        for shown in ("[b]title[/]", "a [link].", "[bold]x[/]", "[red]0[/]", ":smile:"):
+            assert shown in before_the_code
+        assert "- [i]note[/]" in rest
 
 
 def test_what_a_run_does_not_confirm_is_said() -> None:

@@ -55,7 +55,7 @@ def in_nnx():
 
 RECORD = Behaviour(
     id="A1",
-    title="A Linen model is called through `init` and `apply`; the other two are called",
+    title="A Linen model is called through `init` and `apply`, a PyTorch or NNX model as it is",
     statement="An MLP 4-8-1 maps an input of shape (2, 4) to an output of shape (2, 1) on all wings. What must be "
     "at hand before that call, and what the output carries, differ.",
     verdict=Verdict.MUST_DIFFER,
