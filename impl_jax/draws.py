@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 
 from ..common import initializers as init
 from ..common import paths
+from ..common.errors import InitializerError
 from ..common.initializers import Initializer
 from ..common.layers import native as native_parameter
 from ..common.layouts import SAME, Layout
@@ -24,12 +25,18 @@ from ..common.tables import Row
 
 @dataclass(frozen=True)
 class NativeInit:
-    """A spec's initializer as Flax calls one: `(key, native shape, dtype) -> array` in the native layout."""
+    """A spec's initializer as Flax calls one: `(key, native shape, dtype) -> array` in the native layout.
 
-    initializer: Initializer
+    initializer: None while it depends on a width that a lazy layer does not know yet.
+    """
+
+    initializer: Initializer | None
     layout: Layout = SAME
 
     def __call__(self, key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32, **_: Any) -> jax.Array:
+        if self.initializer is None:
+            remedy = "Call `materialize` with an input, and use the model that it returns."
+            raise InitializerError("", "an initializer that knows the width of its layer", "one that does not", remedy)
         return draw_native(key, self.initializer, self.layout.canonical_shape(tuple(shape)), self.layout, dtype)
 
 

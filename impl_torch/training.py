@@ -18,7 +18,6 @@ def step(
 
     seed: of the dropout masks, if the model draws any. Returns `model` itself, updated in place.
     """
-    optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
     with torch.random.fork_rng(devices=cuda_indices(model)):
         torch.manual_seed(seed)
         model.train()
@@ -27,7 +26,10 @@ def step(
         finally:
             model.eval()
         loss = nn.functional.mse_loss(output, tensor(targets).to(output.device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        # Nothing to train, nothing to do, as in the other wings; an optimizer would call it an error.
+        if loss.requires_grad:
+            optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
     return model, loss.item()

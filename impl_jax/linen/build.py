@@ -112,4 +112,4 @@ class _Construction:
 
     def _init(self, path: str, name: str) -> NativeInit:
         row = self.table[paths.join(path, name)]
-        return NativeInit(row.drawn_from, layout_of(row))
+        return NativeInit(row.initializer, layout_of(row))
