@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .errors import ShapeError, UsageError, nearest
+from .errors import UsageError, nearest
 from .expansion import table
 from .layers import Decoder, Embedding, FixedLinear, Halve, Linear, ReLU, Sum, Tanh
 from .seeding import generator
 from .spec import Block, Layer, Sequential, Shared, flow
-from .tables import Table, shape_text
+from .tables import Table
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,7 @@ def neutral_weights(rows: Table, seed: int = 0, dtype: str = "float32") -> dict[
     """
     weights = {}
     for row in rows.owners:
-        shape = tuple(axis for axis in row.shape if axis is not None)
-        if shape != row.shape:
-            raise ShapeError(row.path, "a shape that is known", shape_text(row.shape), "Fill in the widths: `flow`.")
+        shape = row.sizes
         fan_in = int(np.prod(shape[1:])) if len(shape) > 1 else 4
         values = generator(seed, row.path).normal(size=shape) / np.sqrt(fan_in)
         weights[row.path] = (np.round(values * 4096) / 4096).astype(dtype)

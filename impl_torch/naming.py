@@ -35,7 +35,6 @@ class Leaf(NamedTuple):
     layout: Layout
     owner: str
     persistent: bool
-    holder: nn.Module
 
 
 def leaves(model: nn.Module, inputs: Any = None) -> Iterator[Leaf]:
@@ -57,7 +56,7 @@ def leaves(model: nn.Module, inputs: Any = None) -> Iterator[Leaf]:
                 path = paths.join(prefix, name)
                 owner = owners.setdefault(id(array), path)
                 persistent = name not in module._non_persistent_buffers_set
-                yield Leaf(path, paths.split(path), array, kind, layer, SAME, owner, persistent, module)
+                yield Leaf(path, paths.split(path), array, kind, layer, SAME, owner, persistent)
 
 
 def find(model: nn.Module, path: str) -> Leaf:

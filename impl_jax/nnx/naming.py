@@ -44,7 +44,6 @@ class Leaf(NamedTuple):
     layout: Layout
     owner: str
     persistent: bool
-    holder: Any
 
 
 def leaves(model: nnx.Module, inputs: Any = None) -> Iterator[Leaf]:
@@ -58,7 +57,7 @@ def leaves(model: nnx.Module, inputs: Any = None) -> Iterator[Leaf]:
         kind = spec_layers.kind_of(type(node), KINDS)
         for name, value in _members(node):
             if isinstance(value, nnx.Variable) and not isinstance(value, nnx.RngState):
-                yield _leaf(path, native, name, value, kind, node, owners)
+                yield _leaf(path, native, name, value, kind, owners)
 
 
 def nodes(model: nnx.Module) -> Iterator[tuple[str, tuple[str | int, ...], Any]]:
@@ -98,9 +97,7 @@ def _members(node: Any) -> list[tuple[str | int, Any]]:
     return [*first, *held.items()]
 
 
-def _leaf(
-    path: str, native: tuple[Any, ...], name: Any, value: Any, layer: str, holder: Any, owners: dict[int, str]
-) -> Leaf:
+def _leaf(path: str, native: tuple[Any, ...], name: Any, value: Any, layer: str, owners: dict[int, str]) -> Leaf:
     canonical = spec_layers.canonical_name(layer, str(name))
     known = spec_layers.native(layer, canonical) if canonical else None
     if known and not known.layout.is_identity and len(value.shape) != 2:
@@ -116,7 +113,6 @@ def _leaf(
         layout=known.layout if known else SAME,
         owner=owners.setdefault(id(value), leaf_path),
         persistent=True,
-        holder=holder,
     )
 
 

@@ -53,6 +53,30 @@ def test_what_a_layer_holds_in_the_order_of_registration(layer, expected):
     assert layer.kind == type(layer).__name__
 
 
+@pytest.mark.parametrize(
+    ("layer", "text", "values"),
+    [
+        (Linear(4, 8), "Linear(4, 8)", (4, 8, True, None, None)),
+        (Embedding(9, 4), "Embedding(9, 4)", (9, 4, None)),
+        (Decoder("e"), "Decoder('e')", ("e", False, None)),
+        (FixedLinear(4, 8), "FixedLinear(4, 8)", (4, 8, 0.0, None)),
+        (FixedLinear(4, 8, 1), "FixedLinear(4, 8, shift=1.0)", (4, 8, 1.0, None)),
+        (Dropout(), "Dropout()", (0.5,)),
+        (Dropout(0.1), "Dropout(rate=0.1)", (0.1,)),
+        (GELU(), "GELU()", ("none",)),
+        (GELU("tanh"), "GELU(approximate='tanh')", ("tanh",)),
+        (LeakyReLU(), "LeakyReLU()", (0.01,)),
+        (LeakyReLU(0.2), "LeakyReLU(slope=0.2)", (0.2,)),
+        (Halve(), "Halve()", (1.0,)),
+        (Halve(2), "Halve(limit=2.0)", (2.0,)),
+        *((layer(), f"{layer.__name__}()", ()) for layer in (Flatten, ReLU, Tanh, Sigmoid, SiLU, Softplus, Sum)),
+    ],
+)
+def test_a_layer_s_repr_leaves_its_defaults_out(layer, text, values):
+    assert repr(layer) == text
+    assert tuple(vars(layer).values()) == values
+
+
 @pytest.mark.parametrize("inputs", [1, 4, 20, 256])
 def test_a_linear_layer_is_by_default_uniform_between_the_bounds_of_its_fan_in(inputs):
     bound = 1 / math.sqrt(inputs)
@@ -100,7 +124,7 @@ def test_a_kind_of_tie_says_itself_what_it_is():
 def test_names_lead_to_flax_s_and_back(kind, names):
     assert layers.native_order(kind) == tuple(names.values())
     for name, native in names.items():
-        assert layers.native(kind, name).name == native
+        assert layers.native(kind, name).name == layers.native_name(kind, name) == native
         assert layers.canonical_name(kind, native) == name
     assert layers.native(kind, "scale") is None
     assert layers.canonical_name(kind, "scale") is None
@@ -108,6 +132,7 @@ def test_names_lead_to_flax_s_and_back(kind, names):
 
 def test_a_kind_that_the_spec_does_not_know_has_no_names():
     assert layers.native("BatchNorm1d", "weight") is None
+    assert layers.native_name("BatchNorm1d", "weight") == "weight"
     assert layers.canonical_name("BatchNorm1d", "scale") is None
     assert layers.native_order("BatchNorm1d") == ()
 

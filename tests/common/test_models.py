@@ -150,7 +150,7 @@ def test_neutral_weights_are_scaled_so_that_a_deep_model_stays_alive():
 
 
 def test_weights_of_an_unknown_shape_are_refused():
-    text = "0.weight: expected a shape that is known, found (8, ?). Fill in the widths: `flow`."
+    text = "0.weight: expected a shape without unknown axes, found (8, ?). Give the spec its widths, or an input."
     with refused(ShapeError, text):
         neutral_weights(table(Sequential(Linear(None, 8))))
 

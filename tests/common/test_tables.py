@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from paritree.common.errors import DtypeError, PathError, ShapeError, WeightsError
+from paritree.common.errors import DtypeError, InitializerError, PathError, ShapeError, WeightsError
 from paritree.common.expansion import table
 from paritree.common.initializers import Normal
 from paritree.common.layers import Decoder, Embedding, FixedLinear, Linear, ReLU
@@ -167,6 +167,18 @@ def test_a_table_is_plain_data_in_json():
     (row,) = json.loads(json.dumps(Table((native,)).to_json()))
     assert (row["shape"], row["native_path"], row["layout"]) == ([None, 4], ["layers", 0, "kernel"], "o i -> i o")
     assert (row["initializer"], row["tie"]) == (None, None)
+
+
+def test_a_row_gives_its_sizes_and_initializer_only_where_they_are_known():
+    assert MIXED["hidden.weight"].sizes == (4, 4)
+    assert Row("scale", (), "float32").sizes == ()
+    assert MIXED["hidden.weight"].drawn_from == Normal(0.0, 0.01)
+    unknown = "weight: expected a shape without unknown axes, found (8, ?). Give the spec its widths, or an input."
+    with refused(ShapeError, unknown):
+        _ = table(Linear(None, 8))["weight"].sizes
+    live = "weight: expected an initializer, found none, since a live model keeps none. Use the spec's row."
+    with refused(InitializerError, live):
+        _ = Row("weight", (8, 4), "float32").drawn_from
 
 
 def test_the_small_texts():

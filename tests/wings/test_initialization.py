@@ -45,7 +45,7 @@ DRAWS: list[tuple[Initializer, tuple[int, ...]]] = [
     *[(init.LeCun(kind), MATRIX) for kind in init.DISTRIBUTIONS],
     *[(init.Orthogonal(2**0.5), MATRIX), (init.Orthogonal(), (40, 24)), (init.Orthogonal(), CONVOLUTION)],
     *[(init.DeltaOrthogonal(2.0), CONVOLUTION), (init.DeltaOrthogonal(), (4, 4, 3, 4))],
-    *[(init.Sparse(0.3), MATRIX), (init.Sparse(1.0), MATRIX), (init.Masked(init.Uniform(-10, 10), below=5.0), MATRIX)],
+    *[(init.Sparse(1.0), MATRIX), (init.Sparse(0.3), MATRIX), (init.Masked(init.Uniform(-10, 10), below=5.0), MATRIX)],
 ]
 CASES = [pytest.param(initializer, shape, id=f"{initializer!r} {shape}") for initializer, shape in DRAWS]
 

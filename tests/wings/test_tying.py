@@ -7,8 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+import torch
 from flax import nnx as flax_nnx
 
+from paritree import impl_torch
 from paritree.common.errors import NotExpressibleError, ParitreeError, PathError, TieError
 from paritree.common.expansion import untied
 from paritree.common.layers import Decoder, Embedding, FixedLinear, Linear, Tanh
@@ -305,6 +307,22 @@ def test_a_layer_that_a_decoder_reads_is_tied_where_the_decoder_can_let_it_go(wi
     before = wing.weights(model)
     tied = wing.tie(model, "a.weight", "b.weight")
     assert_same(wing.weights(tied), {"a.weight": before["a.weight"], "out.weight": before["b.weight"]})
+
+
+def test_a_torch_module_that_notes_its_parameters_elsewhere_is_told() -> None:
+    class Recurrent(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = torch.nn.LSTM(3, 3), torch.nn.LSTM(3, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.b(self.a(x)[0])[0]
+
+    model = impl_torch.tie(Recurrent(), "a.weight_ih_l0", "b.weight_ih_l0")
+    sites = impl_torch.site_gradients(model, X, ONES)
+    assert [site.operation for site in sites["a.weight_ih_l0"]] == ["lstm", "lstm"]
+    model = impl_torch.untie(model, "b.weight_ih_l0")
+    assert len(impl_torch.site_gradients(model, X, ONES)["a.weight_ih_l0"]) == 1
 
 
 KEEPING: dict[str, Any] = {
