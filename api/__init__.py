@@ -20,7 +20,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .common import initializers as initializers
+    from .common.errors import ChildNameError as ChildNameError
+    from .common.errors import DeviceError as DeviceError
+    from .common.errors import DtypeError as DtypeError
+    from .common.errors import InitializerError as InitializerError
+    from .common.errors import NotExpressibleError as NotExpressibleError
     from .common.errors import ParitreeError as ParitreeError
+    from .common.errors import PathError as PathError
+    from .common.errors import ShapeError as ShapeError
+    from .common.errors import SpecError as SpecError
+    from .common.errors import TieError as TieError
+    from .common.errors import UsageError as UsageError
+    from .common.errors import WeightsError as WeightsError
     from .common.layers import GELU as GELU
     from .common.layers import Decoder as Decoder
     from .common.layers import Dropout as Dropout
@@ -53,13 +64,17 @@ if TYPE_CHECKING:
 _LAYERS = (
     "Decoder Dropout Embedding FixedLinear Flatten GELU Halve LeakyReLU Linear ReLU SiLU Sigmoid Softplus Sum Tanh"
 )
+_ERRORS = (
+    "ChildNameError DeviceError DtypeError InitializerError NotExpressibleError ParitreeError PathError ShapeError "
+    "SpecError TieError UsageError WeightsError"
+)
 _HOMES = {
     **dict.fromkeys(("build", "table", "wing"), ".front"),
     **dict.fromkeys(_LAYERS.split(), ".common.layers"),
     **dict.fromkeys(("Block", "Sequential", "Shared"), ".common.spec"),
     **dict.fromkeys(("MODELS", "reference_model"), ".common.models"),
     **dict.fromkeys(("Report", "check_reference_models"), ".conformance"),
-    "ParitreeError": ".common.errors",
+    **dict.fromkeys(_ERRORS.split(), ".common.errors"),
     "Rule": ".common.rules",
     "Table": ".common.tables",
     "carry": ".migration",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,7 +52,7 @@ def check(
         options["devices"] = devices
     if wings:
         options["wings"] = wings
-    if contracts:
+    if contracts is not None:
         options["contracts"] = [name.strip() for name in contracts.split(",")]
     with _progress() as progress:
         report = check_reference_models(models, required_device=require_device, progress=progress, **options)
@@ -96,6 +97,8 @@ def study(rows: tuple[str, ...], as_json: bool, markdown: str | None, listed: bo
 
     The exit code is 1 if a row's verdict or figure is not confirmed by the run.
     """
+    if as_json and markdown:
+        raise click.UsageError("--json and --markdown are two outputs: give one.")
     from .study import catalogue, outcomes, pages, terminal
 
     if listed:
@@ -175,16 +178,13 @@ def _coloured(text: str) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    if arguments is None:
+        signal.signal(signal.SIGINT, _interrupted)
     try:
         code = cli.main(arguments, prog_name="paritree", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         code = USAGE
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        sys.stderr.flush()
-        # At once: a framework's threads may be at work still, and taking the interpreter down under them can crash.
-        os._exit(INTERRUPTED)
     except BrokenPipeError:
         # What reads our output has seen enough; nothing is to be flushed at exit.
         sys.stdout = None  # type: ignore[assignment]
@@ -192,6 +192,13 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         code = _explained(error)
     sys.exit(code)
+
+
+def _interrupted(number: int, frame: object) -> None:
+    """End at once. An exception could be swallowed by whatever a framework happens to run, and taking the interpreter
+    down under its threads can crash."""
+    os.write(2, b"\ninterrupted\n")
+    os._exit(INTERRUPTED)
 
 
 def _explained(error: Exception) -> int:

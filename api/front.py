@@ -35,6 +35,8 @@ def build(
         NotExpressibleError: this wing's framework cannot express it; UsageError: no such wing.
     """
     layer = spec.resolved if isinstance(spec, ReferenceModel) else spec
+    if not isinstance(layer, Layer):
+        raise UsageError("", "a spec or a reference model", type(layer).__name__, "For example Linear(4, 8).")
     return load_wing(wing).build(layer, seed=seed, dtype=dtype, device=device)
 
 
@@ -53,6 +55,8 @@ def table(model: Any, inputs: Sequence[Any] | None = None) -> Table:
         return model.table()
     if isinstance(model, Layer):
         return expansion.table(model)
+    if isinstance(model, str):
+        raise UsageError(model, "a model", "a text", "Reference models are in paritree.MODELS.")
     try:
         return wing(model).table(model, inputs)
     except UsageError as error:

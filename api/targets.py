@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import FunctionType
@@ -12,12 +15,12 @@ from .common.errors import UsageError, nearest
 
 
 def load_target(target: str) -> Any:
-    """The object that a target names; a function is called with the seed 0.
+    """The object that a target names; a factory (a function, a partial, a class) is called with the seed 0.
 
     The file is run as a module of its own, with its folder importable, as `python FILE.py` would have it.
 
     Raises:
-        UsageError: no such file, no such name in it, or the file raises.
+        UsageError: no such file, no such name in it, or the file or the factory raises.
     """
     file, colon, name = target.rpartition(":")
     if not colon:
@@ -32,7 +35,10 @@ def load_target(target: str) -> Any:
         public = [key for key in vars(module) if not key.startswith("_")]
         raise UsageError(target, f"the name {name!r} in {path.name}", "none", nearest(name, public))
     found = getattr(module, name)
-    return found(0) if isinstance(found, FunctionType) else found
+    if not isinstance(found, FunctionType | type | partial):
+        return found
+    with _explained(target, f"{name}(0), a factory called with a seed, to return a model", "Give it one argument."):
+        return found(0)
 
 
 def _run(path: Path, target: str) -> Any:
@@ -40,11 +46,28 @@ def _run(path: Path, target: str) -> Any:
     if spec is None or spec.loader is None:
         raise UsageError(target, "a Python file", f"{path.name}", "Its name must end in .py.")
     module = module_from_spec(spec)
+    before = sys.modules.get(path.stem)
     sys.path.insert(0, str(path.parent.resolve()))
+    # As an import does: dataclasses, which Linen modules are, look their own module up by its name.
+    sys.modules[path.stem] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UsageError(target, f"{path.name} to run", f"{type(error).__name__}: {error}", "Mend the file.") from error
+        with _explained(target, f"{path.name} to run", "Mend the file."):
+            spec.loader.exec_module(module)
+    except UsageError:
+        if before is None:
+            del sys.modules[path.stem]
+        else:
+            sys.modules[path.stem] = before
+        raise
     finally:
         sys.path.pop(0)
     return module
+
+
+@contextmanager
+def _explained(target: str, expected: str, remedy: str) -> Iterator[None]:
+    """What a user's own code raises, as an error that says so; also a SystemExit, which would end us in silence."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise UsageError(target, expected, f"{type(error).__name__}: {error}", remedy) from error

@@ -34,6 +34,11 @@ class Layout:
         return _inverse(self)
 
     @property
+    def is_known(self) -> bool:
+        """Whether the axes are known to be PyTorch's after `to_canonical`."""
+        return True
+
+    @property
     def is_identity(self) -> bool:
         left, right = _sides(self.pattern)
         return left == right
@@ -96,5 +101,15 @@ def _permutation(pattern: str) -> tuple[int, ...] | None:
     return tuple(left.index(name) for name in right)
 
 
+@dataclass(frozen=True)
+class _Stored(Layout):
+    """The layout of an array whose layer is not known: kept as it is stored, with axes that may mean anything."""
+
+    @property
+    def is_known(self) -> bool:
+        return False
+
+
 SAME = Layout("... -> ...")
+STORED = _Stored("... -> ...")
 TRANSPOSED = Layout("o i -> i o")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from . import paths
-from .errors import InitializerError, PathError, nearest
+from .errors import InitializerError, PathError, UsageError, nearest
 from .initializers import Initializer
 from .tables import Row, Table, shape_text
 
@@ -27,6 +28,10 @@ class Rule:
     layer: str = ""
     name: str = ""
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.initializer, Initializer):
+            raise UsageError("", "an initializer in Rule", repr(self.initializer), "Say, Rule(Normal(0.0, 0.02)).")
+
     def matches(self, row: Row) -> bool:
         return (
             row.kind == "parameter"
@@ -34,6 +39,14 @@ class Rule:
             and self.layer in ("", row.layer)
             and self.name in ("", paths.leaf(row.path))
         )
+
+
+def _listed(rules: Rule | Iterable[Rule]) -> tuple[Rule, ...]:
+    listed: tuple[Any, ...] = tuple(rules) if isinstance(rules, Iterable) else (rules,)
+    for rule in listed:
+        if not isinstance(rule, Rule):
+            raise UsageError("", "a Rule, or several", repr(rule), "Write Rule(initializer, under=..., layer=...).")
+    return listed
 
 
 def plan(table: Table, rules: Rule | Iterable[Rule]) -> tuple[tuple[Row, Initializer], ...]:
@@ -46,7 +59,7 @@ def plan(table: Table, rules: Rule | Iterable[Rule]) -> tuple[tuple[Row, Initial
         InitializerError: an initializer that does not fit a shape it would go to.
     """
     chosen: dict[str, Initializer] = {}
-    for rule in (rules,) if isinstance(rules, Rule) else tuple(rules):
+    for rule in _listed(rules):
         matched = [row for row in table if rule.matches(row)]
         if not matched:
             raise _unmatched(table, rule)
@@ -56,9 +69,21 @@ def plan(table: Table, rules: Rule | Iterable[Rule]) -> tuple[tuple[Row, Initial
                 raise InitializerError(
                     row.path, "a shape that is known", shape_text(row.shape), "Send an input through the model first."
                 )
+            _check_axes(row, rule.initializer)
             rule.initializer.validate(shape, row.path)
             chosen[table.owner(row.path)] = rule.initializer
     return tuple((row, chosen[row.path]) for row in table if row.path in chosen)
+
+
+def _check_axes(row: Row, initializer: Initializer) -> None:
+    """Refuse an initializer that asks which axis is which where nobody knows."""
+    if initializer.reads_axes and not row.layout.is_known and len(row.shape) > 1:
+        raise InitializerError(
+            row.path,
+            f"a layer whose layout is known, for {initializer!r}",
+            f"an array {shape_text(row.shape)} of {row.layer or 'a layer that is not known'}, kept as it is stored",
+            "Give the std itself (Normal, Uniform, TruncatedNormal), or for a Linen module `shown(model, inputs)`.",
+        )
 
 
 def _unmatched(table: Table, rule: Rule) -> PathError:

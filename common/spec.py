@@ -211,7 +211,6 @@ class Block(Layer):
         flow(self, check_references=False)
 
     def __repr__(self) -> str:
-        # Pairs and not a mapping, so that the order, which is part of the model, is plain to see.
         inside = ", ".join(f"{name!r}: {layer!r}" for name, layer in self.named)
         return f"Block({{{inside}}})" if self.calls is None else f"Block({{{inside}}}, calls={self.calls!r})"
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 from . import paths
-from .errors import DtypeError, InitializerError, PathError, ShapeError, WeightsError, nearest
+from .errors import ChildNameError, DtypeError, InitializerError, PathError, ShapeError, WeightsError, nearest
 from .initializers import Initializer
 from .layouts import SAME, Layout
 from .ties import Tie, TieGroup, group
@@ -85,7 +85,7 @@ class Table:
     _by_path: Mapping[str, Row] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_by_path", {row.path: row for row in self.rows})
+        object.__setattr__(self, "_by_path", {row.path: row for row in once(self.rows)})
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
@@ -150,6 +150,8 @@ class Table:
             PathError, ShapeError, DtypeError
         """
         row = self[path]
+        if not hasattr(array, "shape") or not hasattr(array, "dtype"):
+            raise DtypeError(path, f"an array of {row.dtype}", type(array).__name__, "Make it one: np.asarray(...).")
         if tuple(array.shape) != row.shape:
             found = f"shape {tuple(array.shape)}"
             raise ShapeError(path, f"shape {shape_text(row.shape)}", found, _shape_remedy(row, array.shape))
@@ -163,6 +165,8 @@ class Table:
         Raises:
             WeightsError: one message for all missing, extra and misshapen entries.
         """
+        if not isinstance(weights, Mapping):
+            raise WeightsError("", "a mapping from paths to arrays", type(weights).__name__)
         wanted = {row.path: row for row in self.owners}
         faults = [f"{path} is missing" for path in wanted if path not in weights]
         for path, array in weights.items():
@@ -170,6 +174,8 @@ class Table:
             if row is None:
                 alias = path in self and self[path].tie
                 faults.append(f"{path} is an alias of {alias.owner}" if alias else f"{path} is not in the model")
+            elif not hasattr(array, "shape") or not hasattr(array, "dtype"):
+                faults.append(f"{path} is no array but {type(array).__name__}")
             elif tuple(array.shape) != row.shape:
                 faults.append(f"{path} has shape {tuple(array.shape)} and needs {shape_text(row.shape)}")
             elif dtype_name(array) != row.dtype:
@@ -201,7 +207,7 @@ class Table:
 
     def __str__(self) -> str:
         """A plain-text table, one path a line, with the totals below it."""
-        return "\n".join((*_columns(_cells(self.rows)), "", self.summary))
+        return "\n".join((*columns(_cells(self.rows)), "", self.summary))
 
     @property
     def summary(self) -> str:
@@ -218,6 +224,33 @@ def counted(number: int, singular: str, plural: str = "") -> str:
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
+Named = TypeVar("Named", bound="HasPath")
+
+
+class HasPath(Protocol):
+    """What `once` needs of a row, or of a wing's leaf."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def native_path(self) -> tuple[str | int, ...]: ...
+
+
+def once(rows: Iterable[Named]) -> Iterator[Named]:
+    """The rows as they come, each path once.
+
+    Raises:
+        ChildNameError: two arrays whose names lead to one path, such as a `weight` beside a `kernel`.
+    """
+    seen: dict[str, tuple[str | int, ...]] = {}
+    for row in rows:
+        if row.path in seen:
+            both = f"two, stored as {native_text(seen[row.path])!r} and {native_text(row.native_path)!r}"
+            raise ChildNameError(row.path, "one array under a path", both, "Rename one of the two in the model.")
+        seen[row.path] = row.native_path
+        yield row
+
+
 def dtype_name(array: Any) -> str:
     """`float32` for a NumPy, jax or torch array alike."""
     return str(array.dtype).removeprefix("torch.")
@@ -226,6 +259,8 @@ def dtype_name(array: Any) -> str:
 def _shape_remedy(row: Row, found: tuple[int, ...]) -> str:
     if None in row.shape:
         return "An axis is not known yet: send an input through the model first."
+    if not row.layout.is_known:
+        return "Give the array as it is stored: the layer is not known, and so its layout is not either."
     if tuple(found) == row.shape[::-1]:
         return "It is transposed: give arrays in the canonical layout, PyTorch's."
     return "Give the array in the canonical layout, PyTorch's."
@@ -258,7 +293,8 @@ def _short(text: str) -> str:
     return re.sub(r"\d+\.\d+(e-?\d+)?", lambda number: f"{float(number[0]):.4g}", text)
 
 
-def _columns(cells: list[tuple[str, ...]]) -> list[str]:
+def columns(cells: list[tuple[str, ...]]) -> list[str]:
+    """Lines of cells, each column as wide as its widest cell."""
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     return ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
 

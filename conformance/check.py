@@ -54,7 +54,8 @@ def check_reference_models(
     loaded = {name: load_wing(name) for name in wings}
     _check_known(contracts, CONTRACTS, "contract")
     _check_known(devices, DEVICES, "device")
-    if required_device:
+    if required_device is not None:
+        _check_known([required_device], DEVICES, "device")
         require_device(required_device, loaded)
     subjects, skipped = [], []
     for device in devices:
@@ -94,7 +95,11 @@ def _measured(contract: Contract, subject: Subject, oracle: Oracle) -> list[Find
         with subject.wing.running(subject.device):
             return list(contract(subject, oracle))
     except ParitreeError as error:
-        return [numerics.failed(error)]
+        return [Finding(error.path, False, None, None, str(error))]
+    except Exception as error:
+        # A model is anybody's code: what it raises is a contract that does not hold, and the others are still checked.
+        first = str(error).strip().partition("\n")[0]
+        return [Finding("", False, None, None, f"the model raises {type(error).__name__}: {first}")]
 
 
 def _results(subject: Subject, contract: str, findings: Iterable[Finding]) -> list[Result]:
@@ -129,4 +134,4 @@ def _place(result: Result, order: list[ReferenceModel]) -> tuple[int, int, int]:
 def _check_known(given: Iterable[str], known: Sequence[str], what: str) -> None:
     for name in given:
         if name not in known:
-            raise UsageError(name, f"the name of a {what}", "none of that name", nearest(name, known))
+            raise UsageError(name, f"the name of a {what}", f"{name!r}, which is none", nearest(name, known))

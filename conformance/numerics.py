@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ..common.errors import ParitreeError
 from .diagnosis import Weights, explain, intervene, missing_site
 from .report import Finding
 from .subject import LEARNING_RATE, Oracle, Subject
@@ -82,8 +81,3 @@ def _compared(
         ok = measured <= limit
         words = "" if ok else f"{path}: {what} {explain(path, found[path], expected, limit)}"
         yield Finding(path, ok, measured, limit, words)
-
-
-def failed(error: ParitreeError) -> Finding:
-    """A contract that could not be measured because the model refuses what the spec asks of it."""
-    return Finding(error.path, False, None, None, str(error))

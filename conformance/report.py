@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal
+from typing import Any, Literal
 
 from ..common.errors import ParitreeError
+from ..common.tables import columns, counted
 
 Status = Literal["pass", "fail", "skip"]
 DISTRIBUTIONS = ("paritree", "torch", "jax", "flax", "numpy", "scipy")
@@ -56,8 +58,8 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether every contract holds that could be checked."""
-        return not self.failures
+        """Whether every contract holds that could be checked, and one could."""
+        return not self.failures and any(result.status == "pass" for result in self.results)
 
     @property
     def failures(self) -> tuple[Result, ...]:
@@ -65,18 +67,22 @@ class Report:
 
     def raise_for_failure(self) -> None:
         """Raises ContractFailure if a contract does not hold."""
+        if not self.ok and not self.failures:
+            raise ContractFailure("", "at least one contract to be checked", "none", "Look at what was skipped.")
         if self.failures:
             listed = "\n".join(_sentence(result) for result in self.failures)
             raise ContractFailure("", "all contracts to hold", f"{len(self.failures)} that do not:\n{listed}")
 
     def to_json(self) -> str:
-        """`{"ok", "versions", "results"}`, one result an object with the fields of `Result`."""
-        return json.dumps(
-            {"ok": self.ok, "versions": versions(), "results": [asdict(result) for result in self.results]}, indent=1
-        )
+        """`{"ok", "versions", "results"}`, one result an object with the fields of `Result`.
+
+        JSON has no infinity, which is the error of an output that is not finite: it becomes null.
+        """
+        results = [{name: _plain(value) for name, value in asdict(result).items()} for result in self.results]
+        return json.dumps({"ok": self.ok, "versions": versions(), "results": results}, indent=1, allow_nan=False)
 
     def __str__(self) -> str:
-        lines = _columns(_rows(self.results))
+        lines = columns(_rows(self.results))
         if self.failures:
             lines += ["", *(_sentence(result) for result in self.failures)]
         skipped = dict.fromkeys(result.message for result in self.results if result.status == "skip")
@@ -87,13 +93,19 @@ class Report:
     def summary(self) -> str:
         checked = [result for result in self.results if result.status != "skip"]
         models = len({result.model for result in checked})
-        counted = f"{models} model{'' if models == 1 else 's'}"
         wings = ", ".join(dict.fromkeys(result.wing for result in checked))
         devices = ", ".join(dict.fromkeys(result.device for result in checked))
         keys = {(result.model, result.wing, result.device, result.contract) for result in checked}
         failed = {(result.model, result.wing, result.device, result.contract) for result in self.failures}
+        if not keys:
+            return "nothing was checked"
         verdict = "all hold" if self.ok else f"{len(failed)} do not hold"
-        return f"{len(keys)} contracts on {counted} ({wings}; {devices}): {verdict}"
+        checked_on = f"{counted(len(keys), 'contract')} on {counted(models, 'model')}"
+        return f"{checked_on} ({wings}; {devices}): {verdict}"
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def versions() -> dict[str, str]:
@@ -133,8 +145,3 @@ def _severity(result: Result) -> float:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.2g}"
-
-
-def _columns(cells: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]

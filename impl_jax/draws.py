@@ -54,17 +54,24 @@ class PathInit:
 
 def path_key(seed: int, path: str) -> jax.Array:
     """The key of one parameter: the seed's key with the path folded in."""
-    return _fold(*np.array((_word(seed), *path_words(path)), np.uint32))
+    return _fold(_words(seed), _path_words(path))
 
 
-def _word(seed: int) -> int:
-    """A seed's lower 32 bits, which are what `jax.random.key` takes of it; any integer is a seed."""
-    return seed & 0xFFFFFFFF
+def _words(seed: int) -> np.ndarray:
+    """The lower 64 bits of a seed as two words of 32, which is what JAX takes; any integer is a seed."""
+    return np.array((seed >> 32 & 0xFFFFFFFF, seed & 0xFFFFFFFF), np.uint32)
+
+
+def _path_words(path: str) -> np.ndarray:
+    return np.array(path_words(path), np.uint32)
 
 
 @jax.jit
-def _fold(seed: Any, high: Any, low: Any) -> jax.Array:
-    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), high), low)
+def _fold(seed: Any, path: Any) -> jax.Array:
+    key = jax.random.key(seed[1])
+    for word in (seed[0], path[0], path[1]):
+        key = jax.random.fold_in(key, word)
+    return key
 
 
 def draw(
@@ -96,13 +103,13 @@ def sample(row: Row, *, seeds: Sequence[int], device: str = "cpu") -> np.ndarray
     from .devices import device_of
 
     layout = layout_of(row)
-    high, low = np.array(path_words(row.path), np.uint32)
+    path = _path_words(row.path)
 
     def one(seed: Any) -> jax.Array:
-        return draw_native(_fold(seed, high, low), row.drawn_from, row.sizes, layout, row.dtype)
+        return draw_native(_fold(seed, path), row.drawn_from, row.sizes, layout, row.dtype)
 
     with jax.default_device(device_of(device)):
-        stack = np.asarray(jax.vmap(one)(np.array([_word(seed) for seed in seeds], np.uint32)))
+        stack = np.asarray(jax.vmap(one)(np.stack([_words(seed) for seed in seeds])))
     # One rearrangement of the stack, its leading axis untouched, and not one a draw.
     return stack if layout.is_identity else np.stack([layout.to_canonical(array) for array in stack])
 

@@ -15,8 +15,8 @@ from ..common.spec import Layer
 Function = Callable[[jax.Array], jax.Array]
 
 
-def function_of(layer: Layer) -> Function:
-    """The function that a layer without parameters is.
+def function_of(path: str, layer: Layer) -> Function:
+    """The function that the layer at `path` is, which has no parameters.
 
     Raises:
         NotExpressibleError: a layer that this wing does not know.
@@ -42,7 +42,7 @@ def function_of(layer: Layer) -> Function:
             return partial(halve, limit=layer.limit)
         case layers.Sum():
             return jnp.sum
-    raise NotExpressibleError("", "a layer that the Flax wings know", layer.kind, "Use a layer of paritree.common.")
+    raise NotExpressibleError(path, "a layer that the Flax wings know", layer.kind, "Use a layer of paritree.")
 
 
 def flatten(x: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ Neutral arrays are NumPy's, in the canonical layout, by path; a tied parameter a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from ..common.errors import ShapeError
+from ..common.outputs import one_array
 from ..common.tables import Row, Table
 from ..common.ties import Tie
 from .naming import find, leaves
@@ -119,16 +120,21 @@ def load(model: nn.Module, weights: Mapping[str, np.ndarray]) -> nn.Module:
     return model
 
 
-@contextmanager
-def inference(model: nn.Module) -> Iterator[None]:
+def inference(model: nn.Module) -> AbstractContextManager[None]:
     """The module in inference mode; each submodule's own mode is put back afterwards."""
+    return in_mode(model, training=False)
+
+
+@contextmanager
+def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """The module in training or inference mode; each submodule's own mode is put back afterwards."""
     modes = {module: module.training for module in model.modules()}
-    model.eval()
+    model.train(training)
     try:
         yield
     finally:
-        for module, training in modes.items():
-            module.training = training
+        for module, before in modes.items():
+            module.training = before
 
 
 def arrays(model: nn.Module, inputs: Sequence[np.ndarray]) -> tuple[torch.Tensor, ...]:
@@ -143,9 +149,13 @@ def cuda_indices(model: nn.Module) -> list[int]:
 
 
 def call(model: nn.Module, inputs: Sequence[np.ndarray]) -> np.ndarray:
-    """The output for neutral `inputs`, in inference mode, as a neutral array."""
+    """The output for neutral `inputs`, in inference mode, as a neutral array.
+
+    Raises:
+        NotExpressibleError: the output is not one array.
+    """
     with inference(model), torch.no_grad():
-        return neutral(model(*arrays(model, inputs)))
+        return neutral(one_array(model(*arrays(model, inputs))))
 
 
 def value_and_gradients(
@@ -185,7 +195,7 @@ def _unfrozen(parameters: Iterable[torch.Tensor]) -> Iterator[None]:
 def objective(model: nn.Module, inputs: Sequence[np.ndarray], cotangent: np.ndarray) -> torch.Tensor:
     """<output, cotangent> as a scalar tensor with its graph."""
     with torch.enable_grad():
-        output = model(*arrays(model, inputs))
+        output = one_array(model(*arrays(model, inputs)))
         if tuple(output.shape) != np.shape(cotangent):
             found = f"shape {np.shape(cotangent)}"
             raise ShapeError("", f"a cotangent of the output's shape {tuple(output.shape)}", found)

@@ -56,7 +56,7 @@ class _Construction:
             embedding = self.made[self.references.resolve(path, layer.of)]
             made = Decoder(embedding, layer.bias, **self.placement)  # type: ignore[arg-type]
         else:
-            made = self._leaf(layer)
+            made = self._leaf(path, layer)
         self.made[path] = made
         return made
 
@@ -74,7 +74,7 @@ class _Construction:
                 )
         return Block(children, layer.order)
 
-    def _leaf(self, layer: spec.Layer) -> nn.Module:
+    def _leaf(self, path: str, layer: spec.Layer) -> nn.Module:
         match layer:
             case layers.Linear(in_features=None):
                 return nn.LazyLinear(layer.out_features, layer.bias, **self.placement)
@@ -93,10 +93,10 @@ class _Construction:
             case layers.Sum():
                 return Sum()
             case _:
-                return _activation(layer)
+                return _activation(path, layer)
 
 
-def _activation(layer: spec.Layer) -> nn.Module:
+def _activation(path: str, layer: spec.Layer) -> nn.Module:
     match layer:
         case layers.ReLU():
             return nn.ReLU()
@@ -112,4 +112,4 @@ def _activation(layer: spec.Layer) -> nn.Module:
             return nn.LeakyReLU(layer.slope)
         case layers.Softplus():
             return nn.Softplus()
-    raise NotExpressibleError("", "a layer that the torch wing knows", layer.kind, "Use a layer of paritree.common.")
+    raise NotExpressibleError(path, "a layer that the torch wing knows", layer.kind, "Use a layer of paritree.")

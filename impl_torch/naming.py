@@ -12,7 +12,7 @@ from ..common import paths
 from ..common.errors import PathError, nearest
 from ..common.layers import kind_of
 from ..common.layouts import SAME, Layout
-from ..common.tables import Kind
+from ..common.tables import Kind, once
 from .layers import Decoder, FixedLinear
 
 # The spec's words for PyTorch's classes and what derives from them; any other class goes by its own name.
@@ -41,7 +41,19 @@ def leaves(model: nn.Module, inputs: Any = None) -> Iterator[Leaf]:
     """Every parameter and buffer under every path it has, in the order of `state_dict`.
 
     inputs: not needed in this wing; a Linen module shows its layers only when called.
+
+    Raises:
+        ChildNameError: two arrays whose names lead to one path.
     """
+    return once(_leaves(model))
+
+
+def shown(model: nn.Module, inputs: Any) -> nn.Module:
+    """The model itself: only a Linen module needs the inputs of a call to show its layers."""
+    return model
+
+
+def _leaves(model: nn.Module) -> Iterator[Leaf]:
     owners: dict[int, str] = {}
     for prefix, module in model.named_modules(remove_duplicate=False):
         layer = kind_of(type(module), KINDS)

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from .access import arrays, cuda_indices, tensor
+from ..common.outputs import check_targets
+from .access import arrays, cuda_indices, derivatives, in_mode, tensor
 
 
 def step(
@@ -16,20 +17,20 @@ def step(
 ) -> tuple[nn.Module, float]:
     """One step of SGD on the mean squared error, in training mode; the model after it and the loss before it.
 
-    seed: of the dropout masks, if the model draws any. Returns `model` itself, updated in place.
+    seed: of the dropout masks, if the model draws any. Returns `model` itself, updated in place, each submodule in the
+    mode that it had, and the parameters' `.grad` as they were.
+
+    Raises:
+        ShapeError: targets of another shape than the output's; NotExpressibleError: the output is not one array.
     """
-    with torch.random.fork_rng(devices=cuda_indices(model)):
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with torch.random.fork_rng(devices=cuda_indices(model)), in_mode(model, training=True):
         torch.manual_seed(seed)
-        model.train()
-        try:
-            output = model(*arrays(model, inputs))
-        finally:
-            model.eval()
+        output = model(*arrays(model, inputs))
+        check_targets(targets, output)
         loss = nn.functional.mse_loss(output, tensor(targets).to(output.device))
-        # Nothing to train, nothing to do, as in the other wings; an optimizer would call it an error.
-        if loss.requires_grad:
-            optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    with torch.no_grad():
+        for parameter, gradient in zip(parameters, derivatives(loss, parameters), strict=True):
+            if gradient is not None:
+                parameter -= learning_rate * gradient
     return model, loss.item()

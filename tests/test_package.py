@@ -54,7 +54,6 @@ def test_the_wheel_has_one_top_level_name(wheel: Path) -> None:
     assert tops == {"paritree"}
 
 
-FRAMEWORKS = ("torch", "jax", "flax")
 PROBE = "import sys; {}; print([name for name in ('torch', 'jax', 'flax') if name in sys.modules])"
 
 

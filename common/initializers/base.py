@@ -54,6 +54,11 @@ class Initializer(ABC):
         return True
 
     @property
+    def reads_axes(self) -> bool:
+        """Whether the law, or the draw, depends on which axis of the shape is which."""
+        return True
+
+    @property
     def deterministic(self) -> bool:
         """Whether there is only one draw, so that `violation` says everything."""
         return False

@@ -37,6 +37,11 @@ class Uniform(Initializer):
         low, high = bounds("Uniform", self.low, self.high)
         settle(self, low=low, high=high)
 
+    @property
+    def reads_axes(self) -> bool:
+        """False: every entry has one law, whatever the shape."""
+        return False
+
     def law(self, shape: Sequence[int]) -> Law:
         """U(low, high)."""
         return _uniform(self.low, self.high)
@@ -51,6 +56,11 @@ class Normal(Initializer):
 
     def __post_init__(self) -> None:
         settle(self, mean=finite("Normal", "mean", self.mean), std=positive("Normal", "std", self.std))
+
+    @property
+    def reads_axes(self) -> bool:
+        """False: every entry has one law, whatever the shape."""
+        return False
 
     def law(self, shape: Sequence[int]) -> Law:
         """N(mean, std^2)."""
@@ -77,6 +87,11 @@ class TruncatedNormal(Initializer):
         low, high = bounds("TruncatedNormal", self.low, self.high)
         mean, std = finite("TruncatedNormal", "mean", self.mean), positive("TruncatedNormal", "std", self.std)
         settle(self, mean=mean, std=std, low=low, high=high)
+
+    @property
+    def reads_axes(self) -> bool:
+        """False: every entry has one law, whatever the shape."""
+        return False
 
     def law(self, shape: Sequence[int]) -> Law:
         """N(mean, std^2) between the bounds."""
@@ -215,6 +230,11 @@ class Masked(Initializer):
         if not isinstance(self.of, Initializer) or not self.of.independent:
             raise InitializerError("", "an initializer of independent entries as of of Masked", repr(self.of))
         settle(self, below=positive("Masked", "below", self.below))
+
+    @property
+    def reads_axes(self) -> bool:
+        """Whether `of` does."""
+        return self.of.reads_axes
 
     def validate(self, shape: Sequence[int], path: str = "") -> None:
         """The shape must suit `of`."""

@@ -58,6 +58,11 @@ class Constant(Deterministic):
     def __post_init__(self) -> None:
         settle(self, value=finite("Constant", "value", self.value))
 
+    @property
+    def reads_axes(self) -> bool:
+        """False: every entry has one law, whatever the shape."""
+        return False
+
     def draw(self, shape: Sequence[int]) -> np.ndarray[Any, Any]:
         """`value` everywhere."""
         return np.full(shape, self.value)
@@ -71,6 +76,11 @@ class Constant(Deterministic):
 class Zeros(Deterministic):
     """Every entry is +0.0."""
 
+    @property
+    def reads_axes(self) -> bool:
+        """False: every entry has one law, whatever the shape."""
+        return False
+
     def draw(self, shape: Sequence[int]) -> np.ndarray[Any, Any]:
         """0 everywhere."""
         return np.zeros(shape)
@@ -83,6 +93,11 @@ class Zeros(Deterministic):
 @dataclass(frozen=True)
 class Ones(Deterministic):
     """Every entry is 1."""
+
+    @property
+    def reads_axes(self) -> bool:
+        """False: every entry has one law, whatever the shape."""
+        return False
 
     def draw(self, shape: Sequence[int]) -> np.ndarray[Any, Any]:
         """1 everywhere."""

@@ -16,9 +16,10 @@ from flax import traverse_util
 from flax.core import meta
 
 from ...common.errors import ShapeError
+from ...common.outputs import one_array
 from ...common.tables import Row, Table
 from ...common.ties import Tie
-from .naming import Leaf, Model, find, leaves
+from .naming import Leaf, Model, find, leaves, like
 
 
 def table(model: Model, inputs: Sequence[np.ndarray] | None = None) -> Table:
@@ -80,7 +81,7 @@ def replaced(model: Model, arrays: Mapping[tuple[str, ...], jax.Array]) -> Model
         # A box notes how an array is to be partitioned; it stays.
         boxed = isinstance(flat[place], meta.AxisMetadata)
         flat[place] = flat[place].replace_boxed(array) if boxed else array
-    return module, traverse_util.unflatten_dict(flat)
+    return like(model, module, traverse_util.unflatten_dict(flat))
 
 
 def state(model: Model) -> Mapping[str, Any]:
@@ -117,9 +118,13 @@ def arrays(inputs: Sequence[np.ndarray]) -> tuple[jax.Array, ...]:
 
 
 def call(model: Model, inputs: Sequence[np.ndarray]) -> np.ndarray:
-    """The output for neutral `inputs`, in inference mode (no dropout key), as a neutral array."""
+    """The output for neutral `inputs`, in inference mode (no dropout key), as a neutral array.
+
+    Raises:
+        NotExpressibleError: the output is not one array.
+    """
     module, variables = model
-    return np.asarray(module.apply(variables, *arrays(inputs)))
+    return np.asarray(one_array(module.apply(variables, *arrays(inputs))))
 
 
 def value_and_gradients(
@@ -154,7 +159,7 @@ def objective(
 
     def value(parameters: Mapping[str, jax.Array]) -> jax.Array:
         given = {places[path]: array for path, array in parameters.items()}
-        output: Any = module.apply(traverse_util.unflatten_dict({**flat, **given}), *arrays(inputs))
+        output = one_array(module.apply(traverse_util.unflatten_dict({**flat, **given}), *arrays(inputs)))
         if output.shape != np.shape(cotangent):
             found = f"shape {np.shape(cotangent)}"
             raise ShapeError("", f"a cotangent of the output's shape {output.shape}", found)

@@ -108,7 +108,7 @@ class _Construction:
             case layers.Dropout():
                 return Dropout(layer.rate)
             case _:
-                return function_of(layer)
+                return function_of(path, layer)
 
     def _init(self, path: str, name: str) -> NativeInit:
         row = self.table[paths.join(path, name)]

@@ -19,8 +19,8 @@ from flax.core import meta
 from ...common import layers as spec_layers
 from ...common import paths
 from ...common.errors import NotExpressibleError, PathError, nearest
-from ...common.layouts import SAME, Layout
-from ...common.tables import Kind
+from ...common.layouts import STORED, Layout
+from ...common.tables import Kind, once
 from .layers import Block, Decoder, FixedLinear, Sequence
 
 Model = tuple[linen.Module, dict[str, Any]]
@@ -113,7 +113,7 @@ def _native_names(module: linen.Module) -> dict[int, tuple[str, ...]]:
         modules = {name: child for name, child in children if isinstance(child, linen.Module)}
         for name, child in modules.items():
             names.setdefault(id(child), (*names[id(current)], name))
-        calls = [name for name in dict.fromkeys(getattr(current, "calls", modules)) if name in modules]
+        calls = {name: None for name in getattr(current, "calls", modules) if name in modules}
         pending.extend(modules[name] for name in reversed(calls))
         uncalled.extend(modules[name] for name in reversed(modules) if name not in calls)
     return names
@@ -140,11 +140,39 @@ def _places_called(module: linen.Module, variables: Any, inputs: SequenceOf[Any]
     return result
 
 
+class Shown(tuple[linen.Module, dict[str, Any]]):
+    """`(module, variables)` with the inputs of one call, which shows the module's layers; see `shown`."""
+
+    inputs: SequenceOf[Any]
+
+    def __new__(cls, module: linen.Module, variables: dict[str, Any], inputs: SequenceOf[Any]) -> Shown:
+        made = super().__new__(cls, (module, variables))
+        made.inputs = inputs
+        return made
+
+
+def shown(model: Model, inputs: SequenceOf[Any]) -> Model:
+    """The model with the inputs of one call, so that every function knows its layers as `table(model, inputs)` does."""
+    return Shown(*model, inputs)
+
+
+def like(model: Model, module: linen.Module, variables: dict[str, Any]) -> Model:
+    """A new model in the place of `model`: shown by the same inputs, if that was."""
+    return Shown(module, variables, model.inputs) if isinstance(model, Shown) else (module, variables)
+
+
 def leaves(model: Model, inputs: SequenceOf[Any] | None = None) -> Iterator[Leaf]:
     """Every parameter and buffer under every path it has: known layers in order, the rest as stored.
 
     inputs: arrays of one call, to learn the layers of a module that does not show them.
+
+    Raises:
+        ChildNameError: two arrays whose names lead to one path.
     """
+    return once(_leaves(model, model.inputs if inputs is None and isinstance(model, Shown) else inputs))
+
+
+def _leaves(model: Model, inputs: SequenceOf[Any] | None) -> Iterator[Leaf]:
     module, variables = model
     stored = _by_prefix(variables)
     known = places(module)
@@ -166,7 +194,7 @@ def leaves(model: Model, inputs: SequenceOf[Any] | None = None) -> Iterator[Leaf
             if (collection, *prefix, name) not in seen:
                 native = (*prefix, name)
                 path = _below(owners, native)
-                yield Leaf(path, native, array, _kind(collection), "", SAME, path, True, collection)
+                yield Leaf(path, native, array, _kind(collection), "", STORED, path, True, collection)
 
 
 def _below(owners: dict[tuple[str, ...], str], native: tuple[str, ...]) -> str:
@@ -200,7 +228,7 @@ def _place_leaves(place: Place, entries: list[tuple[str, str, Any]]) -> Iterator
             array=array,
             kind=_kind(collection),
             layer=place.kind,
-            layout=known.layout if known else SAME,
+            layout=known.layout if known else STORED,
             owner=paths.join(place.owner, canonical or name),
             persistent=True,
             collection=collection,

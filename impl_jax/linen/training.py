@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from ...common.outputs import check_targets
 from .access import arrays
-from .naming import Model
+from .naming import Model, like
 
 
 def step(
@@ -19,7 +20,13 @@ def step(
 ) -> tuple[Model, float]:
     """One step of SGD on the mean squared error, in training mode; the model after it and the loss before it.
 
+    In training mode means with a dropout key: a Linen module that takes an argument for it, or that updates a
+    collection of its own, wants a step of its own.
+
     seed: of the dropout masks, if the model draws any. `model` is as it was.
+
+    Raises:
+        ShapeError: targets of another shape than the output's; NotExpressibleError: the output is not one array.
     """
     module, variables = model
     rest = {name: values for name, values in variables.items() if name != "params"}
@@ -27,9 +34,10 @@ def step(
 
     def loss(params: dict) -> jax.Array:
         output: Any = module.apply({"params": params, **rest}, *arrays(inputs), rngs={"dropout": jax.random.key(seed)})
+        check_targets(targets, output)
         return jnp.mean((output - jnp.asarray(targets)) ** 2)
 
     params = variables.get("params", {})
     value, gradients = jax.value_and_grad(loss)(params)
     updates, _ = optimizer.update(gradients, optimizer.init(params))
-    return (module, {"params": optax.apply_updates(params, updates), **rest}), value.item()
+    return like(model, module, {"params": optax.apply_updates(params, updates), **rest}), value.item()

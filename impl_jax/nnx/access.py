@@ -6,7 +6,7 @@ Neutral arrays are NumPy's, in the canonical layout, by path; a tied parameter a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ import numpy as np
 from flax import nnx
 
 from ...common.errors import ShapeError
+from ...common.outputs import one_array
 from ...common.tables import Row, Table
 from ...common.ties import Tie
 from .naming import Leaf, find, leaves
@@ -94,9 +95,14 @@ def load(model: nnx.Module, weights: Mapping[str, np.ndarray]) -> nnx.Module:
     return model
 
 
-@contextmanager
-def inference(model: nnx.Module) -> Iterator[None]:
+def inference(model: nnx.Module) -> AbstractContextManager[None]:
     """The module in inference mode; what each submodule was set to is put back afterwards."""
+    return in_mode(model, training=False)
+
+
+@contextmanager
+def in_mode(model: nnx.Module, training: bool) -> Iterator[None]:
+    """The module in training or inference mode; what each submodule was set to is put back afterwards."""
     switches = ("deterministic", "use_running_average")
     before = [
         (module, name, getattr(module, name))
@@ -104,7 +110,7 @@ def inference(model: nnx.Module) -> Iterator[None]:
         for name in switches
         if name in vars(module)
     ]
-    model.eval()
+    (model.train if training else model.eval)()
     try:
         yield
     finally:
@@ -118,9 +124,13 @@ def arrays(inputs: Sequence[np.ndarray]) -> tuple[jax.Array, ...]:
 
 
 def call(model: nnx.Module, inputs: Sequence[np.ndarray]) -> np.ndarray:
-    """The output for neutral `inputs`, in inference mode, as a neutral array."""
+    """The output for neutral `inputs`, in inference mode, as a neutral array.
+
+    Raises:
+        NotExpressibleError: the output is not one array.
+    """
     with inference(model):
-        return np.asarray(model(*arrays(inputs)))  # type: ignore[operator]
+        return np.asarray(one_array(model(*arrays(inputs))))  # type: ignore[operator]
 
 
 def value_and_gradients(
@@ -168,7 +178,7 @@ def objective(
             (native, variable.replace(parameters[place[native]]) if native in place else variable)
             for native, variable in zip(flat.paths, flat.leaves, strict=True)
         ]
-        output = nnx.merge(graph, nnx.from_flat_state(entries))(*arrays(inputs))  # type: ignore[operator]
+        output = one_array(nnx.merge(graph, nnx.from_flat_state(entries))(*arrays(inputs)))  # type: ignore[operator]
         if output.shape != np.shape(cotangent):
             found = f"shape {np.shape(cotangent)}"
             raise ShapeError("", f"a cotangent of the output's shape {output.shape}", found)

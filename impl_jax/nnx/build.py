@@ -108,7 +108,7 @@ class _Construction:
             case layers.Dropout(rate):
                 return nnx.Dropout(rate, rngs=nnx.Rngs(dropout=self.seed))
             case _:
-                return function_of(layer)
+                return function_of(path, layer)
 
     def _init(self, path: str, name: str) -> PathInit:
         row = self.table[paths.join(path, name)]

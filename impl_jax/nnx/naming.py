@@ -14,8 +14,8 @@ from flax import nnx
 from ...common import layers as spec_layers
 from ...common import paths
 from ...common.errors import PathError, nearest
-from ...common.layouts import SAME, Layout
-from ...common.tables import Kind
+from ...common.layouts import STORED, Layout
+from ...common.tables import Kind, once
 from .layers import Block, Decoder, FixedLinear
 
 # The spec's words for NNX's classes and what derives from them; any other class goes by its own name.
@@ -51,7 +51,19 @@ def leaves(model: nnx.Module, inputs: Any = None) -> Iterator[Leaf]:
 
     Random state is left out: it is no part of what the model has learnt.
     inputs: not needed in this wing; a Linen module shows its layers only when called.
+
+    Raises:
+        ChildNameError: two arrays whose names lead to one path.
     """
+    return once(_leaves(model))
+
+
+def shown(model: nnx.Module, inputs: Any) -> nnx.Module:
+    """The model itself: only a Linen module needs the inputs of a call to show its layers."""
+    return model
+
+
+def _leaves(model: nnx.Module) -> Iterator[Leaf]:
     owners: dict[int, str] = {}
     for path, native, node in nodes(model):
         kind = spec_layers.kind_of(type(node), KINDS)
@@ -110,7 +122,7 @@ def _leaf(path: str, native: tuple[Any, ...], name: Any, value: Any, layer: str,
         array=value,
         kind="parameter" if isinstance(value, nnx.Param) else "buffer",
         layer=layer,
-        layout=known.layout if known else SAME,
+        layout=known.layout if known else STORED,
         owner=owners.setdefault(id(value), leaf_path),
         persistent=True,
     )

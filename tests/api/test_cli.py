@@ -133,12 +133,15 @@ def test_check_exits_with_one_if_a_contract_fails(
     ("arguments", "message"),
     [
         ("mpl", "mpl: expected the name of a reference model, found none of that name. Did you mean 'mlp'?"),
-        ("--contracts name", "name: expected the name of a contract, found none of that name. Did you mean 'names'?"),
+        (
+            "--contracts name",
+            "name: expected the name of a contract, found 'name', which is none. Did you mean 'names'?",
+        ),
         (
             "--wing keras",
             "keras: expected the name of a wing, found none of that name. There are 'torch', 'linen', 'nnx'.",
         ),
-        ("--device tpu", "tpu: expected the name of a device, found none of that name. Did you mean 'cpu'?"),
+        ("--device tpu", "tpu: expected the name of a device, found 'tpu', which is none. Did you mean 'cpu'?"),
     ],
 )
 def test_check_refuses_unknown_names(capsys: pytest.CaptureFixture[str], arguments: str, message: str) -> None:
@@ -236,3 +239,53 @@ def test_an_interrupt_ends_it_at_once() -> None:
     assert process.returncode == cli.INTERRUPTED
     assert err.strip().splitlines()[-1] == "interrupted"
     assert "Traceback" not in err
+
+
+def test_a_file_of_linen_modules_runs_as_python_would_run_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its classes are dataclasses, and under postponed annotations these look their module up by its name."""
+    (tmp_path / "port.py").write_text(
+        "from __future__ import annotations\nimport jax\nfrom typing import ClassVar\nfrom flax import linen\n"
+        "class Net(linen.Module):\n    width: int = 3\n    limit: ClassVar[int] = 1\n"
+        "    @linen.compact\n    def __call__(self, x):\n        return linen.Dense(self.width)(x)\n"
+        "net = Net()\nmodel = net, net.init(jax.random.key(0), jax.numpy.ones((1, 2)))\n"
+    )
+    code, out, _ = call(capsys, "table", f"{tmp_path / 'port.py'}:model")
+    assert code == 0
+    assert out.splitlines()[1].split()[:3] == ["Dense_0.kernel", "(2,", "3)"]
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("raise SystemExit(0)", "expected mine.py to run, found SystemExit: 0. Mend the file."),
+        (
+            "def x(seed):\n    raise OSError('no')",
+            "expected x(0), a factory called with a seed, to return a model, found OSError: no. Give it one argument.",
+        ),
+    ],
+)
+def test_what_a_file_raises_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], code: str, message: str
+) -> None:
+    (tmp_path / "mine.py").write_text(code)
+    target = f"{tmp_path / 'mine.py'}:x"
+    assert call(capsys, "table", target) == (2, "", f"paritree: {target}: {message}\n")
+
+
+def test_a_check_of_nothing_does_not_pass(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from paritree import impl_torch
+
+    monkeypatch.setattr(impl_torch, "devices", lambda: ("cpu",))
+    code, out, _ = call(capsys, "check", "mlp", "--device", "cuda", "--wing", "torch")
+    assert code == 1
+    assert out.splitlines()[-1] == "nothing was checked"
+    assert call(capsys, "check", "mlp", "--contracts", "")[0] == 2
+    assert call(capsys, "check", "mlp", "--require-device", "gpuu")[0] == 2
+
+
+def test_study_has_one_output(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = call(capsys, "study", "W6", "--json", "--markdown", "page.md")
+    assert code == 2
+    assert "--json and --markdown are two outputs: give one." in err

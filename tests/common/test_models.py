@@ -18,6 +18,7 @@ from .conftest import refused
 EVERY = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 
 # Tensors and scalars that are trained, paths (a tied one under each of its names), buffers; the output's shape.
+# Every input is a batch of two, but for the one number of W6.
 FIGURES = {
     "mlp": (4, 49, 4, 0, (1,)),
     "named": (2, 7680, 2, 0, (10,)),
@@ -39,6 +40,7 @@ def test_the_figures_are_those_of_the_catalogue(model):
     _, out = flow(model.spec, model.input_shape[1:])
     found = (len(rows.parameters), rows.scalars, len(rows), len(rows.buffers), out)
     assert found == FIGURES[model.name]
+    assert model.input_shape[0] == (1 if model.name == "ones" else 2)
     assert {row.dtype for row in rows} == {"float32"}
     assert {row.dtype for row in model.table("float64")} == {"float64"}
 
@@ -143,8 +145,9 @@ def test_neutral_weights_are_addressed_by_path_and_seed():
 
 
 def test_neutral_weights_are_scaled_so_that_a_deep_model_stays_alive():
-    (weight,) = neutral_weights(Table((Row("weight", (256, 100, 3), "float32"),))).values()
-    assert weight.std() == pytest.approx(1 / np.sqrt(300), rel=0.01)
+    for shape in [(256, 300), (256, 100, 3)]:
+        (weight,) = neutral_weights(Table((Row("weight", shape, "float32"),))).values()
+        assert weight.std() == pytest.approx(1 / np.sqrt(300), rel=0.01)
     (bias,) = neutral_weights(Table((Row("bias", (10_000,), "float32"),))).values()
     assert bias.std() == pytest.approx(0.5, rel=0.03)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from paritree.common.models import MODELS
 from paritree.common.wing import WINGS, Wing
 from paritree.conformance import load_wing
 from paritree.conformance.check import CONTRACTS, check_subjects
-from paritree.conformance.report import Result
+from paritree.conformance.report import ContractFailure, Report, Result
 from paritree.conformance.subject import Subject
 
 REFERENCE = MODELS["shared-layer"]
@@ -223,3 +224,33 @@ def test_values_that_are_not_finite() -> None:
     results: tuple[Result, ...] = check_subjects([planted], ["forward", "gradients"])
     assert {(result.contract, result.status) for result in results} == {("forward", "fail"), ("gradients", "fail")}
     assert "0.weight: the gradient is not finite" in [result.message for result in results]
+
+
+def test_a_report_with_an_infinite_error_is_json() -> None:
+    planted = subject("torch")
+    planted.model[2].register_forward_hook(lambda module, args, output: output * float("nan"))
+    report = Report(check_subjects([planted], ["forward"]))
+    (result,) = json.loads(report.to_json())["results"]
+    assert (result["status"], result["measured"]) == ("fail", None)
+    with pytest.raises(ContractFailure, match=r"shared-layer \[torch, cpu\] forward: "):
+        report.raise_for_failure()
+
+
+def test_a_model_that_raises_fails_its_contracts_and_not_the_check() -> None:
+    planted = subject("torch")
+
+    def broken(module: Any, args: Any) -> None:
+        raise RuntimeError("out of order\nfor good")
+
+    planted.model[2].register_forward_pre_hook(broken)
+    found = failures(planted)
+    assert found["forward"] == ["the model raises RuntimeError: out of order"]
+    assert "names" not in found
+
+
+def test_a_report_of_nothing_is_not_ok() -> None:
+    report = Report(())
+    assert not report.ok
+    with pytest.raises(ContractFailure) as caught:
+        report.raise_for_failure()
+    assert str(caught.value) == "expected at least one contract to be checked, found none. Look at what was skipped."

@@ -136,32 +136,29 @@ def test_loading_is_all_or_nothing(case: Case, fault: str) -> None:
 def test_setting_refuses_what_does_not_fit(case: Case) -> None:
     before, path = case.wing.weights(case.model), case.path("W1")
     rows, columns = before[path].shape
+    # A layer that is not known keeps its array as it is stored, and nobody can say what is transposed.
+    known = case.wing.table(case.model)[path].layout.is_known
+    stored = "Give the array as it is stored: the layer is not known, and so its layout is not either."
+    # Where the layer is not known, neither is its layout, and there is no telling that an array is transposed.
+    stored = "Give the array as it is stored: the layer is not known, and so its layout is not either."
+    unknown = as_stored(case.stranger, "W1")
+    turned = stored if unknown else "It is transposed: give arrays in the canonical layout, PyTorch's."
+    other = stored if unknown else "Give the array in the canonical layout, PyTorch's."
+    absent, shape = path[:-1], f"{path}: expected shape ({rows}, {columns})"
     refusals = [
         (
-            PathError,
-            path[:-1],
-            before[path],
-            f"{path[:-1]}: expected a path of the model, found none of that name. Did you mean {path!r}?",
+            *(PathError, absent, before[path]),
+            f"{absent}: expected a path of the model, found none of that name. Did you mean {path!r}?",
         ),
+        (*(ShapeError, path, before[path].T), f"{shape}, found shape ({columns}, {rows}). {turned}"),
+        (*(ShapeError, path, before[path][0]), f"{shape}, found shape ({columns},). {other}"),
         (
-            ShapeError,
-            path,
-            before[path].T,
-            f"{path}: expected shape ({rows}, {columns}), found shape ({columns}, {rows}). "
-            "It is transposed: give arrays in the canonical layout, PyTorch's.",
-        ),
-        (
-            ShapeError,
-            path,
-            before[path][0],
-            f"{path}: expected shape ({rows}, {columns}), found shape ({columns},). "
-            "Give the array in the canonical layout, PyTorch's.",
-        ),
-        (
-            DtypeError,
-            path,
-            before[path].astype("float64"),
+            *(DtypeError, path, before[path].astype("float64")),
             f"{path}: expected float32, found float64. Cast it first: array.astype('float32').",
+        ),
+        (
+            *(DtypeError, path, before[path].tolist()),
+            f"{path}: expected an array of float32, found list. Make it one: np.asarray(...).",
         ),
     ]
     for error, where, value, text in refusals:

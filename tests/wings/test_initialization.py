@@ -189,8 +189,10 @@ FLAXS_OWN: list[tuple[Initializer, Any]] = [
 
 
 def key_of(seed: int, path: str) -> jax.Array:
-    high, low = path_words(path)
-    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), high), low)
+    key = jax.random.key(seed)
+    for word in (0, *path_words(path)):  # the upper half of a small seed is 0
+        key = jax.random.fold_in(key, word)
+    return key
 
 
 @pytest.mark.parametrize("place", range(len(FLAXS_OWN)), ids=lambda place: repr(FLAXS_OWN[place][0]))

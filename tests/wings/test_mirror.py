@@ -35,6 +35,7 @@ EXEMPT: dict[Difference, str] = {
     Difference("access.py", "arrays", DIFFERENT): "torch needs the model, to put the inputs on its device",
     Difference("access.py", "neutral", DIFFERENT): "Flax arrays lie in a layout, so it needs the leaf that knows it",
     Difference("access.py", "inference", EAGER): "a Linen module has no mode to put back: a call has arguments",
+    Difference("access.py", "in_mode", EAGER): "a Linen module has no mode to put back: a call has arguments",
     Difference("access.py", "cuda_indices", ("torch",)): "PyTorch's generators are global, one for each device",
     Difference("access.py", "derivatives", ("torch",)): "autograd refuses what JAX answers with zeros",
     Difference("access.py", "owner_leaves", FLAX): "a function of the parameters takes them by path",
@@ -45,6 +46,7 @@ EXEMPT: dict[Difference, str] = {
     Difference("devices.py", "device_of", ("torch",)): "both Flax wings have it from impl_jax/devices.py",
     Difference("devices.py", "dtype_of", ("torch",)): "both Flax wings have check_dtype from impl_jax/devices.py",
     Difference("initialization.py", "fill", ("torch",)): "torch.nn.init writes to a tensor, Flax makes a new array",
+    Difference("naming.py", "like", ("linen",)): "a Linen model is made anew, and keeps what shows its layers",
     Difference("naming.py", "nodes", ("nnx",)): "torch has named_modules, Linen has places",
     Difference("naming.py", "places", ("linen",)): "a Linen module knows its layers apart from its variables",
 }
