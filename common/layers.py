@@ -263,8 +263,13 @@ def _check_number(layer: Layer, name: str, fits: Callable[[Any], bool], expected
 
 
 def kind_of(layer: type, words: Mapping[type, str]) -> str:
-    """The spec's word for a framework's class: that of its nearest ancestor in `words`, else its own name."""
-    return next((words[base] for base in layer.__mro__ if base in words), layer.__name__)
+    """The spec's word for a framework's class: that of its nearest ancestor in `words`, else its own name.
+
+    A class that only bears the name of one of ours goes by its module's too: nothing is known of its layout.
+    """
+    own = layer.__name__
+    known = next((words[base] for base in layer.__mro__ if base in words), None)
+    return known or (f"{layer.__module__}.{own}" if own in _KINDS else own)
 
 
 def native(kind: str, name: str) -> Native | None:

@@ -85,6 +85,8 @@ def draw(
 ) -> jax.Array:
     """An array of canonical `shape` drawn from `initializer`, the same for one seed and path wherever it is asked.
 
+    `build` draws a kernel as it will lie, so that it holds other numbers of the same law; `sample` gives those.
+
     Raises:
         InitializerError: the initializer does not fit the shape.
         DtypeError: float64 without `running(dtype="float64")`.

@@ -249,6 +249,9 @@ def _by_prefix(variables: Any) -> dict[tuple[str, ...], list[tuple[str, str, Any
     collections: dict[tuple[str, ...], str] = {}
     for (collection, *native), stored in traverse_util.flatten_dict(dict(variables)).items():
         array = stored.unbox() if isinstance(stored, meta.AxisMetadata) else stored
+        if not hasattr(array, "shape"):
+            # What a call has sown is a tuple: its results, and no state of the model.
+            continue
         first = collections.setdefault(tuple(native), collection)
         if first != collection:
             both = " and ".join(map(repr, sorted((first, collection))))

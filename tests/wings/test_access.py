@@ -136,9 +136,6 @@ def test_loading_is_all_or_nothing(case: Case, fault: str) -> None:
 def test_setting_refuses_what_does_not_fit(case: Case) -> None:
     before, path = case.wing.weights(case.model), case.path("W1")
     rows, columns = before[path].shape
-    # A layer that is not known keeps its array as it is stored, and nobody can say what is transposed.
-    known = case.wing.table(case.model)[path].layout.is_known
-    stored = "Give the array as it is stored: the layer is not known, and so its layout is not either."
     # Where the layer is not known, neither is its layout, and there is no telling that an array is transposed.
     stored = "Give the array as it is stored: the layer is not known, and so its layout is not either."
     unknown = as_stored(case.stranger, "W1")

@@ -103,6 +103,33 @@ def test_a_tree_with_two_arrays_of_one_path_is_refused() -> None:
         paritree.table({"a.b": np.zeros(1), "a": {"b": np.zeros(2)}})
 
 
+class Linear(nnx.Module):
+    """Another's Linear, whose kernel is (out, in) already."""
+
+    def __init__(self) -> None:
+        self.kernel = nnx.Param(jnp.zeros((2, 4)))
+
+
+def test_a_class_that_only_bears_a_name_of_ours_is_not_taken_for_it() -> None:
+    (row,) = paritree.table(Linear())
+    assert (row.path, row.shape, row.layout.is_known) == ("kernel", (2, 4), False)
+    assert row.layer == f"{__name__}.Linear"
+
+
+class Sowing(linen.Module):
+    @linen.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        self.sow("losses", "size", x.sum())
+        return linen.Dense(2)(x)
+
+
+def test_what_a_call_has_sown_is_no_state() -> None:
+    module = Sowing()
+    model = module, module.init(jax.random.key(0), INPUTS[0])
+    assert paritree.table(model).paths == ("Dense_0.kernel", "Dense_0.bias")
+    assert paritree.wing(model).weights(model).keys() == {"Dense_0.kernel", "Dense_0.bias"}
+
+
 class Pair(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return x, x
