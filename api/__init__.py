@@ -19,6 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .common import architectures as architectures
     from .common import initializers as initializers
     from .common.errors import ChildNameError as ChildNameError
     from .common.errors import DeviceError as DeviceError
@@ -32,25 +33,87 @@ if TYPE_CHECKING:
     from .common.errors import TieError as TieError
     from .common.errors import UsageError as UsageError
     from .common.errors import WeightsError as WeightsError
+    from .common.layers import CELU as CELU
+    from .common.layers import ELU as ELU
     from .common.layers import GELU as GELU
+    from .common.layers import GLU as GLU
+    from .common.layers import GRU as GRU
+    from .common.layers import LSTM as LSTM
+    from .common.layers import RNN as RNN
+    from .common.layers import SELU as SELU
+    from .common.layers import AdaptiveAvgPool1d as AdaptiveAvgPool1d
+    from .common.layers import AdaptiveAvgPool2d as AdaptiveAvgPool2d
+    from .common.layers import AdaptiveAvgPool3d as AdaptiveAvgPool3d
+    from .common.layers import AdaptiveMaxPool1d as AdaptiveMaxPool1d
+    from .common.layers import AdaptiveMaxPool2d as AdaptiveMaxPool2d
+    from .common.layers import AdaptiveMaxPool3d as AdaptiveMaxPool3d
+    from .common.layers import Attention as Attention
+    from .common.layers import AttentionWeights as AttentionWeights
+    from .common.layers import AvgPool1d as AvgPool1d
+    from .common.layers import AvgPool2d as AvgPool2d
+    from .common.layers import AvgPool3d as AvgPool3d
+    from .common.layers import BatchNorm1d as BatchNorm1d
+    from .common.layers import BatchNorm2d as BatchNorm2d
+    from .common.layers import BatchNorm3d as BatchNorm3d
+    from .common.layers import Buffer as Buffer
+    from .common.layers import Concatenate as Concatenate
+    from .common.layers import Conv1d as Conv1d
+    from .common.layers import Conv2d as Conv2d
+    from .common.layers import Conv3d as Conv3d
+    from .common.layers import ConvTranspose1d as ConvTranspose1d
+    from .common.layers import ConvTranspose2d as ConvTranspose2d
+    from .common.layers import ConvTranspose3d as ConvTranspose3d
     from .common.layers import Decoder as Decoder
     from .common.layers import Dropout as Dropout
     from .common.layers import Embedding as Embedding
     from .common.layers import FixedLinear as FixedLinear
     from .common.layers import Flatten as Flatten
+    from .common.layers import GroupNorm as GroupNorm
     from .common.layers import Halve as Halve
+    from .common.layers import Hardsigmoid as Hardsigmoid
+    from .common.layers import Hardswish as Hardswish
+    from .common.layers import Hardtanh as Hardtanh
+    from .common.layers import Identity as Identity
+    from .common.layers import InstanceNorm1d as InstanceNorm1d
+    from .common.layers import InstanceNorm2d as InstanceNorm2d
+    from .common.layers import InstanceNorm3d as InstanceNorm3d
+    from .common.layers import LayerNorm as LayerNorm
     from .common.layers import LeakyReLU as LeakyReLU
     from .common.layers import Linear as Linear
+    from .common.layers import LogSigmoid as LogSigmoid
+    from .common.layers import LogSoftmax as LogSoftmax
+    from .common.layers import MaxPool1d as MaxPool1d
+    from .common.layers import MaxPool2d as MaxPool2d
+    from .common.layers import MaxPool3d as MaxPool3d
+    from .common.layers import Mish as Mish
+    from .common.layers import MultiheadAttention as MultiheadAttention
+    from .common.layers import Parameter as Parameter
+    from .common.layers import Positions as Positions
+    from .common.layers import Prefix as Prefix
+    from .common.layers import PReLU as PReLU
+    from .common.layers import Rearrange as Rearrange
+    from .common.layers import RelativeBuckets as RelativeBuckets
     from .common.layers import ReLU as ReLU
+    from .common.layers import ReLU6 as ReLU6
+    from .common.layers import RMSNorm as RMSNorm
+    from .common.layers import Rotary as Rotary
+    from .common.layers import RotaryAngles as RotaryAngles
     from .common.layers import Sigmoid as Sigmoid
     from .common.layers import SiLU as SiLU
+    from .common.layers import Softmax as Softmax
     from .common.layers import Softplus as Softplus
+    from .common.layers import Softsign as Softsign
+    from .common.layers import Split as Split
     from .common.layers import Sum as Sum
+    from .common.layers import Take as Take
     from .common.layers import Tanh as Tanh
+    from .common.layers import TransposedLinear as TransposedLinear
+    from .common.layers import WeightedValues as WeightedValues
     from .common.models import MODELS as MODELS
     from .common.models import reference_model as reference_model
     from .common.rules import Rule as Rule
     from .common.spec import Block as Block
+    from .common.spec import List as List
     from .common.spec import Sequential as Sequential
     from .common.spec import Shared as Shared
     from .common.tables import Table as Table
@@ -62,7 +125,14 @@ if TYPE_CHECKING:
     from .migration import carry as carry
 
 _LAYERS = (
-    "Decoder Dropout Embedding FixedLinear Flatten GELU Halve LeakyReLU Linear ReLU SiLU Sigmoid Softplus Sum Tanh"
+    "AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d "
+    "Attention AttentionWeights AvgPool1d AvgPool2d AvgPool3d BatchNorm1d BatchNorm2d BatchNorm3d Buffer CELU "
+    "Concatenate Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d Decoder Dropout ELU Embedding "
+    "FixedLinear Flatten GELU GLU GRU GroupNorm Halve Hardsigmoid Hardswish Hardtanh Identity InstanceNorm1d "
+    "InstanceNorm2d InstanceNorm3d LSTM LayerNorm LeakyReLU Linear LogSigmoid LogSoftmax MaxPool1d MaxPool2d "
+    "MaxPool3d Mish MultiheadAttention PReLU Parameter Positions Prefix RMSNorm RNN ReLU ReLU6 Rearrange "
+    "RelativeBuckets Rotary RotaryAngles SELU SiLU Sigmoid Softmax Softplus Softsign Split Sum Take Tanh "
+    "TransposedLinear WeightedValues"
 )
 _ERRORS = (
     "ChildNameError DeviceError DtypeError InitializerError NotExpressibleError ParitreeError PathError ShapeError "
@@ -71,7 +141,7 @@ _ERRORS = (
 _HOMES = {
     **dict.fromkeys(("build", "table", "wing"), ".front"),
     **dict.fromkeys(_LAYERS.split(), ".common.layers"),
-    **dict.fromkeys(("Block", "Sequential", "Shared"), ".common.spec"),
+    **dict.fromkeys(("Block", "List", "Sequential", "Shared"), ".common.spec"),
     **dict.fromkeys(("MODELS", "reference_model"), ".common.models"),
     **dict.fromkeys(("Report", "check_reference_models"), ".conformance"),
     **dict.fromkeys(_ERRORS.split(), ".common.errors"),
@@ -80,12 +150,14 @@ _HOMES = {
     "carry": ".migration",
 }
 
-__all__ = [*sorted(_HOMES), "initializers"]  # pyright: ignore[reportUnsupportedDunderAll]
+_ROOMS = ("architectures", "initializers")
+
+__all__ = [*sorted(_HOMES), *_ROOMS]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "initializers":
-        return import_module(".common.initializers", __name__)
+    if name in _ROOMS:
+        return import_module(f".common.{name}", __name__)
     if name in _HOMES:
         return getattr(import_module(_HOMES[name], __name__), name)
     raise AttributeError(f"module 'paritree' has no attribute {name!r}")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import paths
-from .spec import Block, Layer, ParameterSpec, References, Sequential, Shared, Tied, flow
+from .flow import flow
+from .layer import Layer, ParameterSpec
+from .references import References, Shared, Tied
 from .tables import Row, Table
 from .ties import Tie
 
@@ -30,7 +32,7 @@ def uses(spec: Layer) -> Iterator[Use]:
             # Looked up from where it is written (`source`), which may lie inside a shared block.
             target = references.resolve(source, layer.of)
             pending.append((path, target, references.nodes[target]))
-        elif isinstance(layer, (Sequential, Block)):
+        elif layer.container:
             pending.extend(
                 (paths.join(path, name), paths.join(source, name), child) for name, child in reversed(layer.children())
             )
@@ -57,11 +59,14 @@ def table(spec: Layer, dtype: str = "float32") -> Table:
                 Row(
                     path=path,
                     shape=parameter.shape,
-                    dtype=dtype,
+                    dtype=parameter.dtype or dtype,
                     kind=parameter.kind,
                     layer=use.layer.kind,
                     initializer=parameter.initializer,
                     tie=None if path == owner else Tie(owner, path),
+                    persistent=parameter.persistent,
+                    name=parameter.name,
+                    axes=parameter.axes,
                 )
             )
     return Table(tuple(rows))
@@ -73,13 +78,16 @@ def _parameters(use: Use, references: References) -> Iterator[tuple[ParameterSpe
         for parameter in use.layer.parameters():
             yield parameter, paths.join(use.source, parameter.name)
         return
-    target = references.resolve(use.source, use.layer.of)
-    weight = references.nodes[target].parameters()[0]
-    for parameter in use.layer.tied_to(references.nodes[target], use.path).parameters():
-        if parameter.name == "weight":
-            yield weight, paths.join(target, "weight")
-        else:
+    target = references.nodes[references.resolve(use.source, use.layer.of)]
+    for parameter in use.layer.tied_to(target, use.path).parameters():
+        of = use.layer.aliases.get(parameter.name)
+        if of is None:
             yield parameter, paths.join(use.source, parameter.name)
+            continue
+        # The first parameter of the owner: its weight, or a bare array itself.
+        place = references.resolve(use.source, of)
+        owned = references.nodes[place].parameters()[0]
+        yield replace(owned, name=parameter.name), paths.join(place, owned.name)
 
 
 def untied(spec: Layer) -> Layer:
@@ -94,10 +102,8 @@ def untied(spec: Layer) -> Layer:
             target = references.resolve(source, layer.of)
             return copy(target, references.nodes[target])
         pairs = [(name, copy(paths.join(source, name), child)) for name, child in layer.children()]
-        if isinstance(layer, Sequential):
-            return Sequential(*(child for _, child in pairs))
-        if isinstance(layer, Block):
-            return Block(pairs, layer.calls)
+        if layer.container:
+            return layer.with_children(pairs)
         if isinstance(layer, Tied):
             return layer.tied_to(references.nodes[references.resolve(source, layer.of)], source)
         return layer

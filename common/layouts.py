@@ -8,7 +8,9 @@ the name `in`, which is a keyword.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -42,6 +44,25 @@ class Layout:
     def is_identity(self) -> bool:
         left, right = _sides(self.pattern)
         return left == right
+
+    @property
+    def permutes(self) -> bool:
+        """Whether the native array has the canonical one's axes, each by itself, in some order."""
+        return self.is_identity or _permutation(self.pattern) is not None
+
+    def with_sizes(self, sizes: Sequence[tuple[str, int]]) -> Layout:
+        """The layout with lengths for those of its axes that are named."""
+        named = tuple((axis, size) for axis, size in sizes if axis in _axes(self.pattern))
+        return replace(self, sizes=named) if named else self
+
+    def sized(self, native_shape: Sequence[int]) -> Layout | None:
+        """The layout of a native array of that shape, lengths of split axes read off it; None if it has other axes."""
+        if self.is_identity:
+            return self
+        names = _sides(self.pattern)[1].split()
+        if len(names) != len(native_shape):
+            return None
+        return self if self.permutes else self.with_sizes(tuple(zip(names, native_shape, strict=True)))
 
     def to_native(self, array: Any) -> Any:
         """A canonical array in the native layout.
@@ -90,6 +111,11 @@ def _sides(pattern: str) -> tuple[str, str]:
     if not arrow:
         raise ShapeError("", "an einops pattern such as 'o i -> i o'", repr(pattern))
     return left.strip(), right.strip()
+
+
+@lru_cache(maxsize=1024)
+def _axes(pattern: str) -> frozenset[str]:
+    return frozenset(re.findall(r"[^\W\d]\w*", pattern))
 
 
 @lru_cache(maxsize=1024)

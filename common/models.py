@@ -8,10 +8,11 @@ import numpy as np
 
 from .errors import UsageError, nearest
 from .expansion import table
+from .initializers import Ones
 from .layers import Decoder, Embedding, FixedLinear, Halve, Linear, ReLU, Sum, Tanh
 from .seeding import generator
 from .spec import Block, Layer, Sequential, Shared, flow
-from .tables import Table
+from .tables import Row, Table
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,23 @@ def neutral_weights(rows: Table, seed: int = 0, dtype: str = "float32") -> dict[
 
     Fresh normals, not an initializer's: at an initialization many parameters are alike (zero biases, constants), and a
     swap of two such parameters would change nothing that a test could see. They are multiples of 2^-12, so that any
-    floating-point type down to float32 holds them exactly.
+    floating-point type down to float32 holds them exactly. A buffer that starts at one stays positive, and one of whole
+    numbers keeps those that it starts with.
     """
-    weights = {}
-    for row in rows.owners:
-        shape = row.sizes
-        fan_in = int(np.prod(shape[1:])) if len(shape) > 1 else 4
-        values = generator(seed, row.path).normal(size=shape) / np.sqrt(fan_in)
-        weights[row.path] = (np.round(values * 4096) / 4096).astype(dtype)
-    return weights
+    return {row.path: _neutral(row, generator(seed, row.path), dtype) for row in rows.owners}
+
+
+def _neutral(row: Row, random: np.random.Generator, dtype: str) -> np.ndarray:
+    shape, initializer = row.sizes, row.initializer
+    if row.kind == "buffer" and initializer is not None and initializer.deterministic:
+        if np.issubdtype(np.dtype(row.dtype), np.integer):
+            return np.asarray(initializer.draw(shape)).astype(row.dtype)  # type: ignore[attr-defined]
+        if isinstance(initializer, Ones):
+            # What starts at one is a variance or a scale, and stays positive.
+            return (1 + np.round(random.uniform(0, 1, shape) * 4096) / 4096).astype(dtype)
+    fan_in = int(np.prod(shape[1:])) if len(shape) > 1 else 4
+    values = random.normal(size=shape) / np.sqrt(fan_in)
+    return (np.round(values * 4096) / 4096).astype(dtype)
 
 
 def _small_block() -> Layer:

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
+import numpy as np
+
 from . import paths
 from .errors import ChildNameError, DtypeError, InitializerError, PathError, ShapeError, WeightsError, nearest
 from .initializers import Initializer
@@ -33,6 +35,8 @@ class Row:
     tie: set on an alias only.
     native_path, layout: how the wing spells and stores it; () and the identity for a spec.
     persistent: whether PyTorch's `state_dict` would list it.
+    name: what its layer calls it, where that is more than the path's last component (`out_proj.weight`), or nothing.
+    axes: lengths of axes that a native layout tells apart and the shape does not (see ParameterSpec); of a spec only.
     """
 
     path: str
@@ -45,6 +49,18 @@ class Row:
     native_path: tuple[str | int, ...] = ()
     layout: Layout = SAME
     persistent: bool = True
+    name: str | None = None
+    axes: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def in_layer(self) -> str:
+        """What its layer calls it: `weight`, or `out_proj.weight` in a layer that holds layers."""
+        return paths.leaf(self.path) if self.name is None else self.name
+
+    @property
+    def of_layer(self) -> str:
+        """The path of the layer that holds it."""
+        return self.path[: len(self.path) - len(self.in_layer)].removesuffix(".")
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -155,7 +171,7 @@ class Table:
         if tuple(array.shape) != row.shape:
             found = f"shape {tuple(array.shape)}"
             raise ShapeError(path, f"shape {shape_text(row.shape)}", found, _shape_remedy(row, array.shape))
-        if dtype_name(array) != row.dtype:
+        if not fits_dtype(array, row.dtype):
             raise DtypeError(path, row.dtype, dtype_name(array), f"Cast it first: array.astype({row.dtype!r}).")
         return row
 
@@ -178,7 +194,7 @@ class Table:
                 faults.append(f"{path} is no array but {type(array).__name__}")
             elif tuple(array.shape) != row.shape:
                 faults.append(f"{path} has shape {tuple(array.shape)} and needs {shape_text(row.shape)}")
-            elif dtype_name(array) != row.dtype:
+            elif not fits_dtype(array, row.dtype):
                 faults.append(f"{path} is {dtype_name(array)} and needs {row.dtype}")
         if faults:
             raise WeightsError(
@@ -254,6 +270,20 @@ def once(rows: Iterable[Named]) -> Iterator[Named]:
 def dtype_name(array: Any) -> str:
     """`float32` for a NumPy, jax or torch array alike."""
     return str(array.dtype).removeprefix("torch.")
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether two dtypes are one for a comparison: JAX holds a whole number in 32 bits where PyTorch takes 64."""
+    return one == other or {one, other} == {"int32", "int64"}
+
+
+def fits_dtype(array: Any, dtype: str) -> bool:
+    """Whether an array can be stored as `dtype` with nothing lost: its own type, or whole numbers in range."""
+    found = dtype_name(array)
+    if found == dtype or not alike(found, dtype):
+        return found == dtype
+    limits = np.iinfo(dtype)
+    return not array.size or (int(array.min()) >= limits.min and int(array.max()) <= limits.max)
 
 
 def _shape_remedy(row: Row, found: tuple[int, ...]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..common.errors import ParitreeError
-from ..common.tables import Row, shape_text
+from ..common.tables import Row, alike, shape_text
 from .diagnosis import explain
 from .report import Finding
 from .subject import Oracle, Subject
@@ -35,7 +35,7 @@ def shapes(subject: Subject, oracle: Oracle) -> Iterator[Finding]:
 def _differences(expected: Row, found: Row) -> Iterator[str]:
     if found.shape != expected.shape:
         yield f"has shape {shape_text(found.shape)}, expected {shape_text(expected.shape)}"
-    if found.dtype != expected.dtype:
+    if not alike(found.dtype, expected.dtype):
         yield f"is {found.dtype}, expected {expected.dtype}"
     if found.kind != expected.kind:
         yield f"is a {found.kind}, expected a {expected.kind}"

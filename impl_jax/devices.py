@@ -72,6 +72,11 @@ def check_dtype(dtype: str) -> None:
         )
 
 
+def native_dtype(dtype: str) -> str:
+    """What JAX holds in the place of `dtype`: whole numbers have 32 bits unless 64-bit types are enabled."""
+    return "int32" if dtype == "int64" and not setting("jax_enable_x64") else dtype
+
+
 def settings() -> dict[str, str]:
     """What bears on a comparison here: devices, precision and determinism, as text."""
     return {

@@ -14,7 +14,6 @@ from jax.nn import initializers as native
 from jax.typing import DTypeLike
 
 from ..common import initializers as init
-from ..common import paths
 from ..common.errors import InitializerError
 from ..common.initializers import Initializer
 from ..common.layers import native as native_parameter
@@ -102,13 +101,13 @@ def draw(
 
 def sample(row: Row, *, seeds: Sequence[int], device: str = "cpu") -> np.ndarray:
     """What `build` draws for one row of a spec's table under many seeds: neutral, of shape (seeds, *row.shape)."""
-    from .devices import device_of
+    from .devices import device_of, native_dtype
 
     layout = layout_of(row)
-    path = _path_words(row.path)
+    path, dtype = _path_words(row.path), native_dtype(row.dtype)
 
     def one(seed: Any) -> jax.Array:
-        return draw_native(_fold(seed, path), row.drawn_from, row.sizes, layout, row.dtype)
+        return draw_native(_fold(seed, path), row.drawn_from, row.sizes, layout, dtype)
 
     with jax.default_device(device_of(device)):
         stack = np.asarray(jax.vmap(one)(np.stack([_words(seed) for seed in seeds])))
@@ -118,8 +117,8 @@ def sample(row: Row, *, seeds: Sequence[int], device: str = "cpu") -> np.ndarray
 
 def layout_of(row: Row) -> Layout:
     """The layout in which Flax stores the parameter of a spec's row."""
-    known = native_parameter(row.layer, paths.leaf(row.path))
-    return known.layout if known else SAME
+    known = native_parameter(row.layer, row.in_layer)
+    return known.layout.with_sizes(row.axes) if known else SAME
 
 
 def draw_native(
@@ -127,8 +126,11 @@ def draw_native(
 ) -> jax.Array:
     """An array of canonical `shape`, in the layout `layout`, drawn from `initializer` with `key`.
 
-    Entries that are independent are drawn as they will lie; a structured draw is made and then rearranged.
+    Entries that are independent are drawn as they will lie; a structured draw is made and then rearranged, and so is
+    one for a layout that splits axes, which have the fans.
     """
+    if not layout.permutes:
+        return layout.to_native(draw_native(key, initializer, shape, SAME, dtype))
     if initializer.independent and not isinstance(initializer, init.Masked):
         known = _independent(initializer, layout.native_shape(shape), _axes(layout, len(shape)))
         if known is not None:
@@ -191,6 +193,8 @@ def _structured(key: jax.Array, initializer: Initializer, shape: tuple[int, ...]
         case init.Masked(of, below):
             array = draw_native(key, of, shape, SAME, dtype)
             return jnp.where(jnp.abs(array) < below, jnp.zeros((), dtype), array)
+        case init.ZeroRow(of, row):
+            return draw_native(key, of, shape, SAME, dtype).at[row].set(0.0)
     if isinstance(initializer, init.Deterministic):
         return jnp.asarray(initializer.draw(shape), dtype)
     # Any other initializer, through the quantile function of its law, which runs in NumPy.

@@ -7,62 +7,76 @@ nothing comes of is no site: an equation whose result is never used, or one that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 from jax.extend.core import Jaxpr, Literal, Var
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from ..common.layouts import Layout
 from ..common.sites import Site
+from .parts import joined
 
 # Calls that only wrap other equations: what they do with a parameter is looked at inside.
 INLINED = frozenset({"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint"})
 
-Use = Callable[[str, str], Any]
+Use = Callable[[Any, str], Any]
+Parameters = Mapping[str, Sequence[jax.Array]]
+# An array by its parameter's name and its number among those that hold the parameter.
+Part = tuple[str, int]
 
 
 def shares(
-    objective: Callable[[dict[str, jax.Array]], jax.Array], parameters: Mapping[str, jax.Array]
-) -> dict[str, list[tuple[str, jax.Array]]]:
+    objective: Callable[[Parameters], jax.Array], parameters: Parameters
+) -> dict[str, list[tuple[str, tuple[jax.Array, ...]]]]:
     """For each parameter its sites, in program order: the operation and the site's share of the gradient.
 
-    objective: a scalar function of the parameters by name.
+    objective: a scalar function of the parameters by name, each as the arrays that hold it. A share has as many; a site
+    uses one of them, and its share by the others is zero.
     """
-    names = list(parameters)
-    closed = jax.make_jaxpr(lambda *arrays: objective(dict(zip(names, arrays, strict=True))))(*parameters.values())
+    values: dict[Part, jax.Array] = {
+        (name, number): array for name, arrays in parameters.items() for number, array in enumerate(arrays)
+    }
+
+    def of_parts(*arrays: jax.Array) -> jax.Array:
+        given = iter(arrays)
+        return objective({name: [next(given) for _ in held] for name, held in parameters.items()})
+
+    closed = jax.make_jaxpr(of_parts)(*values.values())
     jaxpr, _ = dce_jaxpr(closed.jaxpr, [True], instantiate=True)
-    owners = dict(zip(jaxpr.invars, names, strict=True))
-    program = _Program(jaxpr, closed.consts, owners, dict(parameters))
+    owners = dict(zip(jaxpr.invars, values, strict=True))
+    program = _Program(jaxpr, closed.consts, owners, values)
 
-    found: list[tuple[str, str]] = []
+    found: list[tuple[Part, str]] = []
 
-    def note(name: str, operation: str) -> jax.Array:
-        found.append((name, operation))
-        return parameters[name]
+    def note(part: Part, operation: str) -> jax.Array:
+        found.append((part, operation))
+        return values[part]
 
     jax.eval_shape(lambda: program.run(note))
 
     def value(copies: list[jax.Array]) -> jax.Array:
         remaining = iter(copies)
-        return program.run(lambda name, operation: next(remaining))
+        return program.run(lambda part, operation: next(remaining))
 
-    gradients = jax.grad(value)([parameters[name] for name, _ in found])
-    result: dict[str, list[tuple[str, jax.Array]]] = {name: [] for name in names}
-    for (name, operation), gradient in zip(found, gradients, strict=True):
-        result[name].append((operation, gradient))
+    gradients = jax.grad(value)([values[part] for part, _ in found])
+    result: dict[str, list[tuple[str, tuple[jax.Array, ...]]]] = {name: [] for name in parameters}
+    for ((name, number), operation), gradient in zip(found, gradients, strict=True):
+        share = [jnp.zeros_like(array) for array in parameters[name]]
+        share[number] = gradient
+        result[name].append((operation, tuple(share)))
     return result
 
 
-def neutral_sites(found: Mapping[str, list[tuple[str, jax.Array]]], layouts: Mapping[str, Layout]) -> dict[str, Any]:
+def neutral_sites(
+    found: Mapping[str, list[tuple[str, tuple[jax.Array, ...]]]], layouts: Mapping[str, Layout]
+) -> dict[str, Any]:
     """Shares as `Site`s with neutral arrays in the canonical layout."""
     return {
-        path: tuple(
-            Site(operation, np.array(layouts[path].to_canonical(np.asarray(gradient)))) for operation, gradient in uses
-        )
+        path: tuple(Site(operation, joined(layouts[path], share)) for operation, share in uses)
         for path, uses in found.items()
     }
 
@@ -70,7 +84,7 @@ def neutral_sites(found: Mapping[str, list[tuple[str, jax.Array]]], layouts: Map
 class _Program:
     """A jaxpr with some of its variables known as parameters."""
 
-    def __init__(self, jaxpr: Jaxpr, consts: Any, owners: Mapping[Var, str], values: Mapping[str, Any]) -> None:
+    def __init__(self, jaxpr: Jaxpr, consts: Any, owners: Mapping[Var, Part], values: Mapping[Part, Any]) -> None:
         self.jaxpr, self.consts, self.owners, self.values = jaxpr, consts, owners, values
 
     def run(self, use: Use) -> Any:
@@ -88,8 +102,8 @@ class _Scope:
     """
 
     environment: dict[Var, Any]
-    owners: dict[Var, str]
-    values: Mapping[str, Any]
+    owners: dict[Var, Part]
+    values: Mapping[Part, Any]
     use: Use
 
     def read(self, atom: Any, operation: str) -> Any:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
-from torch.nn.utils import skip_init
 
-from ..common import expansion, layers, paths, spec
+from ..common import expansion, paths, spec
 from ..common.errors import NotExpressibleError
 from .devices import device_of, dtype_of
 from .initialization import fill
-from .layers import Block, Decoder, FixedLinear, Halve, Sum
+from .layers import At, maker_of
+from .layers.containers import Block, reserved
 from .naming import leaves
-
-RESERVED = frozenset(dir(nn.Sequential())) | frozenset(dir(Block({}, ())))
 
 
 def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: str = "cpu") -> nn.Module:
@@ -44,72 +43,36 @@ class _Construction:
 
     def __init__(self, root: spec.Layer, device: torch.device, dtype: torch.dtype) -> None:
         self.references = spec.References(root)
-        self.placement: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.device = device
+        self.dtype = dtype
         self.made: dict[str, nn.Module] = {}
 
     def module(self, path: str, layer: spec.Layer) -> nn.Module:
         if isinstance(layer, spec.Shared):
-            return self.made[self.references.resolve(path, layer.of)]
-        if isinstance(layer, (spec.Sequential, spec.Block)):
-            made: nn.Module = self._container(path, layer)
-        elif isinstance(layer, layers.Decoder):
-            embedding = self.made[self.references.resolve(path, layer.of)]
-            made = Decoder(embedding, layer.bias, **self.placement)  # type: ignore[arg-type]
+            return self._owner(path, layer.of)
+        if layer.container:
+            made = self._container(path, layer)
         else:
-            made = self._leaf(path, layer)
+            made = maker_of(layer, path)(layer, At(path, self.device, self.dtype, partial(self._owner, path)))
         self.made[path] = made
         return made
 
-    def _container(self, path: str, layer: spec.Sequential | spec.Block) -> nn.Module:
+    def _owner(self, path: str, of: str) -> Any:
+        return self.made[self.references.resolve(path, of)]
+
+    def _container(self, path: str, layer: spec.Layer) -> nn.Module:
         children = {name: self.module(paths.join(path, name), child) for name, child in layer.children()}
         if isinstance(layer, spec.Sequential):
             return nn.Sequential(*children.values())
+        if isinstance(layer, spec.List):
+            return nn.ModuleList(children.values())
+        assert isinstance(layer, spec.Block)
         for name in children:
-            if name in RESERVED:
+            if name in reserved():
                 raise NotExpressibleError(
                     paths.join(path, name),
                     "a child name that is free in nn.Module",
                     f"{name!r}, which nn.Module uses itself",
                     "Rename the child to build it in the torch wing.",
                 )
-        return Block(children, layer.order)
-
-    def _leaf(self, path: str, layer: spec.Layer) -> nn.Module:
-        match layer:
-            case layers.Linear(in_features=None):
-                return nn.LazyLinear(layer.out_features, layer.bias, **self.placement)
-            case layers.Linear():
-                return skip_init(nn.Linear, layer.in_features, layer.out_features, layer.bias, **self.placement)
-            case layers.Embedding():
-                return skip_init(nn.Embedding, layer.vocabulary, layer.features, **self.placement)
-            case layers.FixedLinear():
-                return FixedLinear(layer.in_features, layer.out_features, layer.shift, **self.placement)
-            case layers.Dropout():
-                return nn.Dropout(layer.rate)
-            case layers.Flatten():
-                return nn.Flatten()
-            case layers.Halve():
-                return Halve(layer.limit)
-            case layers.Sum():
-                return Sum()
-            case _:
-                return _activation(path, layer)
-
-
-def _activation(path: str, layer: spec.Layer) -> nn.Module:
-    match layer:
-        case layers.ReLU():
-            return nn.ReLU()
-        case layers.Tanh():
-            return nn.Tanh()
-        case layers.Sigmoid():
-            return nn.Sigmoid()
-        case layers.SiLU():
-            return nn.SiLU()
-        case layers.GELU():
-            return nn.GELU(layer.approximate)
-        case layers.LeakyReLU():
-            return nn.LeakyReLU(layer.slope)
-        case layers.Softplus():
-            return nn.Softplus()
-    raise NotExpressibleError(path, "a layer that the torch wing knows", layer.kind, "Use a layer of paritree.")
+        return Block(children, layer.program)

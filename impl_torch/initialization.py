@@ -120,6 +120,11 @@ def _structured(tensor: torch.Tensor, initializer: Initializer, generator: torch
         case init.Masked(of, below):
             _fill(tensor, of, generator)
             tensor.masked_fill_(tensor.abs() < below, 0.0)
+        case init.ZeroRow(of, row):
+            _fill(tensor, of, generator)
+            tensor[row] = 0.0
+        case init.Deterministic():
+            tensor.copy_(torch.as_tensor(initializer.draw(tuple(tensor.shape))))
         case _:
             _quantile(tensor, initializer, generator)
 

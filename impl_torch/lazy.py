@@ -31,7 +31,7 @@ def materialize(model: nn.Module, layer: spec.Layer, inputs: Sequence[np.ndarray
     """
     if not inputs:
         raise SpecError("", "an input to learn the widths from", "none", "Give the arrays of one forward pass.")
-    resolved, _ = spec.flow(layer, tuple(inputs[0].shape[1:]))
+    resolved, _ = spec.flow(layer, *(tuple(array.shape[1:]) for array in inputs))
     rows = expansion.table(resolved)
     waiting = {
         leaf.path for leaf in leaves(model) if isinstance(leaf.array, (UninitializedParameter, UninitializedBuffer))

@@ -13,15 +13,8 @@ from ..common.errors import PathError, nearest
 from ..common.layers import kind_of
 from ..common.layouts import SAME, Layout
 from ..common.tables import Kind, once
-from .layers import Decoder, FixedLinear
-
-# The spec's words for PyTorch's classes and what derives from them; any other class goes by its own name.
-KINDS: dict[type, str] = {
-    nn.Linear: "Linear",
-    nn.Embedding: "Embedding",
-    Decoder: "Decoder",
-    FixedLinear: "FixedLinear",
-}
+from .layers import KINDS
+from .layers.containers import Block
 
 
 class Leaf(NamedTuple):
@@ -55,8 +48,12 @@ def shown(model: nn.Module, inputs: Any) -> nn.Module:
 
 def _leaves(model: nn.Module) -> Iterator[Leaf]:
     owners: dict[int, str] = {}
+    whole: str | None = None
     for prefix, module in model.named_modules(remove_duplicate=False):
-        layer = kind_of(type(module), KINDS)
+        if isinstance(module, nn.MultiheadAttention):
+            # Its projection is a Linear of its own only in PyTorch, and belongs to the layer.
+            whole = prefix
+        layer = kind_of(module, KINDS) if whole is None or not paths.is_under(prefix, whole) else "MultiheadAttention"
         groups: tuple[tuple[Kind, dict[str, Any]], ...] = (
             ("parameter", module._parameters),
             ("buffer", module._buffers),
@@ -68,7 +65,8 @@ def _leaves(model: nn.Module) -> Iterator[Leaf]:
                 path = paths.join(prefix, name)
                 owner = owners.setdefault(id(array), path)
                 persistent = name not in module._non_persistent_buffers_set
-                yield Leaf(path, paths.split(path), array, kind, layer, SAME, owner, persistent)
+                word = kind.capitalize() if isinstance(module, Block) else layer
+                yield Leaf(path, paths.split(path), array, kind, word, SAME, owner, persistent)
 
 
 def find(model: nn.Module, path: str) -> Leaf:

@@ -24,6 +24,9 @@ from .fans import fans as fans
 from .fans import gain as gain
 from .laws import Continuous as Continuous
 from .laws import Law as Law
+from .places import Arange as Arange
+from .places import InverseFrequencies as InverseFrequencies
+from .places import LowerTriangle as LowerTriangle
 from .structured import Constant as Constant
 from .structured import DeltaOrthogonal as DeltaOrthogonal
 from .structured import Deterministic as Deterministic
@@ -32,4 +35,5 @@ from .structured import Eye as Eye
 from .structured import Ones as Ones
 from .structured import Orthogonal as Orthogonal
 from .structured import Sparse as Sparse
+from .structured import ZeroRow as ZeroRow
 from .structured import Zeros as Zeros

@@ -282,6 +282,51 @@ class Sparse(Initializer):
         return f"column {column} has {int(counts[column])} zeros, expected {expected} of {array.shape[0]} entries"
 
 
+@dataclass(frozen=True)
+class ZeroRow(Initializer):
+    """A draw of `of` in which the row `row`, a place on the first axis, is +0.0: an Embedding's with a padding_idx."""
+
+    of: Initializer
+    row: int
+
+    def __post_init__(self) -> None:
+        # Where entries depend on each other or on their place, the law of the others would not be that of all.
+        if not isinstance(self.of, Initializer) or not (self.of.independent or not self.of.reads_axes):
+            raise InitializerError("", "an initializer of independent entries as of of ZeroRow", repr(self.of))
+        if isinstance(self.row, bool) or not isinstance(self.row, int) or self.row < 0:
+            raise InitializerError("", "a whole number of at least 0 as row of ZeroRow", repr(self.row))
+
+    @property
+    def independent(self) -> bool:
+        """False: an entry's place decides whether it is random."""
+        return False
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether `of` is."""
+        return self.of.deterministic
+
+    def validate(self, shape: Sequence[int], path: str = "") -> None:
+        """The shape must have the row, and suit `of`."""
+        self.of.validate(shape, path)
+        if len(shape) < 1 or self.row >= shape[0]:
+            raise InitializerError(path, f"a shape with a row {self.row} for ZeroRow", f"shape {tuple(shape)}")
+
+    def others(self, array: np.ndarray[Any, Any], axis: int = 0) -> np.ndarray[Any, Any]:
+        """The rows that are drawn, the first axis being `axis`."""
+        return np.delete(array, self.row, axis)
+
+    def law(self, shape: Sequence[int]) -> Law:
+        """The law of an entry at a place chosen at random."""
+        self.validate(shape)
+        return thinned(self.of.law(shape), 1 - 1 / shape[0])
+
+    def violation(self, array: np.ndarray[Any, Any]) -> str | None:
+        """An entry of the row that is not +0.0, or what can never happen in the others."""
+        wrong = first_difference(array[self.row], np.zeros(array.shape[1:]))
+        return f"row {self.row}: {wrong}" if wrong else self.of.violation(self.others(array))
+
+
 def _expect_dimensions(owner: str, shape: Sequence[int], allowed: Sequence[int], path: str) -> None:
     if len(shape) not in allowed:
         wanted = " or ".join(map(str, allowed))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...common.errors import DtypeError, ShapeError
-from ...common.initializers import DeltaOrthogonal, Initializer, Law, Orthogonal, Sparse
+from ...common.initializers import DeltaOrthogonal, Initializer, Law, Orthogonal, Sparse, ZeroRow
 from .atoms import atom_masses, atom_places, sign
 from .blocks import blocks
 from .evidence import Evidence, constraint, inapplicable
@@ -46,6 +46,9 @@ def examine(samples: Values, initializer: Initializer, shape: Sequence[int], *, 
             return rows + _haar(middle, Orthogonal(initializer.gain).law(middle.shape[1:]), path)
         case Sparse():
             return rows + _sparse(samples, initializer.law(shape), path)
+        case ZeroRow(of):
+            drawn = initializer.others(samples, axis=1)
+            return rows + (_independent(drawn, of.law(shape), path) if drawn.size else [])
     if initializer.independent:
         return rows + _independent(samples, initializer.law(shape), path)
     return rows + _independent(_one_each(samples, path), initializer.law(shape), path)

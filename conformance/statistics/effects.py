@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from scipy import special
 
-from ...common.initializers import Initializer
+from ...common.initializers import Initializer, ZeroRow
 
 ALPHA = 1e-6
 BETA = 1e-6
@@ -130,7 +130,8 @@ def replicates(shape: Sequence[int], target: int = TARGET, initializer: Initiali
     An initializer whose entries depend on each other gives one value per draw, and needs more.
     """
     enough = math.ceil(target / max(1, math.prod(shape)))
-    if initializer is None or initializer.independent:
+    # All rows of a ZeroRow but one are independent draws.
+    if initializer is None or initializer.independent or isinstance(initializer, ZeroRow):
         return enough
     return 1 if initializer.deterministic else max(enough, HAAR_REPLICATES)
 

@@ -19,6 +19,7 @@ from ...common.errors import ShapeError
 from ...common.outputs import one_array
 from ...common.tables import Row, Table
 from ...common.ties import Tie
+from ..parts import joined, native_shape, parted
 from .naming import Leaf, Model, find, leaves, like
 
 
@@ -32,8 +33,8 @@ def table(model: Model, inputs: Sequence[np.ndarray] | None = None) -> Table:
         tuple(
             Row(
                 path=leaf.path,
-                shape=leaf.layout.canonical_shape(tuple(leaf.array.shape)),
-                dtype=str(leaf.array.dtype),
+                shape=leaf.layout.canonical_shape(native_shape(leaf.layout, leaf.arrays)),
+                dtype=str(leaf.arrays[0].dtype),
                 kind=leaf.kind,
                 layer=leaf.layer,
                 tie=None if leaf.owner == leaf.path else Tie(leaf.owner, leaf.path),
@@ -46,9 +47,10 @@ def table(model: Model, inputs: Sequence[np.ndarray] | None = None) -> Table:
     )
 
 
-def get_parameter(model: Model, path: str) -> jax.Array:
-    """The array at `path` as it is stored, in its native layout. Raises PathError."""
-    return find(model, path).array
+def get_parameter(model: Model, path: str) -> Any:
+    """The array at `path` as it is stored, in its native layout; a tuple where several hold it. Raises PathError."""
+    arrays = find(model, path).arrays
+    return arrays[0] if len(arrays) == 1 else arrays
 
 
 def set_parameter(model: Model, path: str, value: Any) -> Model:
@@ -58,19 +60,17 @@ def set_parameter(model: Model, path: str, value: Any) -> Model:
         PathError, ShapeError, DtypeError
     """
     table(model).check(path, value)
-    leaf = find(model, path)
-    return replaced(model, {stored_at(leaf): placed(leaf, value)})
+    return replaced(model, placed(find(model, path), value))
 
 
-def placed(leaf: Leaf, value: Any) -> jax.Array:
-    """A canonical array as `leaf` has it: in its layout and on its device."""
-    # By a copy of NumPy's, whose memory JAX would otherwise share: a later write to `value` would reach the model.
-    return jax.device_put(np.array(leaf.layout.to_native(value), order="C"), leaf.array.sharding)
-
-
-def stored_at(leaf: Leaf) -> tuple[str, ...]:
-    """Where in the variables a leaf is: its collection, then its native path."""
-    return (leaf.collection, *map(str, leaf.native_path))
+def placed(leaf: Leaf, value: Any) -> dict[tuple[str, ...], jax.Array]:
+    """A canonical array as `leaf` has it, by place in the variables: in its layout, its dtype and on its device."""
+    found = {}
+    parts = parted(leaf.layout, value, len(leaf.arrays))
+    for place, old, part in zip(leaf.stored_at, leaf.arrays, parts, strict=True):
+        # By a copy of NumPy's, whose memory JAX would otherwise share: a later write to `value` would reach the model.
+        found[place] = jax.device_put(np.array(part, old.dtype, order="C"), old.sharding)
+    return found
 
 
 def replaced(model: Model, arrays: Mapping[tuple[str, ...], jax.Array]) -> Model:
@@ -91,12 +91,12 @@ def state(model: Model) -> Mapping[str, Any]:
 
 def weights(model: Model) -> dict[str, np.ndarray]:
     """Every owner's values by path, as neutral arrays that share no memory with the model."""
-    return {leaf.path: neutral(leaf, leaf.array) for leaf in leaves(model) if leaf.owner == leaf.path}
+    return {leaf.path: neutral(leaf, leaf.arrays) for leaf in leaves(model) if leaf.owner == leaf.path}
 
 
-def neutral(leaf: Leaf, array: jax.Array) -> np.ndarray:
-    """A NumPy copy of `array`, which lies as `leaf` does, in the canonical layout."""
-    return np.array(leaf.layout.to_canonical(np.asarray(array)), order="C")
+def neutral(leaf: Leaf, arrays: Sequence[jax.Array]) -> np.ndarray:
+    """A NumPy copy of arrays that lie as those of `leaf` do, in the canonical layout."""
+    return joined(leaf.layout, arrays)
 
 
 def load(model: Model, weights: Mapping[str, np.ndarray]) -> Model:
@@ -106,10 +106,11 @@ def load(model: Model, weights: Mapping[str, np.ndarray]) -> Model:
         WeightsError: one message for every missing, extra and misshapen entry.
     """
     table(model).check_weights(weights)
-    return replaced(
-        model,
-        {stored_at(leaf): placed(leaf, weights[leaf.path]) for leaf in leaves(model) if leaf.owner == leaf.path},
-    )
+    arrays: dict[tuple[str, ...], jax.Array] = {}
+    for leaf in leaves(model):
+        if leaf.owner == leaf.path:
+            arrays.update(placed(leaf, weights[leaf.path]))
+    return replaced(model, arrays)
 
 
 def arrays(inputs: Sequence[np.ndarray]) -> tuple[jax.Array, ...]:
@@ -139,7 +140,7 @@ def value_and_gradients(
         ShapeError: a cotangent of another shape.
     """
     owners = owner_leaves(model)
-    parameters = {path: leaf.array for path, leaf in owners.items()}
+    parameters = {path: leaf.arrays for path, leaf in owners.items()}
     value, gradients = jax.value_and_grad(objective(model, inputs, cotangent))(parameters)
     return value.item(), {path: neutral(leaf, gradients[path]) for path, leaf in owners.items()}
 
@@ -151,14 +152,18 @@ def owner_leaves(model: Model) -> dict[str, Leaf]:
 
 def objective(
     model: Model, inputs: Sequence[np.ndarray], cotangent: np.ndarray
-) -> Callable[[Mapping[str, jax.Array]], jax.Array]:
-    """<output, cotangent> as a function of the parameters by path, each in its native layout."""
+) -> Callable[[Mapping[str, Sequence[jax.Array]]], jax.Array]:
+    """<output, cotangent> as a function of the parameters by path, each as the native arrays that hold it."""
     module, variables = model
     flat = traverse_util.flatten_dict(dict(variables))
-    places = {path: stored_at(leaf) for path, leaf in owner_leaves(model).items()}
+    places = {path: leaf.stored_at for path, leaf in owner_leaves(model).items()}
 
-    def value(parameters: Mapping[str, jax.Array]) -> jax.Array:
-        given = {places[path]: array for path, array in parameters.items()}
+    def value(parameters: Mapping[str, Sequence[jax.Array]]) -> jax.Array:
+        given = {
+            place: array
+            for path, arrays in parameters.items()
+            for place, array in zip(places[path], arrays, strict=True)
+        }
         output = one_array(module.apply(traverse_util.unflatten_dict({**flat, **given}), *arrays(inputs)))
         if output.shape != np.shape(cotangent):
             found = f"shape {np.shape(cotangent)}"

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen, traverse_util
 
-from ...common import expansion, layers, paths, spec
+from ...common import expansion, paths, spec
 from ...common.errors import NotExpressibleError
-from ..devices import check_dtype, device_of
-from ..draws import NativeInit, PathInit, layout_of
-from ..functions import function_of
-from .layers import Block, Decoder, Dropout, FixedLinear, Members, Sequence
-from .naming import Model, places
-
-# `scope` comes with a call, and `params` twice in a row is what Flax takes for a mistake.
-RESERVED = frozenset(dir(Block(Members(()), ()))) | {"scope", "params", "_compact_name_scope_methods"}
+from ...common.layers import native
+from ...common.program import chain
+from ...common.tables import Table
+from ..devices import check_dtype, device_of, native_dtype
+from ..draws import NativeInit, draw_native, layout_of, path_key
+from ..parts import split_native
+from .layers import At, maker_of
+from .layers.containers import Block, Members, Sequence, reserved
+from .naming import Model, places, stored_name
 
 
 def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: str = "cpu") -> Model:
@@ -27,7 +29,7 @@ def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: s
 
     Raises:
         SpecError, PathError: the spec does not hold together.
-        NotExpressibleError: a child's name that a Linen module keeps for itself.
+        NotExpressibleError: a child's name that a Linen module keeps for itself, or a setting that Flax does not have.
         DtypeError: float64 without `running(dtype="float64")`.
         DeviceError: JAX does not see the device.
     """
@@ -36,25 +38,31 @@ def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: s
     resolved, _ = spec.flow(model)
     module = _Construction(resolved, table, dtype).module("", resolved)
     if not isinstance(module, linen.Module):
-        module = Block(Members((("function", module),)), ("function",))
+        module = Block(Members((("function", module),)), chain(("function",)))
     if any(None in row.shape for row in table):
         return module, {}
-    native = {place.path: place for place in places(module)}
-    flat: dict[tuple[str, ...], jax.Array] = {}
     with jax.default_device(device_of(device)):
-        for row in table.owners:
-            place, layout = native[paths.parent(row.path)], layout_of(row)
-            init = PathInit(NativeInit(row.drawn_from, layout), seed, row.path)
-            collection = "params" if row.kind == "parameter" else "buffers"
-            name = layers.native_name(row.layer, paths.leaf(row.path))
-            flat[(collection, *place.native, name)] = init(None, layout.native_shape(row.sizes), row.dtype)
-    return module, traverse_util.unflatten_dict(flat)
+        return module, traverse_util.unflatten_dict(_variables(module, table, seed))
+
+
+def _variables(module: linen.Module, table: Table, seed: int) -> dict[tuple[str, ...], jax.Array]:
+    place = {place.path: place.native for place in places(module)}
+    flat: dict[tuple[str, ...], jax.Array] = {}
+    for row in table.owners:
+        layout, known = layout_of(row), native(row.layer, row.in_layer)
+        names = known.parts if known else (row.in_layer,)
+        collection = known.collection if known and known.collection else stored_name(row.kind)
+        key = path_key(seed, row.path)
+        drawn = draw_native(key, row.drawn_from, row.sizes, layout, native_dtype(row.dtype))
+        for name, value in zip(names, split_native(drawn, len(names)), strict=True):
+            flat[(collection, *place[row.of_layer], *paths.split(name))] = value
+    return flat
 
 
 class _Construction:
     """Builds each node once; a Shared is the module that is already there."""
 
-    def __init__(self, root: spec.Layer, table: Any, dtype: str) -> None:
+    def __init__(self, root: spec.Layer, table: Table, dtype: str) -> None:
         self.references = spec.References(root)
         self.table = table
         self.dtype = jnp.dtype(dtype)
@@ -62,53 +70,33 @@ class _Construction:
 
     def module(self, path: str, layer: spec.Layer) -> Any:
         if isinstance(layer, spec.Shared):
-            return self.made[self.references.resolve(path, layer.of)]
-        if isinstance(layer, (spec.Sequential, spec.Block)):
+            return self._owner(path, layer.of)
+        if layer.container:
             made = self._container(path, layer)
-        elif isinstance(layer, layers.Decoder):
-            owner = Members((("embed", self.made[self.references.resolve(path, layer.of)]),))
-            bias_init = self._init(path, "bias") if layer.bias else linen.initializers.zeros
-            made = Decoder(owner, layer.bias, bias_init, self.dtype)
         else:
-            made = self._leaf(path, layer)
+            at = At(path, self.dtype, partial(self._init, path), partial(self._owner, path))
+            made = maker_of(layer, path)(layer, at)
         self.made[path] = made
         return made
 
-    def _container(self, path: str, layer: spec.Sequential | spec.Block) -> Block:
+    def _owner(self, path: str, of: str) -> Any:
+        return self.made[self.references.resolve(path, of)]
+
+    def _container(self, path: str, layer: spec.Layer) -> Block:
         made = [(name, self.module(paths.join(path, name), child)) for name, child in layer.children()]
-        if isinstance(layer, spec.Sequential):
+        if isinstance(layer, spec.Numbered):
             pairs = tuple((f"layers_{name}", child) for name, child in made)
-            return Sequence(Members(pairs), tuple(name for name, _ in pairs))
+            sequential = isinstance(layer, spec.Sequential)
+            return Sequence(Members(pairs), layer.program if sequential else None)
         for name, _ in made:
-            if name in RESERVED:
+            if name in reserved():
                 raise NotExpressibleError(
                     paths.join(path, name),
                     "a child name that is free in linen.Module",
                     f"{name!r}, which linen.Module uses itself",
                     "Rename the child to build it in the linen wing.",
                 )
-        return Block(Members(tuple(made)), layer.order)
-
-    def _leaf(self, path: str, layer: spec.Layer) -> Any:
-        match layer:
-            case layers.Linear():
-                return linen.Dense(
-                    layer.out_features,
-                    use_bias=layer.bias,
-                    kernel_init=self._init(path, "weight"),
-                    bias_init=self._init(path, "bias") if layer.bias else linen.initializers.zeros,
-                    param_dtype=self.dtype,
-                )
-            case layers.Embedding():
-                init = self._init(path, "weight")
-                return linen.Embed(layer.vocabulary, layer.features, embedding_init=init, param_dtype=self.dtype)
-            case layers.FixedLinear():
-                init = self._init(path, "weight")
-                return FixedLinear(layer.in_features, layer.out_features, layer.shift, init, self.dtype)
-            case layers.Dropout():
-                return Dropout(layer.rate)
-            case _:
-                return function_of(path, layer)
+        return Block(Members(tuple(made)), layer.program)
 
     def _init(self, path: str, name: str) -> NativeInit:
         row = self.table[paths.join(path, name)]

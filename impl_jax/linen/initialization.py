@@ -10,7 +10,8 @@ from ...common.rules import Echo, Rule, line, plan
 from ..draws import draw as draw
 from ..draws import draw_native, path_key
 from ..draws import sample as sample
-from .access import replaced, stored_at, table
+from ..parts import split_native
+from .access import replaced, table
 from .naming import Model, leaves
 
 
@@ -26,7 +27,9 @@ def initialize(model: Model, rules: Rule | Iterable[Rule], *, seed: int = 0, ech
     drawn: dict[tuple[str, ...], jax.Array] = {}
     for row, initializer in plan(table(model), rules):
         key = path_key(seed, row.path)
-        drawn[stored_at(found[row.path])] = draw_native(key, initializer, row.sizes, row.layout, row.dtype)
+        places = found[row.path].stored_at
+        values = draw_native(key, initializer, row.sizes, row.layout, row.dtype)
+        drawn.update(zip(places, split_native(values, len(places)), strict=True))
         if echo:
             echo(line(row, initializer))
     return replaced(model, drawn)

@@ -28,7 +28,7 @@ def materialize(model: Model, layer: spec.Layer, inputs: Sequence[np.ndarray], *
     """
     if not inputs:
         raise SpecError("", "an input to learn the widths from", "none", "Give the arrays of one forward pass.")
-    resolved, _ = spec.flow(layer, tuple(inputs[0].shape[1:]))
+    resolved, _ = spec.flow(layer, *(tuple(array.shape[1:]) for array in inputs))
     if not is_lazy(model):
         return model
     dtypes = (str(place.module.param_dtype) for place in places(model[0]) if hasattr(place.module, "param_dtype"))

@@ -8,7 +8,7 @@ read from a call, if inputs are given; and without them each name and layout is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 from typing import Any, NamedTuple
 
@@ -21,17 +21,12 @@ from ...common import paths
 from ...common.errors import NotExpressibleError, PathError, nearest
 from ...common.layouts import STORED, Layout
 from ...common.tables import Kind, once
-from .layers import Block, Decoder, FixedLinear, Sequence
+from ..parts import native_shape, native_text
+from .layers import KINDS
+from .layers.containers import Block, Sequence, native_name
+from .layers.dense import Decoder
 
 Model = tuple[linen.Module, dict[str, Any]]
-
-# The spec's words for Linen's classes and what derives from them; any other class goes by its own name.
-KINDS: dict[type, str] = {
-    linen.Dense: "Linear",
-    linen.Embed: "Embedding",
-    Decoder: "Decoder",
-    FixedLinear: "FixedLinear",
-}
 
 
 class Place(NamedTuple):
@@ -45,17 +40,30 @@ class Place(NamedTuple):
 
 
 class Leaf(NamedTuple):
-    """One path of a live model. `owner` is the path itself, or for an alias the path it repeats."""
+    """One path of a live model. `owner` is the path itself, or for an alias the path it repeats.
+
+    arrays: the one that holds it, or those that hold it together, each with its native path below the collection.
+    """
 
     path: str
-    native_path: tuple[str | int, ...]
-    array: jax.Array
+    native_paths: tuple[tuple[str | int, ...], ...]
+    arrays: tuple[jax.Array, ...]
     kind: Kind
     layer: str
     layout: Layout
     owner: str
     persistent: bool
     collection: str
+
+    @property
+    def native_path(self) -> tuple[str | int, ...]:
+        """The native paths as one."""
+        return native_text(self.native_paths)
+
+    @property
+    def stored_at(self) -> tuple[tuple[str, ...], ...]:
+        """Where in the variables its arrays are: the collection, then the native path."""
+        return tuple((self.collection, *map(str, native)) for native in self.native_paths)
 
 
 def places(module: linen.Module) -> list[Place]:
@@ -69,7 +77,7 @@ def places(module: linen.Module) -> list[Place]:
         children = _children(current)
         if children is None:
             owner = first.setdefault(id(current), path)
-            kind = spec_layers.kind_of(type(current), KINDS)
+            kind = spec_layers.kind_of(current, KINDS)
             found.append(Place(path, native[id(current)], kind, owner, current))
             continue
         pending.extend(
@@ -109,14 +117,21 @@ def _native_names(module: linen.Module) -> dict[int, tuple[str, ...]]:
         if id(current) in done:
             continue
         done.add(id(current))
-        children = current.owner.pairs if isinstance(current, Decoder) else _children(current) or ()
+        children = current.owners.pairs if isinstance(current, Decoder) else _children(current) or ()
         modules = {name: child for name, child in children if isinstance(child, linen.Module)}
         for name, child in modules.items():
             names.setdefault(id(child), (*names[id(current)], name))
-        calls = {name: None for name in getattr(current, "calls", modules) if name in modules}
+        calls = {name: None for name in _called(current, modules) if name in modules}
         pending.extend(modules[name] for name in reversed(calls))
         uncalled.extend(modules[name] for name in reversed(modules) if name not in calls)
     return names
+
+
+def _called(module: Any, children: Iterable[str]) -> Iterable[str]:
+    """The native names of a container's children in the order in which they are first reached."""
+    if not isinstance(module, Block) or module.program is None:
+        return children
+    return [native_name(module, name) for name in module.program.calls]
 
 
 def _places_called(module: linen.Module, variables: Any, inputs: SequenceOf[Any]) -> list[Place]:
@@ -136,7 +151,7 @@ def _places_called(module: linen.Module, variables: Any, inputs: SequenceOf[Any]
             name.removeprefix("layers_") if native[:depth] in sequences else name for depth, name in enumerate(native)
         ]
         path = paths.join(*components)
-        result.append(Place(path, native, spec_layers.kind_of(type(called), KINDS), path, called))
+        result.append(Place(path, native, spec_layers.kind_of(called, KINDS), path, called))
     return result
 
 
@@ -180,13 +195,19 @@ def _leaves(model: Model, inputs: SequenceOf[Any] | None) -> Iterator[Leaf]:
         shown = {place.native for place in known}
         known += [place for place in _places_called(module, variables, inputs) if place.native not in shown]
     seen: set[tuple[str, ...]] = set()
+    whole: set[tuple[str, ...]] = set()
     first: dict[int, Place] = {}
     for place in known:
         first.setdefault(id(place.module), place)
+        # What a layer holds in a layer of its own was listed with the outer one, under the names of that.
+        inner = any(place.native[:depth] in whole for depth in range(len(place.native)))
+        own = [] if inner else list(_place_leaves(place, stored))
+        if any(len(leaf.native_paths[0]) > len(place.native) + 1 for leaf in own):
+            whole.add(place.native)
         if isinstance(place.module, Decoder):
-            yield from _decoder_weight(place, first, stored)
-        for leaf in _place_leaves(place, stored.get(place.native, [])):
-            seen.add((leaf.collection, *place.native, str(leaf.native_path[-1])))
+            own = [*_borrowed(place, first, stored), *own]
+        for leaf in own:
+            seen.update(leaf.stored_at)
             yield leaf
     owners = {place.native: place.owner for place in reversed(known)}
     for prefix, entries in stored.items():
@@ -194,7 +215,7 @@ def _leaves(model: Model, inputs: SequenceOf[Any] | None) -> Iterator[Leaf]:
             if (collection, *prefix, name) not in seen:
                 native = (*prefix, name)
                 path = _below(owners, native)
-                yield Leaf(path, native, array, _kind(collection), "", STORED, path, True, collection)
+                yield Leaf(path, (native,), (array,), stored_kind(collection), "", STORED, path, True, collection)
 
 
 def _below(owners: dict[tuple[str, ...], str], native: tuple[str, ...]) -> str:
@@ -205,38 +226,64 @@ def _below(owners: dict[tuple[str, ...], str], native: tuple[str, ...]) -> str:
     return paths.join(*native)
 
 
-def _decoder_weight(place: Place, first: dict[int, Place], stored: dict[tuple[str, ...], Any]) -> Iterator[Leaf]:
-    """The one parameter that a Decoder uses and does not hold: its Embed's."""
-    ((_, embed),) = place.module.owner.pairs
-    owner = first[id(embed)]
-    for leaf in _place_leaves(owner, stored.get(owner.native, [])):
-        yield leaf._replace(path=paths.join(place.path, "weight"), layer=place.kind)
+def _borrowed(place: Place, first: dict[int, Place], stored: dict[tuple[str, ...], Any]) -> Iterator[Leaf]:
+    """What a Decoder uses and does not hold: its Embed's weight, and a bias that is another's."""
+    for name, (_, module) in zip(("weight", "bias"), place.module.owners.pairs, strict=False):
+        for leaf in _place_leaves(first[id(module)], stored):
+            yield leaf._replace(path=paths.join(place.path, name), layer=place.kind)
 
 
-def _place_leaves(place: Place, entries: list[tuple[str, str, Any]]) -> Iterator[Leaf]:
-    """What is stored for one layer, weight before bias."""
-    order = {name: number for number, name in enumerate(spec_layers.native_order(place.kind))}
-    for collection, name, array in sorted(entries, key=lambda entry: order.get(entry[1], len(order))):
-        canonical = spec_layers.canonical_name(place.kind, name)
-        known = spec_layers.native(place.kind, canonical) if canonical else None
-        if known and not known.layout.is_identity and len(array.shape) != 2:
-            # Layers in a stack, as vmap and scan make them, have an axis that no layout of the spec names.
-            canonical = known = None
-        yield Leaf(
-            path=paths.join(place.path, canonical or name),
-            native_path=(*place.native, name),
-            array=array,
-            kind=_kind(collection),
-            layer=place.kind,
-            layout=known.layout if known else STORED,
-            owner=paths.join(place.owner, canonical or name),
-            persistent=True,
-            collection=collection,
-        )
+def _place_leaves(place: Place, stored: dict[tuple[str, ...], Any]) -> Iterator[Leaf]:
+    """What is stored for one layer: the parameters that its kind is known for in PyTorch's order, then the rest."""
+    own = stored.get(place.native, [])
+    entries: dict[str, tuple[str, tuple[str, ...], Any]] = {name: (held, (name,), array) for held, name, array in own}
+    for inner in _inner_layers(place.kind):
+        for collection, name, array in stored.get((*place.native, *inner), []):
+            entries[paths.join(*inner, name)] = (collection, (*inner, name), array)
+    taken: set[str] = set()
+    for name in spec_layers.names_in(place.kind, {name: tuple(entry[2].shape) for name, entry in entries.items()}):
+        known = spec_layers.native(place.kind, name)
+        assert known is not None
+        collections, tails, arrays = zip(*(entries[part] for part in known.parts), strict=True)
+        # Layers in a stack, as vmap and scan make them, have an axis that no layout of the spec names.
+        layout = known.layout.sized(native_shape(known.layout, arrays))
+        if layout is not None:
+            taken.update(known.parts)
+            yield _leaf(place, name, collections[0], tails, arrays, layout)
+    for name, (collection, tail, array) in entries.items():
+        if len(tail) == 1 and name not in taken:
+            yield _leaf(place, name, collection, (tail,), (array,), STORED)
 
 
-def _kind(collection: str) -> Kind:
+def _inner_layers(kind: str) -> set[tuple[str, ...]]:
+    """The native names of the layers that a layer of that kind holds parameters in."""
+    layer = spec_layers.KINDS.get(kind)
+    parts = [part for native in layer.natives.values() for part in native.parts] if layer else []
+    return {paths.split(part)[:-1] for part in parts if "." in part}
+
+
+def _leaf(place: Place, name: str, collection: str, tails: Any, arrays: Any, layout: Layout) -> Leaf:
+    return Leaf(
+        path=paths.join(place.path, name),
+        native_paths=tuple((*place.native, *tail) for tail in tails),
+        arrays=tuple(arrays),
+        kind=stored_kind(collection),
+        layer=place.kind,
+        layout=layout,
+        owner=paths.join(place.owner, name),
+        persistent=True,
+        collection=collection,
+    )
+
+
+def stored_kind(collection: str) -> Kind:
+    """What a collection of variables holds."""
     return "parameter" if collection == "params" else "buffer"
+
+
+def stored_name(kind: Kind) -> str:
+    """The collection for what has none of its own."""
+    return "params" if kind == "parameter" else "buffers"
 
 
 def _by_prefix(variables: Any) -> dict[tuple[str, ...], list[tuple[str, str, Any]]]:
@@ -271,13 +318,14 @@ def find(model: Model, path: str) -> Leaf:
 
 
 def native_path(model: Model, path: str) -> tuple[str | int, ...]:
-    """How Linen spells `path` below its collection: `('layers_0', 'kernel')`. Raises PathError."""
+    """How Linen spells `path` below its collection: `('layers_0', 'kernel')`, several as
+    `('query|key|value', 'kernel')`. Raises PathError."""
     return find(model, path).native_path
 
 
 def path_of(model: Model, native: tuple[str | int, ...]) -> str:
     """The path of a native path; of a tied parameter, its owner's. Raises PathError."""
-    known = {leaf.native_path: leaf.owner for leaf in leaves(model)}
+    known = {each: leaf.owner for leaf in leaves(model) for each in leaf.native_paths}
     if native in known:
         return known[native]
     names = ["/".join(map(str, item)) for item in known]

@@ -20,8 +20,8 @@ def step(
 ) -> tuple[Model, float]:
     """One step of SGD on the mean squared error, in training mode; the model after it and the loss before it.
 
-    In training mode means with a dropout key: a Linen module that takes an argument for it, or that updates a
-    collection of its own, wants a step of its own.
+    In training mode means with a dropout key and with `batch_stats` to be updated: a Linen module that takes an
+    argument for it, or that updates another collection, wants a step of its own.
 
     seed: of the dropout masks, if the model draws any. `model` is as it was.
 
@@ -32,12 +32,13 @@ def step(
     rest = {name: values for name, values in variables.items() if name != "params"}
     optimizer = optax.sgd(learning_rate)
 
-    def loss(params: dict) -> jax.Array:
-        output: Any = module.apply({"params": params, **rest}, *arrays(inputs), rngs={"dropout": jax.random.key(seed)})
+    def loss(params: dict) -> tuple[jax.Array, Any]:
+        given, rngs = {"params": params, **rest}, {"dropout": jax.random.key(seed)}
+        output, updated = module.apply(given, *arrays(inputs), rngs=rngs, mutable=["batch_stats"])
         check_targets(targets, output)
-        return jnp.mean((output - jnp.asarray(targets)) ** 2)
+        return jnp.mean((output - jnp.asarray(targets)) ** 2), updated
 
     params = variables.get("params", {})
-    value, gradients = jax.value_and_grad(loss)(params)
+    (value, updated), gradients = jax.value_and_grad(loss, has_aux=True)(params)
     updates, _ = optimizer.update(gradients, optimizer.init(params))
-    return like(model, module, {"params": optax.apply_updates(params, updates), **rest}), value.item()
+    return like(model, module, {"params": optax.apply_updates(params, updates), **rest, **updated}), value.item()

@@ -20,8 +20,9 @@ from ...common.sites import Site
 from ...common.ties import Tie, TieGroup, check_tie
 from ..sites import neutral_sites, shares
 from .access import neutral, objective, owner_leaves, table
-from .layers import Block, Decoder, Members
-from .layers import Sequence as LayerSequence
+from .layers.containers import Block, Members
+from .layers.containers import Sequence as LayerSequence
+from .layers.dense import Decoder
 from .naming import Model, Place, find, places
 
 
@@ -33,12 +34,12 @@ def tie_groups(model: Model) -> tuple[TieGroup, ...]:
 def identical(model: Model, one: str, other: str) -> bool:
     """Whether two paths lead to one name in the variables, so that a change of one is a change of the other."""
     first, second = find(model, one), find(model, other)
-    return (first.collection, first.native_path) == (second.collection, second.native_path)
+    return first.stored_at == second.stored_at
 
 
 def equal(model: Model, one: str, other: str) -> bool:
     """Whether two parameters have the same values now, tied or not."""
-    first, second = (neutral(leaf, leaf.array) for leaf in (find(model, one), find(model, other)))
+    first, second = (neutral(leaf, leaf.arrays) for leaf in (find(model, one), find(model, other)))
     return np.array_equal(first, second)
 
 
@@ -97,7 +98,7 @@ def _check_readers(module: Any, alias: str) -> None:
     standing = places(module)
     known = {id(place.module) for place in standing}
     for place in standing:
-        if isinstance(place.module, Decoder) and id(place.module.owner.pairs[0][1]) not in known:
+        if isinstance(place.module, Decoder) and any(id(owner) not in known for _, owner in place.module.owners.pairs):
             raise NotExpressibleError(
                 alias,
                 "a layer that no other one reads, since Linen shares modules",
@@ -134,7 +135,7 @@ def _with(module: Any, path: str, child: linen.Module) -> Any:
             (name, _with(old, paths.join(*rest), child) if name == native else old)
             for name, old in module.members.pairs
         )
-        return type(module)(Members(pairs), module.calls)
+        return type(module)(Members(pairs), module.program)
     members = [
         _with(old, paths.join(*rest), child) if index == int(first) else old for index, old in enumerate(module.layers)
     ]
@@ -166,5 +167,5 @@ def site_gradients(model: Model, inputs: Sequence[np.ndarray], cotangent: np.nda
     A site is an operation of the traced program that takes the parameter as an argument.
     """
     owners = owner_leaves(model)
-    found = shares(objective(model, inputs, cotangent), {path: leaf.array for path, leaf in owners.items()})
+    found = shares(objective(model, inputs, cotangent), {path: leaf.arrays for path, leaf in owners.items()})
     return neutral_sites(found, {path: leaf.layout for path, leaf in owners.items()})

@@ -18,6 +18,7 @@ from ...common.errors import ShapeError
 from ...common.outputs import one_array
 from ...common.tables import Row, Table
 from ...common.ties import Tie
+from ..parts import joined, native_shape, parted
 from .naming import Leaf, find, leaves
 
 
@@ -30,8 +31,8 @@ def table(model: nnx.Module, inputs: Sequence[np.ndarray] | None = None) -> Tabl
         tuple(
             Row(
                 path=leaf.path,
-                shape=leaf.layout.canonical_shape(tuple(leaf.array.shape)),
-                dtype=str(leaf.array.dtype),
+                shape=leaf.layout.canonical_shape(native_shape(leaf.layout, leaf.variables)),
+                dtype=str(leaf.variables[0].dtype),
                 kind=leaf.kind,
                 layer=leaf.layer,
                 tie=None if leaf.owner == leaf.path else Tie(leaf.owner, leaf.path),
@@ -44,9 +45,14 @@ def table(model: nnx.Module, inputs: Sequence[np.ndarray] | None = None) -> Tabl
     )
 
 
-def get_parameter(model: nnx.Module, path: str) -> nnx.Variable[Any]:
-    """The live Variable at `path`, not a copy, in its native layout. Raises PathError."""
-    return find(model, path).array
+def get_parameter(model: nnx.Module, path: str) -> Any:
+    """The live Variable at `path`, not a copy, in its native layout; a tuple where several hold it.
+
+    Raises:
+        PathError
+    """
+    variables = find(model, path).variables
+    return variables[0] if len(variables) == 1 else variables
 
 
 def set_parameter(model: nnx.Module, path: str, value: Any) -> nnx.Module:
@@ -56,15 +62,16 @@ def set_parameter(model: nnx.Module, path: str, value: Any) -> nnx.Module:
         PathError, ShapeError, DtypeError: and the model is as it was.
     """
     table(model).check(path, value)
-    leaf = find(model, path)
-    leaf.array[...] = placed(leaf, value)
+    write(find(model, path), value)
     return model
 
 
-def placed(leaf: Leaf, value: Any) -> jax.Array:
-    """A canonical array as `leaf` has it: in its layout and on its device."""
-    # By a copy of NumPy's, whose memory JAX would otherwise share: a later write to `value` would reach the model.
-    return jax.device_put(np.array(leaf.layout.to_native(value), order="C"), leaf.array[...].sharding)
+def write(leaf: Leaf, value: Any) -> None:
+    """Put a canonical array where `leaf` is: in its layout, dtype and device."""
+    for variable, part in zip(leaf.variables, parted(leaf.layout, value, len(leaf.variables)), strict=True):
+        # By a copy of NumPy's, whose memory JAX would otherwise share: a later write to `value` would reach the model.
+        array = np.array(part, variable.dtype, order="C")
+        variable[...] = jax.device_put(array, variable[...].sharding)
 
 
 def state(model: nnx.Module) -> nnx.State:
@@ -74,12 +81,17 @@ def state(model: nnx.Module) -> nnx.State:
 
 def weights(model: nnx.Module) -> dict[str, np.ndarray]:
     """Every owner's values by path, as neutral arrays that share no memory with the model."""
-    return {leaf.path: neutral(leaf, leaf.array[...]) for leaf in leaves(model) if leaf.owner == leaf.path}
+    return {leaf.path: neutral(leaf, values(leaf)) for leaf in leaves(model) if leaf.owner == leaf.path}
 
 
-def neutral(leaf: Leaf, array: jax.Array) -> np.ndarray:
-    """A NumPy copy of `array`, which lies as `leaf` does, in the canonical layout."""
-    return np.array(leaf.layout.to_canonical(np.asarray(array)), order="C")
+def values(leaf: Leaf) -> tuple[jax.Array, ...]:
+    """What the Variables of a leaf hold."""
+    return tuple(variable[...] for variable in leaf.variables)
+
+
+def neutral(leaf: Leaf, arrays: Sequence[jax.Array]) -> np.ndarray:
+    """A NumPy copy of arrays that lie as those of `leaf` do, in the canonical layout."""
+    return joined(leaf.layout, arrays)
 
 
 def load(model: nnx.Module, weights: Mapping[str, np.ndarray]) -> nnx.Module:
@@ -91,7 +103,7 @@ def load(model: nnx.Module, weights: Mapping[str, np.ndarray]) -> nnx.Module:
     table(model).check_weights(weights)
     for leaf in leaves(model):
         if leaf.owner == leaf.path:
-            leaf.array[...] = placed(leaf, weights[leaf.path])
+            write(leaf, weights[leaf.path])
     return model
 
 
@@ -145,7 +157,7 @@ def value_and_gradients(
         ShapeError: a cotangent of another shape.
     """
     owners = owner_leaves(model)
-    parameters = {path: leaf.array[...] for path, leaf in owners.items()}
+    parameters = {path: values(leaf) for path, leaf in owners.items()}
     with inference(model):
         value, gradients = jax.value_and_grad(objective(model, inputs, cotangent))(parameters)
     return value.item(), {path: neutral(leaf, gradients[path]) for path, leaf in owners.items()}
@@ -158,8 +170,8 @@ def owner_leaves(model: nnx.Module) -> dict[str, Leaf]:
 
 def objective(
     model: nnx.Module, inputs: Sequence[np.ndarray], cotangent: np.ndarray
-) -> Callable[[Mapping[str, jax.Array]], jax.Array]:
-    """<output, cotangent> as a function of the parameters by path, each in its native layout.
+) -> Callable[[Mapping[str, Sequence[jax.Array]]], jax.Array]:
+    """<output, cotangent> as a function of the parameters by path, each as the native arrays that hold it.
 
     The graph is taken apart and put together around the call: a tied Variable is one entry of the state, so its
     gradient is the sum over its sites, which jax.grad on the module itself would not give.
@@ -167,17 +179,24 @@ def objective(
     owners = owner_leaves(model)
     graph, state = nnx.split(model)
     flat = nnx.to_flat_state(state)
-    by_variable = {id(leaf.array): path for path, leaf in owners.items()}
+    by_variable = {
+        id(variable): (path, number) for path, leaf in owners.items() for number, variable in enumerate(leaf.variables)
+    }
     # nnx.split lists a Variable under one of its native paths, not always the first in order of registration.
-    place: dict[Any, str] = {
-        leaf.native_path: by_variable[id(leaf.array)] for leaf in leaves(model) if id(leaf.array) in by_variable
+    place: dict[Any, tuple[str, int]] = {
+        native: by_variable[id(variable)]
+        for leaf in leaves(model)
+        for native, variable in zip(leaf.native_paths, leaf.variables, strict=True)
+        if id(variable) in by_variable
     }
 
-    def value(parameters: Mapping[str, jax.Array]) -> jax.Array:
-        entries = [
-            (native, variable.replace(parameters[place[native]]) if native in place else variable)
-            for native, variable in zip(flat.paths, flat.leaves, strict=True)
-        ]
+    def value(parameters: Mapping[str, Sequence[jax.Array]]) -> jax.Array:
+        entries = []
+        for native, variable in zip(flat.paths, flat.leaves, strict=True):
+            if native in place:
+                path, number = place[native]
+                variable = variable.replace(parameters[path][number])
+            entries.append((native, variable))
         output = one_array(nnx.merge(graph, nnx.from_flat_state(entries))(*arrays(inputs)))  # type: ignore[operator]
         if output.shape != np.shape(cotangent):
             found = f"shape {np.shape(cotangent)}"

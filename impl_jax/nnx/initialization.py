@@ -10,6 +10,7 @@ from ...common.rules import Echo, Rule, line, plan
 from ..draws import draw as draw
 from ..draws import draw_native, path_key
 from ..draws import sample as sample
+from ..parts import split_native
 from .access import table
 from .naming import leaves
 
@@ -24,10 +25,13 @@ def initialize(
     Raises:
         PathError: a rule that matches nothing; InitializerError: one that does not fit. Nothing was drawn.
     """
-    variables = {leaf.path: leaf.array for leaf in leaves(model)}
+    found = {leaf.path: leaf for leaf in leaves(model)}
     for row, initializer in plan(table(model), rules):
         key = path_key(seed, row.path)
-        variables[row.path][...] = draw_native(key, initializer, row.sizes, row.layout, row.dtype)
+        variables = found[row.path].variables
+        drawn = draw_native(key, initializer, row.sizes, row.layout, row.dtype)
+        for variable, value in zip(variables, split_native(drawn, len(variables)), strict=True):
+            variable[...] = value
         if echo:
             echo(line(row, initializer))
     return model

@@ -30,5 +30,5 @@ def materialize(
     """
     if not inputs:
         raise SpecError("", "an input to learn the widths from", "none", "Give the arrays of one forward pass.")
-    resolved, _ = spec.flow(layer, tuple(inputs[0].shape[1:]))
+    resolved, _ = spec.flow(layer, *(tuple(array.shape[1:]) for array in inputs))
     return build(resolved, seed=seed) if model is None else model

@@ -16,15 +16,9 @@ from ...common import paths
 from ...common.errors import PathError, nearest
 from ...common.layouts import STORED, Layout
 from ...common.tables import Kind, once
-from .layers import Block, Decoder, FixedLinear
-
-# The spec's words for NNX's classes and what derives from them; any other class goes by its own name.
-KINDS: dict[type, str] = {
-    nnx.Linear: "Linear",
-    nnx.Embed: "Embedding",
-    Decoder: "Decoder",
-    FixedLinear: "FixedLinear",
-}
+from ..parts import native_shape, native_text
+from .layers import KINDS
+from .layers.containers import Block
 
 # What can hold a Variable: a plain container does where it is marked as data.
 NODES = (nnx.Pytree, list, tuple, dict)
@@ -34,16 +28,29 @@ BOOKKEEPING = frozenset({"_pytree__state", "_pytree__nodes", "_length"})
 
 
 class Leaf(NamedTuple):
-    """One path of a live model. `owner` is the path itself, or for an alias the path it repeats."""
+    """One path of a live model. `owner` is the path itself, or for an alias the path it repeats.
+
+    variables: the one that holds it, or those that hold it together, each with its native path.
+    """
 
     path: str
-    native_path: tuple[str | int, ...]
-    array: Any
+    native_paths: tuple[tuple[str | int, ...], ...]
+    variables: tuple[Any, ...]
     kind: Kind
     layer: str
     layout: Layout
     owner: str
     persistent: bool
+
+    @property
+    def native_path(self) -> tuple[str | int, ...]:
+        """The native paths as one."""
+        return native_text(self.native_paths)
+
+    @property
+    def identity(self) -> tuple[int, ...]:
+        """What two leaves have in common that are one parameter."""
+        return tuple(map(id, self.variables))
 
 
 def leaves(model: nnx.Module, inputs: Any = None) -> Iterator[Leaf]:
@@ -64,12 +71,55 @@ def shown(model: nnx.Module, inputs: Any) -> nnx.Module:
 
 
 def _leaves(model: nnx.Module) -> Iterator[Leaf]:
-    owners: dict[int, str] = {}
+    owners: dict[tuple[int, ...], str] = {}
+    taken: set[tuple[str | int, ...]] = set()
     for path, native, node in nodes(model):
-        kind = spec_layers.kind_of(type(node), KINDS)
-        for name, value in _members(node):
-            if isinstance(value, nnx.Variable) and not isinstance(value, nnx.RngState):
-                yield _leaf(path, native, name, value, kind, owners)
+        for leaf in _node_leaves(path, native, node):
+            # What a layer holds in a layer of its own was listed with the outer one.
+            if taken.isdisjoint(leaf.native_paths):
+                taken.update(leaf.native_paths)
+                yield leaf._replace(owner=owners.setdefault(leaf.identity, leaf.path))
+
+
+def _node_leaves(path: str, native: tuple[str | int, ...], node: Any) -> Iterator[Leaf]:
+    """What a node holds itself: the parameters that its kind is known for in PyTorch's order, then the rest."""
+    kind = spec_layers.kind_of(node, KINDS)
+    held = _held(node, kind)
+    for name in spec_layers.names_in(kind, {name: tuple(entry[1].shape) for name, entry in held.items()}):
+        known = spec_layers.native(kind, name)
+        assert known is not None
+        tails, variables = zip(*(held[part] for part in known.parts), strict=True)
+        # Layers in a stack, as vmap and scan make them, have an axis that no layout of the spec names.
+        layout = known.layout.sized(native_shape(known.layout, variables))
+        if layout is not None:
+            natives = tuple((*native, *tail) for tail in tails)
+            own = paths.join(path, name)
+            yield Leaf(own, natives, variables, _kind(variables[0]), kind, layout, own, True)
+    for name, (tail, variable) in held.items():
+        if len(tail) == 1:
+            own = paths.join(path, name)
+            yield Leaf(own, ((*native, *tail),), (variable,), _kind(variable), kind, STORED, own, True)
+
+
+def _held(node: Any, kind: str) -> dict[str, tuple[tuple[str | int, ...], Any]]:
+    """The Variables of a node by name, each with its native path below the node; of a layer known to hold layers, also
+    those of its layers, by dotted names."""
+    found: dict[str, tuple[tuple[str | int, ...], Any]] = {}
+    for name, value in _members(node):
+        if _is_state(value):
+            found[str(name)] = ((name,), value)
+        elif kind in spec_layers.KINDS and isinstance(value, nnx.Module):
+            inner = ((below, each) for below, each in _members(value) if _is_state(each))
+            found.update({f"{name}.{below}": ((name, below), each) for below, each in inner})
+    return found
+
+
+def _is_state(value: Any) -> bool:
+    return isinstance(value, nnx.Variable) and not isinstance(value, nnx.RngState)
+
+
+def _kind(variable: Any) -> Kind:
+    return "parameter" if isinstance(variable, nnx.Param) else "buffer"
 
 
 def nodes(model: nnx.Module) -> Iterator[tuple[str, tuple[str | int, ...], Any]]:
@@ -94,7 +144,7 @@ def _members(node: Any) -> list[tuple[str | int, Any]]:
     """What a module or container holds, in order of registration where it is known.
 
     NNX sorts attributes by name whenever it puts a graph together again, so that a bias comes before its kernel and
-    a tie's alias before its owner. For the layers of the spec and for Block the order is known; a List counts.
+    a tie's alias before its owner. For Block the order is known; a List counts.
     """
     if isinstance(node, (list, tuple)):
         return list(enumerate(node))
@@ -103,29 +153,9 @@ def _members(node: Any) -> list[tuple[str | int, Any]]:
     held = {name: value for name, value in vars(node).items() if name not in BOOKKEEPING}
     if isinstance(node, nnx.List):
         return [(number, held[str(number)]) for number in range(len(node))]
-    kind = spec_layers.kind_of(type(node), KINDS)
-    order = node.registered if isinstance(node, Block) else spec_layers.native_order(kind)
+    order = node.registered if isinstance(node, Block) else ()
     first: list[tuple[str | int, Any]] = [(name, held.pop(name)) for name in order if name in held]
     return [*first, *held.items()]
-
-
-def _leaf(path: str, native: tuple[Any, ...], name: Any, value: Any, layer: str, owners: dict[int, str]) -> Leaf:
-    canonical = spec_layers.canonical_name(layer, str(name))
-    known = spec_layers.native(layer, canonical) if canonical else None
-    if known and not known.layout.is_identity and len(value.shape) != 2:
-        # Layers in a stack, as vmap and scan make them, have an axis that no layout of the spec names.
-        canonical = known = None
-    leaf_path = paths.join(path, canonical or str(name))
-    return Leaf(
-        path=leaf_path,
-        native_path=(*native, name),
-        array=value,
-        kind="parameter" if isinstance(value, nnx.Param) else "buffer",
-        layer=layer,
-        layout=known.layout if known else STORED,
-        owner=owners.setdefault(id(value), leaf_path),
-        persistent=True,
-    )
 
 
 def find(model: nnx.Module, path: str) -> Leaf:
@@ -139,13 +169,17 @@ def find(model: nnx.Module, path: str) -> Leaf:
 
 
 def native_path(model: nnx.Module, path: str) -> tuple[str | int, ...]:
-    """How NNX spells `path`: `('layers', 0, 'kernel')`. Raises PathError."""
+    """How NNX spells `path`: `('layers', 0, 'kernel')`; of several Variables `('query|key|value', 'kernel')`.
+
+    Raises:
+        PathError
+    """
     return find(model, path).native_path
 
 
 def path_of(model: nnx.Module, native: tuple[str | int, ...]) -> str:
     """The path of a native path. Raises PathError."""
-    known = {leaf.native_path: leaf.path for leaf in leaves(model)}
+    known = {each: leaf.path for leaf in leaves(model) for each in leaf.native_paths}
     if native in known:
         return known[native]
     names = ["/".join(map(str, item)) for item in known]

@@ -15,7 +15,7 @@ from ...common.errors import NotExpressibleError, TieError
 from ...common.sites import Site
 from ...common.ties import Tie, TieGroup, check_tie
 from ..sites import neutral_sites, shares
-from .access import get_parameter, inference, neutral, objective, owner_leaves, table
+from .access import inference, neutral, objective, owner_leaves, table, values
 from .naming import find, nodes
 
 # Containers that are no modules.
@@ -29,12 +29,12 @@ def tie_groups(model: nnx.Module) -> tuple[TieGroup, ...]:
 
 def identical(model: nnx.Module, one: str, other: str) -> bool:
     """Whether two paths lead to one Variable, so that a change of one is a change of the other."""
-    return get_parameter(model, one) is get_parameter(model, other)
+    return find(model, one).identity == find(model, other).identity
 
 
 def equal(model: nnx.Module, one: str, other: str) -> bool:
     """Whether two parameters have the same values now, tied or not."""
-    first, second = (neutral(leaf, leaf.array[...]) for leaf in (find(model, one), find(model, other)))
+    first, second = (neutral(leaf, values(leaf)) for leaf in (find(model, one), find(model, other)))
     return np.array_equal(first, second)
 
 
@@ -58,7 +58,8 @@ def tie(model: nnx.Module, owner: str, alias: str) -> nnx.Module:
             "An NNX model cannot share a transposed array: use a Decoder in the spec.",
         )
     if not identical(model, owner, alias):
-        _assign(model, alias, get_parameter(model, owner))
+        for native, variable in zip(find(model, alias).native_paths, find(model, owner).variables, strict=True):
+            _assign(model, alias, native, variable)
     return model
 
 
@@ -70,18 +71,19 @@ def untie(model: nnx.Module, alias: str) -> nnx.Module:
     """
     if table(model)[alias].tie is None:
         raise TieError(alias, "an alias", "a parameter that owns itself", "Name the alias; tie_groups lists them.")
-    variable = get_parameter(model, alias)
-    _assign(model, alias, variable.replace(jnp.array(variable[...])))
+    leaf = find(model, alias)
+    for native, variable in zip(leaf.native_paths, leaf.variables, strict=True):
+        _assign(model, alias, native, variable.replace(jnp.array(variable[...])))
     return model
 
 
-def _assign(model: nnx.Module, path: str, variable: nnx.Variable[Any]) -> None:
-    """Put `variable` at `path` alone.
+def _assign(model: nnx.Module, path: str, native: tuple[str | int, ...], variable: nnx.Variable[Any]) -> None:
+    """Put `variable` at the native path of `path` alone.
 
     A module on the way that is reachable under a second path is replaced, on this path, by a shallow copy: the copy
     holds the same Variables, so every other tie stays.
     """
-    *containers, name = find(model, path).native_path
+    *containers, name = native
     times = Counter(id(node) for _, _, node in nodes(model))
     module: Any = model
     for component in containers:
@@ -111,5 +113,5 @@ def site_gradients(
     """
     owners = owner_leaves(model)
     with inference(model):
-        found = shares(objective(model, inputs, cotangent), {path: leaf.array[...] for path, leaf in owners.items()})
+        found = shares(objective(model, inputs, cotangent), {path: values(leaf) for path, leaf in owners.items()})
     return neutral_sites(found, {path: leaf.layout for path, leaf in owners.items()})

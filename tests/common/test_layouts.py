@@ -87,7 +87,7 @@ def test_an_axis_that_is_not_known_yet_is_carried_along():
 def test_the_text_of_a_layer_s_layout_is_its_pattern_or_an_equals_sign(kind, name, native, pattern):
     found = layers.native(kind, name)
     assert found is not None
-    assert (found.name, str(found.layout)) == (native, pattern)
+    assert (found.parts, str(found.layout)) == ((native,), pattern)
 
 
 NOT_A_PATTERN = "expected an einops pattern such as 'o i -> i o', found {}."

@@ -71,8 +71,13 @@ def test_a_call_shows_a_linen_modules_layers(name: str) -> None:
     kernel = table[case.path("W1").replace("kernel", "weight")]
     assert (kernel.shape, kernel.layer, kernel.layout.pattern) == ((4, 3), "Linear", "o i -> i o")
     assert kernel.native_path == case.stranger.names["W1"].native
-    assert table[case.path("gamma")].layer == "BatchNorm"
-    renamed = {path.replace("kernel", "weight") for path in case.wing.table(case.model).paths}
+    norm = case.path("gamma").rpartition(".")[0]
+    assert table[f"{norm}.weight"].layer == "BatchNorm"
+    ours = {"mean": "running_mean", "var": "running_var", "kernel": "weight", "scale": "weight"}
+    renamed = {
+        f"{layer}.{ours.get(name, name)}" if layer else name
+        for layer, _, name in (path.rpartition(".") for path in case.wing.table(case.model).paths)
+    }
     assert set(table.paths) == renamed
 
 

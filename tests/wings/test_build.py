@@ -112,9 +112,9 @@ def test_a_spec_of_one_layer_is_a_model(wing: Any, kind: Any) -> None:
 
 
 RESERVED = {
-    "torch": ("nn.Module", ("forward", "training", "calls", "children", "_parameters", "T_destination")),
-    "linen": ("linen.Module", ("setup", "name", "parent", "scope", "members", "calls", "params", "_state", "apply")),
-    "nnx": ("nnx.Module", ("train", "eval", "calls", "registered", "_pytree__state", "sow")),
+    "torch": ("nn.Module", ("forward", "training", "program", "children", "_parameters", "T_destination")),
+    "linen": ("linen.Module", ("setup", "name", "parent", "scope", "members", "program", "params", "_state", "apply")),
+    "nnx": ("nnx.Module", ("train", "eval", "program", "registered", "_pytree__state", "sow")),
 }
 NAMES = [(wing, name) for wing, (_, names) in RESERVED.items() for name in names]
 

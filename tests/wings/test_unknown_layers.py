@@ -73,8 +73,8 @@ def test_the_other_wings_show_their_layers_anyway(wing: str) -> None:
     assert paritree.wing(wing).shown(model, INPUTS) is model
 
 
-def test_a_convolution_of_nnx_keeps_its_layout_and_its_fans_unknown() -> None:
-    model = nnx.Conv(3, 64, (3, 3), rngs=nnx.Rngs(0))
+def test_a_layer_of_nnx_that_the_spec_has_not_keeps_its_layout_and_its_fans_unknown() -> None:
+    model = nnx.LinearGeneral(3, (8, 8), rngs=nnx.Rngs(0))
     with pytest.raises(InitializerError, match=r"^kernel: expected a layer whose layout is known, for LeCun"):
         paritree.wing(model).initialize(model, Rule(LeCun(), name="kernel"))
 

@@ -1,0 +1,39 @@
+"""What attention in both Flax wings does as PyTorch does it, and Flax's own does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Attend = Callable[..., jax.Array]
+
+
+def zero_where_blocked(attend: Attend) -> Attend:
+    """Flax's attention function with zeros for a query that may attend to nothing.
+
+    Flax masks with the least finite number, so that such a query attends to all keys alike.
+    """
+
+    @wraps(attend)
+    def wrapped(
+        query: jax.Array, key: jax.Array, value: jax.Array, *, mask: jax.Array | None = None, **settings: Any
+    ) -> jax.Array:
+        attended = attend(query, key, value, mask=mask, **settings)
+        if mask is None:
+            return attended
+        # From (batch, 1, T, S) to (batch, T, 1, 1), beside values (batch, T, heads, width).
+        some = jnp.swapaxes(mask.any(axis=-1), -1, -2)[..., None]
+        return jnp.where(some, attended, jnp.zeros((), attended.dtype))
+
+    return wrapped
+
+
+def for_heads(mask: jax.Array | None, query: jax.Array, key: jax.Array) -> jax.Array | None:
+    """A mask that is broadcastable to (batch, T, S) as Flax takes one: (batch, 1, T, S), boolean."""
+    if mask is None:
+        return None
+    return jnp.broadcast_to(mask != 0, (query.shape[0], query.shape[1], key.shape[1]))[:, None]

@@ -1,0 +1,90 @@
+"""Pooling over (batch, channels, *spatial).
+
+Flax has `max_pool` and `avg_pool`, functions over (batch, *spatial, channels): a `reduce_window`, as here, but without
+gaps in a window, without a last window past the end, and without a given number of windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...common.layer import Layer
+from ...common.layers.pooling import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, MaxPool, Pool
+
+
+@partial(jax.jit, static_argnames="layer")
+def max_pool(x: jax.Array, layer: MaxPool) -> jax.Array:
+    """The greatest entry of each window; its gradient goes to the first of several.
+
+    Raises:
+        SpecError: not one window fits into the input.
+    """
+    layer.out(x.shape[1:], "")
+    if any(gap != 1 for gap in layer.dilations):
+        # JAX has no gradient of a reduce_window with gaps.
+        pads = _around(layer, x.shape[2:])
+        padded = jnp.pad(x, pads, constant_values=-np.inf)
+        return _greatest(padded, layer.windows(x.shape[2:]))
+    return _reduced(x, layer, -np.inf, jax.lax.max)
+
+
+@partial(jax.jit, static_argnames="layer")
+def avg_pool(x: jax.Array, layer: AvgPool) -> jax.Array:
+    """The mean of each window; raises SpecError if not one fits into the input."""
+    layer.out(x.shape[1:], "")
+    return _reduced(x, layer, 0.0, jax.lax.add) / jnp.asarray(layer.divisors(x.shape[2:]), x.dtype)
+
+
+@partial(jax.jit, static_argnames="layer")
+def adaptive_max_pool(x: jax.Array, layer: AdaptiveMaxPool) -> jax.Array:
+    """The greatest entry of each of a given number of windows; its gradient goes to the first of several."""
+    return _greatest(x, layer.windows(x.shape[2:]))
+
+
+@partial(jax.jit, static_argnames="layer")
+def adaptive_avg_pool(x: jax.Array, layer: AdaptiveAvgPool) -> jax.Array:
+    """The mean of each of a given number of windows."""
+    for axis, matrix in enumerate(layer.matrices(x.shape[2:]), 2):
+        # At full precision: a product of matrices here is no reason to round a mean as one.
+        means = jnp.tensordot(x, jnp.asarray(matrix, x.dtype), ((axis,), (1,)), precision="highest")
+        x = jnp.moveaxis(means, -1, axis)
+    return x
+
+
+def _reduced(x: jax.Array, layer: Pool, start: float, combine: Callable[..., Any]) -> jax.Array:
+    """All windows reduced, over what is padded with `start`."""
+    window = (1, 1, *layer.each(layer.kernel_size))
+    # A NumPy scalar, since JAX has a gradient only for a start that it can see to be the operation's own.
+    initial = np.asarray(start, x.dtype)[()]
+    return jax.lax.reduce_window(x, initial, combine, window, (1, 1, *layer.strides), _around(layer, x.shape[2:]))
+
+
+def _around(layer: Pool, sizes: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    return ((0, 0), (0, 0), *layer.pads(sizes))
+
+
+def _greatest(x: jax.Array, windows: Sequence[np.ndarray]) -> jax.Array:
+    """The greatest entry of each window, one axis at a time.
+
+    The first one on each axis is the first one of the whole window, the last axis running fastest. It alone has the
+    gradient; `max` would share it among all that are equal.
+    """
+    for axis in reversed(range(2, x.ndim)):
+        entries = jnp.moveaxis(x, axis, -1)[..., windows[axis - 2]]
+        first = jnp.argmax(entries, axis=-1, keepdims=True) == jnp.arange(entries.shape[-1])
+        x = jnp.moveaxis(jnp.where(first, entries, 0).sum(-1), -1, axis)
+    return x
+
+
+FUNCTIONS: dict[type[Layer], Callable[[Any], Callable[..., Any]]] = {
+    MaxPool: lambda layer: partial(max_pool, layer=layer),
+    AvgPool: lambda layer: partial(avg_pool, layer=layer),
+    AdaptiveMaxPool: lambda layer: partial(adaptive_max_pool, layer=layer),
+    AdaptiveAvgPool: lambda layer: partial(adaptive_avg_pool, layer=layer),
+}

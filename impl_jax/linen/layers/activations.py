@@ -1,0 +1,51 @@
+"""Layers that act on every entry alone or normalize along one axis, and Dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen
+
+from ....common.layers import activations as spec
+from ....common.layers.kinds import Word
+from ...functions import activations
+from .at import At, Makers, functions
+
+
+class Dropout(linen.Module):
+    """Dropout that is active when `apply` is given a `dropout` key, and the identity when it is not."""
+
+    rate: float
+
+    @linen.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return linen.Dropout(self.rate, deterministic=not self.has_rng("dropout"))(x)
+
+
+class PReLU(linen.PReLU):
+    """linen.PReLU with PyTorch's derivative at 0, and with several slopes where there is one for each channel."""
+
+    slopes: int = 1
+    slope_init: Callable[..., Any] = linen.initializers.constant(0.25)
+
+    @linen.compact
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        shape = () if self.slopes == 1 else (self.slopes,)
+        slopes = self.param("negative_slope", self.slope_init, shape, self.param_dtype)
+        return activations.sloped(inputs, activations.along_channels(jnp.asarray(slopes), inputs))
+
+
+def prelu(layer: spec.PReLU, at: At) -> linen.Module:
+    """linen.PReLU, as it is here."""
+    return PReLU(slopes=layer.slopes, slope_init=at.init("weight"), param_dtype=at.dtype)
+
+
+MAKERS: Makers = {
+    **functions(activations.FUNCTIONS),
+    spec.Dropout: lambda layer, at: Dropout(layer.rate),
+    spec.PReLU: prelu,
+}
+KINDS: dict[type, Word] = {linen.PReLU: "PReLU"}

@@ -1,0 +1,32 @@
+"""Layers that act on every entry alone or normalize along one axis, and Dropout."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ....common.layers import activations as spec
+from ....common.layers.kinds import Word
+from ...functions import activations
+from .at import At, Makers, functions
+
+
+class PReLU(nnx.PReLU):
+    """nnx.PReLU with PyTorch's derivative at 0, and with several slopes where there is one for each channel."""
+
+    def __init__(self, layer: spec.PReLU, at: At) -> None:
+        super().__init__(param_dtype=at.dtype)
+        if layer.slopes > 1:
+            self.negative_slope = nnx.Param(jnp.zeros((layer.slopes,), at.dtype))
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        return activations.sloped(inputs, activations.along_channels(self.negative_slope[...], inputs))
+
+
+MAKERS: Makers = {
+    **functions(activations.FUNCTIONS),
+    spec.Dropout: lambda layer, at: nnx.Dropout(layer.rate, rngs=at.rngs),
+    spec.PReLU: PReLU,
+}
+KINDS: dict[type, Word] = {nnx.PReLU: "PReLU"}

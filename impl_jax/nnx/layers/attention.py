@@ -1,0 +1,69 @@
+"""Attention in several heads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from flax.nnx.nn.attention import dot_product_attention_weights
+
+from ....common.layers import attention as spec
+from ....common.layers.kinds import Word
+from ...functions.attention import for_heads, zero_where_blocked
+from .at import At, Makers
+
+
+def attend(query: jax.Array, key: jax.Array, value: jax.Array, **settings: Any) -> jax.Array:
+    """Flax's weights times the values, in the model's own precision.
+
+    `nnx.dot_product_attention` leaves that to `jax.nn.dot_product_attention`, which takes the softmax in float32.
+    """
+    weights = dot_product_attention_weights(query, key, **settings)
+    return jnp.einsum("...hqk,...khd->...qhd", weights, value, precision=settings["precision"])
+
+
+# One function for all modules, since NNX compares graphs by what they hold.
+ATTEND = zero_where_blocked(attend)
+
+
+class MultiheadAttention(nnx.MultiHeadAttention):
+    """nnx.MultiHeadAttention with a mask for all heads, a value of its own width, and zeros for a query that may attend
+    to nothing."""
+
+    def __init__(self, layer: spec.MultiheadAttention, at: At) -> None:
+        _, kdim, vdim = layer.widths
+        zeros = nnx.initializers.zeros
+        super().__init__(
+            num_heads=layer.heads,
+            in_features=layer.features,
+            in_kv_features=kdim,
+            use_bias=layer.bias,
+            dropout_rate=layer.dropout,
+            broadcast_dropout=False,
+            decode=False,
+            kernel_init=zeros,
+            attention_fn=ATTEND,
+            param_dtype=at.dtype,
+            rngs=at.rngs,
+        )
+        if vdim != kdim:
+            heads = (layer.heads, self.head_dim)
+            self.value = nnx.LinearGeneral(
+                vdim, heads, use_bias=layer.bias, kernel_init=zeros, param_dtype=at.dtype, rngs=at.rngs
+            )
+
+    def __call__(  # type: ignore[override]
+        self,
+        query: jax.Array,
+        key: jax.Array | None = None,
+        value: jax.Array | None = None,
+        mask: jax.Array | None = None,
+    ) -> jax.Array:
+        key = query if key is None else key
+        return super().__call__(query, key, value, mask=for_heads(mask, query, key))
+
+
+MAKERS: Makers = {spec.MultiheadAttention: MultiheadAttention}
+KINDS: dict[type, Word] = {nnx.MultiHeadAttention: "MultiheadAttention"}

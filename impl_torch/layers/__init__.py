@@ -1,0 +1,22 @@
+"""The modules of this wing: for each layer of the spec what makes it, for each class of PyTorch the spec's word."""
+
+from __future__ import annotations
+
+from ...common.errors import NotExpressibleError
+from ...common.layer import Layer
+from ...common.layers.kinds import Word
+from . import activations, attention, convolutions, dense, norms, operations, pooling, recurrent
+from .at import At as At
+from .at import Maker, Makers
+
+FAMILIES = (dense, activations, operations, convolutions, pooling, norms, attention, recurrent)
+MAKERS: Makers = {layer: maker for family in FAMILIES for layer, maker in family.MAKERS.items()}
+KINDS: dict[type, Word] = {module: word for family in FAMILIES for module, word in family.KINDS.items()}
+
+
+def maker_of(layer: Layer, path: str) -> Maker:
+    """What makes the module of a layer; raises NotExpressibleError for a layer that the wing does not know."""
+    for ancestor in type(layer).__mro__:
+        if ancestor in MAKERS:
+            return MAKERS[ancestor]
+    raise NotExpressibleError(path, "a layer that the torch wing knows", layer.kind, "Use a layer of paritree.")
