@@ -121,6 +121,30 @@ def study(rows: tuple[str, ...], as_json: bool, markdown: str | None, listed: bo
 
 
 @cli.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--json", "as_json", is_flag=True, help="Print all layers as JSON.")
+@click.option("--markdown", type=click.Path(dir_okay=False), help="Write all layers to this file as one Markdown page.")
+def layers(names: tuple[str, ...], as_json: bool, markdown: str | None) -> int:
+    """The migration table: each layer's names, layouts, settings and default initializers in both frameworks."""
+    if sum(map(bool, (names, as_json, markdown))) > 1:
+        raise click.UsageError("NAME, --json and --markdown are three outputs: give one.")
+    from .study import layers as pages
+    from .study import terminal
+
+    if as_json:
+        import json
+
+        click.echo(json.dumps(pages.as_json(), indent=1))
+    elif markdown:
+        _write_whole(markdown, pages.page())
+    elif names:
+        terminal.show(*(part for name in names for part in pages.shown(name)))
+    else:
+        terminal.show(pages.overview())
+    return OK
+
+
+@cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the settings as JSON.")
 def doctor(as_json: bool) -> int:
     """Versions, devices, precision settings and determinism settings."""
