@@ -107,6 +107,7 @@ if TYPE_CHECKING:
     from .common.layers import Sum as Sum
     from .common.layers import Take as Take
     from .common.layers import Tanh as Tanh
+    from .common.layers import Transposed as Transposed
     from .common.layers import TransposedLinear as TransposedLinear
     from .common.layers import WeightedValues as WeightedValues
     from .common.models import MODELS as MODELS
@@ -131,7 +132,7 @@ _LAYERS = (
     "FixedLinear Flatten GELU GLU GRU GroupNorm Halve Hardsigmoid Hardswish Hardtanh Identity InstanceNorm1d "
     "InstanceNorm2d InstanceNorm3d LSTM LayerNorm LeakyReLU Linear LogSigmoid LogSoftmax MaxPool1d MaxPool2d "
     "MaxPool3d Mish MultiheadAttention PReLU Parameter Positions Prefix RMSNorm RNN ReLU ReLU6 Rearrange "
-    "RelativeBuckets Rotary RotaryAngles SELU SiLU Sigmoid Softmax Softplus Softsign Split Sum Take Tanh "
+    "RelativeBuckets Rotary RotaryAngles SELU SiLU Sigmoid Softmax Softplus Softsign Split Sum Take Tanh Transposed "
     "TransposedLinear WeightedValues"
 )
 _ERRORS = (

@@ -67,17 +67,20 @@ def table(target: str | None, as_json: bool) -> int:
     """Names, shapes, layouts, initializers and ties of a model.
 
     MODEL is a spec, an nn.Module, an nnx.Module, a tuple (linen module, variables), a pytree of arrays, or a function
-    from a seed to one of these. A reference model is meant by its name alone; without a target they are listed.
+    from a seed to one of these. A reference model or architecture is meant by its name alone; without a target they are
+    listed.
     """
     import json
 
     from .targets import load_target
 
     if target is None:
+        from .common.architectures import ARCHITECTURES
         from .common.models import MODELS
 
-        width = max(map(len, MODELS))
-        lines = [f"{name:<{width}}  {model.title}" for name, model in MODELS.items()]
+        titles = {name: each.title for name, each in {**MODELS, **ARCHITECTURES}.items()}
+        width = max(map(len, titles))
+        lines = [f"{name:<{width}}  {title}" for name, title in titles.items()]
         click.echo("\n".join(lines))
         return OK
     from .front import table as table_of

@@ -1,4 +1,4 @@
-"""Targets of the command line: `FILE.py:NAME`, or the name of a reference model."""
+"""Targets of the command line: `FILE.py:NAME`, or the name of a reference model or architecture."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ def load_target(target: str) -> Any:
     """
     file, colon, name = target.rpartition(":")
     if not colon:
-        from .common.models import reference_model
-
-        return reference_model(target)
+        return _named(target)
     path = Path(file)
     if not path.is_file():
         raise UsageError(target, f"a file {file!r}", "none", "Give FILE.py:NAME, with the file's path from here.")
@@ -39,6 +37,18 @@ def load_target(target: str) -> Any:
         return found
     with _explained(target, f"{name}(0), a factory called with a seed, to return a model", "Give it one argument."):
         return found(0)
+
+
+def _named(name: str) -> Any:
+    from .common.architectures import ARCHITECTURES
+    from .common.models import MODELS
+
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name].make()
+    if name not in MODELS:
+        expected = "the name of a reference model or architecture"
+        raise UsageError(name, expected, "none of that name", nearest(name, [*MODELS, *ARCHITECTURES]))
+    return MODELS[name]
 
 
 def _run(path: Path, target: str) -> Any:

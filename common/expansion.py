@@ -84,6 +84,8 @@ def _parameters(use: Use, references: References) -> Iterator[tuple[ParameterSpe
         if of is None:
             yield parameter, paths.join(use.source, parameter.name)
             continue
+        if not use.layer.lists_weight:
+            continue
         # The first parameter of the owner: its weight, or a bare array itself.
         place = references.resolve(use.source, of)
         owned = references.nodes[place].parameters()[0]

@@ -32,7 +32,12 @@ class Shared(Layer):
 
 @dataclass(frozen=True, repr=False)
 class Tied(Layer):
-    """A layer whose weight is another layer's, at path `of` (looked up as in `Shared`)."""
+    """A layer whose weight is another layer's, at path `of` (looked up as in `Shared`).
+
+    lists_weight: whether PyTorch has the weight under this layer's path, too.
+    """
+
+    lists_weight: ClassVar[bool] = True
 
     of: str
 

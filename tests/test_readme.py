@@ -47,4 +47,8 @@ def test_its_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "6 parameters, 121 scalars, 2 aliases" in out
     assert "TieGroup(owner='2.weight', aliases=(Tie(owner='2.weight', alias='4.weight'" in out
-    assert out.endswith("('layers', 0, 'kernel')\n")
+    assert out.splitlines()[-3:] == [
+        "('layers', 0, 'kernel')",
+        "('blocks', 'layers_0', 'attention', 'query|key|value', 'kernel')",
+        "('transformer.wte.weight', 'transformer.wpe.weight')",
+    ]

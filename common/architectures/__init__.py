@@ -19,6 +19,8 @@ from .llama import LlamaConfig as LlamaConfig
 from .llama import llama as llama
 from .lstm_lm import LSTMLanguageModelConfig as LSTMLanguageModelConfig
 from .lstm_lm import lstm_lm as lstm_lm
+from .named import ARCHITECTURES as ARCHITECTURES
+from .named import from_transformers as from_transformers
 from .resnet import RESNET_18 as RESNET_18
 from .resnet import RESNET_50 as RESNET_50
 from .resnet import ResNetConfig as ResNetConfig

@@ -40,6 +40,7 @@ from .dense import Embedding as Embedding
 from .dense import FixedLinear as FixedLinear
 from .dense import Linear as Linear
 from .dense import Parameter as Parameter
+from .dense import Transposed as Transposed
 from .dense import TransposedLinear as TransposedLinear
 from .kinds import KINDS as KINDS
 from .kinds import kind_of as kind_of
@@ -93,6 +94,7 @@ register(
     TransposedLinear,
     Embedding,
     Decoder,
+    Transposed,
     FixedLinear,
     Parameter,
     Buffer,

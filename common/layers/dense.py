@@ -180,6 +180,37 @@ class Decoder(Tied):
 
 
 @dataclass(frozen=True, repr=False)
+class Transposed(Tied):
+    """y = x W + b, where W, of shape (out, in), is the weight of the Linear at path `of`: the way back from its output.
+
+    A transposed tie, as in an autoencoder. The weight has one path in every framework, its owner's: PyTorch has no
+    parameter that is another one's transpose. `of` is looked up as in `Shared`.
+    """
+
+    natives: ClassVar[Mapping[str, Native]] = {"bias": Native("bias")}
+    lists_weight: ClassVar[bool] = False
+
+    bias: bool = True
+    bias_init: Initializer | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bias(self, self.bias, self.bias_init)
+
+    def tied_to(self, target: Layer, path: str) -> Linear:
+        """The Linear that this is, given the layer it is tied to.
+
+        Raises:
+            SpecError: `of` is not the path of a Linear whose width is known.
+        """
+        if not isinstance(target, Linear):
+            raise SpecError(path, f"{self.of!r} to be a Linear", target.kind, "A Transposed ties to a Linear.")
+        if target.in_features is None:
+            raise SpecError(path, f"{self.of!r} to be a Linear of known width", repr(target), "Give its in_features.")
+        return Linear(target.out_features, target.in_features, self.bias, bias_init=self.bias_init)
+
+
+@dataclass(frozen=True, repr=False)
 class FixedLinear(Layer):
     """y = x W^T + shift, with a W that is not trained: a buffer of shape (out, in); default U(0, 1)."""
 

@@ -24,7 +24,7 @@ from ...common.tables import Kind, once
 from ..parts import native_shape, native_text
 from .layers import KINDS
 from .layers.containers import Block, Sequence, native_name
-from .layers.dense import Decoder
+from .layers.dense import Decoder, Transposed
 
 Model = tuple[linen.Module, dict[str, Any]]
 
@@ -228,6 +228,9 @@ def _below(owners: dict[tuple[str, ...], str], native: tuple[str, ...]) -> str:
 
 def _borrowed(place: Place, first: dict[int, Place], stored: dict[tuple[str, ...], Any]) -> Iterator[Leaf]:
     """What a Decoder uses and does not hold: its Embed's weight, and a bias that is another's."""
+    if isinstance(place.module, Transposed):
+        # Its owner's weight has no second name.
+        return
     for name, (_, module) in zip(("weight", "bias"), place.module.owners.pairs, strict=False):
         for leaf in _place_leaves(first[id(module)], stored):
             yield leaf._replace(path=paths.join(place.path, name), layer=place.kind)

@@ -19,7 +19,7 @@ from ...common.outputs import one_array
 from ...common.tables import Row, Table
 from ...common.ties import Tie
 from ..parts import joined, native_shape, parted
-from .naming import Leaf, find, leaves
+from .naming import Leaf, find, leaves, members, nodes
 
 
 def table(model: nnx.Module, inputs: Sequence[np.ndarray] | None = None) -> Table:
@@ -184,10 +184,10 @@ def objective(
     }
     # nnx.split lists a Variable under one of its native paths, not always the first in order of registration.
     place: dict[Any, tuple[str, int]] = {
-        native: by_variable[id(variable)]
-        for leaf in leaves(model)
-        for native, variable in zip(leaf.native_paths, leaf.variables, strict=True)
-        if id(variable) in by_variable
+        (*native, name): by_variable[id(value)]
+        for _, native, node in nodes(model)
+        for name, value in members(node)
+        if id(value) in by_variable
     }
 
     def value(parameters: Mapping[str, Sequence[jax.Array]]) -> jax.Array:

@@ -19,6 +19,7 @@ from ...common.tables import Kind, once
 from ..parts import native_shape, native_text
 from .layers import KINDS
 from .layers.containers import Block
+from .layers.dense import Transposed
 
 # What can hold a Variable: a plain container does where it is marked as data.
 NODES = (nnx.Pytree, list, tuple, dict)
@@ -105,11 +106,14 @@ def _held(node: Any, kind: str) -> dict[str, tuple[tuple[str | int, ...], Any]]:
     """The Variables of a node by name, each with its native path below the node; of a layer known to hold layers, also
     those of its layers, by dotted names."""
     found: dict[str, tuple[tuple[str | int, ...], Any]] = {}
-    for name, value in _members(node):
+    for name, value in members(node):
+        if isinstance(node, Transposed) and name == "kernel":
+            # Its owner's, which has no second name.
+            continue
         if _is_state(value):
             found[str(name)] = ((name,), value)
         elif kind in spec_layers.KINDS and isinstance(value, nnx.Module):
-            inner = ((below, each) for below, each in _members(value) if _is_state(each))
+            inner = ((below, each) for below, each in members(value) if _is_state(each))
             found.update({f"{name}.{below}": ((name, below), each) for below, each in inner})
     return found
 
@@ -133,14 +137,14 @@ def nodes(model: nnx.Module) -> Iterator[tuple[str, tuple[str | int, ...], Any]]
         yield path, native, node
         above |= {id(node)}
         children = []
-        for name, value in _members(node):
+        for name, value in members(node):
             if isinstance(value, NODES) and not isinstance(value, nnx.Variable) and id(value) not in above:
                 component = "" if isinstance(node, nnx.Sequential) and name == "layers" else str(name)
                 children.append((paths.join(path, component), (*native, name), value, above))
         pending.extend(reversed(children))
 
 
-def _members(node: Any) -> list[tuple[str | int, Any]]:
+def members(node: Any) -> list[tuple[str | int, Any]]:
     """What a module or container holds, in order of registration where it is known.
 
     NNX sorts attributes by name whenever it puts a graph together again, so that a bias comes before its kernel and

@@ -45,6 +45,21 @@ class Decoder(nn.Linear):
         return super().forward(input if self.scale == 1 else input * self.scale)
 
 
+class Transposed(nn.Module):
+    """y = x W + b with W the weight of a Linear, which is held unseen: the parameter is that module's alone."""
+
+    bias: torch.Tensor | None
+
+    def __init__(self, layer: spec.Transposed, at: At) -> None:
+        super().__init__()
+        self.owner: tuple[nn.Linear] = (at.owner(layer.of),)
+        size = self.owner[0].in_features
+        self.bias = nn.Parameter(torch.empty(size, **at.placement)) if layer.bias else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self.owner[0].weight.t(), self.bias)
+
+
 class FixedLinear(nn.Module):
     """y = x W^T + shift with W a buffer: it travels with the model and is not trained."""
 
@@ -88,6 +103,7 @@ MAKERS: Makers = {
     spec.TransposedLinear: TransposedLinear,
     spec.Embedding: embedding,
     spec.Decoder: Decoder,
+    spec.Transposed: Transposed,
     spec.FixedLinear: FixedLinear,
     spec.Parameter: parameter,
     spec.Buffer: buffer,
@@ -97,5 +113,6 @@ KINDS: dict[type, Word] = {
     nn.Embedding: "Embedding",
     TransposedLinear: "TransposedLinear",
     Decoder: "Decoder",
+    Transposed: "Transposed",
     FixedLinear: "FixedLinear",
 }

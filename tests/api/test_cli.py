@@ -35,13 +35,14 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in out.split("Commands:")[1].splitlines() if line] == [
         "check",
         "doctor",
+        "layers",
         "study",
         "table",
     ]
     assert "0 all contracts hold, 1 some fail, 2 usage or unreadable input" in out
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("table", "shared-layer"), ("table",), ("--version",)])
+@pytest.mark.parametrize("arguments", [("--help",), ("table", "shared-layer"), ("table", "gpt2"), ("layers", "LSTM"), ("--version",)])
 def test_no_framework_is_imported(arguments: tuple[str, ...]) -> None:
     probe = (
         "import sys\nfrom paritree import cli\n"
@@ -81,12 +82,26 @@ def test_the_table_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert err == ("paritree: expected a spec, an nn.Module, an nnx.Module or (linen module, variables), found int.\n")
 
 
+def test_an_architecture_is_meant_by_its_name_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "table", "resnet-18")
+    assert code == 0
+    assert out.startswith("path ")
+    assert "resnet.embedder.embedder.normalization.num_batches_tracked" in out
+    assert out.rstrip().endswith("62 parameters, 11,689,512 scalars, 60 buffers")
+    code, out, _ = call(capsys, "table")
+    assert code == 0
+    assert ["gpt2", "GPT-2"] in [line.split()[:2] for line in out.splitlines()]
+
+
 def test_a_target_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken, text = tmp_path / "broken.py", tmp_path / "notes.txt"
     broken.write_text("model = 1 / 0\n")
     text.write_text("model = 1\n")
     cases = {
-        "shared-leyer": "expected the name of a reference model, found none of that name. Did you mean 'shared-layer'?",
+        "shared-leyer": (
+            "expected the name of a reference model or architecture, found none of that name. "
+            "Did you mean 'shared-layer'?"
+        ),
         "gone.py:net": "expected a file 'gone.py', found none. Give FILE.py:NAME, with the file's path from here.",
         f"{broken}:model": "expected broken.py to run, found ZeroDivisionError: division by zero. Mend the file.",
         f"{text}:model": "expected a Python file, found notes.txt. Its name must end in .py.",

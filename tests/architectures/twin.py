@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from torch import nn
 
 from paritree.common import expansion, initializers, layers
 from paritree.common import spec as containers
+from paritree.common.architectures import named
 from paritree.common.initializers import places
 from paritree.common.spec import Layer
 from paritree.conformance import load_wing
@@ -31,8 +32,7 @@ Config = TypeVar("Config")
 
 def config_of(kind: type[Config], theirs: Any) -> Config:
     """Our configuration, each field read from theirs, which has the same names."""
-    values = {field.name: getattr(theirs, field.name) for field in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    return named.read(kind, theirs)
 
 
 def tokens(vocabulary: int, *shape: int, seed: int = 0) -> np.ndarray:

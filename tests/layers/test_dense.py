@@ -12,9 +12,11 @@ import torch
 from torch import nn
 
 from paritree.common.errors import InitializerError, SpecError
-from paritree.common.expansion import table
+from paritree.common.expansion import table, untied
 from paritree.common.initializers import Constant, Dirac, Normal, Orthogonal, Uniform, Xavier, ZeroRow, Zeros
+from paritree.common.layers import Tanh
 from paritree.common.layers import dense as spec
+from paritree.common.models import neutral_weights
 from paritree.common.spec import Block, Sequential
 from paritree.common.wing import WINGS
 from paritree.conformance import load_wing
@@ -194,3 +196,57 @@ def test_without_a_padding_token_the_class_is_flax_s_own(name: str) -> None:
     model = load_wing(name).build(Sequential(spec.Embedding(5, 4)))
     layer = model[0].members.pairs[0][1] if name == "linen" else model.layers[0]
     assert type(layer).__module__.startswith("flax.")
+
+
+AUTOENCODER = Block({"down": spec.Linear(4, 3), "tanh": Tanh(), "up": spec.Transposed("down")})
+
+
+class Autoencoder(nn.Module):
+    """The same by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Linear(4, 3)
+        self.up = nn.ParameterDict({"bias": nn.Parameter(torch.zeros(4))})
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = torch.tanh(self.down(x))
+        return nn.functional.linear(hidden, self.down.weight.t(), self.up["bias"])
+
+
+@pytest.mark.parametrize("name", WINGS)
+def test_a_transposed_tie_is_its_owner_s_weight_read_the_other_way(name: str) -> None:
+    module, wing = Autoencoder().double(), load_wing(name)
+    x = np.random.default_rng(0).normal(size=(5, 4))
+    cotangent = np.random.default_rng(1).normal(size=(5, 4))
+    rows = table(AUTOENCODER)
+    assert list(rows.paths) == [path for path, _ in module.named_parameters()]
+    weights = neutral_weights(rows, dtype="float64")
+    module.load_state_dict({path: torch.from_numpy(array) for path, array in weights.items()})
+    output = module(torch.from_numpy(x))
+    (output * torch.from_numpy(cotangent)).sum().backward()
+    with wing.running(dtype="float64"):
+        model = wing.load(wing.build(AUTOENCODER, dtype="float64"), weights)
+        assert wing.table(model).paths == rows.paths
+        np.testing.assert_allclose(wing.call(model, (x,)), output.detach().numpy(), rtol=1e-12)
+        _, gradients = wing.value_and_gradients(model, (x,), cotangent)
+        shares = [site.gradient for site in wing.site_gradients(model, (x,), cotangent)["down.weight"]]
+        model, _ = wing.step(model, (x,), x)
+    for path, parameter in module.named_parameters():
+        assert parameter.grad is not None
+        np.testing.assert_allclose(gradients[path], parameter.grad.numpy(), rtol=1e-10)
+    assert len(shares) == 2
+    np.testing.assert_allclose(np.sum(shares, axis=0), gradients["down.weight"], rtol=1e-12)
+
+
+def test_a_transposed_tie_needs_a_linear_layer_of_known_width() -> None:
+    with pytest.raises(SpecError) as caught:
+        table(Block({"e": spec.Embedding(5, 4), "up": spec.Transposed("e")}))
+    assert str(caught.value) == "up: expected 'e' to be a Linear, found Embedding. A Transposed ties to a Linear."
+    with pytest.raises(SpecError) as caught:
+        table(Block({"down": spec.Linear(None, 4), "up": spec.Transposed("down")}))
+    assert str(caught.value).startswith("up: expected 'down' to be a Linear of known width, found Linear(None, 4).")
+
+
+def test_the_untied_twin_of_a_transposed_tie_is_a_linear_layer() -> None:
+    assert untied(AUTOENCODER) == Block({"down": spec.Linear(4, 3), "tanh": Tanh(), "up": spec.Linear(3, 4)})

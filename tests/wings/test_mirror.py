@@ -48,6 +48,7 @@ EXEMPT: dict[Difference, str] = {
     Difference("devices.py", "dtype_of", ("torch",)): "both Flax wings have check_dtype from impl_jax/devices.py",
     Difference("initialization.py", "fill", ("torch",)): "torch.nn.init writes to a tensor, Flax makes a new array",
     Difference("naming.py", "like", ("linen",)): "a Linen model is made anew, and keeps what shows its layers",
+    Difference("naming.py", "members", ("nnx",)): "torch keeps its modules' arrays apart, Linen has variables",
     Difference("naming.py", "nodes", ("nnx",)): "torch has named_modules, Linen has places",
     Difference("naming.py", "stored_kind", ("linen",)): "Linen variables are in collections",
     Difference("naming.py", "stored_name", ("linen",)): "Linen variables are in collections",

@@ -55,6 +55,22 @@ class Decoder(linen.Module):
         return logits + self.bias if self.use_bias else logits
 
 
+class Transposed(Decoder):
+    """y = x W^T + b, with W read where the Dense holds it."""
+
+    def setup(self) -> None:
+        ((_, self.dense),) = self.owners.pairs
+        if self.use_bias:
+            self.bias = self.param("bias", self.bias_init, (self._kernel().shape[0],), self.param_dtype)
+
+    def _kernel(self) -> jax.Array:
+        return self.dense.get_variable("params", "kernel")
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = x @ self._kernel().T
+        return y + self.bias if self.use_bias else y
+
+
 class FixedLinear(linen.Module):
     """y = x W + shift with W in the collection `buffers`: it travels with the model and is not trained."""
 
@@ -105,6 +121,12 @@ def decoder(layer: spec.Decoder, at: At) -> linen.Module:
     return Decoder(Members(tuple(owners)), layer.bias is True, layer.scale, bias_init, at.dtype)
 
 
+def transposed(layer: spec.Transposed, at: At) -> linen.Module:
+    """A Transposed that reads its owner's array."""
+    owners = Members((("dense", at.owner(layer.of)),))
+    return Transposed(owners, layer.bias, 1.0, at.init("bias") if layer.bias else linen.initializers.zeros, at.dtype)
+
+
 def fixed_linear(layer: spec.FixedLinear, at: At) -> linen.Module:
     """A product with a matrix in `buffers`."""
     return FixedLinear(layer.in_features, layer.out_features, layer.shift, at.init("weight"), at.dtype)
@@ -125,6 +147,7 @@ MAKERS: Makers = {
     spec.TransposedLinear: linear,
     spec.Embedding: embedding,
     spec.Decoder: decoder,
+    spec.Transposed: transposed,
     spec.FixedLinear: fixed_linear,
     spec.Parameter: parameter,
     spec.Buffer: buffer,
@@ -134,6 +157,7 @@ KINDS: dict[type, Word] = {
     linen.Embed: "Embedding",
     TransposedLinear: "TransposedLinear",
     Decoder: "Decoder",
+    Transposed: "Transposed",
     FixedLinear: "FixedLinear",
     Array: lambda module: "Parameter" if module.collection == "params" else "Buffer",
 }

@@ -53,6 +53,19 @@ class Decoder(nnx.Module):
         return logits if self.bias is None else logits + self.bias[...]
 
 
+class Transposed(nnx.Module):
+    """y = x W^T + b with W the kernel of an nnx.Linear, a Variable that has its path there."""
+
+    def __init__(self, layer: spec.Transposed, at: At) -> None:
+        owner = at.owner(layer.of)
+        self.kernel = owner.kernel
+        self.bias = nnx.Param(jnp.zeros((owner.in_features,), at.dtype)) if layer.bias else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = x @ self.kernel[...].T
+        return y if self.bias is None else y + self.bias[...]
+
+
 class FixedLinear(nnx.Module):
     """y = x W + shift with W a Buffer."""
 
@@ -97,6 +110,7 @@ MAKERS: Makers = {
     spec.TransposedLinear: linear,
     spec.Embedding: embedding,
     spec.Decoder: Decoder,
+    spec.Transposed: Transposed,
     spec.FixedLinear: FixedLinear,
     spec.Parameter: parameter,
     spec.Buffer: buffer,
@@ -106,6 +120,7 @@ KINDS: dict[type, Word] = {
     nnx.Embed: "Embedding",
     TransposedLinear: "TransposedLinear",
     Decoder: "Decoder",
+    Transposed: "Transposed",
     FixedLinear: "FixedLinear",
     Array: lambda module: "Parameter" if isinstance(module.value, nnx.Param) else "Buffer",
 }
