@@ -1,6 +1,8 @@
 # Two targets do everything on a fresh clone with Python 3.11 or later: `make check` and `make test`.
 # PYTHON chooses the interpreter: make test PYTHON=python3.12
+# JOBS is how many processes the suite runs in; each takes some 4 GB.
 PYTHON ?= python3
+JOBS ?= 2
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -11,7 +13,7 @@ check: $(VENV)/.installed
 	$(BIN)/paritree check
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS)
 
 # The suite against the built wheel, in an environment that has never seen the tree.
 wheel-test:
@@ -20,7 +22,7 @@ wheel-test:
 	$(VENV)-wheel/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 		"$$(echo dist/paritree-*.whl)[test]"
-	$(VENV)-wheel/bin/python -m pytest
+	$(VENV)-wheel/bin/python -m pytest -n $(JOBS)
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks

@@ -39,8 +39,13 @@ def our_torch(initializer: init.Initializer) -> Action:
 def our_jax(initializer: init.Initializer) -> Action:
     """As a wing draws a kernel: by path, in the native layout."""
     row = expansion.table(Linear(SHAPE[1], SHAPE[0], weight_init=initializer))["weight"]
-    native = draws.PathInit(draws.NativeInit(initializer, draws.layout_of(row)), 0, row.path)
-    return lambda: jax.block_until_ready(native(None, SHAPE[::-1]))  # type: ignore[arg-type]
+    layout = draws.layout_of(row)
+
+    def draw() -> jax.Array:
+        key = draws.path_key(0, row.path)
+        return jax.block_until_ready(draws.draw_native(key, initializer, row.sizes, layout, row.dtype))
+
+    return draw
 
 
 def their_jax(initializer: Callable[..., jax.Array]) -> Action:

@@ -66,6 +66,9 @@ class _Flow:
         values: dict[str, Any] = dict(zip(program.inputs, (*inputs, *missing), strict=True))
         for step in program.steps:
             given = [values[each.text] if isinstance(each, Name) else _literal(each) for each in step.arguments]
+            if any(map(_are_several, given)):
+                remedy = "Give each a name: a, b = ..."
+                raise SpecError(path, f"one value for {step.operation}", "what gives several together", remedy)
             if not step.path:
                 values[step.targets[0]] = _combined(path, step, given)
                 continue
@@ -105,6 +108,7 @@ class _Flow:
         if len(owners) < len(layer.aliases):
             return UNKNOWN
         target = owners["weight"]
+        layer.check_owners({name: self.references.nodes[owner] for name, owner in owners.items()}, path)
         with _under(path):
             own = layer.tied_to(self.references.nodes[target], path)
         try:
@@ -128,11 +132,15 @@ def _present(given: Sequence[Features | None]) -> tuple[Features, ...]:
     return tuple(UNKNOWN if each is None else each for each in given[:count])
 
 
+def _are_several(features: Any) -> bool:
+    return features is not None and any(isinstance(axis, tuple) for axis in features)
+
+
 def _several(outcome: Any, step: Step, path: str) -> Sequence[Features]:
     if outcome == UNKNOWN:
         return [UNKNOWN] * len(step.targets)
-    if not outcome or not isinstance(outcome[0], tuple) or len(outcome) != len(step.targets):
-        found = str(len(outcome)) if outcome and isinstance(outcome[0], tuple) else "one"
+    if not _are_several(outcome) or len(outcome) != len(step.targets):
+        found = str(len(outcome)) if _are_several(outcome) else "one"
         raise SpecError(path, f"{len(step.targets)} values, one for each name on the left", found)
     return outcome
 

@@ -11,6 +11,7 @@ steps on its own modules and arrays, so a model's forward pass is written once. 
 from __future__ import annotations
 
 import ast
+import math
 import operator
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -112,12 +113,23 @@ def read(text: str, children: Mapping[str, Layer]) -> Program:
     if not isinstance(text, str):
         raise SpecError("", "forward as the text of a function", repr(text), "Write 'def forward(x): return ...'.")
     try:
+        function = _parsed(text)
+        return _Reader(children).program(function)
+    except RecursionError:
+        remedy = "Give parts of it names of their own."
+        raise SpecError("", "expressions in forward that are not nested that deep", "too many", remedy) from None
+
+
+def _parsed(text: str) -> ast.FunctionDef:
+    try:
         body = ast.parse(textwrap.dedent(text)).body
-    except SyntaxError as error:
-        raise SpecError("", "forward as Python", f"line {error.lineno}: {error.msg}") from None
-    if len(body) != 1 or not isinstance(body[0], ast.FunctionDef):
-        raise SpecError("", "one function in forward", f"{len(body)} statements", "Write 'def forward(x): ...'.")
-    return _Reader(children).program(body[0])
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 1
+        raise SpecError("", "forward as Python", f"line {line}: {getattr(error, 'msg', error)}") from None
+    if len(body) == 1 and isinstance(body[0], ast.FunctionDef) and not body[0].decorator_list:
+        return body[0]
+    found = f"{len(body)} statements" if len(body) != 1 else ast.unparse(body[0]).partition("\n")[0]
+    raise SpecError("", "one plain function in forward", found, "Write 'def forward(x): ...'.")
 
 
 class _Reader:
@@ -136,6 +148,8 @@ class _Reader:
             if not (isinstance(default, ast.Constant) and default.value is None):
                 _refuse(default, "None as the only default of an input")
         inputs = tuple(each.arg for each in given.args)
+        if len(set(inputs)) < len(inputs):
+            _refuse(function, "inputs of different names")
         self.names = dict(zip(inputs, map(Name, inputs), strict=True))
         *statements, last = function.body
         for statement in statements:
@@ -149,6 +163,8 @@ class _Reader:
         if isinstance(node, ast.For) and isinstance(node.target, ast.Name) and not node.orelse:
             path = self._path(node.iter)
             container = self._layer(path, node.iter)
+            if not container.container:
+                _refuse(node.iter, f"a List or another container to loop over, and not a {container.kind}")
             for name, _ in container.children():
                 self.names[node.target.id] = (*path, name)
                 for inner in node.body:
@@ -163,18 +179,18 @@ class _Reader:
             self.names[target.id] = self._value(value)
         elif isinstance(target, ast.Tuple) and isinstance(value, ast.Call):
             names = [each.id for each in target.elts if isinstance(each, ast.Name)]
-            if len(names) != len(target.elts):
-                _refuse(target, "names on the left of =")
+            if len(names) != len(target.elts) or len(names) < 2:
+                _refuse(target, "two names or more on the left of =")
             self._call(value, len(names))
             self.names.update(zip(names, map(Name, self.steps[-1].targets), strict=True))
         else:
             _refuse(target, "a name, or names for what a call gives, on the left of =")
 
     def _value(self, node: ast.expr) -> Argument:
-        if isinstance(node, ast.Constant) and (node.value is None or type(node.value) in (int, float)):
-            return node.value  # type: ignore[return-value]
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
-            return -node.operand.value  # type: ignore[operator]
+        if _is_literal(node) or (isinstance(node, ast.Constant) and node.value is None):
+            return node.value  # type: ignore[attr-defined]
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and _is_literal(node.operand):
+            return -node.operand.value  # type: ignore[attr-defined]
         if isinstance(node, ast.Name) and not isinstance(known := self.names.get(node.id, ()), tuple):
             return known
         if isinstance(node, ast.BinOp) and type(node.op) in _SIGNS:
@@ -183,7 +199,7 @@ class _Reader:
             return self._call(node)
         if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)):
             path = self._path(node)
-            if self._layer(path, node).inputs == (0, 0):
+            if self._layer(path, node).inputs[0] == 0:
                 return self._step("load", path, ())
             _refuse(node, f"a call of {'.'.join(path)!r}, which is a layer and no array")
         _refuse(node, "values, numbers, None, +, -, * and calls of children")
@@ -228,6 +244,10 @@ class _Reader:
             children = dict(layer.children())
         assert layer is not None
         return layer
+
+
+def _is_literal(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and type(node.value) in (int, float) and math.isfinite(node.value)  # type: ignore[arg-type]
 
 
 def inputs_of(layer: Layer) -> tuple[int, int]:

@@ -22,7 +22,8 @@ class Shared(Layer):
     holds this Shared, then in the container around it, up to the root.
     """
 
-    inputs: ClassVar[tuple[int, int]] = (1, 99)
+    # Those of what it stands for, which only the whole spec knows.
+    inputs: ClassVar[tuple[int, int]] = (0, 99)
 
     of: str
 
@@ -47,6 +48,12 @@ class Tied(Layer):
     def tied_to(self, target: Layer, path: str) -> Layer:
         """The layer that this is, given its owner; raises SpecError for an owner of the wrong kind."""
         raise NotImplementedError
+
+    def check_owners(self, owners: Mapping[str, Layer], path: str) -> None:
+        """Refuse layers that cannot own what `aliases` says that they do; raises SpecError.
+
+        owners: by the name of the parameter.
+        """
 
     @property
     def aliases(self) -> Mapping[str, str]:

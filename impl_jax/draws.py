@@ -39,18 +39,6 @@ class NativeInit:
         return draw_native(key, self.initializer, self.layout.canonical_shape(tuple(shape)), self.layout, dtype)
 
 
-@dataclass(frozen=True)
-class PathInit:
-    """As NativeInit, with the key taken from a seed and a path in place of the one that Flax hands in."""
-
-    native: NativeInit
-    seed: int
-    path: str
-
-    def __call__(self, key: Any, shape: Sequence[int], dtype: DTypeLike = jnp.float32, **_: Any) -> jax.Array:
-        return self.native(path_key(self.seed, self.path), shape, dtype)
-
-
 def path_key(seed: int, path: str) -> jax.Array:
     """The key of one parameter: the seed's key with the path folded in."""
     return _fold(_words(seed), _path_words(path))

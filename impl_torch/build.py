@@ -14,7 +14,7 @@ from ..common.errors import NotExpressibleError
 from .devices import device_of, dtype_of
 from .initialization import fill
 from .layers import At, maker_of
-from .layers.containers import Block, reserved
+from .layers.containers import Array, Block, List, reserved
 from .naming import leaves
 
 
@@ -25,12 +25,19 @@ def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: s
 
     Raises:
         SpecError, PathError: the spec does not hold together.
-        NotExpressibleError: a child's name that `nn.Module` keeps for itself.
+        NotExpressibleError: a child's name that `nn.Module` keeps for itself, or a bare array as the whole model.
         DtypeError, DeviceError: PyTorch has no such type, or does not see the device.
     """
     table = expansion.table(model, dtype)
     resolved, _ = spec.flow(model)
     module = _Construction(resolved, device_of(device), dtype_of(dtype)).module("", resolved)
+    if isinstance(module, Array):
+        raise NotExpressibleError(
+            "",
+            "a module around a bare array, since PyTorch has it as an attribute and not as a model",
+            resolved.kind,
+            "Make it the child of a Block.",
+        )
     for leaf in leaves(module):
         row = table[leaf.path]
         if row.tie is None and not isinstance(leaf.array, (UninitializedParameter, UninitializedBuffer)):
@@ -65,7 +72,8 @@ class _Construction:
         if isinstance(layer, spec.Sequential):
             return nn.Sequential(*children.values())
         if isinstance(layer, spec.List):
-            return nn.ModuleList(children.values())
+            held = children.values()
+            return List(held) if any(isinstance(child, Array) for child in held) else nn.ModuleList(held)
         assert isinstance(layer, spec.Block)
         for name in children:
             if name in reserved():

@@ -84,6 +84,10 @@ def _assign(model: nn.Module, path: str, array: torch.Tensor) -> None:
             child = copy.copy(child)
             for registry in ("_modules", "_parameters", "_buffers"):
                 child.__dict__[registry] = dict(child.__dict__[registry])
+            # An LSTM, GRU or RNN also notes its Parameters in lists, which it writes to when one is set.
+            for noted in ("_flat_weights", "_flat_weight_refs"):
+                if isinstance(child, nn.RNNBase):
+                    child.__dict__[noted] = list(child.__dict__[noted])
             module._modules[component] = child
         module = child
     # By setattr, as some modules (an LSTM) note elsewhere which Parameters they have.

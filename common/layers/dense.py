@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, ClassVar
 
-from ..errors import SpecError
+from ..errors import InitializerError, SpecError
 from ..initializers import Initializer, LeCun, Normal, Uniform, VarianceScaling, ZeroRow, Zeros
 from ..layer import Features, Layer, Native, ParameterSpec, positive, width, with_width
 from ..layouts import TRANSPOSED
@@ -168,6 +168,15 @@ class Decoder(Tied):
         """The weight, and the bias where it is another's."""
         return {"weight": self.of, "bias": self.bias} if isinstance(self.bias, str) else {"weight": self.of}
 
+    def check_owners(self, owners: Mapping[str, Layer], path: str) -> None:
+        """The bias of another must be a Parameter with an entry for every token."""
+        embedding, bias = owners["weight"], owners.get("bias")
+        if bias is None or not isinstance(embedding, Embedding):
+            return
+        if not isinstance(bias, Parameter) or bias.shape != (embedding.vocabulary,):
+            expected = f"{self.bias!r} to be a Parameter of shape ({embedding.vocabulary},)"
+            raise SpecError(path, expected, repr(bias), "A Decoder adds it to its logits.")
+
     def tied_to(self, target: Layer, path: str) -> Linear:
         """The Linear that this is, given the layer it is tied to.
 
@@ -248,8 +257,7 @@ class Parameter(Layer):
     initializer: Initializer
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
-        check_initializer(self.initializer, self.shape, "")
+        _settle_array(self)
 
     def parameters(self) -> tuple[ParameterSpec, ...]:
         return (ParameterSpec("", self.shape, self.initializer),)
@@ -275,14 +283,33 @@ class Buffer(Layer):
     persistent: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
-        check_initializer(self.initializer, self.shape, "")
+        _settle_array(self)
+        if self.dtype not in (None, "float32", "float64", "int32", "int64", "bool"):
+            raise SpecError(
+                "", "Buffer.dtype as None, 'float32', 'float64', 'int32', 'int64' or 'bool'", repr(self.dtype)
+            )
+        if not isinstance(self.persistent, bool):
+            raise SpecError("", "Buffer.persistent as True or False", repr(self.persistent))
 
     def parameters(self) -> tuple[ParameterSpec, ...]:
         return (ParameterSpec("", self.shape, self.initializer, "buffer", self.dtype, self.persistent),)
 
     def outs(self, inputs: tuple[Features, ...], path: str) -> Features:
         return self.shape[1:] if len(self.shape) > 1 else self.shape
+
+
+def _settle_array(layer: Parameter | Buffer) -> None:
+    """Check the shape and the initializer of a bare array, and store the shape as a tuple of ints."""
+    shape = layer.shape
+    whole = isinstance(shape, tuple | list) and all(isinstance(size, Integral) and size > 0 for size in shape)  # type: ignore[operator]
+    if not whole or any(isinstance(size, bool) for size in shape):
+        raise SpecError("", f"{layer.kind}.shape as a tuple of positive whole numbers", repr(shape))
+    object.__setattr__(layer, "shape", tuple(int(size) for size in shape))
+    if not isinstance(layer.initializer, Initializer):
+        raise InitializerError(
+            "", f"an initializer for the {layer.kind}", repr(layer.initializer), "Zeros(), Normal(), ..."
+        )
+    layer.initializer.validate(layer.shape)
 
 
 def _product(layer: Linear | TransposedLinear | FixedLinear, features: Features, path: str) -> Features:

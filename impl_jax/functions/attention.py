@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
-Attend = Callable[..., jax.Array]
 
-
-def zero_where_blocked(attend: Attend) -> Attend:
-    """Flax's attention function with zeros for a query that may attend to nothing.
+def zero_where_blocked(attended: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """What Flax's attention gives, (batch, T, heads, width), with zeros for a query that may attend to nothing.
 
     Flax masks with the least finite number, so that such a query attends to all keys alike.
     """
-
-    @wraps(attend)
-    def wrapped(
-        query: jax.Array, key: jax.Array, value: jax.Array, *, mask: jax.Array | None = None, **settings: Any
-    ) -> jax.Array:
-        attended = attend(query, key, value, mask=mask, **settings)
-        if mask is None:
-            return attended
-        # From (batch, 1, T, S) to (batch, T, 1, 1), beside values (batch, T, heads, width).
-        some = jnp.swapaxes(mask.any(axis=-1), -1, -2)[..., None]
-        return jnp.where(some, attended, jnp.zeros((), attended.dtype))
-
-    return wrapped
+    if mask is None:
+        return attended
+    # From (batch, 1, T, S) to (batch, T, 1, 1).
+    some = jnp.swapaxes(mask.any(axis=-1), -1, -2)[..., None]
+    return jnp.where(some, attended, jnp.zeros((), attended.dtype))
 
 
 def for_heads(mask: jax.Array | None, query: jax.Array, key: jax.Array) -> jax.Array | None:

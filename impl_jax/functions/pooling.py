@@ -43,18 +43,39 @@ def avg_pool(x: jax.Array, layer: AvgPool) -> jax.Array:
 
 @partial(jax.jit, static_argnames="layer")
 def adaptive_max_pool(x: jax.Array, layer: AdaptiveMaxPool) -> jax.Array:
-    """The greatest entry of each of a given number of windows; its gradient goes to the first of several."""
+    """The greatest entry of each of a given number of windows; its gradient goes to the first of several.
+
+    Raises:
+        SpecError: the input has another number of axes.
+    """
+    layer.out(x.shape[1:], "")
     return _greatest(x, layer.windows(x.shape[2:]))
 
 
 @partial(jax.jit, static_argnames="layer")
 def adaptive_avg_pool(x: jax.Array, layer: AdaptiveAvgPool) -> jax.Array:
-    """The mean of each of a given number of windows."""
-    for axis, matrix in enumerate(layer.matrices(x.shape[2:]), 2):
-        # At full precision: a product of matrices here is no reason to round a mean as one.
-        means = jnp.tensordot(x, jnp.asarray(matrix, x.dtype), ((axis,), (1,)), precision="highest")
-        x = jnp.moveaxis(means, -1, axis)
+    """The mean of each of a given number of windows, one axis at a time.
+
+    Raises:
+        SpecError: the input has another number of axes.
+    """
+    layer.out(x.shape[1:], "")
+    for axis, (start, end) in enumerate(layer.bounds(x.shape[2:]), 2):
+        x = jnp.moveaxis(_means(jnp.moveaxis(x, axis, -1), start, end), -1, axis)
     return x
+
+
+def _means(x: jax.Array, start: np.ndarray, end: np.ndarray) -> jax.Array:
+    """The means of x[..., start:end] for each of several starts and ends.
+
+    Only what lies in a window is added up: a product with a matrix of shares would be shorter, but 0 times an infinity
+    is NaN, so that one infinity would spread to every window.
+    """
+    lengths = end - start
+    entry = np.arange(lengths.max())
+    places = np.minimum(start[:, None] + entry, x.shape[-1] - 1)
+    inside = jnp.where(entry < lengths[:, None], x[..., places], 0)
+    return inside.sum(-1) / jnp.asarray(lengths, x.dtype)
 
 
 def _reduced(x: jax.Array, layer: Pool, start: float, combine: Callable[..., Any]) -> jax.Array:

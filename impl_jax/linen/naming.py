@@ -8,7 +8,7 @@ read from a call, if inputs are given; and without them each name and layout is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as SequenceOf
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from ...common.layouts import STORED, Layout
 from ...common.tables import Kind, once
 from ..parts import native_shape, native_text
 from .layers import KINDS
+from .layers.activations import PReLU
 from .layers.containers import Block, Sequence, native_name
 from .layers.dense import Decoder, Transposed
 
@@ -201,7 +202,9 @@ def _leaves(model: Model, inputs: SequenceOf[Any] | None) -> Iterator[Leaf]:
         first.setdefault(id(place.module), place)
         # What a layer holds in a layer of its own was listed with the outer one, under the names of that.
         inner = any(place.native[:depth] in whole for depth in range(len(place.native)))
-        own = [] if inner else list(_place_leaves(place, stored))
+        own = list(_place_leaves(place, stored))
+        if inner:
+            own = [leaf for leaf in own if seen.isdisjoint(leaf.stored_at)]
         if any(len(leaf.native_paths[0]) > len(place.native) + 1 for leaf in own):
             whole.add(place.native)
         if isinstance(place.module, Decoder):
@@ -244,18 +247,32 @@ def _place_leaves(place: Place, stored: dict[tuple[str, ...], Any]) -> Iterator[
         for collection, name, array in stored.get((*place.native, *inner), []):
             entries[paths.join(*inner, name)] = (collection, (*inner, name), array)
     taken: set[str] = set()
-    for name in spec_layers.names_in(place.kind, {name: tuple(entry[2].shape) for name, entry in entries.items()}):
-        known = spec_layers.native(place.kind, name)
-        assert known is not None
-        collections, tails, arrays = zip(*(entries[part] for part in known.parts), strict=True)
-        # Layers in a stack, as vmap and scan make them, have an axis that no layout of the spec names.
-        layout = known.layout.sized(native_shape(known.layout, arrays))
-        if layout is not None:
-            taken.update(known.parts)
-            yield _leaf(place, name, collections[0], tails, arrays, layout)
+    for name, layout, parts in _known(place, entries):
+        collections, tails, arrays = zip(*(entries[part] for part in parts), strict=True)
+        taken.update(parts)
+        yield _leaf(place, name, collections[0], tails, arrays, layout)
     for name, (collection, tail, array) in entries.items():
         if len(tail) == 1 and name not in taken:
             yield _leaf(place, name, collection, (tail,), (array,), STORED)
+
+
+def _known(place: Place, entries: Mapping[str, Any]) -> list[tuple[str, Layout, tuple[str, ...]]]:
+    """The parameters that the layer's kind is known for, each with its layout and the names of what holds it.
+
+    None at all where one has axes that its layout does not name: it is a stack of layers, as vmap and scan make them,
+    and then so are the others, whose layouts may fit any number of axes.
+    """
+    found = []
+    for name in spec_layers.names_in(place.kind, {name: tuple(entry[2].shape) for name, entry in entries.items()}):
+        native = spec_layers.native(place.kind, name)
+        assert native is not None
+        shape = native_shape(native.layout, [entries[part][2] for part in native.parts])
+        layout = native.layout.sized(shape)
+        # Only the wing's own PReLU has several slopes.
+        if layout is None or (place.kind == "PReLU" and shape and not isinstance(place.module, PReLU)):
+            return []
+        found.append((name, layout, native.parts))
+    return found
 
 
 def _inner_layers(kind: str) -> set[tuple[str, ...]]:

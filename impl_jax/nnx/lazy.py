@@ -9,6 +9,7 @@ from flax import nnx
 
 from ...common import spec
 from ...common.errors import SpecError
+from ..devices import setting
 from .build import build
 
 
@@ -23,6 +24,9 @@ def materialize(
     """The model of `layer` with the widths that the inputs give. `build` cannot make a lazy one, so `model` is None;
     a live model is returned as it is.
 
+    A lazy model of another wing was built in a dtype. Here there is none to ask: it is float64 where JAX has that
+    enabled, as inside `running(dtype="float64")`, and float32 elsewhere.
+
     inputs: neutral arrays with a batch axis in front.
 
     Raises:
@@ -31,4 +35,5 @@ def materialize(
     if not inputs:
         raise SpecError("", "an input to learn the widths from", "none", "Give the arrays of one forward pass.")
     resolved, _ = spec.flow(layer, *(tuple(array.shape[1:]) for array in inputs))
-    return build(resolved, seed=seed) if model is None else model
+    dtype = "float64" if setting("jax_enable_x64") else "float32"
+    return build(resolved, seed=seed, dtype=dtype) if model is None else model

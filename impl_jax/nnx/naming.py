@@ -6,7 +6,7 @@ parameters under PyTorch's names; any other Variable keeps its name and its layo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from typing import Any, NamedTuple
 
 from flax import nnx
@@ -18,6 +18,7 @@ from ...common.layouts import STORED, Layout
 from ...common.tables import Kind, once
 from ..parts import native_shape, native_text
 from .layers import KINDS
+from .layers.activations import PReLU
 from .layers.containers import Block
 from .layers.dense import Transposed
 
@@ -73,33 +74,81 @@ def shown(model: nnx.Module, inputs: Any) -> nnx.Module:
 
 def _leaves(model: nnx.Module) -> Iterator[Leaf]:
     owners: dict[tuple[int, ...], str] = {}
+    for leaf in _untorn(model):
+        yield leaf._replace(owner=owners.setdefault(leaf.identity, leaf.path))
+
+
+def _untorn(model: nnx.Module) -> list[Leaf]:
+    """The leaves, with no Variable in two of them unless they are one parameter.
+
+    A model may share a part of what a path packs, the key of two attentions, say. One array cannot be a part of two
+    parameters, so each layer that packs it is listed as it is stored, which can list the part as tied. That may tear
+    the parameter of a further layer.
+    """
+    stored: set[tuple[str | int, ...]] = set()
+    while True:
+        listed = list(_listed(model, stored))
+        identities: dict[int, set[tuple[int, ...]]] = {}
+        for _, leaf in listed:
+            for part in leaf.identity:
+                identities.setdefault(part, set()).add(leaf.identity)
+        torn = {
+            native
+            for native, leaf in listed
+            if len(leaf.identity) > len(set(leaf.identity))
+            or (len(leaf.identity) > 1 and any(len(identities[part]) > 1 for part in leaf.identity))
+        }
+        if not torn:
+            return [leaf for _, leaf in listed]
+        stored |= torn
+
+
+def _listed(model: nnx.Module, stored: Set[tuple[str | int, ...]]) -> Iterator[tuple[tuple[str | int, ...], Leaf]]:
+    """The leaves, each with the native path of the node that it is listed with.
+
+    stored: the nodes that are to be listed as they are stored.
+    """
     taken: set[tuple[str | int, ...]] = set()
-    for path, native, node in nodes(model):
-        for leaf in _node_leaves(path, native, node):
+    for path, native, node in nodes(model, borrowed=False):
+        for leaf in _node_leaves(path, native, node, known=native not in stored):
             # What a layer holds in a layer of its own was listed with the outer one.
             if taken.isdisjoint(leaf.native_paths):
                 taken.update(leaf.native_paths)
-                yield leaf._replace(owner=owners.setdefault(leaf.identity, leaf.path))
+                yield native, leaf
 
 
-def _node_leaves(path: str, native: tuple[str | int, ...], node: Any) -> Iterator[Leaf]:
+def _node_leaves(path: str, native: tuple[str | int, ...], node: Any, known: bool) -> Iterator[Leaf]:
     """What a node holds itself: the parameters that its kind is known for in PyTorch's order, then the rest."""
     kind = spec_layers.kind_of(node, KINDS)
     held = _held(node, kind)
-    for name in spec_layers.names_in(kind, {name: tuple(entry[1].shape) for name, entry in held.items()}):
-        known = spec_layers.native(kind, name)
-        assert known is not None
-        tails, variables = zip(*(held[part] for part in known.parts), strict=True)
-        # Layers in a stack, as vmap and scan make them, have an axis that no layout of the spec names.
-        layout = known.layout.sized(native_shape(known.layout, variables))
-        if layout is not None:
-            natives = tuple((*native, *tail) for tail in tails)
-            own = paths.join(path, name)
-            yield Leaf(own, natives, variables, _kind(variables[0]), kind, layout, own, True)
+    for name, layout, parts in _known(node, kind, held) if known else ():
+        tails, variables = zip(*(held[part] for part in parts), strict=True)
+        natives = tuple((*native, *tail) for tail in tails)
+        own = paths.join(path, name)
+        yield Leaf(own, natives, variables, _kind(variables[0]), kind, layout, own, True)
     for name, (tail, variable) in held.items():
         if len(tail) == 1:
             own = paths.join(path, name)
             yield Leaf(own, ((*native, *tail),), (variable,), _kind(variable), kind, STORED, own, True)
+
+
+def _known(node: Any, kind: str, held: Mapping[str, Any]) -> list[tuple[str, Layout, tuple[str, ...]]]:
+    """The parameters that the kind is known for, each with its layout and the names of what holds it.
+
+    None at all where one has axes that its layout does not name: it is a stack of layers, as vmap and scan make them,
+    and then so are the others, whose layouts may fit any number of axes.
+    """
+    found = []
+    for name in spec_layers.names_in(kind, {name: tuple(entry[1].shape) for name, entry in held.items()}):
+        native = spec_layers.native(kind, name)
+        assert native is not None
+        shape = native_shape(native.layout, [held[part][1] for part in native.parts])
+        layout = native.layout.sized(shape)
+        # Only the wing's own PReLU has several slopes.
+        if layout is None or (kind == "PReLU" and shape and not isinstance(node, PReLU)):
+            return []
+        found.append((name, layout, native.parts))
+    return found
 
 
 def _held(node: Any, kind: str) -> dict[str, tuple[tuple[str | int, ...], Any]]:
@@ -107,8 +156,7 @@ def _held(node: Any, kind: str) -> dict[str, tuple[tuple[str | int, ...], Any]]:
     those of its layers, by dotted names."""
     found: dict[str, tuple[tuple[str | int, ...], Any]] = {}
     for name, value in members(node):
-        if isinstance(node, Transposed) and name == "kernel":
-            # Its owner's, which has no second name.
+        if _is_borrowed(node, name):
             continue
         if _is_state(value):
             found[str(name)] = ((name,), value)
@@ -116,6 +164,11 @@ def _held(node: Any, kind: str) -> dict[str, tuple[tuple[str | int, ...], Any]]:
             inner = ((below, each) for below, each in members(value) if _is_state(each))
             found.update({f"{name}.{below}": ((name, below), each) for below, each in inner})
     return found
+
+
+def _is_borrowed(node: Any, name: str | int) -> bool:
+    """Whether a member is the Linear that a Transposed reads, whose weight has no second name."""
+    return isinstance(node, Transposed) and name == "owner"
 
 
 def _is_state(value: Any) -> bool:
@@ -126,8 +179,10 @@ def _kind(variable: Any) -> Kind:
     return "parameter" if isinstance(variable, nnx.Param) else "buffer"
 
 
-def nodes(model: nnx.Module) -> Iterator[tuple[str, tuple[str | int, ...], Any]]:
+def nodes(model: nnx.Module, borrowed: bool = True) -> Iterator[tuple[str, tuple[str | int, ...], Any]]:
     """Everything that holds a Variable or may, under every path and native path it has: modules and containers.
+
+    borrowed: also below a layer that only reads another one; `nnx.split` may list a Variable there.
 
     A module may hold one that holds it: such a second visit would never end, and adds no name.
     """
@@ -138,6 +193,8 @@ def nodes(model: nnx.Module) -> Iterator[tuple[str, tuple[str | int, ...], Any]]
         above |= {id(node)}
         children = []
         for name, value in members(node):
+            if not borrowed and _is_borrowed(node, name):
+                continue
             if isinstance(value, NODES) and not isinstance(value, nnx.Variable) and id(value) not in above:
                 component = "" if isinstance(node, nnx.Sequential) and name == "layers" else str(name)
                 children.append((paths.join(path, component), (*native, name), value, above))

@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from ...common.errors import NotExpressibleError, TieError
+from ...common.layouts import Layout
 from ...common.sites import Site
 from ...common.ties import Tie, TieGroup, check_tie
 from ..sites import neutral_sites, shares
@@ -51,16 +52,26 @@ def tie(model: nnx.Module, owner: str, alias: str) -> nnx.Module:
     if rows[owner].kind != rows[alias].kind:
         raise TieError(alias, f"a {rows[owner].kind}, as its owner {owner!r} is", f"a {rows[alias].kind}")
     if rows[owner].layout != rows[alias].layout:
-        raise TieError(
-            alias,
-            f"the owner's layout {rows[owner].layout.pattern!r}, since a Variable has one",
-            repr(rows[alias].layout.pattern),
-            "An NNX model cannot share a transposed array: use a Decoder in the spec.",
-        )
+        raise _two_layouts(alias, rows[owner].layout, rows[alias].layout)
     if not identical(model, owner, alias):
         for native, variable in zip(find(model, alias).native_paths, find(model, owner).variables, strict=True):
             _assign(model, alias, native, variable)
     return model
+
+
+def _two_layouts(alias: str, owners: Layout, own: Layout) -> TieError:
+    if owners.pattern != own.pattern:
+        remedy = "An NNX model cannot share a transposed array: use a Decoder in the spec."
+        expected, found = repr(owners.pattern), repr(own.pattern)
+    else:
+        remedy = "An NNX model cannot share an array that two layers split in two ways: build both with the same sizes."
+        other = dict(own.sizes)
+        differing = [axis for axis, size in owners.sizes if other.get(axis) != size]
+        expected, found = (
+            ", ".join(f"{axis} = {dict(layout.sizes)[axis]}" for axis in differing) for layout in (owners, own)
+        )
+        expected = f"{owners.pattern!r} with {expected}"
+    return TieError(alias, f"the owner's layout {expected}, since a Variable has one", found, remedy)
 
 
 def untie(model: nnx.Module, alias: str) -> nnx.Module:
@@ -84,7 +95,7 @@ def _assign(model: nnx.Module, path: str, native: tuple[str | int, ...], variabl
     holds the same Variables, so every other tie stays.
     """
     *containers, name = native
-    times = Counter(id(node) for _, _, node in nodes(model))
+    times = Counter(id(node) for _, _, node in nodes(model, borrowed=False))
     module: Any = model
     for component in containers:
         child = cast(Any, module)[component] if isinstance(module, PLAIN) else getattr(module, str(component))

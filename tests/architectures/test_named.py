@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -53,3 +54,17 @@ def test_what_is_not_described_is_refused() -> None:
     with pytest.raises(UsageError) as caught:
         from_transformers(SimpleNamespace(model_type="gpt2", n_layer=1))
     assert str(caught.value).startswith("GPT2Config: expected a configuration with all of its fields, found none of ")
+
+
+@pytest.mark.parametrize("wing", ["torch", "linen", "nnx"])
+def test_a_live_model_s_weights_are_carried_by_name(wing: str) -> None:
+    config = transformers.LlamaConfig(
+        vocab_size=17, hidden_size=8, intermediate_size=12, num_hidden_layers=1, num_attention_heads=2
+    )
+    theirs = transformers.LlamaForCausalLM(config).eval()
+    ours = paritree.carry(theirs, paritree.build(from_transformers(config), wing))
+    tokens = np.arange(10).reshape(2, 5)
+    with torch.no_grad():
+        expected = theirs(torch.from_numpy(tokens)).logits.numpy()
+    with paritree.wing(wing).running():
+        np.testing.assert_allclose(paritree.wing(wing).call(ours, (tokens,)), expected, atol=1e-6)

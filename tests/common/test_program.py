@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from paritree.common.errors import ChildNameError, PathError, SpecError
+from paritree.common.errors import ChildNameError, InitializerError, PathError, SpecError
 from paritree.common.expansion import table, untied
 from paritree.common.initializers import Normal, Ones, Zeros
 from paritree.common.layers import Buffer, Decoder, Embedding, Flatten, Linear, Parameter, ReLU, Split, Tanh
@@ -72,7 +72,7 @@ def test_a_program_is_data_with_one_name_for_every_value() -> None:
     [
         (7, "expected forward as the text of a function, found 7. Write 'def forward(x): return ...'."),
         ("def forward(x:", "expected forward as Python, found line 1: '(' was never closed."),
-        ("x = 1", "expected one function in forward, found 1 statements. Write 'def forward(x): ...'."),
+        ("x = 1", "expected one plain function in forward, found x = 1. Write 'def forward(x): ...'."),
         ("def forward(): return 1", "expected in forward inputs by name alone: (x), (x, mask=None), found line 1: "),
         ("def forward(x=3): return x", "expected in forward None as the only default of an input, found line 1: 3."),
         ("def forward(x): a(x)", "expected in forward `return` of an expression at the end, found line 1: a(x)."),
@@ -85,7 +85,7 @@ def test_a_program_is_data_with_one_name_for_every_value() -> None:
         ("def forward(x):\n    x.y = a(x)\n    return x", "expected in forward a name, or names for what a call gives"),
         (
             "def forward(x):\n    p, x.y = pair(x)\n    return x",
-            "expected in forward names on the left of =, found",
+            "expected in forward two names or more on the left of =, found",
         ),
         (
             "def forward(x): return x(x)",
@@ -193,3 +193,88 @@ def test_a_decoder_s_bias_can_be_another_s() -> None:
 def test_a_spec_with_a_forward_is_printed_as_the_code_that_builds_it() -> None:
     spec = Sequential(Block({"l": List(Flatten(), ReLU())}, forward="def forward(x): return l[1](l[0](x))"))
     assert eval(repr(spec)) == spec
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def forward(x): return x * -'s'", "expected in forward values, numbers, None, +, -, * and calls of children"),
+        (
+            "def forward(x): return x * -True",
+            "expected in forward values, numbers, None, +, -, * and calls of children",
+        ),
+        (
+            "def forward(x): return x * 1e400",
+            "expected in forward values, numbers, None, +, -, * and calls of children",
+        ),
+        ("def forward(x):\n    () = pair(x)\n    return x", "expected in forward two names or more on the left of =, "),
+        ("def forward(x):\n    u, = pair(x)\n    return x", "expected in forward two names or more on the left of =, "),
+        ("def forward(x, x): return x", "expected in forward inputs of different names, found line 1: "),
+        ("@cache\ndef forward(x): return x", "expected one plain function in forward, found @cache. Write "),
+        (
+            "def forward(x): return a(x)\0",
+            "expected forward as Python, found line 1: source code string cannot contain ",
+        ),
+        ("def forward(x): return x" + " + x" * 5000, "expected expressions in forward that are not nested that deep, "),
+        (
+            "def forward(x):\n    for y in a:\n        x = y(x)\n    return x",
+            "expected in forward a List or another con",
+        ),
+    ],
+)
+def test_odd_texts_are_refused_in_words(text: str, message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        read(text, CHILDREN)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_loop_over_what_is_shared_is_refused() -> None:
+    with pytest.raises(SpecError) as caught:
+        Block(
+            {"bs": List(Linear(4, 4)), "sh": Shared("bs")},
+            forward="def forward(x):\n    for l in sh:\n        x = l(x)\n    return x",
+        )
+    assert str(caught.value) == (
+        "expected in forward a List or another container to loop over, and not a Shared, found line 2: sh."
+    )
+
+
+def test_several_values_are_no_operand() -> None:
+    forward = "def forward(x):\n    y = s(x)\n    return y + 1"
+    words = "one value for +, found what gives several together. Give each a name: a, b = ..."
+    with refused(SpecError, f"expected {words}"):
+        Block({"s": Split(2)}, forward=forward)
+
+
+def test_a_shared_array_is_a_value() -> None:
+    spec = Block({"p": Parameter((4,), Ones()), "q": Shared("p")}, forward="def forward(x): return x + q")
+    assert [(row.path, row.tie and row.tie.owner) for row in table(spec)] == [("p", None), ("q", "p")]
+    with refused(SpecError, "q: expected 1 inputs of Linear, found 0."):
+        Block({"p": Linear(4, 4), "q": Shared("p")}, forward="def forward(x): return p(x) + q")
+
+
+@pytest.mark.parametrize(
+    ("bias", "found"),
+    [(Linear(4, 4), "Linear(4, 4)"), (Parameter((5,), Zeros()), "Parameter((5,), Zeros())")],
+)
+def test_a_decoder_s_bias_must_be_an_array_that_fits(bias: Any, found: str) -> None:
+    pairs = [("e", Embedding(9, 4)), ("d", Decoder("e", bias="b"))]
+    pairs.insert(0, ("b", bias))
+    words = f"'b' to be a Parameter of shape (9,), found {found}. A Decoder adds it to its logits."
+    with refused(SpecError, f"d: expected {words}"):
+        table(Block(pairs, forward="def forward(x): return d(e(x))"))
+
+
+@pytest.mark.parametrize("shape", [(0, -1), (2.7,), 4, (True,), "ab"])
+def test_a_bare_array_has_a_shape_of_whole_numbers(shape: Any) -> None:
+    with refused(SpecError, f"expected Parameter.shape as a tuple of positive whole numbers, found {shape!r}."):
+        Parameter(shape, Zeros())
+
+
+def test_a_bare_array_has_an_initializer_and_a_buffer_its_type() -> None:
+    with pytest.raises(InitializerError, match=r"^expected an initializer for the Parameter, found None"):
+        Parameter((2,), None)  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match=r"^expected Buffer.dtype as None, 'float32', .*, found 'floaty'"):
+        Buffer((2,), Zeros(), "floaty")
+    with refused(SpecError, "expected Buffer.persistent as True or False, found 'x'."):
+        Buffer((2,), Zeros(), persistent="x")  # type: ignore[arg-type]

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from hypothesis import reject
 from hypothesis import strategies as st
 
 from paritree.common import layers as ls
-from paritree.common.errors import SpecError
+from paritree.common.errors import ParitreeError, SpecError
+from paritree.common.expansion import table
 from paritree.common.initializers import Normal
 from paritree.common.spec import Block, Layer, List, Sequential, Shared, flow
 
@@ -133,48 +135,39 @@ class Growing:
         self.draw = draw
         self.complete: list[tuple[str, Shape]] = []
 
-    def layer(self, shape: Shape, depth: int, path: str) -> Layer:
+    def layer(self, shape: Shape, depth: int, path: str) -> tuple[Layer, Shape]:
+        """A layer for inputs of that shape, and the shape of what it gives."""
         how = self.draw(st.sampled_from(["leaf", "leaf", "sequential", "block", "residual", "scaled"]))
         if depth == 0 or how == "leaf":
             return self._leaf(shape, path)
         if how == "residual":
-            return self._residual(shape, path)
+            return self._residual(shape), shape
         if how == "scaled":
-            return self._scaled(shape)
-        count = self.draw(st.integers(1, 3))
-        names = [str(index) for index in range(count)]
+            return self._scaled(shape), shape
+        names = [str(index) for index in range(self.draw(st.integers(1, 3)))]
         if how == "block":
-            names = self.draw(st.lists(st.sampled_from(["a", "b c", "norm", "0", "if"]), min_size=count, unique=True))
+            names = self.draw(st.permutations(["a", "b c", "norm", "0", "if"]))[: len(names)]
         children: list[tuple[str, Layer]] = []
         for name in names:
-            child = self.layer(shape, depth - 1, f"{path}.{name}" if path else name)
+            child, shape = self.layer(shape, depth - 1, f"{path}.{name}" if path else name)
             children.append((name, child))
-            shape = self._after(child, shape, f"{path}.{name}" if path else name)
-        return Sequential(*(child for _, child in children)) if how == "sequential" else Block(children)
+        return Sequential(*(child for _, child in children)) if how == "sequential" else Block(children), shape
 
-    def _after(self, child: Layer, shape: Shape, path: str) -> Shape:
-        out = dict(self.complete).get(child.of, None) if isinstance(child, Shared) else None
-        if out is None:
-            _, out = flow(child, shape, check_references=False)
-        return out if Ellipsis not in out else shape
-
-    def _leaf(self, shape: Shape, path: str) -> Layer:
-        layer = leaf(self.draw, shape)
+    def _leaf(self, shape: Shape, path: str) -> tuple[Layer, Shape]:
         again = [place for place, of in self.complete if of == shape]
         if again and self.draw(st.booleans()):
-            return Shared(self.draw(st.sampled_from(again)))
+            return Shared(self.draw(st.sampled_from(again))), shape
+        layer = leaf(self.draw, shape)
         _, out = flow(layer, shape)
         # Only what keeps the shape is shared, so that a second use fits wherever the shape does.
         if path and out == shape and layer.parameters():
             self.complete.append((path, shape))
-        return layer
+        return layer, out
 
-    def _residual(self, shape: Shape, path: str) -> Layer:
+    def _residual(self, shape: Shape) -> Layer:
         inner = leaf(self.draw, shape)
-        _, out = flow(inner, shape)
-        if out != shape:
-            width = shape[-1]
-            return Block({"down": ls.Linear(width, 3), "act": ls.Tanh(), "up": ls.Transposed("down")})
+        if flow(inner, shape)[1] != shape:
+            return Block({"down": ls.Linear(shape[-1], 3), "act": ls.Tanh(), "up": ls.Transposed("down")})
         return Block(
             {"layers": List(inner, ls.Tanh())},
             forward="""
@@ -199,7 +192,13 @@ def specs(draw: Any) -> Generated:
     if draw(st.integers(0, 3)) == 0:
         return language_model(draw)
     shape = tuple(draw(st.integers(2, 5)) for _ in range(draw(st.integers(1, 4))))
-    return Generated(Growing(draw).layer(shape, 3, ""), shape, False)
+    try:
+        spec, _ = Growing(draw).layer(shape, 3, "")
+        table(flow(spec, shape)[0])
+    except ParitreeError:
+        # A Shared whose path means another layer where it stands.
+        reject()
+    return Generated(spec, shape, False)
 
 
 def language_model(draw: Draw) -> Generated:

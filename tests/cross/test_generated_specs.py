@@ -93,7 +93,7 @@ def test_every_layer_type_is_drawn() -> None:
     seen: set[str] = {each.kind for each in ANY}
 
     @given(specs())
-    @settings(QUICK, max_examples=1500, database=None)
+    @settings(QUICK, max_examples=3000, database=None)
     def look(generated: Generated) -> None:
         seen.update(layer.kind for layer in spec.index(generated.spec).values())
 

@@ -265,6 +265,26 @@ def test_an_input_that_cannot_fit_is_refused(name: str) -> None:
         flow(Block({"act": layer}), features)
 
 
+@pytest.mark.parametrize("name", FLAX)
+@pytest.mark.parametrize("shape", [(2, 1, 3), (2, 1), (4,), (2,), (2, 3)], ids=str)
+def test_a_prelu_refuses_channels_that_are_not_its_own_when_called(name: str, shape: tuple[int, ...]) -> None:
+    """One channel, or none, would be stretched to four; PyTorch raises."""
+    x = np.zeros(shape, np.float32)
+    with pytest.raises(RuntimeError):
+        nn.PReLU(4)(torch.tensor(x))
+    wing = load_wing(name)
+    found = ", ".join(("batch", *map(str, shape[1:])))
+    message = (
+        f"expected an input with an axis 1 of length 4 (slopes), found ({found}). "
+        "Set slopes to the length of axis 1, or to 1."
+    )
+    for model, path in ((spec.PReLU(4), ""), (Block({"act": spec.PReLU(4)}), "act: ")):
+        with pytest.raises(SpecError) as caught:
+            wing.call(wing.build(model), (x,))
+        assert str(caught.value) == f"{path}{message}"
+    np.testing.assert_array_equal(wing.call(wing.build(spec.PReLU()), (x - 1,)), x - 0.25)
+
+
 @pytest.mark.parametrize(
     ("layer", "features"),
     [

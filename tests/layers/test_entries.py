@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from paritree.cli import cli
+from paritree.common import layers as spec
 from paritree.common.entries import ENTRIES, Entry, entry
 from paritree.common.errors import UsageError
-from paritree.common.layers import KINDS
+from paritree.common.layer import Layer
+from paritree.common.spec import Block
 from paritree.common.traps import TRAPS
 from paritree.conformance import load_wing
+from paritree.impl_jax.functions import activations
 from paritree.study import layers
 
 PAGE = Path(__file__).parents[2] / "docs" / "layers.md"
 each_entry = pytest.mark.parametrize("each", ENTRIES.values(), ids=ENTRIES)
-# PyTorch's own class in name only, a class of `transformers` that ours stands in for, and calls instead of classes.
-STAND_INS = {"TransposedLinear"}
+# A class of `transformers` that ours stands in for, and a module of ours that does what a class's method does.
+STAND_INS = {"TransposedLinear", "Decoder"}
+# Functions of JAX with other derivatives or fewer settings: the Flax wings have one of ours.
+OTHERS = {"LeakyReLU", "Hardtanh", "Softplus"}
+# Told of, though no argument of a constructor: an argument of the call, and one that `*args` hides.
+ELSEWHERE = {"training", "attn_mask", "key_padding_mask", "nonlinearity"}
+SILENT = {"self", "device", "dtype", "mode"}
 
 
 def found(name: str) -> Any:
@@ -36,16 +47,84 @@ def arguments(made: Any) -> set[str]:
     return {name for function in functions for name in inspect.signature(function).parameters}
 
 
-def test_every_layer_that_holds_something_has_an_entry() -> None:
-    of_its_own = {"Parameter", "Buffer", "Decoder", "FixedLinear", "BatchNorm", "InstanceNorm"}
-    assert set(KINDS) - of_its_own <= set(ENTRIES)
+def constructor(made: type) -> set[str]:
+    """What a class's constructor takes by name, as far up as `*args` hand on to."""
+    named: set[str] = set()
+    for base in made.__mro__:
+        taken = inspect.signature(base.__init__).parameters.values()
+        variadic = {each.kind for each in taken} & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+        named |= {each.name for each in taken if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)}
+        if not variadic:
+            break
+    return {name for name in named - SILENT if not name.startswith("_")}
+
+
+def told(each: Entry) -> set[str]:
+    return {name for setting in each.settings for name in setting.torch.split(", ") if name}
+
+
+def test_every_layer_has_an_entry() -> None:
+    exported = {name for name, each in vars(spec).items() if inspect.isclass(each) and issubclass(each, Layer)}
+    # These two say what their numbered ones have in common, and make no layer.
+    assert exported - {"BatchNorm", "InstanceNorm"} == set(ENTRIES)
+    assert all(type(each.example) is getattr(spec, name) for name, each in ENTRIES.items())
+
+
+@each_entry
+def test_every_argument_of_the_torch_class_is_told(each: Entry) -> None:
+    if not each.torch:
+        assert each.note
+        return
+    made = found(each.torch)
+    assert constructor(made) <= told(each) | ({"args", "kwargs"} if made is found("torch.nn.Identity") else set())
+
+
+def test_what_the_spec_leaves_out_comes_with_what_to_do_instead() -> None:
+    left_out = [
+        setting.how for each in ENTRIES.values() for setting in each.settings if "not in the spec" in setting.how
+    ]
+    assert left_out
+    assert all(how.startswith("not in the spec") and ": " in how for how in left_out)
+    fields = {name for each in ENTRIES.values() for name in vars(each.example)}
+    names = {n for e in ENTRIES.values() for s in e.settings if "not in the spec" in s.how for n in s.torch.split(", ")}
+    # Settings of other layers, which these have not in PyTorch either.
+    assert names & fields == {"padding_mode", "proj_size"}
+
+
+def test_a_tied_layer_holds_what_its_owner_gives_it() -> None:
+    held = {name: [row[:4] for row in layers.held(entry(name))] for name in ("Decoder", "Transposed", "Parameter")}
+    assert held == {
+        "Decoder": [("weight", "(9, 4)", "embedding", "(9, 4)"), ("bias", "(9,)", "bias", "(9,)")],
+        "Transposed": [("bias", "(4,)", "bias", "(4,)")],
+        "Parameter": [("(its path)", "(1, 4)", "value", "(1, 4)")],
+    }
+    weight = layers.held(entry("Decoder"))[0]
+    assert weight[5] == layers.held(entry("Embedding"))[0][5] == "Normal(mean=0, std=1)"
+    for wing in map(load_wing, ("torch", "linen", "nnx")):
+        model = Block({"tokens": spec.Embedding(9, 4), "decoder": entry("Decoder").example})
+        rows = {row.path: row.shape for row in wing.table(wing.build(model))}
+        assert rows["decoder.bias"] == (9,)
+        model = Block({"encoder": spec.Linear(4, 8), "back": entry("Transposed").example})
+        rows = {row.path: row.shape for row in wing.table(wing.build(model))}
+        assert set(rows) == {"encoder.weight", "encoder.bias", "back.bias"}
+        assert rows["back.bias"] == (4,)
+
+
+@each_entry
+def test_the_flax_wings_call_the_functions_of_jax_that_are_named(each: Entry) -> None:
+    if not each.linen.startswith("jax."):
+        return
+    made = activations.FUNCTIONS[type(each.example)](each.example)
+    assert each.linen == each.nnx
+    assert (getattr(made, "func", made) is found(each.linen)) == (each.name not in OTHERS)
 
 
 @each_entry
 def test_the_wings_build_the_classes_that_are_named(each: Entry) -> None:
     if each.name in STAND_INS:
         return
-    assert isinstance(load_wing("torch").build(each.example), found(each.torch))
+    if each.torch:
+        assert isinstance(load_wing("torch").build(each.example), found(each.torch))
     for wing, name in (("linen", each.linen), ("nnx", each.nnx)):
         made = found(name) if name else None
         if inspect.isclass(made) and each.name != "Dropout":
@@ -58,7 +137,7 @@ def test_every_setting_is_one_of_the_class(each: Entry) -> None:
     flax = [found(name) for name in (each.linen, each.nnx) if name]
     for setting in each.settings:
         for name in filter(None, setting.torch.split(", ")):
-            assert name in arguments(found(each.torch)) or (name in {"training", "attn_mask", "key_padding_mask"})
+            assert name in arguments(found(each.torch)) or name in ELSEWHERE
         for name in filter(None, setting.flax.split(", ")):
             if flax:
                 assert any(name in arguments(made) | arguments(made.__call__) for made in flax), name
@@ -73,6 +152,21 @@ def test_the_settings_that_are_handed_over_are_in_the_table(each: Entry) -> None
     named = {name for setting in each.settings for name in setting.flax.split(", ")}
     axes = {"axis", "feature_axes", "reduction_axes", "use_bias"}
     assert set(given) - axes <= named
+
+
+def test_layers_of_one_to_three_axes_share_a_section() -> None:
+    page = layers.page()
+    headings = [line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")]
+    assert [name for heading in headings for name in heading.split(", ")] == list(ENTRIES)
+    assert "Conv1d, Conv2d, Conv3d" in headings
+    section = page.split("## Conv1d, Conv2d, Conv3d\n")[1].split("\n## ")[0]
+    assert all(layout in section for layout in ("o i w -> w i o", "o i h w -> h w i o", "o i d h w -> d h w i o"))
+    assert page.count("| `divisor_override`") == 1
+    assert "(AvgPool2d and AvgPool3d only)" in page
+    for family in layers.families():
+        assert len({(each.note, each.traps) for each in family}) == 1
+    anchors = set(re.findall(r"\]\(#([\w-]+)\)", page))
+    assert anchors == {heading.lower().replace(", ", "-") for heading in headings}
 
 
 def test_the_page_is_what_it_would_be_made_anew() -> None:
@@ -90,6 +184,38 @@ def test_a_name_is_found_whatever_its_case_and_another_is_refused() -> None:
         entry("Conv4d")
     text = "Conv4d: expected the name of a layer, found none of that name. Did you mean 'Conv3d'?"
     assert str(caught.value) in {text.replace("3d", f"{n}d") for n in (1, 2, 3)}
+    assert entry("silu").name == "SiLU"
+    for name, near in (("silo", "SiLU"), ("LINERA", "Linear"), ("softmaks", "Softmax"), ("prellu", "PReLU")):
+        with pytest.raises(UsageError) as caught:
+            entry(name)
+        expected = f"{name}: expected the name of a layer, found none of that name. Did you mean {near!r}?"
+        assert str(caught.value) == expected
+
+
+def printed(width: int, *names: str) -> str:
+    console = Console(width=width, record=True, file=io.StringIO(), highlight=False)
+    for part in [part for name in names for part in layers.shown(name)] or [layers.overview()]:
+        console.print(part)
+    return console.export_text()
+
+
+def test_no_name_is_broken_at_80_columns() -> None:
+    overview = printed(80).split()
+    assert set(ENTRIES) <= set(overview)
+    assert {"MultiHeadDotProductAttention", "MultiHeadAttention", "max_pool", "nn.hard_sigmoid"} <= set(overview)
+    for each in ENTRIES.values():
+        words = printed(80, each.name).replace(",", " ").split()
+        names = [n for s in each.settings for side in (s.torch, s.flax) for n in side.split(", ")]
+        assert set(filter(None, names)) | set(filter(None, (each.torch, each.linen, each.nnx))) <= set(words)
+
+
+@pytest.mark.parametrize("width", [40, 24])
+def test_a_narrow_terminal_has_rows_under_one_another(width: int) -> None:
+    assert set(ENTRIES) <= set(printed(width).split())
+    text = printed(width, *ENTRIES)
+    assert max(map(len, text.splitlines())) <= width
+    if width == 40:
+        assert {"feature_group_count", "track_running_stats"} <= set(text.split())
 
 
 def test_the_command_prints_the_table() -> None:
@@ -109,5 +235,5 @@ def test_the_command_prints_the_table() -> None:
 def test_the_command_refuses_two_outputs_and_a_wrong_name() -> None:
     run = CliRunner().invoke
     assert run(cli, ["layers", "--json", "Linear"]).exit_code == 2
-    with pytest.raises(UsageError, match="Did you mean 'Linear'"):
+    with pytest.raises(UsageError, match=r"Did you mean 'Linear'"):
         run(cli, ["layers", "Linera"], catch_exceptions=False)

@@ -125,6 +125,54 @@ def test_a_window_that_is_all_padding_or_holds_infinities_is_as_in_pytorch():
         np.testing.assert_array_equal(np.asarray(function(layer)(x)), expected, err_msg=repr(layer))
 
 
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize(
+    "layer", [spec.AdaptiveAvgPool1d(3), spec.AdaptiveAvgPool2d((3, 4)), spec.AdaptiveAvgPool3d((2, 3, 5))], ids=repr
+)
+def test_a_value_that_is_not_finite_stays_in_the_windows_that_hold_it(layer, bad):
+    x = tied(1, 2, *(7, 6, 5)[: layer.rank])
+    x[0, 1][(2,) * layer.rank] = bad
+    expected = stock(layer)(torch.tensor(x)).numpy()
+    found = np.asarray(function(layer)(x))
+    assert 0 < np.isfinite(expected).sum() < expected.size
+    np.testing.assert_array_equal(np.isfinite(found), np.isfinite(expected))
+    np.testing.assert_array_equal(found[~np.isfinite(expected)], expected[~np.isfinite(expected)])
+
+
+def test_infinities_of_both_signs_are_nan_where_one_window_holds_both():
+    x = np.array([[[math.inf, 1, 2, -math.inf, 3, 4]]], np.float32)
+    for count in (1, 2, 3, 4):
+        layer = spec.AdaptiveAvgPool1d(count)
+        np.testing.assert_array_equal(function(layer)(x), stock(layer)(torch.tensor(x)).numpy(), err_msg=repr(layer))
+
+
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_a_gradient_that_is_not_finite_stays_in_its_window(bad):
+    layer = spec.AdaptiveAvgPool2d((2, 3))
+    x, weight = tied(1, 1, 5, 6), np.ones((1, 1, 2, 3), np.float32)
+    weight[0, 0, 0, 1] = bad
+    into = torch.tensor(x, requires_grad=True)
+    stock(layer)(into).backward(torch.tensor(weight))
+    assert into.grad is not None
+    (found,) = jax.vjp(function(layer), x)[1](weight)
+    np.testing.assert_array_equal(np.isfinite(found), np.isfinite(into.grad.numpy()))
+
+
+@pytest.mark.parametrize("name", ["linen", "nnx"])
+@pytest.mark.parametrize("kind", [*POOLS, *ADAPTIVE])
+def test_an_input_of_another_number_of_axes_is_refused_when_called(name, kind):
+    layer, wing = kind(2), load_wing(name)
+    axes = ", ".join(("depth", "height", "width")[-layer.rank :])
+    model = wing.build(layer)
+    for shape in ((2, 3, *(4,) * (layer.rank - 1)), (2, 3, *(4,) * (layer.rank + 1))):
+        with pytest.raises(SpecError) as caught:
+            wing.call(model, (np.zeros(shape, np.float32),))
+        found = ", ".join(map(str, shape[1:]))
+        assert str(caught.value) == (
+            f"expected an input (batch, channels, {axes}) of {kind.__name__}, found (batch, {found})."
+        )
+
+
 @pytest.mark.parametrize("kind", [*POOLS, *ADAPTIVE])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_the_type_of_the_input_is_kept(kind, dtype):

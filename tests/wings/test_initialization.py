@@ -46,6 +46,8 @@ DRAWS: list[tuple[Initializer, tuple[int, ...]]] = [
     *[(init.Orthogonal(2**0.5), MATRIX), (init.Orthogonal(), (40, 24)), (init.Orthogonal(), CONVOLUTION)],
     *[(init.DeltaOrthogonal(2.0), CONVOLUTION), (init.DeltaOrthogonal(), (4, 4, 3, 4))],
     *[(init.Sparse(1.0), MATRIX), (init.Sparse(0.3), MATRIX), (init.Masked(init.Uniform(-10, 10), below=5.0), MATRIX)],
+    *[(init.ZeroRow(init.Normal(), 3), MATRIX), (init.Arange(), (1, 7)), (init.LowerTriangle(), (1, 1, 5, 5))],
+    (init.InverseFrequencies(10000.0), (6,)),
 ]
 CASES = [pytest.param(initializer, shape, id=f"{initializer!r} {shape}") for initializer, shape in DRAWS]
 

@@ -26,13 +26,18 @@ class Dropout(linen.Module):
 
 
 class PReLU(linen.PReLU):
-    """linen.PReLU with PyTorch's derivative at 0, and with several slopes where there is one for each channel."""
+    """linen.PReLU with PyTorch's derivative at 0, and with several slopes where there is one for each channel.
+
+    Raises SpecError for an input without an axis 1 of as many channels: one of length 1 would be stretched.
+    """
 
     slopes: int = 1
+    place: str = ""
     slope_init: Callable[..., Any] = linen.initializers.constant(0.25)
 
     @linen.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
+        spec.PReLU(self.slopes).out(inputs.shape[1:], self.place)
         shape = () if self.slopes == 1 else (self.slopes,)
         slopes = self.param("negative_slope", self.slope_init, shape, self.param_dtype)
         return activations.sloped(inputs, activations.along_channels(jnp.asarray(slopes), inputs))
@@ -40,7 +45,7 @@ class PReLU(linen.PReLU):
 
 def prelu(layer: spec.PReLU, at: At) -> linen.Module:
     """linen.PReLU, as it is here."""
-    return PReLU(slopes=layer.slopes, slope_init=at.init("weight"), param_dtype=at.dtype)
+    return PReLU(slopes=layer.slopes, place=at.path, slope_init=at.init("weight"), param_dtype=at.dtype)
 
 
 MAKERS: Makers = {

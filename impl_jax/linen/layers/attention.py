@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen
+from flax.typing import PrecisionLike
 from jax.typing import DTypeLike
 
 from ....common.layers import attention as spec
@@ -19,7 +20,41 @@ from ...draws import NativeInit
 from ...functions.attention import for_heads, zero_where_blocked
 from .at import At, Makers
 
-ATTEND = zero_where_blocked(linen.dot_product_attention)
+
+def attend(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    *,
+    mask: jax.Array | None = None,
+    dropout_rng: jax.Array | None = None,
+    dropout_rate: float = 0.0,
+    broadcast_dropout: bool = True,
+    deterministic: bool = False,
+    dtype: DTypeLike | None = None,
+    precision: PrecisionLike = None,
+    force_fp32_for_softmax: bool = False,
+    module: linen.Module | None = None,
+) -> jax.Array:
+    """Flax's attention, with zeros for a query that may attend to nothing.
+
+    Each setting has its name here, since Linen hands over those that it finds in the signature.
+    """
+    attended = linen.dot_product_attention(
+        query,
+        key,
+        value,
+        mask=mask,
+        dropout_rng=dropout_rng,
+        dropout_rate=dropout_rate,
+        broadcast_dropout=broadcast_dropout,
+        deterministic=deterministic,
+        dtype=dtype,
+        precision=precision,
+        force_fp32_for_softmax=force_fp32_for_softmax,
+        module=module,
+    )
+    return zero_where_blocked(attended, mask)
 
 
 class MultiheadAttention(linen.MultiHeadDotProductAttention):
@@ -75,7 +110,7 @@ def attention(layer: spec.MultiheadAttention, at: At) -> linen.Module:
         # Flax asks for a kernel of two axes and splits the heads afterwards.
         kernel_init=kernel_init,
         out_kernel_init=replace(at.init("out_proj.weight"), layout=TRANSPOSED),
-        attention_fn=ATTEND,
+        attention_fn=attend,
         param_dtype=at.dtype,
     )
 

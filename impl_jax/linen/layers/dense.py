@@ -9,6 +9,8 @@ import jax
 from flax import linen
 
 from ....common import layers as spec
+from ....common import paths
+from ....common.errors import NotExpressibleError
 from ....common.layers.kinds import Word
 from ...devices import native_dtype
 from ...draws import NativeInit
@@ -56,7 +58,10 @@ class Decoder(linen.Module):
 
 
 class Transposed(Decoder):
-    """y = x W^T + b, with W read where the Dense holds it."""
+    """y = x W^T + b, with W read where the Dense holds it.
+
+    Raises NotExpressibleError where there is no W yet: in `init`, if this layer is called before the Dense.
+    """
 
     def setup(self) -> None:
         ((_, self.dense),) = self.owners.pairs
@@ -64,7 +69,15 @@ class Transposed(Decoder):
             self.bias = self.param("bias", self.bias_init, (self._kernel().shape[0],), self.param_dtype)
 
     def _kernel(self) -> jax.Array:
-        return self.dense.get_variable("params", "kernel")
+        kernel = self.dense.get_variable("params", "kernel")
+        if kernel is None:
+            raise NotExpressibleError(
+                paths.join(*map(str, self.path)),
+                "a Linear that was called before, since a linen.Dense has no kernel until then",
+                "none",
+                "Apply the module to the variables that build gives, or call the Linear first.",
+            )
+        return kernel
 
     def __call__(self, x: jax.Array) -> jax.Array:
         y = x @ self._kernel().T

@@ -13,14 +13,20 @@ from .at import At, Makers, functions
 
 
 class PReLU(nnx.PReLU):
-    """nnx.PReLU with PyTorch's derivative at 0, and with several slopes where there is one for each channel."""
+    """nnx.PReLU with PyTorch's derivative at 0, and with several slopes where there is one for each channel.
+
+    Raises SpecError for an input without an axis 1 of as many channels: one of length 1 would be stretched.
+    """
 
     def __init__(self, layer: spec.PReLU, at: At) -> None:
         super().__init__(param_dtype=at.dtype)
+        self.layer = layer
+        self.place = at.path
         if layer.slopes > 1:
             self.negative_slope = nnx.Param(jnp.zeros((layer.slopes,), at.dtype))
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
+        self.layer.out(inputs.shape[1:], self.place)
         return activations.sloped(inputs, activations.along_channels(self.negative_slope[...], inputs))
 
 

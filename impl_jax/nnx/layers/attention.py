@@ -15,17 +15,16 @@ from ...functions.attention import for_heads, zero_where_blocked
 from .at import At, Makers
 
 
-def attend(query: jax.Array, key: jax.Array, value: jax.Array, **settings: Any) -> jax.Array:
-    """Flax's weights times the values, in the model's own precision.
+def attend(
+    query: jax.Array, key: jax.Array, value: jax.Array, *, mask: jax.Array | None = None, **settings: Any
+) -> jax.Array:
+    """Flax's weights times the values, in the model's own precision; zeros for a query that may attend to nothing.
 
     `nnx.dot_product_attention` leaves that to `jax.nn.dot_product_attention`, which takes the softmax in float32.
     """
-    weights = dot_product_attention_weights(query, key, **settings)
-    return jnp.einsum("...hqk,...khd->...qhd", weights, value, precision=settings["precision"])
-
-
-# One function for all modules, since NNX compares graphs by what they hold.
-ATTEND = zero_where_blocked(attend)
+    weights = dot_product_attention_weights(query, key, mask=mask, **settings)
+    attended = jnp.einsum("...hqk,...khd->...qhd", weights, value, precision=settings["precision"])
+    return zero_where_blocked(attended, mask)
 
 
 class MultiheadAttention(nnx.MultiHeadAttention):
@@ -44,7 +43,7 @@ class MultiheadAttention(nnx.MultiHeadAttention):
             broadcast_dropout=False,
             decode=False,
             kernel_init=zeros,
-            attention_fn=ATTEND,
+            attention_fn=attend,
             param_dtype=at.dtype,
             rngs=at.rngs,
         )

@@ -54,15 +54,17 @@ class Decoder(nnx.Module):
 
 
 class Transposed(nnx.Module):
-    """y = x W^T + b with W the kernel of an nnx.Linear, a Variable that has its path there."""
+    """y = x W^T + b with W the kernel of an nnx.Linear, a Variable that has its path there.
+
+    owner: the Linear and not its Variable, so that a tie or untie of that reaches this layer, too.
+    """
 
     def __init__(self, layer: spec.Transposed, at: At) -> None:
-        owner = at.owner(layer.of)
-        self.kernel = owner.kernel
-        self.bias = nnx.Param(jnp.zeros((owner.in_features,), at.dtype)) if layer.bias else None
+        self.owner: nnx.Linear = at.owner(layer.of)
+        self.bias = nnx.Param(jnp.zeros((self.owner.in_features,), at.dtype)) if layer.bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = x @ self.kernel[...].T
+        y = x @ self.owner.kernel[...].T
         return y if self.bias is None else y + self.bias[...]
 
 
