@@ -39,9 +39,10 @@ class LlamaConfig:
     head_dim: width of one head; hidden_size / num_attention_heads if None.
     pad_token_id: the token whose embedding is drawn as 0 and has no gradient from where it is looked up; None for none.
     rope_theta: the base of the rotary frequencies.
+    rope_scaling: None, or of the type "default" (`rope_type`, in older files `type`), which scales nothing.
 
     Raises:
-        UsageError: scaled rotary embeddings (`rope_scaling`), which are not described here.
+        UsageError: a rope_scaling of another type: scaled rotary embeddings are not described here.
     """
 
     vocab_size: int = 32000
@@ -63,8 +64,10 @@ class LlamaConfig:
     head_dim: int | None = None
 
     def __post_init__(self) -> None:
-        if self.rope_scaling is not None:
-            raise UsageError("LlamaConfig.rope_scaling", "None", repr(self.rope_scaling))
+        scaling = self.rope_scaling
+        # The older name wins, as in transformers.
+        if scaling is not None and scaling.get("type", scaling.get("rope_type")) != "default":
+            raise UsageError("LlamaConfig.rope_scaling", "None", repr(scaling))
 
     @property
     def head_width(self) -> int:

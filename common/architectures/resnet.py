@@ -33,6 +33,7 @@ class ResNetConfig:
     layer_type: "basic" (two 3x3 convolutions) or "bottleneck" (1x1, 3x3, 1x1).
     hidden_act: the activation behind the first convolution, and behind each residual sum.
     downsample_in_first_stage: whether the first stage halves the resolution, as all others do.
+    num_labels: 0 for a model without a classifier, which gives the pooled features.
     downsample_in_bottleneck: whether a bottleneck strides in its first convolution and not in its second.
 
     Raises:
@@ -72,8 +73,8 @@ def resnet(config: ResNetConfig) -> Layer:
         "encoder": Block({"stages": Sequential(*_stages(config))}),
         "pooler": AdaptiveAvgPool2d(1),
     }
-    head = Sequential(Flatten(), Linear(config.hidden_sizes[-1], config.num_labels))
-    return Block({"resnet": Block(body), "classifier": head})
+    classifier = Linear(config.hidden_sizes[-1], config.num_labels) if config.num_labels else Identity()
+    return Block({"resnet": Block(body), "classifier": Sequential(Flatten(), classifier)})
 
 
 def _stages(config: ResNetConfig) -> list[Layer]:

@@ -14,6 +14,7 @@ from ..layers import (
     Concatenate,
     Conv2d,
     Dropout,
+    Identity,
     LayerNorm,
     Linear,
     Parameter,
@@ -29,6 +30,7 @@ from .activations import activation
 class ViTConfig:
     """The fields of transformers' `ViTConfig` that shape the model, at its defaults (a ViT-B/16 with two labels).
 
+    num_labels: 0 for a model without a classifier, which gives the class token.
     image_size, patch_size: in pixels; one number, or (height, width).
     qkv_bias: whether queries, keys and values have biases.
     """
@@ -77,7 +79,8 @@ def vit(config: ViTConfig) -> Layer:
             "layernorm": LayerNorm(config.hidden_size, config.layer_norm_eps),
         }
     )
-    return Block({"vit": body, "class_token": Take(0), "classifier": _linear(config, config.num_labels)})
+    head = _linear(config, config.num_labels) if config.num_labels else Identity()
+    return Block({"vit": body, "class_token": Take(0), "classifier": head})
 
 
 def _embeddings(config: ViTConfig) -> Layer:

@@ -183,15 +183,6 @@ class AdaptiveAvgPool(AdaptivePool):
     def __post_init__(self) -> None:
         self._check()
 
-    def matrices(self, sizes: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-        """For each axis the means as a matrix (window, place), since the mean over a box is one axis at a time."""
-        found = []
-        for size, (start, end) in zip(sizes, self.bounds(sizes), strict=True):
-            place = np.arange(size)
-            inside = (start[:, None] <= place) & (place < end[:, None])
-            found.append(inside / (end - start)[:, None])
-        return tuple(found)
-
 
 @dataclass(frozen=True, repr=False)
 class AdaptiveMaxPool(AdaptivePool):
