@@ -90,7 +90,8 @@ def _section(family: Sequence[Entry]) -> Iterator[str]:
     if held(first):
         yield _held_table(family)
     if cells(first):
-        yield "Flax's own cells hold one layer and direction so:"
+        convert = "`to_cell` and `from_cell` of `paritree.common.layers.cells` convert"
+        yield paragraph(f"Flax's own cells hold one layer and direction so; {convert}:")
         yield table(_CELLS, [tuple(map(code, row)) for row in cells(first)])
     if first.settings:
         yield table(SETTINGS, [(_coded(t), _coded(f), escaped(how)) for t, f, how in _settings_of(family)])
