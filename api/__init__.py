@@ -110,8 +110,13 @@ if TYPE_CHECKING:
     from .common.layers import Transposed as Transposed
     from .common.layers import TransposedLinear as TransposedLinear
     from .common.layers import WeightedValues as WeightedValues
+    from .common.maps import Map as Map
+    from .common.maps import MapError as MapError
+    from .common.maps import MapRow as MapRow
     from .common.models import MODELS as MODELS
     from .common.models import reference_model as reference_model
+    from .common.pairs import Pair as Pair
+    from .common.pairs import PairError as PairError
     from .common.rules import Rule as Rule
     from .common.spec import Block as Block
     from .common.spec import List as List
@@ -123,6 +128,8 @@ if TYPE_CHECKING:
     from .front import build as build
     from .front import table as table
     from .front import wing as wing
+    from .migration import AlignmentError as AlignmentError
+    from .migration import align as align
     from .migration import carry as carry
 
 _LAYERS = (
@@ -148,7 +155,9 @@ _HOMES = {
     **dict.fromkeys(_ERRORS.split(), ".common.errors"),
     "Rule": ".common.rules",
     "Table": ".common.tables",
-    "carry": ".migration",
+    **dict.fromkeys(("Map", "MapError", "MapRow"), ".common.maps"),
+    **dict.fromkeys(("Pair", "PairError"), ".common.pairs"),
+    **dict.fromkeys(("AlignmentError", "align", "carry"), ".migration"),
 }
 
 _ROOMS = ("architectures", "initializers")

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .errors import UsageError
+from .pairs import Call, Inputs, Prober
 from .sites import Site
 from .spec import Layer
 from .tables import Row, Table
@@ -45,6 +46,7 @@ class Wing(Protocol):
     def site_gradients(
         self, model: Any, inputs: Sequence[np.ndarray], cotangent: np.ndarray
     ) -> dict[str, tuple[Site, ...]]: ...
+    def prober(self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Prober: ...
     def step(
         self,
         model: Any,

@@ -1,3 +1,5 @@
 """Weights from one live model to another. No framework is imported here; the wings bring theirs."""
 
+from .align import AlignmentError as AlignmentError
+from .align import align as align
 from .carry import carry as carry

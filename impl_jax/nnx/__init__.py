@@ -23,6 +23,7 @@ from .lazy import materialize as materialize
 from .naming import native_path as native_path
 from .naming import path_of as path_of
 from .naming import shown as shown
+from .probing import prober as prober
 from .training import step as step
 from .tying import equal as equal
 from .tying import identical as identical

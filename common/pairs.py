@@ -1,0 +1,108 @@
+"""Pairs: two models that claim to be the same, the inputs that both are given, and what one run of a side tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from . import paths
+from .errors import NotExpressibleError, ParitreeError
+
+# Neutral arrays: by position, or by the name of the argument.
+Inputs = tuple[np.ndarray, ...] | Mapping[str, np.ndarray]
+# call(model, inputs): the output, an array or a tree of arrays. The inputs reach it as that side's own arrays.
+Call = Callable[[Any, Any], Any]
+# The weight of each entry of the outputs in the one number that is differentiated, by the outputs' shapes.
+Cotangents = Callable[[Sequence[tuple[int, ...]]], Sequence[np.ndarray]]
+
+
+class PairError(ParitreeError, ValueError):
+    """Two sides that cannot be held against each other: inputs that are none, outputs of unequal structure."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A reference and a port of it.
+
+    reference, port: an `nn.Module`, an `nnx.Module` or `(linen module, variables)`.
+    inputs: a tuple or a dict of NumPy arrays, given to a model by position or by name.
+    reference_call, port_call: `call(model, inputs)` for a side that wants another call than `model(*inputs)` (in
+        Linen `module.apply(variables, *inputs)`), or gives more than is to be compared. The model is in inference
+        mode as far as its framework knows one: a Linen module has arguments for it.
+
+    Raises:
+        PairError: inputs of another kind.
+    """
+
+    reference: Any
+    port: Any
+    inputs: Inputs
+    reference_call: Call | None = None
+    port_call: Call | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.inputs, tuple | Mapping):
+            found = type(self.inputs).__name__
+            raise PairError("inputs", "a tuple or a dict of arrays", found, "For one array write (array,).")
+        named = self.inputs.items() if isinstance(self.inputs, Mapping) else enumerate(self.inputs)
+        for name, array in named:
+            if not isinstance(array, np.ndarray):
+                raise PairError(
+                    f"inputs.{name}", "a NumPy array", type(array).__name__, "Both sides get the same arrays."
+                )
+
+
+class Probe(NamedTuple):
+    """What one run of a side told.
+
+    outputs: the floating-point arrays among the outputs, by their place in the output's structure.
+    gradients: of <outputs, cotangents>, by the path of every parameter that has one, each once. Zero where the
+        outputs do not depend on it.
+    """
+
+    outputs: dict[str, np.ndarray]
+    gradients: dict[str, np.ndarray]
+
+
+class Prober(Protocol):
+    """A side made ready to run: compiled once, where that is sensible, and called for any weights."""
+
+    def __call__(self, weights: Mapping[str, np.ndarray], cotangents: Cotangents) -> Probe: ...
+
+
+def named_arrays(output: Any) -> dict[str, Any]:
+    """The arrays of an output by their place: `''` for one array, `logits`, `hidden.0` for those of a structure.
+
+    Mappings, sequences and dataclasses are entered; None is left out.
+
+    Raises:
+        NotExpressibleError: something else, which no number of ours can be made of.
+    """
+    return dict(_arrays(output, ""))
+
+
+def _arrays(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    if value is None:
+        return
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        yield place, value
+        return
+    for name, inner in _members(value, place):
+        yield from _arrays(inner, paths.join(place, str(name)))
+
+
+def _members(value: Any, place: str) -> list[tuple[Any, Any]]:
+    if isinstance(value, Mapping):
+        return list(value.items())
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return list(zip(value._fields, value, strict=True))  # type: ignore[attr-defined]
+    if isinstance(value, list | tuple):
+        return list(enumerate(value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return [(field.name, getattr(value, field.name)) for field in fields(value)]
+    raise NotExpressibleError(
+        place, "arrays, or mappings, sequences and dataclasses of arrays", type(value).__name__, "Give the pair a call."
+    )

@@ -1,0 +1,123 @@
+"""The proof: each tensor gets values of its own, the map carries them across, and both sides must tell the same.
+
+It is run at two points. With values of ordinary size nonlinearities show; with small ones what is added to a variance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from ...common.maps import Map, MapRow
+from ...common.pairs import Probe
+from .closeness import error, is_silent, scale
+from .contents import distinct
+from .errors import AlignmentError, listed
+from .sides import Side
+
+Weights = Mapping[str, np.ndarray]
+# Errors of two programs are explained by rounding up to this many times that of one, while that is no more than this.
+ROUNDINGS = 8.0
+COARSEST = 0.01
+
+
+def prove(made: Map, reference: Side, port: Side, limit: float) -> None:
+    """Raise AlignmentError, with all that disagrees, unless both sides agree under the map at both points."""
+    for quiet in (False, True):
+        weights = distinct_weights(made, reference, quiet)
+        ours, theirs = reference.probe(weights), port.probe(made.carry(weights))
+        faults = disagreements(made, ours, theirs, limit, quiet)
+        if faults:
+            faults = _beyond_rounding(faults, ours, reference.probe_exactly(weights))
+        if faults:
+            raise AlignmentError(
+                "",
+                f"outputs and gradients that agree within {limit:.1e} once distinct values are carried across",
+                f"{len(faults)} that do not: {listed([fault.text for fault in faults])}",
+                "The programs differ, or these rows are not right; no map was made.",
+            )
+
+
+class Disagreement(NamedTuple):
+    """What differs (a row, or None for an output), and by how much of its norm."""
+
+    text: str
+    size: float
+    row: MapRow | None = None
+
+
+def _beyond_rounding(faults: list[Disagreement], ours: Probe, exact: Probe) -> list[Disagreement]:
+    """Those that the reference's own rounding does not explain.
+
+    A gradient that is a small difference of large numbers (a query's under a nearly uniform attention) is rounded
+    coarsely on both sides. How coarsely, the reference's own float64 run tells; a wrong partner is wrong by all of it.
+    """
+    return [fault for fault in faults if fault.row is None or not _explained(fault.row, fault.size, ours, exact)]
+
+
+def _explained(row: MapRow, size: float, ours: Probe, exact: Probe) -> bool:
+    rounding = error(ours.gradients[row.reference].astype(np.float64), exact.gradients[row.reference])
+    return rounding <= COARSEST and size <= ROUNDINGS * rounding
+
+
+def both_probed(made: Map, reference: Side, port: Side, rest: tuple[Weights, Weights]) -> tuple[Probe, Probe]:
+    """Both sides with distinct values in what has a row, carried across, and `rest` in what has none."""
+    weights = distinct_weights(made, reference)
+    return reference.probe({**weights, **rest[0]}), port.probe({**made.carry(weights), **rest[1]})
+
+
+def distinct_weights(made: Map, reference: Side, quiet: bool = False) -> Weights:
+    """Values for the reference's side of every row."""
+    return {row.reference: distinct(row.reference, reference.values[row.reference], quiet) for row in made.rows}
+
+
+def disagreements(made: Map, reference: Probe, port: Probe, limit: float, quiet: bool) -> list[Disagreement]:
+    """What differs by more than `limit` of its norm, the outputs first, then the rows by the size of the error."""
+    loudest = scale(reference.gradients), scale(port.gradients)
+    apart = [(_apart(row, reference, port, loudest, limit, quiet), row) for row in made.rows]
+    apart.sort(key=lambda each: -each[0])
+    return outputs_apart(reference.outputs, port.outputs, limit) + [
+        Disagreement(f"the gradient of {row.reference} (= {row.port}, by {row.evidence}) by {size:.1e}", size, row)
+        for size, row in apart
+        if not size <= limit
+    ]
+
+
+def _apart(
+    row: MapRow, reference: Probe, port: Probe, loudest: tuple[float, float], limit: float, quiet: bool
+) -> float:
+    """The error of a row's gradient, 0 where neither side has more than rounding to tell of it."""
+    ours, theirs = reference.gradients.get(row.reference), port.gradients.get(row.port)
+    if ours is None or theirs is None:
+        return 0.0
+    if is_silent(ours, loudest[0], limit) and is_silent(theirs, loudest[1], limit) and _may_be_silent(row, quiet):
+        return 0.0
+    return error(row.to_port(ours), theirs)
+
+
+def _may_be_silent(row: MapRow, quiet: bool) -> bool:
+    """At the ordinary point no tensor that had a fingerprint may hide behind rounding."""
+    return quiet or row.evidence != "fingerprint"
+
+
+def outputs_apart(
+    reference: Mapping[str, np.ndarray], port: Mapping[str, np.ndarray], limit: float
+) -> list[Disagreement]:
+    """The outputs that differ by more than `limit` of their norm."""
+    faults = []
+    for name, other, size in output_errors(reference, port):
+        if not size <= limit:
+            place = f"output {name!r}" if name else "the output"
+            partner = f" (= {other!r})" if other != name else ""
+            faults.append(Disagreement(f"{place}{partner} by {size:.1e}", size))
+    return faults
+
+
+def output_errors(
+    reference: Mapping[str, np.ndarray], port: Mapping[str, np.ndarray]
+) -> Iterable[tuple[str, str, float]]:
+    """(name, the port's name, error) for each output; by place in the structure where the names differ."""
+    names = list(reference) if set(reference) == set(port) else list(port)
+    return [(name, other, error(port[other], reference[name])) for name, other in zip(reference, names, strict=True)]

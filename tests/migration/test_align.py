@@ -1,0 +1,233 @@
+"""Alignment of ports whose names say nothing, and of ports with a planted fault, which are never called verified."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import torch
+
+import paritree
+from paritree import AlignmentError, Map, Pair, PairError
+from paritree.common.architectures.gpt2 import GPT2Config, gpt2
+from paritree.common.architectures.llama import LlamaConfig, llama
+from paritree.common.architectures.resnet import ResNetConfig, resnet
+from paritree.common.models import MODELS
+from paritree.migration.align.closeness import allowed
+from paritree.migration.align.proof import prove
+from paritree.migration.align.sides import side_of
+
+from . import ports
+
+TOKENS = ports.TOKENS
+# One of them has a parameter that is not used; see below.
+NAMES = [name for name in MODELS if name != "fancy-mlp"]
+WINGS = [("torch", "linen"), ("torch", "nnx")]
+
+
+@pytest.mark.parametrize(
+    ("name", "wings"), [*product(NAMES, WINGS), ("language-model", ("linen", "nnx")), ("mlp", ("nnx", "torch"))]
+)
+def test_the_reference_models_align_by_fingerprints_alone(name: str, wings: tuple[str, str]) -> None:
+    model = MODELS[name]
+    pair = Pair(paritree.build(model, wings[0]), paritree.build(model, wings[1], seed=1), model.inputs())
+    found = paritree.align(pair)
+    assert (found.verified, found.coverage, found.direction) == (True, 1.0, wings)
+    for row in found.rows:
+        left, right = row.layout.split(" -> ")
+        assert (row.reference, left, row.evidence) == (row.port, right, "fingerprint")
+
+
+def test_what_is_not_used_is_matched_by_name_and_says_so() -> None:
+    model = MODELS["fancy-mlp"]
+    found = paritree.align(Pair(paritree.build(model, "torch"), paritree.build(model, "nnx", seed=1), model.inputs()))
+    assert [row.reference for row in found.rows if row.evidence == "name"] == ["constant.weight"]
+
+
+@pytest.fixture(scope="module")
+def reference() -> ports.LanguageModel:
+    torch.manual_seed(0)
+    return ports.LanguageModel()
+
+
+@pytest.fixture(scope="module")
+def aligned(reference: ports.LanguageModel) -> Map:
+    return paritree.align(Pair(reference, ports.port(), (TOKENS,)))
+
+
+def test_a_flat_port_aligns_whatever_it_calls_its_parameters(aligned: Map) -> None:
+    found = aligned
+    assert (found.verified, found.coverage) == (True, 1.0)
+    assert {row.evidence for row in found.rows} == {"fingerprint"}
+    by_path = {row.reference: (row.port, row.layout) for row in found.rows}
+    assert by_path["words.weight"] == ("t99", "a b -> a b")
+    assert by_path["layers.0.query.weight"] == ("t96", "a b -> b a")
+    assert by_path["layers.0.value.weight"] == ("t94", "a b -> b a")
+    assert found.rows[0].reference_aliases == ("head.weight",)
+
+
+def test_the_carried_port_is_the_reference(reference: ports.LanguageModel, aligned: Map) -> None:
+    linen, ours = paritree.wing("linen"), paritree.wing("torch")
+    carried = linen.load(ports.port(), aligned.carry(ours.weights(reference)))
+    np.testing.assert_allclose(linen.call(carried, (TOKENS,)), ours.call(reference, (TOKENS,)), rtol=0, atol=2e-5)
+    back = aligned.inverse().carry(linen.weights(carried))
+    for path, array in ours.weights(reference).items():
+        np.testing.assert_array_equal(back[path], array)
+
+
+def test_the_inverse_is_what_aligning_the_other_way_finds_and_no_model_is_changed(
+    reference: ports.LanguageModel, aligned: Map
+) -> None:
+    port = ports.port()
+    before = jax.tree.map(np.copy, port[1]), paritree.wing("torch").weights(reference)
+    back = paritree.align(Pair(port, reference, (TOKENS,)))
+    assert sorted(_pairs(back)) == sorted(_pairs(aligned.inverse()))
+    jax.tree.map(np.testing.assert_array_equal, port[1], before[0])
+    jax.tree.map(np.testing.assert_array_equal, paritree.wing("torch").weights(reference), before[1])
+
+
+def _pairs(found: Map) -> list[tuple[str, str, tuple[int, ...]]]:
+    return [(row.reference, row.port, row.port_shape) for row in found.rows]
+
+
+ARCHITECTURES: dict[str, Any] = {
+    "gpt2": lambda: (gpt2(GPT2Config(32, 9, 8, 1, 2)), np.arange(10, dtype=np.int32).reshape(2, 5)),
+    "llama": lambda: (
+        llama(LlamaConfig(32, 8, 24, 1, 4, 2)),
+        np.arange(10, dtype=np.int32).reshape(2, 5),
+    ),
+    "resnet": lambda: (
+        resnet(ResNetConfig(embedding_size=4, hidden_sizes=(8,), depths=(1,), layer_type="basic", num_labels=3)),
+        np.random.default_rng(0).normal(size=(2, 3, 16, 16)).astype(np.float32),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_scrambled_port_is_put_in_order(name: str) -> None:
+    spec, array = ARCHITECTURES[name]()
+    reference, plain = paritree.build(spec, "torch"), paritree.build(spec, "linen", seed=1)
+    port, names = ports.scrambled(plain)
+    found = paritree.align(Pair(reference, port, (array,)))
+    assert (found.verified, found.unmatched_reference) == (True, ())
+    wing = paritree.wing("linen")
+    # GPT-2's masking constants are saved in Flax alone.
+    parameters = {names[row.native_path] for row in wing.table(plain).parameters}
+    assert parameters.isdisjoint(found.unmatched_port)
+    native = {row.path: row.native_path for row in wing.table(plain)}
+    wrong = [row for row in found.rows if row.port != names[native[row.reference]]]
+    # Biases of branches that are added may change places; nothing else.
+    assert {(row.evidence, row.reference.split(".")[-1]) for row in wrong} <= {("name", "bias")}
+    carried = wing.load(port, {**wing.weights(port), **found.carry(paritree.wing("torch").weights(reference))})
+    output = paritree.wing("torch").call(reference, (array,))
+    np.testing.assert_allclose(wing.call(carried, (array,)), output, rtol=0, atol=1e-4 * np.abs(output).max())
+
+
+def refusal(port: Any, reference: Any = None, dtype: str = "float32") -> str:
+    """What an alignment says that finds no map, numbers with an exponent left out."""
+    with pytest.raises(AlignmentError) as caught:
+        paritree.align(Pair(reference or ports.LanguageModel(), port, (TOKENS,)), dtype=dtype)
+    return re.sub(r"\d\.\de-?[+]?\d\d", "E", str(caught.value))
+
+
+DIFFER = (
+    "expected outputs that agree within E at the symmetric point, whatever the map is, found a difference in the "
+    "output by E. The programs differ."
+)
+
+
+def test_another_activation_is_seen() -> None:
+    assert refusal(ports.port(gelu=jax.nn.gelu)) == DIFFER
+
+
+@pytest.mark.parametrize("place", range(2 * ports.LAYERS + 1))
+def test_another_eps_in_one_norm_is_seen(place: int) -> None:
+    epsilons = [1e-5] * (2 * ports.LAYERS + 1)
+    epsilons[place] = 1e-6
+    said = refusal(ports.port(epsilons=tuple(epsilons)))
+    assert said == DIFFER or said.startswith("expected outputs and gradients that agree within E once distinct values")
+
+
+def test_a_lost_tie_is_seen() -> None:
+    assert refusal(ports.port(tied=False)) == (
+        "expected a partner for every tensor that the outputs depend on, found 3 without: words.weight of the "
+        "reference has a gradient that no open one of the port has; t66 of the port has a gradient that no open one of "
+        "the reference has; t99 of the port has a gradient that no open one of the reference has. Compare the ties, "
+        "and what these are used for. The sides have unequal numbers of tensors of one shape, its axes sorted: "
+        "(8, 12): 1 and 2. Packed, split, merged and stacked tensors are not taken apart yet."
+    )
+
+
+def test_swapped_kernels_and_a_hidden_transpose_are_undone_by_the_map() -> None:
+    found = paritree.align(Pair(ports.LanguageModel(), ports.port(swapped=True, turned=True), (TOKENS,)))
+    by_path = {row.reference: (row.port, row.layout) for row in found.rows}
+    assert found.verified
+    assert by_path["layers.0.query.weight"] == ("t93", "a b -> b a")
+    assert by_path["layers.0.out.weight"] == ("t96", "a b -> b a")
+    assert by_path["layers.0.value.weight"] == ("t94", "a b -> a b")
+
+
+def test_what_nothing_tells_apart_is_an_error_with_its_candidates() -> None:
+    assert refusal(ports.port(key_bias=True), ports.LanguageModel(key_bias=True)) == (
+        "expected a partner for every tensor that the outputs depend on, found 2 without: layers.0.key.bias may be "
+        "t73 or t89, and nothing measured tells which; layers.1.key.bias may be t73 or t89, and nothing measured tells "
+        "which. Compare the ties, and what these are used for."
+    )
+
+
+def test_outputs_of_another_shape_are_refused() -> None:
+    pair = Pair(ports.LanguageModel(), ports.port(), (TOKENS,), port_call=lambda m, i: m[0].apply(m[1], *i)[:, -1])
+    with pytest.raises(PairError) as caught:
+        paritree.align(pair)
+    assert str(caught.value) == (
+        "port: expected the reference's outputs (3, 5, 12), found (3, 12). Give the pair calls that return the same."
+    )
+
+
+def test_a_model_without_parameters_is_refused() -> None:
+    assert refusal(ports.port(), torch.nn.ReLU()) == (
+        "reference: expected a model with parameters, found none of floating-point numbers."
+    )
+
+
+def test_numbers_that_are_not_finite_are_named() -> None:
+    pair = Pair(
+        ports.LanguageModel(),
+        ports.port(),
+        (TOKENS,),
+        port_call=lambda m, i: m[0].apply(m[1], *i).at[0, 0, 0].set(np.inf),
+    )
+    with pytest.raises(AlignmentError) as caught:
+        paritree.align(pair)
+    assert str(caught.value) == (
+        "port: expected finite numbers at the symmetric point, found others in 1 array: the output. Check the inputs "
+        "and masks."
+    )
+
+
+def test_rows_that_change_places_are_seen(reference: ports.LanguageModel, aligned: Map) -> None:
+    models = {"reference": reference, "port": ports.port()}
+    ours, theirs = (side_of(role, model, (TOKENS,), None, "float32") for role, model in models.items())
+    limit = allowed(len(aligned.rows), "float32")
+    prove(aligned, ours, theirs, limit)
+    last: dict[tuple[int, ...], int] = {}
+    for two, row in enumerate(aligned.rows):
+        one = last.get(row.shape)
+        last[row.shape] = two
+        if one is not None:
+            rows = list(aligned.rows)
+            rows[one], rows[two] = replace(rows[one], port=row.port), replace(row, port=rows[one].port)
+            with pytest.raises(AlignmentError, match="once distinct values are carried across, found"):
+                prove(Map(tuple(rows), aligned.direction), ours, theirs, limit)
+    assert len(last) < len(aligned.rows) - 20
+
+
+def test_float64_is_exact_to_its_own_rounding() -> None:
+    assert paritree.align(Pair(ports.LanguageModel(), ports.port(), (TOKENS,)), dtype="float64").verified
+    epsilons = (1e-5, 1e-5, 1e-5, 1e-5, 1.0001e-5)
+    assert refusal(ports.port(epsilons=epsilons), dtype="float64") == DIFFER
