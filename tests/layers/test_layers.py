@@ -207,5 +207,5 @@ def test_flax_s_own_class_draws_from_the_initializers_that_the_layer_names(case:
 
 
 def test_every_layer_that_holds_something_has_a_case() -> None:
-    without = {"Decoder", "Parameter", "Buffer", "BatchNorm", "InstanceNorm"}
+    without = {"Decoder", "Transposed", "Parameter", "Buffer", "BatchNorm", "InstanceNorm"}
     assert {case.spec.kind for case in HOLDING.values()} == set(KINDS) - without
