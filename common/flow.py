@@ -9,7 +9,7 @@ from typing import Any
 from . import paths
 from .errors import InitializerError, SpecError
 from .layer import UNKNOWN, Features, Layer
-from .program import Argument, Name, Program, Step, check_count, inputs_of
+from .program import Argument, Name, Program, Step, bound, inputs_of
 from .references import References, Shared, Tied
 
 
@@ -61,9 +61,7 @@ class _Flow:
         return given.outs(tuple(inputs), path)
 
     def _program(self, path: str, program: Program, inputs: Sequence[Features]) -> Any:
-        check_count(program, len(inputs), path)
-        missing = [None] * (len(program.inputs) - len(inputs))
-        values: dict[str, Any] = dict(zip(program.inputs, (*inputs, *missing), strict=True))
+        values = bound(program, inputs, path)
         for step in program.steps:
             given = [values[each.text] if isinstance(each, Name) else _literal(each) for each in step.arguments]
             if any(map(_are_several, given)):
@@ -72,26 +70,11 @@ class _Flow:
             if not step.path:
                 values[step.targets[0]] = _combined(path, step, given)
                 continue
-            target = self._descended(path, step.path)
-            if target is None:
-                values.update(dict.fromkeys(step.targets, UNKNOWN))
-                continue
-            outcome = self.through(*target, _present(given))
-            outcomes = (outcome,) if len(step.targets) == 1 else _several(outcome, step, target[0])
+            target = paths.join(path, *step.path)
+            outcome = self.through(target, self.references.nodes[target], _present(given))
+            outcomes = (outcome,) if len(step.targets) == 1 else _several(outcome, step, target)
             values.update(zip(step.targets, outcomes, strict=True))
         return values[program.result.text] if isinstance(program.result, Name) else _literal(program.result)
-
-    def _descended(self, path: str, components: tuple[str, ...]) -> tuple[str, Layer] | None:
-        """The child at the end of `components`, also through a Shared; None where that lies outside."""
-        for name in components:
-            node = self.references.nodes[path]
-            if isinstance(node, Shared):
-                owner = self._owner(path, node.of)
-                if owner is None:
-                    return None
-                path = owner
-            path = paths.join(path, name)
-        return path, self.references.nodes[path]
 
     def _shared(self, path: str, layer: Shared, inputs: Sequence[Features]) -> Any:
         target = self._owner(path, layer.of)

@@ -80,9 +80,7 @@ def run(program: Program, member: Callable[[Path], Any], inputs: Sequence[Any]) 
     Raises:
         SpecError: too few or too many inputs.
     """
-    check_count(program, len(inputs), "")
-    missing = [None] * (len(program.inputs) - len(inputs))
-    values: dict[str, Any] = dict(zip(program.inputs, (*inputs, *missing), strict=True))
+    values = bound(program, inputs, "")
     for step in program.steps:
         given = [values[each.text] if isinstance(each, Name) else each for each in step.arguments]
         if step.operation == "call":
@@ -95,12 +93,19 @@ def run(program: Program, member: Callable[[Path], Any], inputs: Sequence[Any]) 
     return values[program.result.text] if isinstance(program.result, Name) else program.result
 
 
-def check_count(program: Program, count: int, path: str) -> None:
-    """Refuse a number of inputs that the program does not take; raises SpecError."""
+def bound(program: Program, inputs: Sequence[Any], path: str) -> dict[str, Any]:
+    """The inputs by name, None for one that is left out.
+
+    Raises:
+        SpecError: a number of inputs that the program does not take.
+    """
+    count = len(inputs)
     if not program.required <= count <= len(program.inputs):
         names = ", ".join(program.inputs[: program.required])
         optional = "".join(f", {name}=None" for name in program.inputs[program.required :])
         raise SpecError(path, f"inputs ({names}{optional})", f"{count} of them")
+    missing = [None] * (len(program.inputs) - count)
+    return dict(zip(program.inputs, (*inputs, *missing), strict=True))
 
 
 def read(text: str, children: Mapping[str, Layer]) -> Program:

@@ -9,11 +9,11 @@ import numpy as np
 
 from ..common import expansion
 from ..common.tables import Row
+from ..common.tolerance import relative_error
 from ..common.wing import Wing
 from .report import Finding
 from .statistics import ALPHA, Evidence, Verdict, across, diagnose, examine, judge, replicates
 from .subject import Oracle, Subject
-from .tolerance import relative_error
 
 # A build under each of these seeds must give what the wing's `sample` gives, so that testing one tests the other.
 LINKED_SEEDS = (0, 1)

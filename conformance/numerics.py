@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from ..common.tolerance import allowed, relative_error
 from .diagnosis import Weights, explain, intervene, missing_site
 from .report import Finding
 from .subject import LEARNING_RATE, Oracle, Subject
-from .tolerance import allowed, relative_error
 
 
 def forward(subject: Subject, oracle: Oracle) -> Iterator[Finding]:

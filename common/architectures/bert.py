@@ -10,21 +10,18 @@ from dataclasses import dataclass
 
 from ..errors import UsageError
 from ..initializers import Normal, Zeros
-from ..initializers.places import Arange
 from ..layers import (
     AttentionWeights,
-    Buffer,
     Decoder,
     Dropout,
-    Embedding,
     LayerNorm,
     Linear,
     Parameter,
-    Prefix,
     WeightedValues,
 )
 from ..spec import Block, Layer, List
 from .activations import activation
+from .embeddings import embeddings
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ def bert(config: BertConfig) -> Layer:
     """
     body = Block(
         {
-            "embeddings": _embeddings(config),
+            "embeddings": embeddings(config, config.hidden_size),
             "encoder": Block(
                 {"layer": List(*(_layer(config) for _ in range(config.num_hidden_layers)))},
                 forward="""
@@ -94,28 +91,6 @@ def bert(config: BertConfig) -> Layer:
         forward="""
         def forward(tokens, mask=None):
             return cls(bert(tokens, mask))
-        """,
-    )
-
-
-def _embeddings(config: BertConfig) -> Layer:
-    width, init = config.hidden_size, config.weight_init
-    places = (1, config.max_position_embeddings)
-    return Block(
-        {
-            "position_ids": Buffer(places, Arange(), dtype="int64", persistent=False),
-            "token_type_ids": Buffer(places, Zeros(), dtype="int64", persistent=False),
-            "word_embeddings": Embedding(config.vocab_size, width, weight_init=init, padding_idx=config.pad_token_id),
-            "position_embeddings": Embedding(config.max_position_embeddings, width, weight_init=init),
-            "token_type_embeddings": Embedding(config.type_vocab_size, width, weight_init=init),
-            "LayerNorm": _norm(config),
-            "dropout": Dropout(config.hidden_dropout_prob),
-            "prefix": Prefix(),
-        },
-        forward="""
-        def forward(tokens):
-            x = word_embeddings(tokens) + token_type_embeddings(prefix(token_type_ids, tokens))
-            return dropout(LayerNorm(x + position_embeddings(prefix(position_ids, tokens))))
         """,
     )
 

@@ -214,41 +214,32 @@ class Softplus(Layer):
 
 
 @dataclass(frozen=True, repr=False)
-class Softmax(Layer):
+class _AlongAxis(Layer):
+    """What acts along `axis`, which counts the batch as axis 0, and keeps the shape."""
+
+    axis: int = -1
+
+    def __post_init__(self) -> None:
+        _check_axis(self)
+
+    def out(self, features: Features, path: str) -> Features:
+        _axis_in(self, features, path)
+        return features
+
+
+@dataclass(frozen=True, repr=False)
+class Softmax(_AlongAxis):
     """exp(x) over its sum along `axis`, which counts the batch as axis 0."""
 
-    axis: int = -1
-
-    def __post_init__(self) -> None:
-        _check_axis(self)
-
-    def out(self, features: Features, path: str) -> Features:
-        _axis_in(self, features, path)
-        return features
-
 
 @dataclass(frozen=True, repr=False)
-class LogSoftmax(Layer):
+class LogSoftmax(_AlongAxis):
     """x less the log of the sum of exp(x) along `axis`, which counts the batch as axis 0."""
 
-    axis: int = -1
-
-    def __post_init__(self) -> None:
-        _check_axis(self)
-
-    def out(self, features: Features, path: str) -> Features:
-        _axis_in(self, features, path)
-        return features
-
 
 @dataclass(frozen=True, repr=False)
-class GLU(Layer):
+class GLU(_AlongAxis):
     """a sigmoid(b), the halves a and b of x along `axis`, which counts the batch as axis 0 (Dauphin et al. 2017)."""
-
-    axis: int = -1
-
-    def __post_init__(self) -> None:
-        _check_axis(self)
 
     def out(self, features: Features, path: str) -> Features:
         place = _axis_in(self, features, path)
@@ -262,14 +253,14 @@ class GLU(Layer):
         return (*features[: place - 1], None if length is None else length // 2, *features[place:])
 
 
-def _check_axis(layer: Softmax | LogSoftmax | GLU) -> None:
+def _check_axis(layer: _AlongAxis) -> None:
     """Refuse an axis that is no whole number; store it as an int, since NumPy's would show in the repr."""
     if not isinstance(layer.axis, Integral) or isinstance(layer.axis, bool):
         raise SpecError("", f"{layer.kind}.axis as a whole number", repr(layer.axis))
     object.__setattr__(layer, "axis", int(layer.axis))
 
 
-def _axis_in(layer: Softmax | LogSoftmax | GLU, features: Features, path: str) -> int | None:
+def _axis_in(layer: _AlongAxis, features: Features, path: str) -> int | None:
     """The layer's axis counted from the batch on; None where the number of axes is not known.
 
     Raises:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+from ..errors import NotExpressibleError
 from ..layer import Layer, Native
 
 KINDS: dict[str, type[Layer]] = {}
@@ -39,3 +40,18 @@ def names_in(kind: str, present: Mapping[str, tuple[int, ...]]) -> list[str]:
     """The parameters of a layer of that kind in PyTorch's order; see Layer.names_in."""
     layer = KINDS.get(kind)
     return layer.names_in(present) if layer else []
+
+
+Maker = TypeVar("Maker")
+
+
+def maker_of(makers: Mapping[type[Layer], Maker], layer: Layer, path: str, wing: str) -> Maker:
+    """What makes a wing's module of a layer: the maker of its class, or of the nearest ancestor that has one.
+
+    Raises:
+        NotExpressibleError: a layer that the wing does not know.
+    """
+    for ancestor in type(layer).__mro__:
+        if ancestor in makers:
+            return makers[ancestor]
+    raise NotExpressibleError(path, f"a layer that the {wing} wing knows", layer.kind, "Use a layer of paritree.")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ...common.errors import NotExpressibleError
 from ...common.layer import Layer
+from ...common.layers import kinds
 from ...common.layers.kinds import Word
 from . import activations, attention, convolutions, dense, norms, operations, pooling, recurrent
 from .at import At as At
@@ -16,7 +16,4 @@ KINDS: dict[type, Word] = {module: word for family in FAMILIES for module, word 
 
 def maker_of(layer: Layer, path: str) -> Maker:
     """What makes the module of a layer; raises NotExpressibleError for a layer that the wing does not know."""
-    for ancestor in type(layer).__mro__:
-        if ancestor in MAKERS:
-            return MAKERS[ancestor]
-    raise NotExpressibleError(path, "a layer that the torch wing knows", layer.kind, "Use a layer of paritree.")
+    return kinds.maker_of(MAKERS, layer, path, "torch")

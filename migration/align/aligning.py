@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ...common.maps import Map
 from ...common.pairs import Pair
-from .closeness import allowed
+from ...common.tolerance import allowed
 from .errors import AlignmentError, listed
 from .leftovers import settle_by_module, settle_by_name, settle_by_value
 from .matching import Matching, map_of, matched, with_silent_options
@@ -37,7 +37,7 @@ def align(pair: Pair, *, dtype: str = "float32") -> Map:
             stack.enter_context(wing_of(model).running("cpu", dtype))
         reference = side_of("reference", pair.reference, pair.inputs, pair.reference_call, dtype)
         port = side_of("port", pair.port, pair.inputs, pair.port_call, dtype)
-        return _aligned(reference, port, allowed(len(reference.tensors), dtype))
+        return _aligned(reference, port, allowed(max(len(reference.tensors), 1), dtype))
 
 
 def _aligned(reference: Side, port: Side, limit: float) -> Map:

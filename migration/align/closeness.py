@@ -1,18 +1,10 @@
-"""When two measured arrays count as one: an error relative to the array's norm, within 32 eps sqrt(depth)."""
+"""How far two measured arrays are apart, beside the array's norm, and whether a gradient says anything."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
-
-# 2.3 to 4.6 eps sqrt(depth) were measured between the frameworks; the factor leaves room for other shapes.
-FACTOR = 32
-
-
-def allowed(depth: int, dtype: str) -> float:
-    """The largest error of programs with `depth` layers that compute in `dtype`."""
-    return FACTOR * float(np.finfo(dtype).eps) * math.sqrt(max(depth, 1))
 
 
 def norm(array: np.ndarray) -> float:

@@ -21,9 +21,9 @@ from paritree.common.initializers import Constant, Uniform
 from paritree.common.layer import UNKNOWN, Layer
 from paritree.common.layers import activations as spec
 from paritree.common.spec import Block, Sequential, flow
+from paritree.common.tolerance import relative_error
 from paritree.common.wing import WINGS
 from paritree.conformance import load_wing
-from paritree.conformance.tolerance import relative_error
 
 from .case import Case
 from .cases_activations import CASES, KINKS

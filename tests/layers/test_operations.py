@@ -29,9 +29,9 @@ from paritree.common.layers import (
     WeightedValues,
 )
 from paritree.common.spec import UNKNOWN, Block, Layer, flow
+from paritree.common.tolerance import allowed, relative_error
 from paritree.common.wing import WINGS
 from paritree.conformance import load_wing
-from paritree.conformance.tolerance import allowed, relative_error
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:

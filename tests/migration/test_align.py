@@ -18,7 +18,7 @@ from paritree.common.architectures.gpt2 import GPT2Config, gpt2
 from paritree.common.architectures.llama import LlamaConfig, llama
 from paritree.common.architectures.resnet import ResNetConfig, resnet
 from paritree.common.models import MODELS
-from paritree.migration.align.closeness import allowed
+from paritree.common.tolerance import allowed
 from paritree.migration.align.proof import prove
 from paritree.migration.align.sides import side_of
 

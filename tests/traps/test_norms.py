@@ -21,9 +21,9 @@ from paritree.common.errors import ShapeError
 from paritree.common.layers import Embedding
 from paritree.common.layers import norms as spec
 from paritree.common.spec import Block, Layer
+from paritree.common.tolerance import allowed, relative_error
 from paritree.common.wing import WINGS
 from paritree.conformance import load_wing
-from paritree.conformance.tolerance import allowed, relative_error
 
 EXACT = allowed(1)
 

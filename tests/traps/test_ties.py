@@ -21,9 +21,9 @@ from torch.nn.utils.parametrizations import weight_norm
 from paritree.common.errors import NotExpressibleError, TieError, WeightsError
 from paritree.common.layers import Decoder, Embedding, Linear, Tanh
 from paritree.common.spec import Block, Sequential, Shared
+from paritree.common.tolerance import allowed, relative_error
 from paritree.common.wing import WINGS
 from paritree.conformance import load_wing
-from paritree.conformance.tolerance import allowed, relative_error
 
 WIDTH = 8
 TIED = Sequential(Linear(WIDTH, WIDTH, bias=False), Shared("0"))
