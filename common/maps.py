@@ -1,77 +1,31 @@
-"""Maps: which parameter of a reference is which of its port, and with which axes.
+"""Maps: which tensor of a reference is which of its port, and with which axes.
 
-A map works on neutral weights, as a wing's `weights` gives and its `load` takes them: by path, in the layout of the
-model's table, a tied parameter once, under its owner.
+A map is about native tensors, each under its owner's path as its framework spells it, dotted. A row may be about a
+piece of a tensor, so that what one side packs the other may split.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
-from .errors import ParitreeError, WeightsError
-from .layouts import Layout
-from .tables import counted, shape_text
+from .maparrays import assemble as assemble
+from .mapcovering import check_rows, check_sums, with_zeros
+from .maperrors import MapError as MapError
+from .mappatterns import permuting as permuting
+from .maprows import EVIDENCE as EVIDENCE
+from .maprows import Evidence as Evidence
+from .maprows import MapRow as MapRow
+from .maptrees import given_arrays, nested, with_aliases
 
-# What settled a row, strongest first. `fingerprint`: equal gradients at the symmetric point. `sibling`: the module
-# that matched parameters name. `value`: equal values. `name`: the closest names of what was left. `rule`: a person.
-Evidence = Literal["fingerprint", "sibling", "value", "name", "rule"]
-EVIDENCE: tuple[Evidence, ...] = get_args(Evidence)
+if TYPE_CHECKING:
+    import numpy as np
 
-
-class MapError(ParitreeError, ValueError):
-    """A map that does not hold together, or a file that is none."""
-
-
-@dataclass(frozen=True)
-class MapRow:
-    """One parameter or buffer under its two paths, which are owners' paths.
-
-    shape: the reference's.
-    layout: an einops pattern from the reference's axes to the port's; an axis of length 1 is written `1`.
-    reference_aliases, port_aliases: the other paths of the tie group on either side.
-    """
-
-    reference: str
-    port: str
-    shape: tuple[int, ...]
-    layout: str
-    evidence: Evidence
-    reference_aliases: tuple[str, ...] = ()
-    port_aliases: tuple[str, ...] = ()
-
-    @property
-    def port_shape(self) -> tuple[int, ...]:
-        return Layout(self.layout).native_shape(self.shape)
-
-    def to_port(self, array: Any) -> Any:
-        """The reference's array with the port's axes: a view of it where the axes only change places."""
-        return Layout(self.layout).to_native(array)
-
-    def inverse(self) -> MapRow:
-        return MapRow(
-            self.port,
-            self.reference,
-            self.port_shape,
-            Layout(self.layout).inverse.pattern,
-            self.evidence,
-            self.port_aliases,
-            self.reference_aliases,
-        )
-
-    def then(self, other: MapRow) -> MapRow:
-        """This row followed by one that starts where it ends; the evidence is the weaker of the two."""
-        return MapRow(
-            self.reference,
-            other.port,
-            self.shape,
-            composed(self.layout, other.layout),
-            max((self.evidence, other.evidence), key=EVIDENCE.index),
-            self.reference_aliases,
-            other.port_aliases,
-        )
+Shape = tuple[int, ...]
+# The directions whose weights are a tree; a `state_dict` and the leaves of a bare pytree are flat.
+TREES = ("linen", "nnx")
 
 
 @dataclass(frozen=True)
@@ -85,7 +39,7 @@ class Map:
     verified: whether distinct values, carried across by the rows, gave equal outputs and gradients.
 
     Raises:
-        MapError: a path twice.
+        MapError: a path twice, a tensor of which an entry is in no row or in two, or rows that do not agree on a shape.
     """
 
     rows: tuple[MapRow, ...]
@@ -95,59 +49,50 @@ class Map:
     aside_reference: tuple[str, ...] = ()
     aside_port: tuple[str, ...] = ()
     verified: bool = False
-    _by_reference: Mapping[str, MapRow] = field(init=False, repr=False, compare=False, hash=False)
+    by_reference: Mapping[str, tuple[MapRow, ...]] = field(init=False, repr=False, compare=False, hash=False)
+    by_port: Mapping[str, tuple[MapRow, ...]] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
-        _check_once(
-            "reference", [*(row.reference for row in self.rows), *self.unmatched_reference, *self.aside_reference]
-        )
-        _check_once("port", [*(row.port for row in self.rows), *self.unmatched_port, *self.aside_port])
-        object.__setattr__(self, "_by_reference", {row.reference: row for row in self.rows})
+        object.__setattr__(self, "rows", with_zeros(self.rows))
+        check_sums(self.rows)
+        object.__setattr__(self, "by_reference", _grouped(self.rows, "reference"))
+        object.__setattr__(self, "by_port", _grouped(self.rows, "port"))
+        check_rows("reference", self.by_reference, (*self.unmatched_reference, *self.aside_reference))
+        check_rows("port", self.by_port, (*self.unmatched_port, *self.aside_port))
 
     @property
     def coverage(self) -> float:
-        """The share of both sides' owners that have a row; 1.0 where there are none."""
-        matched = 2 * len(self.rows)
+        """The share of both sides' owners that have rows; 1.0 where there are none."""
+        matched = len(self.by_reference) + len(self.by_port)
         total = matched + len(self.unmatched_reference) + len(self.unmatched_port)
         return matched / total if total else 1.0
 
-    def carry(self, weights: Mapping[str, Any]) -> dict[str, Any]:
-        """The reference's weights as the port's, by the port's paths: neutral arrays of any framework or type.
+    def carry(self, weights: Any) -> dict[str, Any]:
+        """The reference's weights as the port's tree.
 
-        Each is a view of the given one where the axes only change places. What is unmatched or aside may be given and
-        is left out. So `wing.load(port, {**wing.weights(port), **carried})` is the port with the reference's weights.
+        weights: path -> array, or nested mappings and lists of arrays, of any framework. An alias may be given with
+            its owner, to which it must be equal, or for it. What is unmatched or aside may be given and is left out.
+
+        Nested dicts for a Linen or NNX port (`module.apply(made.carry(model.state_dict()), x)`; an NNX list's keys are
+        whole numbers), flat with every alias for PyTorch and a bare pytree. The arrays are NumPy's: views of the given
+        ones where a row is whole and its axes only change places.
 
         Raises:
-            WeightsError: one message for all missing, extra and misshapen entries.
+            WeightsError: one message for all missing, extra and misshapen entries and ties of two values.
         """
-        self._check(weights)
-        return {row.port: row.to_port(weights[row.reference]) for row in self.rows}
+        carried = self.arrays(weights)
+        if self.direction[1] in TREES:
+            return nested(carried, with_numbers=self.direction[1] == "nnx")
+        return with_aliases(carried, self.by_port)
 
-    def _check(self, weights: Mapping[str, Any]) -> None:
-        if not isinstance(weights, Mapping):
-            raise WeightsError("", "a mapping from paths to arrays", type(weights).__name__)
-        faults = [f"{row.reference} is missing" for row in self.rows if row.reference not in weights]
-        faults += [fault for path, array in weights.items() if (fault := self._fault(path, array))]
-        if faults:
-            raise WeightsError(
-                "",
-                f"one array for each of {counted(len(self.rows), 'row')} of the map",
-                f"{len(faults)} that {'does' if len(faults) == 1 else 'do'} not fit: " + "; ".join(faults),
-                "Nothing was carried.",
-            )
+    def arrays(self, weights: Any) -> dict[str, np.ndarray]:
+        """As `carry`, but flat and the port's owners only: what a wing's `with_natives` takes.
 
-    def _fault(self, path: str, array: Any) -> str:
-        row = self._by_reference.get(path)
-        if row is None and path in (*self.unmatched_reference, *self.aside_reference):
-            return ""
-        if row is None:
-            owners = [each.reference for each in self.rows if path in each.reference_aliases]
-            return f"{path} is an alias of {owners[0]}" if owners else f"{path} is not in the map"
-        if not hasattr(array, "shape"):
-            return f"{path} is no array but {type(array).__name__}"
-        if tuple(array.shape) != row.shape:
-            return f"{path} has shape {tuple(array.shape)} and needs {shape_text(row.shape)}"
-        return ""
+        Raises:
+            WeightsError: as `carry`.
+        """
+        given = given_arrays(self, weights)
+        return {path: assemble(rows, given.__getitem__) for path, rows in self.by_port.items()}
 
     def inverse(self) -> Map:
         """The way back."""
@@ -167,40 +112,49 @@ class Map:
         What one of the two has no row for, the result has none for. It is verified if both are.
 
         Raises:
-            MapError: `other` starts from another model: one message for all its paths and shapes that differ.
+            MapError: `other` starts from another model: one message for all its paths and shapes that differ; or rows
+                that do not make one.
         """
-        self._check_meets(other)
-        through = {row.reference: row for row in other.rows}
-        rows = tuple(row.then(through[row.port]) for row in self.rows if row.port in through)
-        references, ports = {row.reference for row in rows}, {row.port for row in rows}
-        return Map(
-            rows,
-            (self.direction[0], other.direction[1]),
-            _without((row.reference for row in self.rows), self.unmatched_reference, references),
-            _without((row.port for row in other.rows), other.unmatched_port, ports),
-            self.aside_reference,
-            other.aside_port,
-            self.verified and other.verified,
+        from .mapjoins import joined_rows, without_rows
+
+        made = Map(joined_rows(self, other), (self.direction[0], other.direction[1]))
+        return replace(
+            made,
+            unmatched_reference=without_rows(self.by_reference, self.unmatched_reference, made.by_reference),
+            unmatched_port=without_rows(other.by_port, other.unmatched_port, made.by_port),
+            aside_reference=self.aside_reference,
+            aside_port=other.aside_port,
+            verified=self.verified and other.verified,
         )
 
-    def _check_meets(self, other: Map) -> None:
-        ends: dict[str, Any] = {row.port: row.port_shape for row in self.rows}
-        starts: dict[str, Any] = {row.reference: row.shape for row in other.rows}
-        known_ends, known_starts = {*ends, *self.unmatched_port}, {*starts, *other.unmatched_reference}
-        faults = [f"{path} is only where the first ends" for path in ends if path not in known_starts]
-        faults += [f"{path} is only where the second starts" for path in starts if path not in known_ends]
-        faults += [
-            f"{path} has shape {shape_text(ends[path])} and then {shape_text(starts[path])}"
-            for path in ends
-            if path in starts and ends[path] != starts[path]
-        ]
-        if faults:
-            raise MapError(
-                "",
-                "a map that starts where this one ends",
-                f"{counted(len(faults), 'difference')}: " + "; ".join(faults),
-                "Compose maps whose middle is one model.",
-            )
+    def fit(
+        self,
+        reference_shapes: Mapping[str, Sequence[int]],
+        port_shapes: Mapping[str, Sequence[int]] | None = None,
+    ) -> Map:
+        """The same map for another size of the model: one found on a tiny configuration, for the full-size one.
+
+        reference_shapes, port_shapes: the new models' shapes by native path, owners or all.
+
+        Rows that differ only in numbers of their paths (`h.3.` and `h_3.`) or in places of a stack (`[3]`) are one
+        template where the port's numbers follow from the reference's along a line; it is used for every number that
+        the new reference has. A number that never varied, since the tiny model has one layer, is taken to be the one
+        that is the same in both paths; if there is none it stays what it was. A new path that several templates could
+        be about takes those of the known path of its rank with most numbers in common. Lengths follow from the shapes
+        on both ends of a row: `[8:16]` of 24 beside a kernel of 8 is `[768:1536]` of 2304 beside one of 768. Without
+        the port's shapes, spans of one length stay so, unless another axis that was as long as one tells that they are
+        not, and the factors of a split axis must follow from the reference; where they do not, an error says so.
+
+        The result is verified only if it is this map.
+
+        Raises:
+            MapError: all that is missing, extra or misshapen on either side, and all lengths that do not follow.
+        """
+        from .mapfit import fitted
+
+        shapes = {path: tuple(shape) for path, shape in reference_shapes.items()}
+        port = None if port_shapes is None else {path: tuple(shape) for path, shape in port_shapes.items()}
+        return fitted(self, shapes, port)
 
     def save(self, file: str | Path) -> None:
         """Write the map as JSON, one row a line. The file appears whole or not at all; one that is there is replaced.
@@ -224,53 +178,8 @@ class Map:
         return load(Path(file))
 
 
-def permuting(shape: Iterable[int], order: Iterable[int], port_shape: Iterable[int]) -> str:
-    """The pattern that gives an array of `shape` the axes of `port_shape`.
-
-    order: of the axes longer than 1, counted without those of length 1.
-    """
-    names: Callable[[int], str] = lambda number: chr(ord("a") + number) if number < 26 else f"a{number}"  # noqa: E731
-    long = [names(number) for number in range(sum(length != 1 for length in shape))]
-    left, right = iter(long), iter([long[axis] for axis in order])
-    sides = (
-        " ".join("1" if length == 1 else next(side) for length in lengths)
-        for side, lengths in ((left, shape), (right, port_shape))
-    )
-    return " -> ".join(sides)
-
-
-def composed(first: str, second: str) -> str:
-    """Two patterns that permute axes as one.
-
-    Raises:
-        MapError: a pattern that splits or merges axes, or that starts with other axes than the first ends with.
-    """
-    (left, middle), (start, end) = (_axes(pattern) for pattern in (first, second))
-    if len(middle) != len(start):
-        raise MapError(
-            "", f"a pattern that starts with the axes '{' '.join(middle)}'", repr(second), "Compose rows of one array."
-        )
-    renamed = dict(zip(start, middle, strict=True))
-    # What one of the two calls an axis of length 1 is one, whatever the other calls it.
-    ones = {name for name, other in zip(middle, start, strict=True) if other == "1"}
-    renamed["1"] = "1"
-    sides = ([renamed[name] for name in end], left)
-    right, left = (["1" if name in ones else name for name in side] for side in sides)
-    return f"{' '.join(left)} -> {' '.join(right)}"
-
-
-def _axes(pattern: str) -> tuple[list[str], list[str]]:
-    left, _, right = pattern.partition("->")
-    if "(" in pattern or "." in pattern:
-        raise MapError("", "a pattern that only permutes axes", repr(pattern), "Align the two outer models directly.")
-    return left.split(), right.split()
-
-
-def _check_once(side: str, found: list[str]) -> None:
-    twice = sorted({path for path in found if found.count(path) > 1}) if len(set(found)) < len(found) else []
-    if twice:
-        raise MapError(twice[0], f"every path of the {side} once", "it twice", "Drop one of the two rows.")
-
-
-def _without(matched: Iterable[str], unmatched: Iterable[str], now: set[str]) -> tuple[str, ...]:
-    return tuple(path for path in (*matched, *unmatched) if path not in now)
+def _grouped(rows: tuple[MapRow, ...], side: str) -> dict[str, tuple[MapRow, ...]]:
+    found: dict[str, list[MapRow]] = {}
+    for row in rows:
+        found.setdefault(getattr(row, side), []).append(row)
+    return {path: tuple(each) for path, each in found.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -27,11 +28,13 @@ class PairError(ParitreeError, ValueError):
 class Pair:
     """A reference and a port of it.
 
-    reference, port: an `nn.Module`, an `nnx.Module` or `(linen module, variables)`.
+    reference, port: an `nn.Module`, an `nnx.Module`, `(linen module, variables)` or any pytree of JAX's or NumPy's
+        arrays; or a factory, a function that gives one of these for a seed.
     inputs: a tuple or a dict of NumPy arrays, given to a model by position or by name.
     reference_call, port_call: `call(model, inputs)` for a side that wants another call than `model(*inputs)` (in
-        Linen `module.apply(variables, *inputs)`), or gives more than is to be compared. The model is in inference
-        mode as far as its framework knows one: a Linen module has arguments for it.
+        Linen `module.apply(variables, *inputs)`), or gives more than is to be compared. A pytree cannot be called, and
+        needs one. The model is in inference mode as far as its framework knows one: a Linen module has arguments for
+        it, a pytree's call its own ways.
 
     Raises:
         PairError: inputs of another kind.
@@ -55,12 +58,41 @@ class Pair:
                 )
 
 
+@contextmanager
+def reported(
+    role: str,
+    expected: str = "inputs that the model takes",
+    remedy: str = "Check the inputs, and the call if the pair has one: names, shapes and dtypes.",
+) -> Iterator[None]:
+    """Whatever a side's own code raises, as a PairError that names the side. Errors of this package pass through.
+
+    role: `reference` or `port`, also for a PairError that names none.
+    """
+    try:
+        yield
+    except PairError as error:
+        if error.path:
+            raise
+        raise PairError(role, error.expected, error.found, error.remedy) from error.__cause__
+    except ParitreeError:
+        raise
+    # A model may raise anything; nothing is swallowed, since each error goes on with the side's name and its own.
+    except Exception as error:
+        raise PairError(role, expected, _said(error), remedy) from error
+
+
+def _said(error: BaseException) -> str:
+    """An exception's type and the first line of its message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return ": ".join([type(error).__name__, *lines[:1]]).rstrip(".")
+
+
 class Probe(NamedTuple):
     """What one run of a side told.
 
     outputs: the floating-point arrays among the outputs, by their place in the output's structure.
-    gradients: of <outputs, cotangents>, by the path of every parameter that has one, each once. Zero where the
-        outputs do not depend on it.
+    gradients: of <outputs, cotangents>, by the native path of every parameter of floating-point numbers, each once,
+        those included that training leaves alone. Zero where the outputs do not depend on it.
     """
 
     outputs: dict[str, np.ndarray]
@@ -68,9 +100,13 @@ class Probe(NamedTuple):
 
 
 class Prober(Protocol):
-    """A side made ready to run: compiled once, where that is sensible, and called for any weights."""
+    """A side made ready to run: compiled once, where that is sensible, and called for any weights.
 
-    def __call__(self, weights: Mapping[str, np.ndarray], cotangents: Cotangents) -> Probe: ...
+    weights: native arrays by the paths of `natives`; what is not given keeps the value that it has in the model.
+    gradients: without them only the outputs are made, which takes less time, and the cotangents are not asked for.
+    """
+
+    def __call__(self, weights: Mapping[str, Any], cotangents: Cotangents, *, gradients: bool = True) -> Probe: ...
 
 
 def named_arrays(output: Any) -> dict[str, Any]:

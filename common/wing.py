@@ -1,30 +1,48 @@
 """What the rooms above the wings know of a wing: where it lives, which models are its own, what it offers.
 
 A wing is a package that satisfies `Wing`: functions that take any live model of its framework. Nothing here imports
-one; `name_of` tells by the names of a model's classes.
+one; `name_of` tells by the names of a model's classes. A side of a pair needs less of it, a `SideWing`, and may be
+something that no wing knows, a bare pytree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
 
 from .errors import UsageError
-from .pairs import Call, Inputs, Prober
+from .natives import Native
+from .pairs import Call, Inputs, Prober, reported
 from .sites import Site
 from .spec import Layer
 from .tables import Row, Table
+from .traces import Tracer
 
 # Where each wing lives, below the package.
 HOMES: dict[str, str] = {"torch": "impl_torch", "linen": "impl_jax.linen", "nnx": "impl_jax.nnx"}
 WINGS = tuple(HOMES)
+# Where each kind of side of a pair lives.
+SIDES: dict[str, str] = {**HOMES, "pytree": "impl_jax.pytrees"}
 
 # The class that a framework's models derive from, as module and name.
 _BASES = {("torch.nn.modules.module", "Module"): "torch", ("flax.nnx.module", "Module"): "nnx"}
 _LINEN = ("flax.linen.module", "Module")
+
+
+class SideWing(Protocol):
+    """What a pair asks of each of its sides, as functions of a live model: its tensors, and runs of it."""
+
+    NAME: str
+
+    def natives(self, model: Any) -> dict[str, Native]: ...
+    def with_natives(self, model: Any, arrays: Mapping[str, Any]) -> Any: ...
+    def prober(self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Prober: ...
+    def tracer(self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Tracer: ...
+    def running(self, device: str = "cpu", dtype: str = "float32") -> AbstractContextManager[None]: ...
 
 
 class Wing(Protocol):
@@ -46,7 +64,10 @@ class Wing(Protocol):
     def site_gradients(
         self, model: Any, inputs: Sequence[np.ndarray], cotangent: np.ndarray
     ) -> dict[str, tuple[Site, ...]]: ...
+    def natives(self, model: Any) -> dict[str, Native]: ...
+    def with_natives(self, model: Any, arrays: Mapping[str, Any]) -> Any: ...
     def prober(self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Prober: ...
+    def tracer(self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Tracer: ...
     def step(
         self,
         model: Any,
@@ -74,12 +95,77 @@ def name_of(model: Any) -> str:
     for base in _ancestry(model):
         if base in _BASES:
             return _BASES[base]
-    hint = ""
+    expected = "a spec, an nn.Module, an nnx.Module or (linen module, variables)"
+    raise UsageError("", expected, type(model).__name__, _hint(model))
+
+
+def side_name(model: Any) -> str:
+    """The kind of side that a live model is: one of SIDES.
+
+    Raises:
+        UsageError: an object that is no model of any wing and no pytree of arrays.
+    """
+    try:
+        return name_of(model)
+    except UsageError as error:
+        if not isinstance(model, type) and not error.remedy and is_tree(model):
+            return "pytree"
+        raise
+
+
+def model_of(side: Any, seed: int = 0, role: str = "") -> Any:
+    """The live model of a side, which a factory makes for a seed.
+
+    role: `reference` or `port`, for messages.
+
+    Raises:
+        PairError: the factory raised something; an error of this package passes.
+        UsageError: neither a model nor a factory, or a factory that gives no model.
+    """
+    if not is_factory(side):
+        side_name(side)
+        return side
+    with reported(role, "a factory that makes a model", "A factory is a function of a seed."):
+        made = side(seed)
+    side_name(made)
+    return made
+
+
+def is_factory(side: Any) -> bool:
+    """Whether a side is a function that makes models: what can be called and is no model, no class and no wrapper."""
+    if isinstance(side, type) or not callable(side) or _hint(side):
+        return False
+    return all(base not in _BASES for base in _ancestry(side)) and not is_tree(side)
+
+
+def is_tree(model: Any) -> bool:
+    """Whether it is a pytree with an array of JAX's or NumPy's in it: containers, or nodes that JAX knows."""
+    return not _is_array(model) and any(_is_array(leaf) for leaf in _leaves(model))
+
+
+def _leaves(tree: Any) -> Iterator[Any]:
+    if type(tree) in (dict, list, tuple):
+        for each in tree.values() if isinstance(tree, dict) else tree:
+            yield from _leaves(each)
+        return
+    # Only where somebody has imported JAX can a node be one of its own.
+    jax = sys.modules.get("jax")
+    yield from jax.tree_util.tree_leaves(tree) if jax is not None else (tree,)
+
+
+def _is_array(leaf: Any) -> bool:
+    if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
+        return False
+    return isinstance(leaf, np.ndarray) or type(leaf).__module__.partition(".")[0] in ("jax", "jaxlib")
+
+
+def _hint(model: Any) -> str:
+    """What to do about a model that is not given as a side is to be given; empty for anything else."""
     if _LINEN in _ancestry(model):
-        hint = "A Linen module needs its variables: give the tuple (module, variables)."
-    elif hasattr(model, "module") and hasattr(model, "params"):
-        hint = 'Of a wrapper around a Linen module give the inside: (model.module, {"params": model.params}).'
-    raise UsageError("", "a spec, an nn.Module, an nnx.Module or (linen module, variables)", type(model).__name__, hint)
+        return "A Linen module needs its variables: give the tuple (module, variables)."
+    if hasattr(model, "module") and hasattr(model, "params"):
+        return 'Of a wrapper around a Linen module give the inside: (model.module, {"params": model.params}).'
+    return ""
 
 
 def _ancestry(model: Any) -> list[tuple[str, str]]:
