@@ -1,59 +1,72 @@
-"""What probing has in common in both Flax wings: the function of the weights, compiled once, and what it gives."""
+"""What probing has in common on every side that JAX runs: a tree of arrays and a function of it, compiled once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..common.maparrays import as_numpy
+from ..common.natives import check_fit
 from ..common.pairs import Call, Cotangents, Inputs, Probe, Prober, named_arrays
-from .parts import joined, parted
 
-# What is stored for each path: one array, or several that hold it together.
-Stored = Mapping[str, tuple[jax.Array, ...]]
+# A side's arrays by their paths.
+Arrays = dict[str, Any]
 
 
 def compiled(
-    output_of: Callable[[Stored, Any], Any], leaves: Mapping[str, Any], stored: Stored, inputs: Inputs, dtype: str
+    output_of: Callable[[Arrays, Any], Any],
+    stored: Mapping[str, Any],
+    trainable: Iterable[str],
+    inputs: Inputs,
+    dtype: str,
 ) -> Prober:
     """`run(weights, cotangents)` for a side.
 
-    output_of: the output for stored arrays and inputs.
-    leaves, stored: the model's owners by path (their layout and kind are asked for), and what they hold now.
+    output_of: the output for the arrays by path, all of them, and the inputs.
+    stored: what the side's arrays are now. trainable: the paths of those to differentiate by, if they are floating.
+
+    All arrays are arguments of the compiled program, so that no values of theirs, and no choice of which are given,
+    compile it again; the model's own code is traced once, for the outputs and for the gradients.
     """
-    given = _given(inputs, dtype)
-    floating = {path: arrays for path, arrays in stored.items() if jnp.issubdtype(arrays[0].dtype, jnp.floating)}
-    # Typed as JAX holds them: outside of 64-bit mode there is no float64 array to be had.
-    own = {path: tuple(array.astype(dtype) for array in arrays) for path, arrays in floating.items()}
+    # Where arrays go by themselves, since that is the device under test; all at one place, the model's own too.
+    (device,) = jnp.zeros(()).devices()
+    given = _given(inputs, dtype, device)
+    own = {path: _typed(array, dtype, device) for path, array in stored.items()}
+    wanted = {path for path in trainable if _is_floating(own[path])}
+    trained, kept = [path for path in own if path in wanted], [path for path in own if path not in wanted]
     names: list[str] = []
 
-    def outputs(trained: Any, kept: Any, inputs: Any) -> tuple[jax.Array, ...]:
-        found = named_arrays(output_of({**trained, **kept}, inputs))
-        floats = {name: array for name, array in found.items() if jnp.issubdtype(array.dtype, jnp.floating)}
+    def outputs(arrays: Any, rest: Any, inputs: Any) -> tuple[jax.Array, ...]:
+        values = {**dict(zip(trained, arrays, strict=True)), **dict(zip(kept, rest, strict=True))}
+        found = named_arrays(output_of(values, inputs))
+        floats = {name: array for name, array in found.items() if _is_floating(array)}
         names[:] = floats
         return tuple(floats.values())
 
-    def objective(trained: Any, kept: Any, inputs: Any, cotangents: Any) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-        made = outputs(trained, kept, inputs)
+    # Compiled for itself too, so that its trace is kept: the shapes and the gradients are made from that one.
+    forward = jax.jit(outputs)
+
+    def objective(arrays: Any, rest: Any, inputs: Any, cotangents: Any) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+        made = forward(arrays, rest, inputs)
         terms = [(output * each.astype(output.dtype)).sum() for output, each in zip(made, cotangents, strict=True)]
         return sum(terms, jnp.zeros(())), made
 
     differentiated = jax.jit(jax.value_and_grad(objective, has_aux=True))
 
-    def run(weights: Mapping[str, np.ndarray], cotangents: Cotangents) -> Probe:
-        values = {**own, **{path: _parts(leaves[path], own[path], value) for path, value in weights.items()}}
-        trained = {path: arrays for path, arrays in values.items() if leaves[path].kind == "parameter"}
-        kept = {path: arrays for path, arrays in values.items() if path not in trained}
-        shapes = [tuple(each.shape) for each in jax.eval_shape(outputs, trained, kept, given)]
+    def run(weights: Mapping[str, Any], cotangents: Cotangents, *, gradients: bool = True) -> Probe:
+        check_fit({path: tuple(array.shape) for path, array in own.items()}, weights)
+        values = {**own, **_new(weights, own, device)}
+        arrays = tuple(values[path] for path in trained), tuple(values[path] for path in kept), given
+        shapes = [tuple(each.shape) for each in jax.eval_shape(forward, *arrays)]
+        if not gradients:
+            return Probe(dict(zip(names, jax.device_get(forward(*arrays)), strict=True)), {})
         weighted = [jnp.asarray(each) for each in cotangents(shapes)]
-        (_, made), gradients = differentiated(trained, kept, given, weighted)
-        return Probe(
-            {name: np.asarray(output) for name, output in zip(names, made, strict=True)},
-            {path: joined(leaves[path].layout, gradients[path]) for path in trained},
-        )
+        (_, found), derivatives = jax.device_get(differentiated(*arrays, weighted))
+        return Probe(dict(zip(names, found, strict=True)), dict(zip(trained, derivatives, strict=True)))
 
     return run
 
@@ -65,18 +78,26 @@ def called(model: Any, given: Any, call: Call | None, default: Callable[..., Any
     return default(**given) if isinstance(given, Mapping) else default(*given)
 
 
-def _parts(leaf: Any, like: tuple[jax.Array, ...], value: np.ndarray) -> tuple[jax.Array, ...]:
-    parts = parted(leaf.layout, value, len(like))
-    return tuple(jnp.asarray(np.array(part, old.dtype)) for part, old in zip(parts, like, strict=True))
+def _new(weights: Mapping[str, Any], own: Arrays, device: Any) -> Arrays:
+    """The given weights on the device, in the dtypes of the side's own."""
+    held = [np.asarray(as_numpy(value), own[path].dtype) for path, value in weights.items()]
+    return dict(zip(weights, jax.device_put(held, device), strict=True))
 
 
-def _given(inputs: Inputs, dtype: str) -> Any:
+def _given(inputs: Inputs, dtype: str, device: Any) -> Any:
     """The inputs as jax arrays, floating ones in `dtype`."""
-
-    def placed(array: np.ndarray) -> jax.Array:
-        made = jnp.asarray(array)
-        return made.astype(dtype) if jnp.issubdtype(made.dtype, jnp.floating) else made
-
     if isinstance(inputs, Mapping):
-        return {name: placed(array) for name, array in inputs.items()}
-    return tuple(placed(array) for array in inputs)
+        return {name: _typed(array, dtype, device) for name, array in inputs.items()}
+    return tuple(_typed(array, dtype, device) for array in inputs)
+
+
+def _typed(array: Any, dtype: str, device: Any) -> jax.Array:
+    """A jax array on the device, if floating in `dtype`. One of NumPy's is copied: JAX would share its memory."""
+    # A conversion even to its own dtype, after which the dtype is no weak one: that would be a program of its own.
+    own = array.astype(dtype if _is_floating(array) else array.dtype)
+    # Typed as JAX holds them: outside of 64-bit mode there is no float64 array to be had.
+    return jax.device_put(own if isinstance(own, jax.Array) else jnp.array(own), device)
+
+
+def _is_floating(array: Any) -> bool:
+    return jnp.issubdtype(array.dtype, jnp.floating)

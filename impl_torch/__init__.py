@@ -23,7 +23,10 @@ from .lazy import materialize as materialize
 from .naming import native_path as native_path
 from .naming import path_of as path_of
 from .naming import shown as shown
+from .natives import natives as natives
+from .natives import with_natives as with_natives
 from .probing import prober as prober
+from .tracing import tracer as tracer
 from .training import step as step
 from .tying import equal as equal
 from .tying import identical as identical

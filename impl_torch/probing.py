@@ -1,7 +1,7 @@
 """Probing: a side's outputs and gradients for any weights, as often as wanted. The model is never written to.
 
-All arrays are neutral ones, as `weights` gives and `load` takes them: in the layout of the model's table, a tied
-parameter once, under its owner. To be made and used inside `running(device, dtype)`.
+All arrays are native ones, as `natives` gives and `with_natives` takes them; a tied parameter once, under its owner.
+To be made and used inside `running(device, dtype)`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from ..common.maparrays import as_numpy
+from ..common.natives import check_fit
 from ..common.pairs import Call, Cotangents, Inputs, Probe, Prober, named_arrays
 from .access import derivatives, inference, neutral, tensor
 from .devices import dtype_of
-from .naming import leaves
+from .natives import owned, write
 
 
 def prober(model: nn.Module, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Prober:
@@ -27,42 +30,72 @@ def prober(model: nn.Module, inputs: Inputs, call: Call | None = None, *, dtype:
 
     inputs: neutral arrays by position or by name; what is floating in them and in the model becomes `dtype`.
     call: `call(model, inputs)`; without it the model is called with the inputs. It runs in inference mode.
-    weights: neutral arrays for any of the model's owners; the others keep the values they have.
+    weights: native arrays for any of the model's owners; the others keep the values they have.
 
     Nothing is compiled in this wing. It works on a copy of the model.
 
     Raises:
         DtypeError: no floating-point type of that name.
+        WeightsError: from the run, weights for no owner or of another shape.
         NotExpressibleError: from the run, an output that is no structure of arrays.
     """
-    own = copy.deepcopy(model).to(dtype_of(dtype))
-    owners = {leaf.path: leaf for leaf in leaves(own) if leaf.owner == leaf.path}
+    own = _copied(model, dtype_of(dtype))
+    owners = {path: each.tensor for path, each in owned(own).items()}
+    shapes = {path: tuple(array.shape) for path, array in owners.items()}
+    before = {path: each.tensor for path, each in owned(model).items()}
+    written: set[str] = set()
     parameters = {
-        path: leaf.array.requires_grad_()
-        for path, leaf in owners.items()
-        if leaf.kind == "parameter" and leaf.array.is_floating_point()
+        path: array.requires_grad_()
+        for path, array in owners.items()
+        if isinstance(array, nn.Parameter) and array.is_floating_point()
     }
     given = _given(own, inputs, dtype_of(dtype))
 
-    def run(weights: Mapping[str, np.ndarray], cotangents: Cotangents) -> Probe:
-        with torch.no_grad():
-            for path, value in weights.items():
-                owners[path].array.copy_(tensor(value))
-        with inference(own), torch.enable_grad(), _WholeGradients():
+    def run(weights: Mapping[str, Any], cotangents: Cotangents, *, gradients: bool = True) -> Probe:
+        check_fit(shapes, weights)
+        for path in written.difference(weights):
+            write(owners[path], before[path])
+        for path, array in weights.items():
+            write(owners[path], array)
+        written.update(weights)
+        # The kernels for speed have other derivatives where a row is masked altogether.
+        with inference(own), torch.set_grad_enabled(gradients), _WholeGradients(), sdpa_kernel(SDPBackend.MATH):
             outputs = _outputs(own, given, call)
-            made = cotangents([tuple(output.shape) for output in outputs.values()])
-            pairs = zip(outputs.values(), made, strict=True)
-            value = sum(((output * tensor(each).to(output)).sum() for output, each in pairs), torch.zeros(()))
-        gradients = derivatives(value, list(parameters.values()))
+            value = _weighted(outputs, cotangents) if gradients else torch.zeros(())
+        found = derivatives(value, list(parameters.values())) if gradients else ()
         return Probe(
             {name: neutral(output) for name, output in outputs.items()},
-            {
-                path: neutral(torch.zeros_like(array) if gradient is None else gradient)
-                for (path, array), gradient in zip(parameters.items(), gradients, strict=True)
-            },
+            {path: _gradient(array, each) for (path, array), each in zip(parameters.items(), found, strict=gradients)},
         )
 
     return run
+
+
+def _copied(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy of the module in `dtype`, the tensors that its submodules keep as mere attributes included."""
+    held = [vars(module) for module in model.modules()]
+    # PyTorch refuses to copy a tensor that was computed, such as the weight that `weight_norm` keeps beside its parts.
+    computed = [
+        each for names in held for each in names.values() if isinstance(each, torch.Tensor) and not each.is_leaf
+    ]
+    own = copy.deepcopy(model, {id(each): each.detach().clone() for each in computed}).to(dtype)
+    for module in own.modules():
+        for name, each in vars(module).items():
+            if isinstance(each, torch.Tensor) and each.is_floating_point():
+                vars(module)[name] = each.to(dtype)
+    return own
+
+
+def _weighted(outputs: Mapping[str, torch.Tensor], cotangents: Cotangents) -> torch.Tensor:
+    """<outputs, cotangents> as one number."""
+    made = cotangents([tuple(output.shape) for output in outputs.values()])
+    pairs = zip(outputs.values(), made, strict=True)
+    return sum(((output * tensor(each).to(output)).sum() for output, each in pairs), torch.zeros(()))
+
+
+def _gradient(array: torch.Tensor, gradient: torch.Tensor | None) -> np.ndarray:
+    """In the memory that it has, which nothing else uses."""
+    return as_numpy(torch.zeros_like(array) if gradient is None else gradient)
 
 
 class _WholeGradients(TorchFunctionMode):

@@ -1,7 +1,7 @@
 """Probing: a side's outputs and gradients for any weights, as often as wanted. The model is never written to.
 
-All arrays are neutral ones, as `weights` gives and `load` takes them: in the layout of the model's table, a tied
-parameter once, under its owner. To be made and used inside `running(device, dtype)`.
+All arrays are native ones, as `natives` gives and `with_natives` takes them; a tied parameter once, under its owner.
+To be made and used inside `running(device, dtype)`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import Any
 
 from ...common.pairs import Call, Inputs, Prober
 from ..devices import check_dtype
-from ..probing import Stored, called, compiled
-from .access import replaced
-from .naming import Model, leaves
+from ..probing import Arrays, called, compiled
+from ..trees import arrays_of, by_path, filled
+from .naming import Model, like, stored_kind
 
 
 def prober(model: Model, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Prober:
@@ -20,21 +20,22 @@ def prober(model: Model, inputs: Inputs, call: Call | None = None, *, dtype: str
 
     inputs: neutral arrays by position or by name; what is floating in them and in the model becomes `dtype`.
     call: `call(model, inputs)`; without it `module.apply(variables, *inputs)`, with no dropout key.
-    weights: neutral arrays for any of the model's owners; the others keep the values they have.
+    weights: native arrays for any of the model's owners; the others keep the values they have.
 
-    The run is compiled once, for all weights of the same paths. A layer with a dtype of its own computes in that.
+    The run is compiled once, for all weights. A layer with a dtype of its own computes in that.
 
     Raises:
         DtypeError: no floating-point type of that name, or float64 where it is not enabled.
+        WeightsError: from the run, weights for no owner or of another shape.
         NotExpressibleError: from the run, an output that is no structure of arrays.
     """
     check_dtype(dtype)
-    owners = {leaf.path: leaf for leaf in leaves(model) if leaf.owner == leaf.path}
+    module, variables = model
+    stored = by_path(arrays_of(variables))
 
-    def output_of(stored: Stored, given: Any) -> Any:
-        places = {path: owners[path].stored_at for path in stored}
-        arrays = {place: array for path in stored for place, array in zip(places[path], stored[path], strict=True)}
-        module, variables = replaced(model, arrays)
-        return called((module, variables), given, call, lambda *a, **k: module.apply(variables, *a, **k))
+    def output_of(arrays: Arrays, given: Any) -> Any:
+        made = filled(variables, {stored[path][0]: array for path, array in arrays.items()})
+        return called(like(model, module, made), given, call, lambda *a, **k: module.apply(made, *a, **k))
 
-    return compiled(output_of, owners, {path: leaf.arrays for path, leaf in owners.items()}, inputs, dtype)
+    trainable = [path for path, (keys, _) in stored.items() if stored_kind(str(keys[0])) == "parameter"]
+    return compiled(output_of, {path: array for path, (_, array) in stored.items()}, trainable, inputs, dtype)

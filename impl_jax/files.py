@@ -1,0 +1,70 @@
+"""Orbax checkpoints: folders of arrays, read and written as NumPy arrays. No device is asked for room."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import type_handlers
+
+from ..common.checkpoints import CheckpointError
+
+
+def read(folder: Path) -> Any:
+    """The tree of an Orbax checkpoint, arrays as NumPy arrays.
+
+    Raises:
+        CheckpointError: it is damaged or no checkpoint.
+    """
+    try:
+        with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
+            found = checkpointer.metadata(folder.absolute())
+            found = getattr(found, "item_metadata", found)
+            if found is None:
+                raise _unreadable(folder, "it does not say what it holds")
+            wanted = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), found.tree)
+            return checkpointer.restore(folder.absolute(), restore_args=wanted)
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise _unreadable(folder, str(error).splitlines()[0] if str(error) else type(error).__name__) from None
+
+
+def write(folder: Path, tree: Mapping[str, Any]) -> None:
+    """Save nested mappings of NumPy arrays as an Orbax checkpoint in a folder that is not there yet.
+
+    Raises:
+        CheckpointError: Orbax cannot write it.
+    """
+    # Orbax would copy every array first, against changes in the meantime, and compress what hardly gets smaller.
+    registry = type_handlers.create_type_handler_registry(
+        (np.ndarray, type_handlers.NumpyHandler(deepcopy_host_arrays=False)), (jax.Array, type_handlers.ArrayHandler())
+    )
+    handler = ocp.PyTreeCheckpointHandler(use_compression=False, type_handler_registry=registry)
+    try:
+        with _quiet(), ocp.Checkpointer(handler) as checkpointer:
+            checkpointer.save(folder.absolute(), tree)
+    except ValueError as error:
+        raise CheckpointError(str(folder), "to write an Orbax checkpoint", str(error).splitlines()[0]) from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Orbax warns of what it will also raise."""
+    logger = logging.getLogger("absl")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _unreadable(folder: Path, reason: str) -> CheckpointError:
+    return CheckpointError(str(folder), "an Orbax checkpoint", f"what Orbax cannot read ({reason})", "Copy it again.")

@@ -1,0 +1,104 @@
+"""Tracing: what each call of each module took and gave, in one forward pass. The model is never written to.
+
+To be made and used inside `running(device, dtype)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from flax import linen
+
+from ...common.pairs import Call, Inputs
+from ...common.traces import Recorder, Trace, Traced, Tracer, named_arguments, plain
+from ..devices import check_dtype
+from ..probing import called
+from ..tracing import cast, given, recorded
+from ..trees import Keys, arrays_of, dotted
+from .naming import Model, like
+from .natives import with_natives
+
+
+def tracer(model: Model, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Tracer:
+    """The model made ready to be traced: `run(weights)` gives the calls of its modules in the order of their start.
+
+    inputs: neutral arrays by position or by name; what is floating in them and in the model becomes `dtype`.
+    call: `call(model, inputs)`; without it `module.apply(variables, *inputs)`, with no dropout key.
+    weights: native arrays for any of the model's owners; the others keep the values they have.
+
+    Every method counts that is called from outside of its module, and gives floating-point numbers.
+
+    Raises:
+        DtypeError: no floating-point type of that name, or float64 where it is not enabled.
+        WeightsError: from the run, weights that do not fit.
+    """
+    check_dtype(dtype)
+    own = like(model, model[0], cast(model[1], dtype))
+
+    def run(weights: Mapping[str, np.ndarray]) -> tuple[Trace, ...]:
+        module, variables = with_natives(own, weights)
+        keys = [place for place, _ in arrays_of(variables)]
+
+        def once(recorder: Recorder) -> Any:
+            with linen.intercept_methods(_Interceptor(recorder, keys)):
+                return called(
+                    (module, variables),
+                    given(inputs, dtype),
+                    call,
+                    lambda *a, **k: module.apply(variables, *a, **k),
+                )
+
+        return recorded(once)
+
+    return run
+
+
+class _Interceptor:
+    """Takes down the calls that modules get from outside, while Linen passes all of them by."""
+
+    def __init__(self, recorder: Recorder, keys: list[Keys]) -> None:
+        self._recorder = recorder
+        self._keys = keys
+        self._within: list[Keys] = []
+        self._passed = 0
+
+    def __call__(self, method: Any, arguments: Any, named: Any, context: Any) -> Any:
+        module = context.module
+        place = None if module.scope is None else tuple(module.path)
+        # A lifted module (`nn.remat`, `nn.scan`) calls one of the same path, and a method another one of its own.
+        is_same = bool(self._within) and self._within[-1] == place
+        if place is None or context.method_name == "setup" or is_same or self._passed:
+            return method(*arguments, **named)
+        if self._within and not place:
+            # Inside of an `apply` in the model paths are those of other variables.
+            self._passed += 1
+            try:
+                return method(*arguments, **named)
+            finally:
+                self._passed -= 1
+        unbound = getattr(type(module), context.method_name)
+        self._recorder.begin(self._traced(module, place), named_arguments(unbound, arguments, named))
+        self._within.append(place)
+        try:
+            output = method(*arguments, **named)
+        except BaseException:
+            self._recorder.abandon()
+            raise
+        finally:
+            self._within.pop()
+        self._recorder.end(output)
+        return output
+
+    def _traced(self, module: Any, place: Keys) -> Traced:
+        members = {each.name: getattr(module, each.name, None) for each in fields(module)}
+        below = [keys for keys in self._keys if keys[1 : 1 + len(place)] == place]
+        return Traced(
+            dotted(place),
+            type(module).__name__,
+            plain({name: value for name, value in members.items() if name not in ("name", "parent")}),
+            tuple(dotted(keys) for keys in below if len(keys) == len(place) + 2),
+            tuple(dotted(keys) for keys in below),
+        )

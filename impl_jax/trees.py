@@ -1,0 +1,110 @@
+"""Trees: the arrays of any JAX pytree by their keys, and the tree with others in their place.
+
+JAX visits a dict in the order of its sorted keys, and so `layers_10` before `layers_2`; here a dict keeps its order.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.core import FrozenDict, meta
+from jax.tree_util import tree_flatten_with_path, tree_map_with_path
+
+from ..common.errors import ChildNameError
+from ..common.maparrays import as_numpy
+
+Keys = tuple[str | int, ...]
+# Those that can be made anew from their items.
+DICTS = (dict, OrderedDict, FrozenDict)
+
+
+def arrays_of(tree: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+    """The arrays of a tree with their keys: a dict's keys, a sequence's positions, the names of attributes.
+
+    A box (`linen.Partitioned`) counts as the array in it. What is no array of numbers is left out.
+
+    keys: what stands before all of them.
+    """
+    for below, leaf in tree_flatten_with_path(tree, is_leaf=_stops)[0] if type(tree) not in DICTS else ():
+        place = (*keys, *map(_component, below))
+        if type(leaf) in DICTS:
+            yield from arrays_of(leaf, place)
+        elif is_array(unboxed(leaf)):
+            yield place, unboxed(leaf)
+    for key, value in tree.items() if type(tree) in DICTS else ():
+        yield from arrays_of(value, (*keys, key))
+
+
+def filled(tree: Any, arrays: Mapping[Keys, Any], keys: Keys = ()) -> Any:
+    """The tree with arrays in the place of its own, by their keys; boxes stay.
+
+    keys: what stands before the tree's own in `arrays`.
+    """
+    if type(tree) in DICTS:
+        return type(tree)({key: filled(value, arrays, (*keys, key)) for key, value in tree.items()})
+
+    def chosen(below: tuple[Any, ...], leaf: Any) -> Any:
+        place = (*keys, *map(_component, below))
+        if type(leaf) in DICTS:
+            return filled(leaf, arrays, place)
+        if place not in arrays:
+            return leaf
+        return leaf.replace_boxed(arrays[place]) if isinstance(leaf, meta.AxisMetadata) else arrays[place]
+
+    return tree_map_with_path(chosen, tree, is_leaf=_stops)
+
+
+def is_array(leaf: Any) -> bool:
+    """Whether it is an array of numbers; a typed random key is none."""
+    if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
+        return False
+    return jnp.issubdtype(leaf.dtype, np.number) or jnp.issubdtype(leaf.dtype, np.bool_)
+
+
+def unboxed(leaf: Any) -> Any:
+    return leaf.unbox() if isinstance(leaf, meta.AxisMetadata) else leaf
+
+
+def dotted(keys: Iterable[str | int]) -> str:
+    """The path of keys: joined with dots, whatever is in them."""
+    return ".".join(map(str, keys))
+
+
+def by_path(found: Iterable[tuple[Keys, Any]]) -> dict[str, tuple[Keys, Any]]:
+    """What comes with keys, by path.
+
+    Raises:
+        ChildNameError: two keys that are one path, such as `a.b` beside `a` with a `b` in it.
+    """
+    result: dict[str, tuple[Keys, Any]] = {}
+    for keys, value in found:
+        path = dotted(keys)
+        if path in result:
+            both = f"two, stored under {result[path][0]} and {keys}"
+            raise ChildNameError(path, "one array under a path", both, "Rename one of the two in the model.")
+        result[path] = (keys, value)
+    return result
+
+
+def placed(array: Any, like: Any) -> Any:
+    """An array of any framework as `like` has it: in its dtype, and if that is JAX's on its device."""
+    # By a copy of NumPy's, whose memory JAX would otherwise share: a later write to `array` would reach the model.
+    copied = np.array(as_numpy(array), like.dtype, order="C")
+    return jax.device_put(copied, like.sharding) if isinstance(like, jax.Array) else copied
+
+
+def _stops(node: Any) -> bool:
+    return isinstance(node, meta.AxisMetadata) or type(node) in DICTS
+
+
+def _component(key: Any) -> str | int:
+    """One of JAX's keys as it is written."""
+    for name in ("key", "idx", "name"):
+        if hasattr(key, name):
+            return getattr(key, name)
+    return str(key)

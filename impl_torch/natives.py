@@ -1,0 +1,98 @@
+"""Natives: every tensor of a live module as PyTorch stores it, and a module with others in their place.
+
+A path is the one of `state_dict`. A tensor under several names is listed once, under the first of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+
+from ..common import paths
+from ..common.errors import ShapeError
+from ..common.maparrays import as_numpy
+from ..common.natives import Native, check_fit
+from .access import tensor
+
+
+class Owned(NamedTuple):
+    """A live tensor with all its names, the owner's first."""
+
+    tensor: torch.Tensor
+    names: tuple[str, ...]
+    persistent: bool
+
+
+def natives(model: nn.Module) -> dict[str, Native]:
+    """Every parameter and buffer by its path, each once, in the order of `state_dict`.
+
+    The arrays share no memory with the module, which PyTorch writes to in place.
+
+    Raises:
+        ShapeError: a lazy parameter that has no values yet.
+    """
+    return {
+        path: Native(
+            path,
+            as_numpy(each.tensor).copy(),
+            trainable=isinstance(each.tensor, nn.Parameter),
+            saved=each.persistent,
+            aliases=each.names[1:],
+            keys=paths.split(path),
+            frozen=isinstance(each.tensor, nn.Parameter) and not each.tensor.requires_grad,
+        )
+        for path, each in owned(model).items()
+    }
+
+
+def with_natives(model: nn.Module, arrays: Mapping[str, Any]) -> nn.Module:
+    """The module with some or all of its tensors overwritten, in place and in their own dtypes. Returns `model`.
+
+    arrays: of any framework, by the owners' paths. Ties stay.
+
+    Raises:
+        WeightsError: one message for every path that is no owner's and every wrong shape; nothing was changed.
+    """
+    found = owned(model)
+    check_fit({path: tuple(each.tensor.shape) for path, each in found.items()}, arrays)
+    for path, array in arrays.items():
+        write(found[path].tensor, array)
+    return model
+
+
+def owned(model: nn.Module) -> dict[str, Owned]:
+    """The live tensors by their owners' paths.
+
+    Raises:
+        ShapeError: a lazy parameter that has no values yet.
+    """
+    names: dict[int, list[str]] = {}
+    found: dict[str, Owned] = {}
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        for name, array in (*module._parameters.items(), *module._buffers.items()):
+            if array is None:
+                continue
+            path = paths.join(prefix, name)
+            if isinstance(array, (UninitializedParameter, UninitializedBuffer)):
+                raise ShapeError(path, "a shape that is known", "(?,)", "Send an input through the model first.")
+            names.setdefault(id(array), []).append(path)
+            # Of two names of a buffer one that is saved suffices.
+            persistent = name not in module._non_persistent_buffers_set
+            owner = names[id(array)][0]
+            persistent |= owner in found and found[owner].persistent
+            found[owner] = Owned(array, tuple(names[id(array)]), persistent)
+    return found
+
+
+def write(into: torch.Tensor, array: Any) -> None:
+    """Overwrite a tensor with an array of any framework, cast to the tensor's dtype."""
+    if into.device.type == "cpu":
+        # Through NumPy's view of the same memory: one copy, whatever the array's strides and dtype are.
+        as_numpy(into)[...] = as_numpy(array)
+    else:
+        with torch.no_grad():
+            into.copy_(tensor(array))
