@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .common import architectures as architectures
     from .common import initializers as initializers
+    from .common.checkpoints import CheckpointError as CheckpointError
     from .common.errors import ChildNameError as ChildNameError
     from .common.errors import DeviceError as DeviceError
     from .common.errors import DtypeError as DtypeError
@@ -129,8 +130,10 @@ if TYPE_CHECKING:
     from .front import table as table
     from .front import wing as wing
     from .migration import AlignmentError as AlignmentError
+    from .migration import Conversion as Conversion
     from .migration import align as align
     from .migration import carry as carry
+    from .migration import convert as convert
 
 _LAYERS = (
     "AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d "
@@ -157,7 +160,8 @@ _HOMES = {
     "Table": ".common.tables",
     **dict.fromkeys(("Map", "MapError", "MapRow"), ".common.maps"),
     **dict.fromkeys(("Pair", "PairError"), ".common.pairs"),
-    **dict.fromkeys(("AlignmentError", "align", "carry"), ".migration"),
+    **dict.fromkeys(("AlignmentError", "Conversion", "align", "carry", "convert"), ".migration"),
+    "CheckpointError": ".common.checkpoints",
 }
 
 _ROOMS = ("architectures", "initializers")

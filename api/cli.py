@@ -12,6 +12,9 @@ from typing import Any
 
 import click
 
+from .commands.align import align
+from .commands.convert import convert
+
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -22,6 +25,10 @@ def cli() -> None:
 
     Exit codes: 0 all contracts hold, 1 some fail, 2 usage or unreadable input.
     """
+
+
+cli.add_command(align)
+cli.add_command(convert)
 
 
 @cli.command()

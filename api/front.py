@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 from .common import expansion, paths
@@ -10,7 +11,7 @@ from .common.errors import ParitreeError, UsageError
 from .common.models import ReferenceModel
 from .common.spec import Layer
 from .common.tables import Row, Table
-from .common.wing import Wing, name_of
+from .common.wing import SIDES, Wing, is_tree, name_of
 from .conformance.wings import load_wing
 
 
@@ -44,7 +45,8 @@ def table(model: Any, inputs: Sequence[Any] | None = None) -> Table:
     """The table of a spec, a reference model, an `nn.Module`, an `nnx.Module`, `(linen module, variables)` or a pytree.
 
     inputs: arrays of one call. Only a Linen module needs them, to show its layers; without, its names and layouts are
-        those that are stored, as they are for a bare pytree (nested mappings and sequences of arrays).
+        those that are stored, as they are for a bare pytree: nested mappings and sequences of arrays, and nodes that
+        are registered with JAX.
 
     Raises:
         UsageError: none of these.
@@ -60,7 +62,7 @@ def table(model: Any, inputs: Sequence[Any] | None = None) -> Table:
     try:
         return wing(model).table(model, inputs)
     except UsageError as error:
-        if isinstance(model, Mapping | list | tuple):
+        if isinstance(model, Mapping | list | tuple) or is_tree(model):
             return Table(tuple(_tree_rows(model, ())))
         raise error
 
@@ -76,7 +78,13 @@ def _tree_rows(tree: Any, native: tuple[str | int, ...]) -> Iterator[Row]:
     if isinstance(tree, Mapping):
         items: Any = tree.items()
     elif isinstance(tree, list | tuple):
-        items = enumerate(tree)
+        items = zip(getattr(tree, "_fields", range(len(tree))), tree, strict=True)
+    elif is_tree(tree):
+        # A node that JAX knows, such as a registered dataclass.
+        found = import_module(f".{SIDES['pytree']}", __package__).natives(tree)
+        for each in found.values():
+            yield from _tree_rows(each.array, (*native, *each.keys))
+        return
     else:
         raise UsageError(
             paths.join(*map(str, native)),

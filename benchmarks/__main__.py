@@ -1,13 +1,13 @@
-"""Every benchmark, or those named: `python -m benchmarks scaling`."""
+"""Every benchmark, or those named: `python -m benchmarks scaling`. `--full` has those that know it take longer."""
 
 from __future__ import annotations
 
 import sys
 from importlib import import_module
 
-NAMES = ("scaling", "speed", "drawing")
+NAMES = ("scaling", "speed", "drawing", "conversion")
 
-for name in sys.argv[1:] or NAMES:
+for name in [each for each in sys.argv[1:] if each != "--full"] or NAMES:
     if name not in NAMES:
         sys.exit(f"no benchmark {name!r}; there are {', '.join(NAMES)}")
     import_module(f".{name}", __package__).main()

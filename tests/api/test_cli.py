@@ -33,7 +33,9 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(capsys, "--help")
     assert code == 0
     assert [line.split()[0] for line in out.split("Commands:")[1].splitlines() if line] == [
+        "align",
         "check",
+        "convert",
         "doctor",
         "layers",
         "study",

@@ -1,0 +1,105 @@
+"""`paritree align`: the map between two models of a file, found by measurement and proved."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..common.maps import Map, MapRow
+    from ..common.pairs import Pair
+
+FOUND, NOT_PROVED = 0, 1
+
+
+@click.command()
+@click.argument("target", metavar="FILE.py:PAIR")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False), help="Write the map to this file, whole or not at all."
+)
+@click.option("--dtype", default="float32", show_default=True, help="What both sides compute in: float32 or float64.")
+def align(target: str, output: str | None, dtype: str) -> int:
+    """Find which tensor of a pair's reference is which of its port, and prove it.
+
+    PAIR is a paritree.Pair, or a function from a seed to one. Without -o the rows are printed.
+
+    Exit codes: 0 found and proved, 1 not proved, 2 usage or unreadable input.
+    """
+    from ..migration import AlignmentError
+    from ..migration import align as run
+
+    pair = _pair(target)
+    try:
+        found = run(pair, dtype=dtype)
+    except AlignmentError as error:
+        click.echo(f"paritree: {target}: {error}", err=True)
+        return NOT_PROVED
+    from ..study import terminal
+
+    if output is None:
+        click.echo(_rows(found))
+    else:
+        found.save(output)
+    terminal.show(_summary(found))
+    for side in ("unmatched_reference", "unmatched_port"):
+        for path in getattr(found, side):
+            click.echo(f"{side.replace('_', ' ')}: {path}")
+    return FOUND
+
+
+def _pair(target: str) -> Pair:
+    from ..common.errors import UsageError
+    from ..common.pairs import Pair
+    from ..targets import load_target
+
+    found = load_target(target)
+    if not isinstance(found, Pair):
+        raise UsageError(target, "a paritree.Pair", type(found).__name__, "Make one: Pair(reference, port, inputs).")
+    return found
+
+
+def _rows(found: Map) -> str:
+    from ..common.tables import columns
+
+    cells = [(*found.direction, "layout", "evidence")]
+    cells += [(_named(row, "reference"), _named(row, "port"), _layout(row), row.evidence) for row in found.rows]
+    return "\n".join(columns(cells)) + "\n"
+
+
+def _named(row: MapRow, side: str) -> str:
+    path, aliases = getattr(row, side), getattr(row, f"{side}_aliases")
+    return f"{path}{getattr(row, f'{side}_piece')}" + "".join(f" = {alias}" for alias in aliases)
+
+
+def _layout(row: MapRow) -> str:
+    left, _, right = row.layout.partition(" -> ")
+    sums = "summed" if row.summed else ""
+    return ", ".join(part for part in ("same" if left == right else row.layout, row.transform, sums) if part)
+
+
+def _summary(found: Map) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    evidence = Counter(row.evidence for row in found.rows)
+    ties = sum(bool(rows[0].reference_aliases) for rows in found.by_reference.values())
+    pieces = sum(not row.is_whole for row in found.rows)
+    counts = {
+        "map": " -> ".join(found.direction),
+        "proved": "yes" if found.verified else "no",
+        "coverage": f"{found.coverage:.0%}",
+        **{f"rows by {name}": str(number) for name, number in evidence.most_common()},
+        "rows of pieces": str(pieces),
+        "ties": str(ties),
+        f"unmatched in {found.direction[0]}": str(len(found.unmatched_reference)),
+        f"unmatched in {found.direction[1]}": str(len(found.unmatched_port)),
+        "aside": str(len(found.aside_reference) + len(found.aside_port)),
+    }
+    made = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, show_header=False)
+    for name, value in counts.items():
+        made.add_row(name, value)
+    return made

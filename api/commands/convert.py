@@ -1,0 +1,86 @@
+"""`paritree convert`: a checkpoint of one framework as one of the other."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+INTERRUPTED = 130
+
+
+@click.command()
+@click.argument("source", type=click.Path())
+@click.argument("destination", type=click.Path())
+@click.option("--map", "map_file", required=True, type=click.Path(), help="The map, a file of `paritree align`.")
+@click.option("--dtype", help="Cast what is floating to float32, bfloat16 or float16; else it is kept.")
+@click.option("--inverse", is_flag=True, help="SOURCE is the map's port; without, its paths tell which side it is.")
+@click.option("--like", type=click.Path(), help="A checkpoint of the destination's side that has the shapes to make.")
+@click.option("--keep", multiple=True, metavar="PATH", help="Of a tie with two values, keep this path's.")
+@click.option("--overwrite", is_flag=True, help="Replace a destination that is there.")
+def convert(
+    source: str,
+    destination: str,
+    map_file: str,
+    dtype: str | None,
+    inverse: bool,
+    like: str | None,
+    keep: tuple[str, ...],
+    overwrite: bool,
+) -> int:
+    """Write the checkpoint SOURCE of one side of a map as the checkpoint DESTINATION of the other.
+
+    SOURCE is a .safetensors file, a torch checkpoint (.pt, .pth, .bin, .ckpt), an index with shards (*.index.json) or
+    an Orbax folder. DESTINATION is a file that ends in .safetensors, or a folder's name for Orbax; it appears whole or
+    not at all. What SOURCE holds and DESTINATION does not is listed.
+    """
+    from ..migration import convert as run
+
+    with _interruptible(), _bar() as on_progress:
+        done = run(
+            source,
+            destination,
+            map_file,
+            dtype=dtype,
+            inverse=inverse,
+            like=like,
+            keep=keep,
+            overwrite=overwrite,
+            on_progress=on_progress,
+        )
+    click.echo(str(done))
+    return 0
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """An interrupt ends the conversion by an exception, so that its draft is removed."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("\ninterrupted", err=True)
+        sys.exit(INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], None] | None]:
+    """A bar of bytes on the terminal; nothing in a pipe."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("converting", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -1,0 +1,192 @@
+"""Aligning two models: against compiling and running each of them once, and as the number of tensors grows.
+
+What grows is a mixture of experts: tensors of one shape, on the port's side in another order and transposed. A side is
+a few lines of NumPy here, so that nearly all of the time is the alignment's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import paritree
+from paritree import Linear, Map, Pair, ReLU, Sequential
+from paritree.common.architectures.gpt2 import GPT2Config, gpt2
+from paritree.common.natives import Native
+from paritree.common.pairs import Probe
+from paritree.common.spec import Layer
+from paritree.common.tolerance import allowed
+from paritree.migration.align import aligning
+from paritree.migration.align.leftovers import settle_by_module, settle_by_name, settle_by_value
+from paritree.migration.align.matching import matched, offer_the_silent
+from paritree.migration.align.points import Point, Trial, run
+from paritree.migration.align.proof import prove
+from paritree.migration.align.rows import map_of
+from paritree.migration.align.sides import Side, cotangents, wing_of
+
+from .measure import Action, ratio, row
+
+FEW, MANY = 5_000, (10_000, 20_000, 50_000)
+# An expert's shape on the reference's side.
+SHAPE = (8, 4)
+PAIRS = 5
+
+
+class Case(NamedTuple):
+    """A model in both frameworks."""
+
+    name: str
+    spec: Layer
+    inputs: tuple[np.ndarray, ...]
+
+
+def cases() -> list[Case]:
+    generator = np.random.default_rng(0)
+    config = GPT2Config(vocab_size=1000, n_positions=64, n_embd=256, n_layer=6, n_head=4)
+    tokens = generator.integers(0, 1000, (2, 64))
+    mlp = Sequential(*(layer for _ in range(4) for layer in (Linear(256, 256), ReLU())), Linear(256, 10))
+    return [
+        Case("GPT-2, 6 layers of width 256, 64 tokens", gpt2(config), (tokens,)),
+        Case("MLP, 5 layers of width 256", mlp, (generator.normal(size=(64, 256)).astype(np.float32),)),
+    ]
+
+
+def once(models: Sequence[Any], inputs: tuple[np.ndarray, ...]) -> None:
+    """Make each side ready to run and run it forward and backward once, at its own values."""
+    for model in models:
+        wing = wing_of(model)
+        with wing.running("cpu", "float32"):
+            wing.prober(model, inputs)({}, cotangents)
+
+
+def against_one_pass() -> None:
+    print("align over compiling, and one forward and backward pass, on each side (<= 2)")
+    for case in cases():
+        for port in ("linen", "nnx"):
+            models = paritree.build(case.spec, "torch"), paritree.build(case.spec, port, seed=1)
+            align = partial(paritree.align, Pair(*models, case.inputs))
+            assert align().verified
+            row(f"{case.name}, {port}", ratio(align, partial(once, models, case.inputs), pairs=PAIRS))
+
+
+class Experts:
+    """tanh(x_i W_i) for each expert i, with an x_i of its own: its parameters by path, and a run of it.
+
+    names: each expert's path. order: for each of them which x_i it has. transposed: how W_i is stored.
+    """
+
+    def __init__(self, names: Sequence[str], inputs: np.ndarray, order: np.ndarray, transposed: bool) -> None:
+        self.names, self.order, self.transposed = names, order, transposed
+        self.inputs = inputs[order].astype(np.float32)
+        shape = SHAPE[::-1] if transposed else SHAPE
+        self.own = dict.fromkeys(names, np.ones(shape, np.float32))
+
+    def __call__(self, weights: Mapping[str, Any], cotangents: Any, **_: Any) -> Probe:
+        values = {**self.own, **weights}
+        stacked = np.stack([values[name] for name in self.names])
+        kernels = stacked.swapaxes(1, 2) if self.transposed else stacked
+        found = np.tanh(np.einsum("ni,nio->no", self.inputs, kernels))
+        output = np.zeros_like(found)
+        output[self.order] = found
+        (weighted,) = cotangents([output.shape])
+        slope = (1 - found**2) * weighted.astype(np.float32)[self.order]
+        gradients = self.inputs[:, :, None] * slope[:, None, :]
+        made = np.ascontiguousarray(gradients.swapaxes(1, 2)) if self.transposed else gradients
+        return Probe({"": output}, dict(zip(self.names, made, strict=True)))
+
+    def side(self, role: str) -> Side:
+        number, name = (0, "torch") if role == "reference" else (1, "pytree")
+        tensors = {path: Native(path, array, trainable=True) for path, array in self.own.items()}
+        wing: Any = SimpleNamespace(NAME=name)
+        return Side(role, number, wing, self, tensors, (), lambda dtype: self, self, lambda: lambda weights: ())
+
+
+Sides = tuple[Side, Side]
+
+
+def experts(count: int, kind: str) -> Sides:
+    """Both sides of a mixture of so many experts.
+
+    kind: `distinct`; `alike`, which has two with one x_i, so that their gradients are equal; or `silent`, in which nine
+        of ten get no token, and so no gradient. Ten are a module, and in it numbers tell them.
+    """
+    generator = np.random.default_rng(0)
+    inputs = generator.normal(size=(count, SHAPE[0]))
+    if kind == "silent":
+        inputs[np.arange(count) % 10 != 0] = 0
+    order = np.arange(count)
+    if kind == "alike":
+        inputs[1::2] = inputs[::2]
+    ours = [f"layers.{each // 10}.experts.{each % 10}.weight" for each in order]
+    shuffled = generator.permutation(count)
+    theirs = [f"params.layers_{each // 10}.experts_{each % 10}.kernel" for each in shuffled]
+    return (
+        Experts(ours, inputs, order, False).side("reference"),
+        Experts(theirs, inputs, shuffled, True).side("port"),
+    )
+
+
+def limit_of(sides: Sides) -> float:
+    return allowed(len(sides[0].tensors), "float32")
+
+
+def point_of(sides: Sides) -> Point:
+    return run(Trial(), *sides)
+
+
+def matching(sides: Sides) -> Action:
+    point = point_of(sides)
+    return lambda: matched(point, *sides, limit_of(sides))
+
+
+def leftovers(sides: Sides) -> Action:
+    """All of what comes after the gradients, up to a map; matching itself is in it too."""
+    point = point_of(sides)
+    values = [{path: native.array for path, native in side.tensors.items()} for side in sides]
+
+    def settle() -> Map:
+        ledger = offer_the_silent(matched(point, *sides, limit_of(sides)), *sides)
+        settle_by_module(ledger)
+        settle_by_value(ledger, values[0], values[1])
+        settle_by_module(ledger)
+        settle_by_name(ledger)
+        return map_of(ledger, point.trial, *sides)
+
+    return settle
+
+
+def proving(sides: Sides) -> Action:
+    found = aligning._aligned(*sides, {}, limit_of(sides))
+    return lambda: prove(found, *sides, limit_of(sides))
+
+
+def aligned(sides: Sides) -> Action:
+    return lambda: aligning._aligned(*sides, {}, limit_of(sides))
+
+
+STEPS = {
+    "matching": (matching, "distinct"),
+    "all of the alignment": (aligned, "distinct"),
+    "the proof alone": (proving, "distinct"),
+    "two equal gradients each, up to the map": (leftovers, "alike"),
+    "nine of ten silent, up to the map": (leftovers, "silent"),
+}
+
+
+def growing() -> None:
+    print(f"Time for a tensor of so many of one shape over that of {FEW:,}; linear is 1")
+    for name, (step, kind) in STEPS.items():
+        few = step(experts(FEW, kind))
+        for count in MANY:
+            many = step(experts(count, kind))
+            # As many tensors in either.
+            row(f"{name}, {count:,}", ratio(many, lambda few=few, times=count // FEW: [few() for _ in range(times)], 3))
+
+
+def main() -> None:
+    against_one_pass()
+    growing()

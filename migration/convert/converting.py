@@ -1,0 +1,119 @@
+"""The steps of a conversion: open the source, plan, make a draft of the destination, move it to its place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...common.maps import Map
+from ...common.tables import counted
+from .destinations import begun, check_kind
+from .dtypes import cast_to
+from .planning import Plan, planned
+from .sources import Source, opened
+from .whole import check_free, draft, unwritable
+from .working import Progress, worked
+
+Place = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion did.
+
+    direction: the side that was read and the side that was written.
+    tensors, nbytes: how many were written, and their size.
+    aliases: the paths that share the tensor of another path.
+    left_out: what the source held and the destination does not: what the map has no row for, and what is no weight.
+    absent: the destination's tensors that the map has no row for; the model keeps its own.
+    """
+
+    destination: Path
+    direction: tuple[str, str]
+    tensors: int
+    nbytes: int
+    aliases: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        ties = f", {counted(len(self.aliases), 'alias', 'aliases')}" if self.aliases else ""
+        lines = [
+            f"{self.direction[0]} -> {self.direction[1]}: {counted(self.tensors, 'tensor')}, "
+            f"{self.nbytes:,} bytes{ties}"
+        ]
+        lines += [f"left out: {path}" for path in self.left_out]
+        lines += [f"not written, as the map has no row for it: {path}" for path in self.absent]
+        return "\n".join(lines)
+
+
+def convert(
+    source: Place,
+    destination: Place,
+    map: Map | Place,
+    *,
+    dtype: str | None = None,
+    inverse: bool = False,
+    like: Place | None = None,
+    keep: Collection[str] = (),
+    overwrite: bool = False,
+    on_progress: Progress | None = None,
+) -> Conversion:
+    """Write a checkpoint of one side of a map as a checkpoint of the other.
+
+    source: a .safetensors file, a torch checkpoint, an index with shards (`*.index.json`), an Orbax folder.
+    destination: a file that ends in .safetensors, or a folder for Orbax. It appears whole or not at all.
+    map: a Map or its file. Which of its sides the source is follows from the paths; `inverse` says that it is the
+        port's. A map of another size of the model is fitted to the source's shapes (see `Map.fit`).
+    dtype: `float32`, `bfloat16` or `float16` for all floating-point tensors; without it each keeps its own.
+    like: a checkpoint of the destination's side whose shapes the new one's shall be, where the map does not tell.
+    keep: for a tie of which the source has two different values, the path whose value is kept.
+    on_progress: called with the bytes that are done and the bytes in all, in the caller's thread.
+
+    Raises:
+        CheckpointError: a source or destination that cannot be read or written.
+        WeightsError: the source does not fit the map, all faults in one message, or a tie has two values.
+        MapError: a file that is no map.
+        DtypeError: a dtype that is not cast to, or a value that it cannot hold.
+        UsageError: a path to keep that is none of a tie's.
+    """
+    target = Path(destination)
+    cast = None if dtype is None else cast_to(dtype)
+    check_kind(target)
+    check_free(target, overwrite)
+    made = map if isinstance(map, Map) else Map.load(Path(map))
+    shapes = None if like is None else {path: entry.shape for path, entry in opened(Path(like)).entries.items()}
+    weights = opened(Path(source))
+    plan = planned(weights, made, cast, inverse, shapes, keep)
+    _write(plan, weights, target, overwrite, on_progress)
+    return Conversion(
+        target,
+        plan.map.direction,
+        len(plan.entries),
+        sum(entry.nbytes for entry in plan.entries.values()),
+        tuple(_aliases(plan)),
+        plan.left_out,
+        plan.absent,
+    )
+
+
+def _write(plan: Plan, source: Source, target: Path, overwrite: bool, on_progress: Progress | None) -> None:
+    with draft(target, overwrite) as place:
+        try:
+            made = begun(place, plan.entries, _aliases(plan), plan.map.direction[1])
+            try:
+                worked(plan, source, made, on_progress)
+                made.finish()
+            finally:
+                made.close()
+        except OSError as error:
+            raise unwritable(target, error) from None
+
+
+def _aliases(plan: Plan) -> dict[str, str]:
+    """The port's aliases with their owners. A Flax tree has one owner, and no place to say that another path is it."""
+    if plan.map.direction[1] in ("linen", "nnx"):
+        return {}
+    return {alias: path for path in plan.entries for alias in plan.rows(path)[0].port_aliases}
