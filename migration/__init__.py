@@ -3,3 +3,5 @@
 from .align import AlignmentError as AlignmentError
 from .align import align as align
 from .carry import carry as carry
+from .convert import Conversion as Conversion
+from .convert import convert as convert

@@ -1,24 +1,33 @@
-"""Carrying weights between two live models whose tables have the same paths."""
+"""Carrying weights between two live models: by a map, or where their tables have the same paths without one."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import Any, cast
 
-from ..common.wing import HOMES, Wing, name_of
+from ..common.maps import Map
+from ..common.wing import HOMES, SIDES, SideWing, Wing, name_of, side_name
 
 
-def carry(source: Any, target: Any) -> Any:
+def carry(source: Any, target: Any, map: Map | None = None) -> Any:
     """The target with the source's weights, whichever frameworks the two belong to; ties stay as the target has them.
 
-    Returns the model to go on with: `target` itself, updated in place, or for Linen a new `(module, variables)`.
+    map: from the source to the target, of `align`. Without one the two have the same table, path by path; with one a
+        bare pytree is a model too.
+
+    Returns the model to go on with: `target` itself, updated in place, or for Linen and a pytree a new one.
 
     Raises:
-        WeightsError: the two tables do not have the same owners, shapes and dtypes; nothing was changed.
+        WeightsError: the two tables (or with a map, its shapes and the models') do not fit; nothing was changed.
         UsageError: one of the two is no model of any wing.
     """
-    return _wing_of(target).load(target, _wing_of(source).weights(source))
+    if map is None:
+        ours, theirs = (cast(Wing, _at(HOMES[name_of(model)])) for model in (source, target))
+        return theirs.load(target, ours.weights(source))
+    one, other = (cast(SideWing, _at(SIDES[side_name(model)])) for model in (source, target))
+    weights = {path: native.array for path, native in one.natives(source).items()}
+    return other.with_natives(target, map.arrays(weights))
 
 
-def _wing_of(model: Any) -> Wing:
-    return cast(Wing, import_module(f"..{HOMES[name_of(model)]}", __package__))
+def _at(home: str) -> Any:
+    return import_module(f"..{home}", __package__)

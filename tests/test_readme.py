@@ -51,7 +51,10 @@ def test_its_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
         "('layers', 0, 'kernel')",
         "('blocks', 'layers_0', 'attention', 'query|key|value', 'kernel')",
         "('transformer.wte.weight', 'transformer.wpe.weight')",
-        "[('0.weight', 'one.weight'), ('0.bias', 'one.bias'), "
-        "('2.weight', 'two.weight'), ('2.bias', 'two.bias')] 1.0 True",
+        "True 1.0",
+        "in_proj_weight[0:8] | (a b) c -> c a b | query.kernel | fingerprint",
+        "in_proj_weight[8:16] | (a b) c -> c a b | key.kernel | fingerprint",
+        "(8, 2, 4)",
+        "eps is 1e-05 in the reference and 1e-01 in the port",
     ]
     assert [line for line in out.splitlines() if line in lines] == lines

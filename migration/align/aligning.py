@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from types import MappingProxyType
 
 from ...common.maps import Map
 from ...common.pairs import Pair
 from ...common.tolerance import allowed
+from ...common.wing import model_of
 from .errors import AlignmentError, listed
+from .given import Rules, paths_by, settle_by_rule
 from .leftovers import settle_by_module, settle_by_name, settle_by_value
-from .matching import Matching, map_of, matched, with_silent_options
-from .points import symmetric_weights, uneven
-from .proof import prove
-from .sides import Side, check_dtype, side_of, wing_of
+from .localize import Localized, localize
+from .matching import Matching, matched, offer_the_silent
+from .points import Point, Trial, check_comparable, run, uneven
+from .proof import distinct_weights, outputs_apart, prove
+from .rough import rough_map
+from .rows import carried, map_of
+from .sides import Side, check_dtype, side_of
+from .trials import agreeing, likeliest
 
 
-def align(pair: Pair, *, dtype: str = "float32") -> Map:
+def align(pair: Pair, *, dtype: str = "float32", rules: Rules = MappingProxyType({})) -> Map:
     """The map from the reference to the port: which tensor is which and with which axes, measured and then proved.
 
     It needs no names and no rules. Both models are set to a point at which every candidate holds the same numbers;
@@ -24,6 +32,10 @@ def align(pair: Pair, *, dtype: str = "float32") -> Map:
     (see `leftovers`), and distinct values carried across must give equal outputs and gradients (see `proof`). Each row
     says what settled it. The models are not changed.
 
+    Tensors may be packed, split, stacked or merged on one side, be sums or hold other values: see `trials`.
+
+    rules: for what measurement cannot settle, paths of the reference with the port's; `{i}` in both stands for one part
+        of a path: `{"encoder.{i}.key.bias": "params.block_{i}.b2"}`. They are proved as far as all rows are.
     dtype: what both sides compute in, `float32` or `float64`, on the CPU.
 
     Raises:
@@ -32,25 +44,76 @@ def align(pair: Pair, *, dtype: str = "float32") -> Map:
         UsageError: a side that is no model; NotExpressibleError: an output that is no structure of arrays.
     """
     check_dtype(dtype)
+    sides = (
+        ("reference", model_of(pair.reference, role="reference"), pair.reference_call),
+        ("port", model_of(pair.port, role="port"), pair.port_call),
+    )
     with ExitStack() as stack:
-        for model in (pair.reference, pair.port):
-            stack.enter_context(wing_of(model).running("cpu", dtype))
-        reference = side_of("reference", pair.reference, pair.inputs, pair.reference_call, dtype)
-        port = side_of("port", pair.port, pair.inputs, pair.port_call, dtype)
-        return _aligned(reference, port, allowed(max(len(reference.tensors), 1), dtype))
+        reference, port = (
+            stack.enter_context(side_of(role, model, pair.inputs, call, dtype)) for role, model, call in sides
+        )
+        given = paths_by(rules, reference, port)
+        return _aligned(reference, port, given, allowed(max(len(reference.tensors), 1), dtype))
 
 
-def _aligned(reference: Side, port: Side, limit: float) -> Map:
-    found = matched(reference, port, symmetric_weights(reference, port), limit)
-    ledger = with_silent_options(found, reference, port)
+def _aligned(reference: Side, port: Side, given: Mapping[str, str], limit: float) -> Map:
+    plain = run(Trial(), reference, port)
+    check_comparable(plain, reference, port)
+    refused = None
+    for point in agreeing(reference, port, plain, limit):
+        try:
+            return _proved(point, reference, port, given, limit)
+        except AlignmentError as error:
+            # A trial may agree by coincidence, at values that hide a difference; then another one may be right.
+            if point is plain or point.trial.structure.cost:
+                refused = refused or error
+    raise refused or _difference(plain, reference, port, limit)
+
+
+def _proved(point: Point, reference: Side, port: Side, given: Mapping[str, str], limit: float) -> Map:
+    found = matched(point, reference, port, limit)
+    ledger = offer_the_silent(found, reference, port)
+    settle_by_rule(ledger, given)
+    values = [{path: native.array for path, native in side.tensors.items()} for side in (reference, port)]
     settle_by_module(ledger)
-    settle_by_value(ledger, reference.values, port.values)
+    settle_by_value(ledger, values[0], values[1])
     settle_by_module(ledger)
     settle_by_name(ledger)
-    made = map_of(ledger, reference, port)
+    made = map_of(ledger, point.trial, reference, port)
     _check_nothing_open(made, found, reference, port)
-    prove(made, reference, port, limit)
+    try:
+        prove(made, reference, port, limit)
+    except AlignmentError as error:
+        raise error.at(_located(made, reference, port), made) from None
     return replace(made, verified=True)
+
+
+def _difference(plain: Point, reference: Side, port: Side, limit: float) -> AlignmentError:
+    """That no trial makes the programs agree, what is most likely which, and where they differ."""
+    faults = outputs_apart(plain.probes[0].outputs, plain.probes[1].outputs, limit)
+    trial = likeliest(reference, port)
+    guessed = rough_map(plain if trial == plain.trial else run(trial, reference, port), reference, port)
+    place = _located(guessed, reference, port)
+    return AlignmentError(
+        "",
+        f"outputs that agree within {limit:.1e} at the symmetric point, whatever the map is",
+        f"a difference in {listed([fault.text for fault in faults])}",
+        " ".join(text for text in ("The programs differ.", str(place or ""), uneven(reference, port)) if text),
+        found_map=guessed,
+        place=place,
+    )
+
+
+def _located(likely: Map, reference: Side, port: Side) -> Localized | None:
+    """Where the programs part ways, at values of their own that the map carries, in float64 as far as they allow it."""
+    kept = {path: native.array for path, native in reference.tensors.items() if native.is_floating}
+    weights = {**kept, **distinct_weights(likely, reference)}
+    theirs = carried(likely.rows, weights, {})
+    (ours, again), (others, once_more) = (
+        [side.traced(values) for _ in range(2)] for side, values in ((reference, weights), (port, theirs))
+    )
+    limit = allowed(max(len(likely.rows), 1), "float64")
+    return localize(ours, others, likely, weights, limit=limit, again=(again, once_more))
 
 
 def _check_nothing_open(made: Map, found: Matching, reference: Side, port: Side) -> None:
@@ -59,21 +122,21 @@ def _check_nothing_open(made: Map, found: Matching, reference: Side, port: Side)
     Raises:
         AlignmentError: every other one, with its candidates.
     """
-    options = found.ledger.options
-    faults = [
-        f"{path} may be {' or '.join(options[path])}, and nothing measured tells which"
-        for path in made.unmatched_reference
-        if options.get(path)
-    ]
-    for side, unmatched, heard in zip(
-        (reference, port), (made.unmatched_reference, made.unmatched_port), found.heard, strict=True
-    ):
-        other = port if side is reference else reference
-        faults += [
-            f"{path} of the {side.role} has a gradient that no open one of the {other.role} has"
-            for path in unmatched
-            if path in heard and not options.get(path)
-        ]
+    ledger = found.ledger
+    faults = []
+    for side, unmatched in ((reference, made.unmatched_reference), (port, made.unmatched_port)):
+        other = (port, reference)[side.number]
+        done = ledger.taken if side.number else ledger.matches
+        for path in unmatched:
+            parts = [part.key for family in ledger.families[side.number][path] for part in family]
+            for key in dict.fromkeys(parts):
+                options = ledger.options.get(key) if not side.number else None
+                if key in done:
+                    continue
+                if options:
+                    faults.append(f"{key} may be {' or '.join(options)}, and nothing measured tells which")
+                elif key in found.heard[side.number]:
+                    faults.append(f"{key} of the {side.role} has a gradient that no open one of the {other.role} has")
     if faults:
         raise AlignmentError(
             "",

@@ -12,19 +12,25 @@ size. Vectors are positive, since one of them may be a variance.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from functools import lru_cache
 from itertools import groupby, permutations, product
+from types import MappingProxyType
 
 import numpy as np
 
 from ...common.seeding import generator
+from .readings import Structure
 
 ShapeClass = tuple[int, ...]
 
 
-def shape_class(shape: tuple[int, ...]) -> ShapeClass:
-    return tuple(sorted(length for length in shape if length != 1))
+def shape_class(shape: tuple[int, ...], periods: Mapping[int, int] = MappingProxyType({})) -> ShapeClass:
+    """The class of a shape; along an axis with a period only that counts."""
+    return tuple(sorted(periods.get(length, length) for length in shape if length != 1))
 
 
+@lru_cache(maxsize=256)
 def symmetric(of: ShapeClass) -> np.ndarray:
     """The content of a class: an array of its sorted shape, the same in every process."""
     drawn = _drawn(of, generator(0, f"symmetric point {of}"))
@@ -34,11 +40,30 @@ def symmetric(of: ShapeClass) -> np.ndarray:
     return np.asarray(total, np.float32)
 
 
-def laid_out(content: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The content of a class as a tensor of one of its shapes, as a view."""
-    long = [length for length in shape if length != 1]
-    order = np.argsort(long, kind="stable")
-    return content.transpose(np.argsort(order, kind="stable")).reshape(shape)
+def filled(path: str, shape: tuple[int, ...], structure: Structure, side: int) -> np.ndarray:
+    """What a tensor holds at the symmetric point: its class's content, seen as the structure reads the tensor.
+
+    It repeats along what is counted, and along an axis that holds several things, so that each of them holds the same.
+    """
+    reading = structure.reading(side, path, shape)
+    kept = [math.prod(shape[axis] for axis in run) for run in reading.runs]
+    seen = [1 if place in reading.counted else length for place, length in enumerate(kept)]
+    content = _content(tuple(length for length in reading.lengths(shape) if length != 1), structure)
+    return np.broadcast_to(content.reshape(seen), kept).reshape(shape)
+
+
+def _content(lengths: tuple[int, ...], structure: Structure) -> np.ndarray:
+    """The content of a class with its axes in the order of `lengths`."""
+    for axis, length in enumerate(lengths):
+        parts = structure.unequal.get(length)
+        if parts is not None:
+            made = (_content((*lengths[:axis], part, *lengths[axis + 1 :]), structure) for part in parts)
+            return np.concatenate(list(made), axis)
+    periods = structure.periods
+    short = [periods.get(length, length) for length in lengths]
+    order = np.argsort(short, kind="stable")
+    content = symmetric(shape_class(lengths, periods)).transpose(np.argsort(order, kind="stable"))
+    return np.tile(content, [length // period for length, period in zip(lengths, short, strict=True)])
 
 
 def distinct(path: str, own: np.ndarray, quiet: bool) -> np.ndarray:

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ...common.errors import ParitreeError
+
+if TYPE_CHECKING:
+    from ...common.maps import Map
+    from .localize import Localized
 
 
 class AlignmentError(ParitreeError, ValueError):
-    """Two programs that differ, a row that nothing settled, or a map that its proof refuted. No map is returned."""
+    """Two programs that differ, a row that nothing settled, or a map that its proof refuted. No map is returned.
+
+    found_map: what is most likely which, not proved, where there is a guess.
+    place: where the programs part ways, if that could be located.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        expected: str,
+        found: str,
+        remedy: str = "",
+        *,
+        found_map: Map | None = None,
+        place: Localized | None = None,
+    ) -> None:
+        super().__init__(path, expected, found, remedy)
+        self.found_map = found_map
+        self.place = place
+
+    def at(self, place: Localized | None, found_map: Map) -> AlignmentError:
+        """The same error with the place at which the programs part ways."""
+        remedy = " ".join(text for text in (self.remedy, str(place or "")) if text)
+        return AlignmentError(self.path, self.expected, self.found, remedy, found_map=found_map, place=place)
 
 
 def listed(entries: list[str], most: int = 8) -> str:

@@ -6,19 +6,18 @@ The functions are still equal whatever the rest of the map is, and what was sile
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from ...common.maps import Map, MapRow, permuting
 from ...common.pairs import Probe
 from .closeness import is_silent, scale
-from .contents import ShapeClass, shape_class
+from .contents import ShapeClass, distinct, shape_class
 from .fingerprints import Candidate, candidates, orders, settled
-from .leftovers import Ledger, Match
-from .points import Weights, check_same_programs
-from .proof import both_probed
+from .ledger import Ledger, opened
+from .points import Point, Trial
+from .rows import carried, rows_of
 from .sides import Side
 
 Gradients = dict[str, np.ndarray]
@@ -26,6 +25,8 @@ Gradients = dict[str, np.ndarray]
 ROUNDS = 4
 # Rounding alone can leave a little more than the limit; a gradient this many times as large is one.
 CLEARLY = 8.0
+# A part that no gradient tells of has options among at most this many that are as silent, unless numbers tell more.
+MOST_SILENT = 256
 
 
 @dataclass(frozen=True)
@@ -33,111 +34,118 @@ class Matching:
     """What equal gradients settled.
 
     ledger: the settled rows, and the options of those that have several equals.
-    heard: the paths of the reference and of the port that had a clear gradient in some round.
+    heard: the keys of the reference and of the port that had a clear gradient in some round.
     """
 
     ledger: Ledger
     heard: tuple[set[str], set[str]]
 
 
-def matched(reference: Side, port: Side, points: tuple[Weights, Weights], limit: float) -> Matching:
-    """Raises AlignmentError or PairError for programs that differ at the symmetric point."""
-    ours, theirs = reference.probe(points[0]), port.probe(points[1])
-    check_same_programs(reference, port, ours, theirs, limit)
-    found = Matching(Ledger({}, {}), (set(), set()))
-    _take(found, reference, port, ours, theirs, limit)
-    for _ in range(ROUNDS):
+def matched(point: Point, reference: Side, port: Side, limit: float, rounds: int = ROUNDS) -> Matching:
+    """What the gradients at the point settle, and those after it."""
+    found = Matching(opened(point, reference, port), (set(), set()))
+    _take(found, point.trial, reference, port, point.probes, limit)
+    for _ in range(rounds):
         before = len(found.ledger.matches)
-        if before == len(reference.tensors):
+        if not any(True for _ in found.ledger.open_parts(0)):
             break
-        _take(found, reference, port, *_apart(found.ledger, reference, port, points), limit)
+        probes = _apart(found.ledger, point, reference, port)
+        _take(found, point.trial, reference, port, probes, limit)
         if len(found.ledger.matches) == before:
             break
     return found
 
 
-def with_silent_options(found: Matching, reference: Side, port: Side) -> Ledger:
-    """The ledger with options for what no gradient told of: the tensors of its class that are as silent.
+def offer_the_silent(found: Matching, reference: Side, port: Side) -> Ledger:
+    """The ledger with options for what no gradient told of: the parts of its class that are as silent.
 
     A buffer may also be a parameter and a parameter a buffer, which has no gradient to show.
     """
     ledger, (ours, theirs) = found.ledger, found.heard
-    taken = {match.path for match in ledger.matches.values()}
-    classes = port.classes(path for path in port.tensors if path not in taken)
-    for path, row in reference.tensors.items():
-        if path not in ledger.matches and path not in ledger.options:
-            ledger.options[path] = {
-                other: orders(row.sizes, port.tensors[other].sizes)
-                for other in classes.get(shape_class(row.sizes), [])
-                if (path not in ours and other not in theirs) or row.kind != port.tensors[other].kind
-            }
+    classes: dict[ShapeClass, list[str]] = {}
+    for part in ledger.open_parts(1):
+        classes.setdefault(shape_class(part.shape), []).append(part.key)
+    for part in ledger.open_parts(0):
+        if part.key in ledger.options:
+            continue
+        free = reference.is_free(part.path)
+        for other in _likely(part.key, classes.get(shape_class(part.shape), [])):
+            theirs_free = port.is_free(ledger.parts[1][other].path)
+            if (part.key not in ours and other not in theirs) or free != theirs_free:
+                possible = orders(part.shape, ledger.parts[1][other].shape)
+                if possible:
+                    ledger.offer(part.key, other, possible)
     return ledger
 
 
-def map_of(ledger: Ledger, reference: Side, port: Side) -> Map:
-    """The settled rows in the reference's order, not proved yet."""
-    rows = []
-    for path, row in reference.tensors.items():
-        match = ledger.matches.get(path)
-        if match is not None:
-            layout = permuting(row.sizes, match.order, port.tensors[match.path].sizes)
-            aliases = reference.aliases(path), port.aliases(match.path)
-            rows.append(MapRow(path, match.path, row.sizes, layout, match.evidence, *aliases))
-    taken = {row.port for row in rows}
-    return Map(
-        tuple(rows),
-        (reference.wing.NAME, port.wing.NAME),
-        tuple(path for path in reference.tensors if path not in ledger.matches),
-        tuple(path for path in port.tensors if path not in taken),
-        reference.aside,
-        port.aside,
-    )
+def _likely(key: str, others: list[str]) -> list[str]:
+    """All of a few; of many those whose path has the same numbers, so that thousands of experts stay thousands."""
+    if len(others) <= MOST_SILENT:
+        return others
+    numbers = _numbers(key)
+    return [other for other in others if _numbers(other) == numbers]
 
 
-def _apart(ledger: Ledger, reference: Side, port: Side, points: tuple[Weights, Weights]) -> tuple[Probe, Probe]:
-    """Both sides with distinct values in the settled tensors and the symmetric point's in the open ones."""
-    made = map_of(ledger, reference, port)
-    taken = {row.port for row in made.rows}
-    rest = (
-        {path: value for path, value in points[0].items() if path not in ledger.matches},
-        {path: value for path, value in points[1].items() if path not in taken},
-    )
-    return both_probed(made, reference, port, rest)
+def _numbers(key: str) -> tuple[str, ...]:
+    words = "".join(letter if letter.isdigit() else " " for letter in key)
+    return tuple(words.split())
 
 
-def _take(found: Matching, reference: Side, port: Side, ours: Probe, theirs: Probe, limit: float) -> None:
-    """Settle what is sure by the gradients of the open tensors, and note the options of what has several."""
-    matches, options, alike = found.ledger.matches, found.ledger.options, found.ledger.alike
-    taken = {match.path for match in matches.values()}
+def _apart(ledger: Ledger, point: Point, reference: Side, port: Side) -> tuple[Probe, Probe]:
+    """Both sides with distinct values in the settled parts and the symmetric point's in the open ones."""
+    rows = rows_of(ledger, point.trial, reference, port)
+    ours = dict(point.weights[0])
+    for row in rows:
+        own = reference.tensors[row.reference].array
+        values = distinct(row.reference, own, False)
+        if row.reference_piece.is_whole:
+            ours[row.reference] = values
+        else:
+            base = ours.get(row.reference, own)
+            if base is point.weights[0].get(row.reference) or base is own:
+                base = ours[row.reference] = np.array(base, np.float32)
+            row.reference_piece.of(base)[...] = row.reference_piece.of(values)
+    return reference.probe(ours), port.probe({**point.weights[1], **carried(rows, ours, point.weights[1])})
+
+
+def _take(
+    found: Matching, trial: Trial, reference: Side, port: Side, probes: tuple[Probe, Probe], limit: float
+) -> None:
+    """Settle what is sure by the gradients of the open parts, and note the options of what has several."""
+    ledger = found.ledger
     near: dict[str, list[Candidate]] = {}
-    their_classes = _by_class(_loud(port, theirs, limit, taken, found.heard[1]))
-    for of, members in _by_class(_loud(reference, ours, limit, matches, found.heard[0])).items():
-        near.update(candidates(members, their_classes.get(of, {}), limit))
-    sure = settled(near)
-    matches.update({path: Match(each.path, each.order, "fingerprint") for path, each in sure.items()})
-    taken |= {each.path for each in sure.values()}
-    for path, several in near.items():
-        options.pop(path, None)
+    their_classes = _by_class(_loud(ledger, trial, port, probes[1], limit, found.heard[1]))
+    for of, members in _by_class(_loud(ledger, trial, reference, probes[0], limit, found.heard[0])).items():
+        near.update(candidates(members, their_classes.get(of, {}), limit, trial.shuffled))
+    for key, each in settled(near).items():
+        ledger.match(key, each.path, each.order, "fingerprint")
+    for key, several in near.items():
+        ledger.options.pop(key, None)
         for candidate in several:
-            if path not in sure and candidate.path not in taken:
-                options.setdefault(path, {}).setdefault(candidate.path, []).append(candidate.order)
-                alike.add(path)
+            if ledger.is_open(key, candidate.path):
+                ledger.offer(key, candidate.path, [candidate.order])
+                ledger.alike.add(key)
 
 
-def _loud(side: Side, probe: Probe, limit: float, done: Container[str], heard: set[str]) -> Gradients:
-    """The gradients of the open tensors that are more than rounding; those that clearly are, are noted."""
+def _loud(ledger: Ledger, trial: Trial, side: Side, probe: Probe, limit: float, heard: set[str]) -> Gradients:
+    """The gradients of the open parts that are more than rounding; those that clearly are, are noted."""
     loudest = scale(probe.gradients)
     found = {}
-    for path, gradient in probe.gradients.items():
-        if path in side.tensors and path not in done and not is_silent(gradient, loudest, limit):
-            found[path] = gradient
+    for part in ledger.open_parts(side.number):
+        whole = probe.gradients.get(part.path)
+        if whole is None or part.key in found:
+            continue
+        gradient = part.of(whole)
+        if not is_silent(gradient, loudest, limit):
+            slope = trial.transform(part.path).slope if side.number else 1.0
+            found[part.key] = gradient if slope == 1.0 else gradient * np.asarray(slope, gradient.dtype)
             if not is_silent(gradient, loudest, limit * CLEARLY):
-                heard.add(path)
+                heard.add(part.key)
     return found
 
 
 def _by_class(gradients: Mapping[str, np.ndarray]) -> dict[ShapeClass, Gradients]:
     found: dict[ShapeClass, Gradients] = {}
-    for path, gradient in gradients.items():
-        found.setdefault(shape_class(gradient.shape), {})[path] = gradient
+    for key, gradient in gradients.items():
+        found.setdefault(shape_class(gradient.shape), {})[key] = gradient
     return found

@@ -1,88 +1,142 @@
-"""The symmetric point: which tensors it fills, what both sides tell there, and whether that is of one program."""
+"""The symmetric point: what it fills the tensors with, and the trial at which both sides tell the same there."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from ...common.maptransforms import Transform, transform_of
 from ...common.pairs import PairError, Probe
 from ...common.tables import counted, shape_text
+from ...common.traces import first_nonfinite
 from .closeness import scale
-from .contents import laid_out, symmetric
+from .contents import ShapeClass, filled, shape_class
 from .errors import AlignmentError, listed
 from .proof import outputs_apart
+from .readings import PLAIN, Structure
 from .sides import Side
+from .sums import Sums
 
 Weights = dict[str, np.ndarray]
 
 
-def symmetric_weights(reference: Side, port: Side) -> tuple[Weights, Weights]:
+@dataclass(frozen=True)
+class Trial:
+    """An assumption under which the two sides are run.
+
+    structure: how the shapes are read.
+    sums: by side, the tensors that are only ever added to another one.
+    transforms: by the port's path, as a row of a map has it.
+    shuffled: the lengths of the axes that may be in another order on either side.
+    """
+
+    structure: Structure = PLAIN
+    sums: tuple[Sums, Sums] = ({}, {})
+    transforms: Mapping[str, str] = field(default_factory=dict)
+    shuffled: frozenset[int] = frozenset()
+
+    def transform(self, path: str) -> Transform:
+        return transform_of(self.transforms.get(path, ""))
+
+
+@dataclass(frozen=True)
+class Point:
+    """A trial that was run: both sides' weights and what they told."""
+
+    trial: Trial
+    weights: tuple[Weights, Weights]
+    probes: tuple[Probe, Probe]
+
+
+def run(trial: Trial, reference: Side, port: Side) -> Point:
+    """Raises PairError for outputs of unequal structure, AlignmentError for numbers that are not finite."""
+    weights = symmetric_weights(trial, reference, port)
+    probes = reference.probe(weights[0]), port.probe(weights[1])
+    return Point(trial, weights, probes)
+
+
+def symmetric_weights(trial: Trial, reference: Side, port: Side) -> tuple[Weights, Weights]:
     """For both sides every tensor of a class alike.
 
     That is all parameters, and the buffers of a class that both sides have as many of. A buffer of one side alone is
     most often a constant, which the other has in its program: it keeps its values.
     """
-    ours, theirs = reference.classes(), port.classes()
-    contents = {of: symmetric(of) for of in {*ours, *theirs}}
-    even = {of for of in ours if len(ours[of]) == len(theirs.get(of, []))}
-    found: list[Weights] = [
-        {
-            path: laid_out(contents[of], side.tensors[path].sizes)
-            for of, paths in classes.items()
-            for path in paths
-            if of in even or side.tensors[path].kind == "parameter"
-        }
-        for side, classes in ((reference, ours), (port, theirs))
-    ]
+    counts = _class_counts(trial.structure, reference), _class_counts(trial.structure, port)
+    found: list[Weights] = []
+    for side in (reference, port):
+        weights = {}
+        for path in side.tensors:
+            shape = side.shape(path)
+            of = _class(trial.structure, side, path)
+            if side.is_free(path) or counts[0].get(of) == counts[1].get(of):
+                weights[path] = filled(path, shape, trial.structure, side.number)
+                if path in trial.sums[side.number]:
+                    weights[path] = np.where(trial.sums[side.number][path].mask, np.float32(0), weights[path])
+                if side.number:
+                    weights[path] = trial.transform(path).of(weights[path])
+        found.append(weights)
     return found[0], found[1]
 
 
-def check_same_programs(reference: Side, port: Side, ours: Probe, theirs: Probe, limit: float) -> None:
-    """At the symmetric point the outputs do not depend on the map: a difference is one of the programs.
+def check_comparable(point: Point, reference: Side, port: Side) -> None:
+    """Whatever the map is, both sides give finite outputs of one structure that depend on the parameters.
 
     Raises:
         PairError: outputs of unequal structure or shape.
-        AlignmentError: they differ by more than rounding, are not finite, or do not depend on the parameters.
+        AlignmentError: they are not finite, or do not depend on the parameters.
     """
-    for side, probe in ((reference, ours), (port, theirs)):
-        _check_finite(side, probe)
-    shapes = [_shapes(probe.outputs) for probe in (ours, theirs)]
+    for side in (reference, port):
+        _check_finite(side, point)
+    shapes = [_shapes(probe.outputs) for probe in point.probes]
     if shapes[0] != shapes[1]:
         raise PairError(
             "port", f"the reference's outputs {shapes[0]}", shapes[1], "Give the pair calls that return the same."
         )
-    faults = outputs_apart(ours.outputs, theirs.outputs, limit)
-    if faults:
-        raise AlignmentError(
-            "",
-            f"outputs that agree within {limit:.1e} at the symmetric point, whatever the map is",
-            f"a difference in {listed([fault.text for fault in faults])}",
-            f"The programs differ. {uneven(reference, port)}".rstrip(),
-        )
-    if not scale(ours.gradients):
+    if not scale(point.probes[0].gradients):
         raise AlignmentError("", "outputs that depend on the parameters", "no gradient but zero", "Give other inputs.")
+
+
+def agree(point: Point, limit: float) -> bool:
+    """Whether the outputs do. They do not depend on the map: a difference is one of the programs, or of the trial."""
+    return not outputs_apart(point.probes[0].outputs, point.probes[1].outputs, limit)
 
 
 def uneven(reference: Side, port: Side) -> str:
     """A remedy that lists the classes of which the two sides have unequal numbers; empty where there is none."""
-    ours, theirs = reference.classes(), port.classes()
-    counts = {of: (len(ours.get(of, [])), len(theirs.get(of, []))) for of in sorted({*ours, *theirs})}
+    ours, theirs = _class_counts(PLAIN, reference), _class_counts(PLAIN, port)
+    counts = {of: (ours.get(of, 0), theirs.get(of, 0)) for of in sorted({*ours, *theirs})}
     found = [f"{shape_text(of)}: {one} and {other}" for of, (one, other) in counts.items() if one != other]
     if not found:
         return ""
-    return (
-        f"The sides have unequal numbers of tensors of one shape, its axes sorted: {listed(found)}. "
-        "Packed, split, merged and stacked tensors are not taken apart yet."
-    )
+    return f"The sides have unequal numbers of tensors of one shape, its axes sorted: {listed(found)}."
 
 
-def _check_finite(side: Side, probe: Probe) -> None:
+def _class(structure: Structure, side: Side, path: str) -> ShapeClass:
+    shape = side.shape(path)
+    return shape_class(structure.reading(side.number, path, shape).lengths(shape), structure.periods)
+
+
+def _class_counts(structure: Structure, side: Side) -> dict[ShapeClass, int]:
+    """How many numbers of each class there are, in units of a tensor that is read as the class."""
+    found: dict[ShapeClass, int] = {}
+    for path in side.tensors:
+        of = _class(structure, side, path)
+        found[of] = found.get(of, 0) + side.tensors[path].array.size
+    return {of: count // max(int(np.prod(of)), 1) for of, count in found.items()}
+
+
+def _check_finite(side: Side, point: Point) -> None:
+    probe = point.probes[side.number]
     bad = [f"output {name!r}" if name else "the output" for name, array in probe.outputs.items() if not _finite(array)]
     bad += [f"the gradient of {path}" for path, array in probe.gradients.items() if not _finite(array)]
     if bad:
+        first = first_nonfinite(side.traced(point.weights[side.number], "float32"))
+        where = f"The first module to give others is {first[0]!r} ({first[1]}). " if first and first[0] else ""
         found = f"others in {counted(len(bad), 'array')}: {listed(bad)}"
-        raise AlignmentError(side.role, "finite numbers at the symmetric point", found, "Check the inputs and masks.")
+        remedy = f"{where}Check the inputs and masks."
+        raise AlignmentError(side.role, "finite numbers at the symmetric point", found, remedy)
 
 
 def _finite(array: np.ndarray) -> bool:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...common.layouts import Layout
 from ...common.maps import Map, MapRow
 from ...common.pairs import Probe
 from .closeness import error, is_silent, scale
@@ -27,7 +28,7 @@ def prove(made: Map, reference: Side, port: Side, limit: float) -> None:
     """Raise AlignmentError, with all that disagrees, unless both sides agree under the map at both points."""
     for quiet in (False, True):
         weights = distinct_weights(made, reference, quiet)
-        ours, theirs = reference.probe(weights), port.probe(made.carry(weights))
+        ours, theirs = reference.probe(weights), port.probe(made.arrays(weights))
         faults = disagreements(made, ours, theirs, limit, quiet)
         if faults:
             faults = _beyond_rounding(faults, ours, reference.probe_exactly(weights))
@@ -58,19 +59,14 @@ def _beyond_rounding(faults: list[Disagreement], ours: Probe, exact: Probe) -> l
 
 
 def _explained(row: MapRow, size: float, ours: Probe, exact: Probe) -> bool:
-    rounding = error(ours.gradients[row.reference].astype(np.float64), exact.gradients[row.reference])
+    piece, path = row.reference_piece, row.reference
+    rounding = error(piece.of(ours.gradients[path]).astype(np.float64), piece.of(exact.gradients[path]))
     return rounding <= COARSEST and size <= ROUNDINGS * rounding
-
-
-def both_probed(made: Map, reference: Side, port: Side, rest: tuple[Weights, Weights]) -> tuple[Probe, Probe]:
-    """Both sides with distinct values in what has a row, carried across, and `rest` in what has none."""
-    weights = distinct_weights(made, reference)
-    return reference.probe({**weights, **rest[0]}), port.probe({**made.carry(weights), **rest[1]})
 
 
 def distinct_weights(made: Map, reference: Side, quiet: bool = False) -> Weights:
     """Values for the reference's side of every row."""
-    return {row.reference: distinct(row.reference, reference.values[row.reference], quiet) for row in made.rows}
+    return {path: distinct(path, reference.tensors[path].array, quiet) for path in made.by_reference}
 
 
 def disagreements(made: Map, reference: Probe, port: Probe, limit: float, quiet: bool) -> list[Disagreement]:
@@ -79,22 +75,35 @@ def disagreements(made: Map, reference: Probe, port: Probe, limit: float, quiet:
     apart = [(_apart(row, reference, port, loudest, limit, quiet), row) for row in made.rows]
     apart.sort(key=lambda each: -each[0])
     return outputs_apart(reference.outputs, port.outputs, limit) + [
-        Disagreement(f"the gradient of {row.reference} (= {row.port}, by {row.evidence}) by {size:.1e}", size, row)
+        Disagreement(f"the gradient of {_named(row)} by {size:.1e}", size, row)
         for size, row in apart
         if not size <= limit
     ]
+
+
+def _named(row: MapRow) -> str:
+    return f"{row.reference}{row.reference_piece} (= {row.port}{row.port_piece}, by {row.evidence})"
+
+
+def gradient_pair(row: MapRow, ours: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A row's gradient on both sides, in the port's axes, by the reference's value."""
+    slope = row.slope
+    partner = row.port_piece.of(theirs)
+    own = Layout(row.layout, row.sizes).to_native(row.reference_piece.of(ours))
+    return own, partner if slope == 1.0 else partner * np.asarray(slope, partner.dtype)
 
 
 def _apart(
     row: MapRow, reference: Probe, port: Probe, loudest: tuple[float, float], limit: float, quiet: bool
 ) -> float:
     """The error of a row's gradient, 0 where neither side has more than rounding to tell of it."""
-    ours, theirs = reference.gradients.get(row.reference), port.gradients.get(row.port)
-    if ours is None or theirs is None:
+    whole, other = reference.gradients.get(row.reference), port.gradients.get(row.port)
+    if whole is None or other is None:
         return 0.0
+    ours, theirs = gradient_pair(row, whole, other)
     if is_silent(ours, loudest[0], limit) and is_silent(theirs, loudest[1], limit) and _may_be_silent(row, quiet):
         return 0.0
-    return error(row.to_port(ours), theirs)
+    return error(ours, theirs)
 
 
 def _may_be_silent(row: MapRow, quiet: bool) -> bool:

@@ -2,82 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
+from ...common import paths
 from ...common.errors import DtypeError
-from ...common.pairs import Call, Inputs, Probe, Prober
+from ...common.natives import Native
+from ...common.pairs import Call, Inputs, Probe, Prober, reported
 from ...common.seeding import generator
-from ...common.tables import Row, Table
-from ...common.wing import HOMES, Wing, name_of
-from .contents import ShapeClass, shape_class
+from ...common.traces import Trace, Tracer
+from ...common.wing import SIDES, SideWing, side_name
 from .errors import AlignmentError
+from .readings import Group, Shape, kind
 
 
 @dataclass(frozen=True)
 class Side:
     """One side of a pair.
 
-    role: `reference` or `port`, for messages.
-    tensors: by path, what a map is about: parameters and saved buffers of floating-point numbers, each tie once.
-    values: what the tensors hold in the model, which is not changed.
+    role, number: `reference` and 0, or `port` and 1.
+    model: which is not changed.
+    tensors: by path, what a map is about: the saved ones of floating-point numbers, each tie once.
+    aside: the paths of the others.
     made, run: the model ready to be probed, in a dtype to be named and in that of the alignment.
+    made_to_trace: makes it ready to be traced, in a dtype.
     """
 
     role: str
-    wing: Wing
-    table: Table
-    tensors: Mapping[str, Row]
-    values: Mapping[str, np.ndarray]
+    number: int
+    wing: SideWing
+    model: Any
+    tensors: Mapping[str, Native]
+    aside: tuple[str, ...]
     made: Callable[[str], Prober]
     run: Prober
+    made_to_trace: Callable[[str], Tracer]
+
+    def traced(self, weights: Mapping[str, np.ndarray], dtype: str = "float64") -> tuple[Trace, ...]:
+        """What the calls of its modules took and gave; nothing for a bare pytree, which has none."""
+        with self.wing.running("cpu", dtype):
+            run = self.made_to_trace(dtype)
+            with reported(self.role):
+                return run(weights)
 
     def probe(self, weights: Mapping[str, np.ndarray]) -> Probe:
-        return self.run(weights, cotangents)
+        with reported(self.role):
+            return self._heard(self.run(weights, cotangents))
 
     def probe_exactly(self, weights: Mapping[str, np.ndarray]) -> Probe:
         """In float64, made ready for this once: what the rounding of `probe` is seen against."""
-        with self.wing.running("cpu", "float64"):
-            return self.made("float64")(weights, cotangents)
+        with self.wing.running("cpu", "float64"), reported(self.role):
+            return self._heard(self.made("float64")(weights, cotangents))
 
-    def classes(self, paths: Iterable[str] | None = None) -> dict[ShapeClass, list[str]]:
-        """The paths (all, unless given) by shape class."""
-        found: dict[ShapeClass, list[str]] = {}
-        for path in self.tensors if paths is None else paths:
-            found.setdefault(shape_class(self.tensors[path].sizes), []).append(path)
-        return found
+    def _heard(self, probe: Probe) -> Probe:
+        """Without the gradients of what is frozen: one framework gives it one, where the other's program stops it."""
+        gradients = {path: array for path, array in probe.gradients.items() if not self._is_frozen(path)}
+        return probe._replace(gradients=gradients)
+
+    def _is_frozen(self, path: str) -> bool:
+        return path in self.tensors and self.tensors[path].frozen
+
+    def is_free(self, path: str) -> bool:
+        """Whether it is a parameter that training moves; what is frozen is most often a constant of the program."""
+        return self.tensors[path].trainable and not self.tensors[path].frozen
+
+    def module(self, path: str) -> str:
+        """The path of the module that a tensor stands in; Linen has the collection in front of it."""
+        return paths.parent(path.partition(".")[2] if self.wing.NAME == "linen" else path)
+
+    def shape(self, path: str) -> Shape:
+        return self.tensors[path].array.shape
+
+    def groups(self, named: bool) -> list[Group]:
+        """Of all parameters, in order, by shape and, if `named`, kind of name."""
+        free = (path for path in self.tensors if self.is_free(path))
+        return [(self.shape(path), kind(path) if named else "") for path in free]
 
     @property
-    def aside(self) -> tuple[str, ...]:
-        """The owners that a map is not about."""
-        return tuple(row.path for row in self.table.owners if row.path not in self.tensors)
-
-    def aliases(self, path: str) -> tuple[str, ...]:
-        return tuple(tie.alias for tie in self.table.ties if tie.owner == path)
+    def shapes(self) -> list[Shape]:
+        """Of all parameters, in order."""
+        return [shape for shape, _ in self.groups(False)]
 
 
-def side_of(role: str, model: Any, inputs: Inputs, call: Call | None, dtype: str) -> Side:
-    """Raises UsageError for what is no model, AlignmentError for one without a parameter."""
+@contextmanager
+def side_of(role: str, model: Any, inputs: Inputs, call: Call | None, dtype: str) -> Iterator[Side]:
+    """The side, as long as the context lasts.
+
+    Raises:
+        UsageError: what is no model.
+        AlignmentError: a model without a parameter.
+    """
     wing = wing_of(model)
-    table = wing.table(model)
-    tensors = {row.path: row for row in table.owners if row.persistent and _is_floating(row.dtype)}
-    if not any(row.kind == "parameter" for row in tensors.values()):
-        raise AlignmentError(role, "a model with parameters", "none of floating-point numbers")
-    values = {path: array for path, array in wing.weights(model).items() if path in tensors}
+    with wing.running("cpu", dtype):
+        natives = wing.natives(model)
+        tensors = {path: native for path, native in natives.items() if native.saved and native.is_floating}
+        if not any(native.trainable for native in tensors.values()):
+            raise AlignmentError(role, "a model with trainable tensors", "none of floating-point numbers")
+        aside = tuple(path for path in natives if path not in tensors)
 
-    def made(dtype: str) -> Prober:
-        return wing.prober(model, inputs, call, dtype=dtype)
+        def made(dtype: str) -> Prober:
+            return wing.prober(model, inputs, call, dtype=dtype)
 
-    return Side(role, wing, table, tensors, values, made, made(dtype))
+        def made_to_trace(dtype: str) -> Tracer:
+            return wing.tracer(model, inputs, call, dtype=dtype)
+
+        with reported(role):
+            run = made(dtype)
+        yield Side(role, ("reference", "port").index(role), wing, model, tensors, aside, made, run, made_to_trace)
 
 
-def wing_of(model: Any) -> Wing:
+def wing_of(model: Any) -> SideWing:
     """Raises UsageError for what is no model of any wing."""
-    return cast(Wing, import_module(f"...{HOMES[name_of(model)]}", __package__))
+    return import_module(f"...{SIDES[side_name(model)]}", __package__)  # type: ignore[return-value]
 
 
 def cotangents(shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
@@ -89,8 +130,3 @@ def check_dtype(dtype: str) -> None:
     """Raises DtypeError for what no comparison is made in."""
     if dtype not in ("float32", "float64"):
         raise DtypeError("", "'float32' or 'float64'", repr(dtype))
-
-
-def _is_floating(dtype: str) -> bool:
-    # NumPy has bfloat16 and its like from another package, and takes no such name.
-    return "float" in dtype

@@ -11,7 +11,7 @@ import pytest
 
 import paritree
 from paritree import Linear, NotExpressibleError, Pair, PairError, ReLU, Sequential
-from paritree.common.pairs import named_arrays
+from paritree.common.pairs import named_arrays, reported
 from paritree.common.wing import WINGS
 
 A, B = np.zeros(1), np.ones(2)
@@ -61,24 +61,64 @@ def test_what_is_no_input_is_refused(inputs: Any, text: str) -> None:
     assert str(caught.value) == text
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def fails(error: Exception) -> None:
+    with reported("port"):
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (
+            TypeError("forward() got an unexpected keyword argument 'mask'"),
+            "TypeError: forward() got an unexpected keyword argument 'mask'",
+        ),
+        (ValueError("\n  Shapes do not match.\n  (3,) and (4,)"), "ValueError: Shapes do not match"),
+        (KeyError(), "KeyError"),
+    ],
+)
+def test_what_a_side_raises_is_reported_with_its_name(error: Exception, found: str) -> None:
+    with pytest.raises(PairError) as caught:
+        fails(error)
+    assert str(caught.value) == (
+        f"port: expected inputs that the model takes, found {found}. "
+        "Check the inputs, and the call if the pair has one: names, shapes and dtypes."
+    )
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    "error", [NotExpressibleError("text", "arrays", "str"), PairError("inputs", "some", "none"), KeyboardInterrupt()]
+)
+def test_errors_of_ours_and_interruptions_pass(error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught:
+        fails(error)  # type: ignore[arg-type]
+    assert caught.value is error
+
+
+def test_an_error_that_names_no_side_gets_its_name() -> None:
+    with pytest.raises(PairError) as caught:
+        fails(PairError("", "a call", "none", "Give one."))
+    assert str(caught.value) == "port: expected a call, found none. Give one."
+
+
+BAD_INPUTS: dict[str, Any] = {
+    "shape": (np.zeros((2, 5), np.float32),),
+    "name": {"mask": np.zeros((2, 3), np.float32)},
+}
+
+
+def probe(role: str, wing: Any, model: Any, inputs: Any) -> None:
+    with reported(role):
+        wing.prober(model, inputs)({}, lambda shapes: [np.ones(shape) for shape in shapes])
+
+
+@pytest.mark.parametrize("bad", BAD_INPUTS)
 @pytest.mark.parametrize("name", WINGS)
-def test_a_prober_tells_what_value_and_gradients_does(name: str, dtype: str) -> None:
-    wing = paritree.wing(name)
-    spec = Sequential(Linear(3, 4), ReLU(), Linear(4, 2))
-    inputs = (np.random.default_rng(0).normal(size=(5, 3)).astype(dtype),)
-    cotangent = np.random.default_rng(1).normal(size=(5, 2)).astype(dtype)
-    with wing.running("cpu", dtype):
-        model = wing.build(spec, dtype=dtype)
-        weights = wing.weights(wing.build(spec, seed=1, dtype=dtype))
-        before = wing.weights(model)
-        probe = wing.prober(model, inputs, dtype=dtype)(weights, lambda shapes: [cotangent for _ in shapes])
-        for path, array in wing.weights(model).items():
-            np.testing.assert_array_equal(array, before[path])
-        loaded = wing.load(model, weights)
-        _, gradients = wing.value_and_gradients(loaded, inputs, cotangent)
-        np.testing.assert_allclose(probe.outputs[""], wing.call(loaded, inputs), rtol=1e-5, atol=1e-6)
-    assert {array.dtype.name for array in (*probe.outputs.values(), *probe.gradients.values())} == {dtype}
-    assert list(probe.gradients) == list(gradients)
-    for path, gradient in gradients.items():
-        np.testing.assert_allclose(probe.gradients[path], gradient, rtol=1e-5, atol=1e-6)
+def test_inputs_that_no_model_takes_are_reported(name: str, bad: str) -> None:
+    wing, inputs = paritree.wing(name), BAD_INPUTS[bad]
+    model = wing.build(Sequential(Linear(3, 4), ReLU()))
+    with pytest.raises(PairError, match=r"^reference: expected inputs that the model takes, found \w+") as caught:
+        probe("reference", wing, model, inputs)
+    assert caught.value.__cause__ is not None
+    assert "\n" not in caught.value.found

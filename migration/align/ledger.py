@@ -1,0 +1,126 @@
+"""The ledger of an alignment under way: which parts of which tensors are settled, and what the others may be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ...common import paths
+from ...common.maps import Evidence
+from .fingerprints import Order
+from .points import Point, Trial
+from .readings import Family, Part, Tensor
+from .sides import Side
+
+# For each open part of the reference the port's that it may be, each with the orders that its axes may have.
+Options = dict[str, dict[str, list[Order]]]
+
+
+@dataclass(frozen=True)
+class Match:
+    """A part's partner, the order of its axes longer than 1, and what settled it.
+
+    names: the last names of both tensors.
+    """
+
+    key: str
+    order: Order
+    evidence: Evidence
+    names: tuple[str, str]
+
+
+@dataclass
+class Ledger:
+    """What is settled, and the options of what is open.
+
+    parts: by side and key, of all families.
+    families: by side and path, those that a tensor may still consist of.
+    matches: by the reference's key.
+    alike: the open keys that have options of equal gradients, such as the biases of two branches that are added.
+    """
+
+    parts: tuple[dict[str, Part], dict[str, Part]]
+    families: tuple[dict[str, list[Family]], dict[str, list[Family]]]
+    matches: dict[str, Match] = field(default_factory=dict)
+    options: Options = field(default_factory=dict)
+    alike: set[str] = field(default_factory=set)
+    taken: dict[str, str] = field(default_factory=dict)
+    _takers: dict[str, list[str]] = field(default_factory=dict)
+
+    def offer(self, key: str, port: str, orders: list[Order]) -> None:
+        """Note that an open part may be this one of the port, in these orders too."""
+        self.options.setdefault(key, {}).setdefault(port, []).extend(orders)
+        self._takers.setdefault(port, []).append(key)
+
+    def module(self, side: int, key: str) -> str:
+        return self.parts[side][key].module
+
+    def is_alive(self, side: int, key: str) -> bool:
+        """Whether its tensor may still consist of parts of which it is one."""
+        return any(part.key == key for family in self.families[side][self.parts[side][key].path] for part in family)
+
+    def is_open(self, key: str, port: str) -> bool:
+        """Whether two parts may still be partners."""
+        free = key not in self.matches and port not in self.taken
+        return free and self.is_alive(0, key) and self.is_alive(1, port)
+
+    def open_parts(self, side: int) -> Iterator[Part]:
+        """The parts without a partner, of every family that is left."""
+        done = self.taken if side else self.matches
+        for families in self.families[side].values():
+            for family in families:
+                yield from (part for part in family if part.key not in done)
+
+    def settle(self, key: str, port: str, evidence: Evidence) -> bool:
+        """Note a partner, if the order of its axes is known too, and strike it from all other options."""
+        from .leftovers import usual_order
+
+        possible = self.options[key][port]
+        order = possible[0] if len(possible) == 1 else usual_order(self, key, port, possible)
+        return order is not None and self.match(key, port, order, evidence)
+
+    def match(self, key: str, port: str, order: Order, evidence: Evidence) -> bool:
+        """Note a partner. False where one of the two tensors is known to consist of other parts."""
+        if not self.is_open(key, port):
+            return False
+        names = paths.leaf(self.parts[0][key].path), paths.leaf(self.parts[1][port].path)
+        self.matches[key] = Match(port, order, evidence, names)
+        self.taken[port] = key
+        self.options.pop(key, None)
+        for other in self._takers.pop(port, ()):
+            self.options.get(other, {}).pop(port, None)
+        for side, each in ((0, key), (1, port)):
+            path = self.parts[side][each].path
+            left = [family for family in self.families[side][path] if any(part.key == each for part in family)]
+            self.families[side][path] = left
+        return True
+
+    def takers(self, port: str) -> list[str]:
+        """The open keys that may be this one."""
+        return [key for key in dict.fromkeys(self._takers.get(port, ())) if port in self.options.get(key, {})]
+
+    def is_whole(self, side: int, path: str) -> bool:
+        """Whether every part of a tensor has its partner."""
+        done = self.taken if side else self.matches
+        return any(all(part.key in done for part in family) for family in self.families[side][path])
+
+
+def opened(point: Point, reference: Side, port: Side) -> Ledger:
+    """The ledger at its beginning: every tensor in all the families that the trial gives it."""
+    families = tuple({path: _families(point.trial, side, path) for path in side.tensors} for side in (reference, port))
+    parts = tuple({part.key: part for each in by.values() for family in each for part in family} for by in families)
+    return Ledger((parts[0], parts[1]), (families[0], families[1]))
+
+
+def _families(trial: Trial, side: Side, path: str) -> list[Family]:
+    """Parts that only add to another tensor's part have no partner of their own; one may not do so by halves."""
+    made = trial.structure.families(side.number, Tensor(path, side.module(path), side.shape(path)))
+    addend = trial.sums[side.number].get(path)
+    if addend is None:
+        return made
+    kept = []
+    for family in made:
+        shares = [part.of(addend.mask) for part in family]
+        if all(share.all() or not share.any() for share in shares):
+            kept.append(tuple(part for part, share in zip(family, shares, strict=True) if not share.all()))
+    return kept

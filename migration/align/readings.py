@@ -1,0 +1,253 @@
+"""Readings: how the axes of a tensor may be understood, and the parts that it then has.
+
+Two programs may store one thing in other shapes. Adjacent axes may be one, `(E, H, D)` for `(E, H*D)`; an axis may
+count what the other side has apart, the layers of a scanned block or its experts; and one axis may hold several things
+in a row or interleaved, as a fused projection does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+
+from ...common import paths
+from ...common.pieces import WHOLE, Piece, Span
+
+Shape = tuple[int, ...]
+EVERY: Span = (None, None, None)
+# What a reading takes for granted, in a word and lengths.
+Assumption = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Runs of adjacent axes, each seen as one axis.
+
+    counted: the runs (of one axis each, by place) whose every entry is a tensor of its own.
+    """
+
+    runs: tuple[tuple[int, ...], ...]
+    counted: frozenset[int] = frozenset()
+
+    def assumptions(self, shape: Shape) -> tuple[tuple[Assumption, float], ...]:
+        """What the reading takes for granted, and how far-fetched that is: that axes are one, or that one counts."""
+        found: list[tuple[Assumption, float]] = []
+        for place, run in enumerate(self.runs):
+            if place in self.counted:
+                is_leading = place < len(self.counted)
+                word, cost = ("counted", 2.0) if is_leading else ("counted inside", 3.0)
+                found.append(((word, shape[run[0]]), cost))
+            elif len(run) > 1:
+                # Two axes that are one are common, three are not.
+                cost = (1.0, 4.0, 8.0)[min(len(run), 4) - 2]
+                found.append((("one", *(shape[axis] for axis in run)), cost))
+        return tuple(found)
+
+    @property
+    def is_plain(self) -> bool:
+        return not self.counted and all(len(run) == 1 for run in self.runs)
+
+    def lengths(self, shape: Shape) -> Shape:
+        """The lengths of the runs that are not counted."""
+        return tuple(prod(shape[axis] for axis in run) for run in self.kept)
+
+    @property
+    def kept(self) -> list[tuple[int, ...]]:
+        return [run for place, run in enumerate(self.runs) if place not in self.counted]
+
+
+def plain(shape: Shape) -> Reading:
+    """Every axis by itself."""
+    return Reading(tuple((axis,) for axis in range(len(shape))))
+
+
+def readings(shape: Shape) -> list[Reading]:
+    """All readings of a shape, the plain one first; up to two axes are counted, and one of them is the leading one."""
+    found = []
+    for runs in _runs(len(shape)):
+        long = [place for place, run in enumerate(runs) if len(run) == 1 and shape[run[0]] != 1]
+        counted = [(), *((place,) for place in long), *((0, place) for place in long if 0 in long and place)]
+        found += [Reading(runs, frozenset(places)) for places in counted if len(places) < len(runs)]
+    return sorted(found, key=lambda reading: sum(cost for _, cost in reading.assumptions(shape)))
+
+
+def _runs(rank: int) -> Iterator[tuple[tuple[int, ...], ...]]:
+    for cuts in product((True, False), repeat=max(rank - 1, 0)):
+        runs: list[list[int]] = [[0]] if rank else []
+        for axis, cut in enumerate(cuts, 1):
+            if cut:
+                runs.append([axis])
+            else:
+                runs[-1].append(axis)
+        yield tuple(map(tuple, runs))
+
+
+class Split(NamedTuple):
+    """One axis of `length` that holds several things.
+
+    parts: their lengths; in their order along the axis where they are unequal.
+    within: of equal parts, the length in which they take turns; that of a part where they lie one after the other.
+    """
+
+    length: int
+    parts: tuple[int, ...]
+    within: int
+
+
+class Part(NamedTuple):
+    """What of a tensor may have a partner on the other side.
+
+    key: the tensor's path and the piece, which says it in one word.
+    factors: for each axis of the part the lengths of the tensor's axes that make it up.
+    module: the module it stands in; parts of one number in tensors of one module stand together.
+    """
+
+    key: str
+    path: str
+    piece: Piece
+    factors: tuple[tuple[int, ...], ...]
+    module: str
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(prod(lengths) for lengths in self.factors)
+
+    def of(self, array: np.ndarray) -> np.ndarray:
+        """The part of the tensor, in the part's shape."""
+        return self.piece.of(array).reshape(self.shape)
+
+
+# The sets of parts that a tensor may consist of.
+Family = tuple[Part, ...]
+
+
+class Tensor(NamedTuple):
+    """A tensor by its path, the module that it stands in and its shape."""
+
+    path: str
+    module: str
+    shape: Shape
+
+
+def families(tensor: Tensor, reading: Reading, splits: Sequence[Split]) -> list[Family]:
+    """The tensor as a whole (or by what is counted), and then in the parts that each split gives one of its axes."""
+    shape = tensor.shape
+    counted = [reading.runs[place][0] for place in sorted(reading.counted)]
+    places = [dict(zip(counted, places, strict=True)) for places in product(*(range(shape[axis]) for axis in counted))]
+    ways: list[list[Cuts]] = []
+    for run in reading.kept:
+        length = prod(shape[axis] for axis in run)
+        made = [cuts for split in splits if split.length == length for cuts in _cuts(split, shape[run[0]], len(run))]
+        ways.append([[None], *made])
+    # Fewer parts first.
+    choices = sorted(product(*ways), key=lambda cuts: prod(len(each) for each in cuts))
+    return [tuple(_part(tensor, reading, place, cut) for place in places for cut in product(*cuts)) for cuts in choices]
+
+
+class _Cut(NamedTuple):
+    """One of the parts of an axis: a span of it, or a place in a view of it as `turns`."""
+
+    tag: str = ""
+    span: Span = EVERY
+    turns: Shape = ()
+    place: int = 0
+
+
+_UNCUT = _Cut()
+
+
+# The cuts of one axis that give its parts; None where it is not cut.
+Cuts = Sequence[_Cut | None]
+
+
+def _cuts(split: Split, leading: int, rank: int) -> list[Cuts]:
+    """The ways in which a run of axes may be cut. Of several axes only the leading one is."""
+    count, part = len(split.parts), split.parts[0]
+    below = split.length // leading
+    if any(length % below for length in split.parts):
+        return []
+    ends = np.cumsum([0, *split.parts]) // below
+    found: list[Cuts] = [
+        [_Cut(f"{number}", (int(ends[number]), int(ends[number + 1]), None)) for number in range(count)]
+    ]
+    if 0 < split.within < part and rank == 1:
+        if split.within == 1:
+            found.append([_Cut(f"{number}", (number, None, count)) for number in range(count)])
+        else:
+            turns = (part // split.within, count, split.within)
+            found.append([_Cut(f"{number}", turns=turns, place=number) for number in range(count)])
+    return found
+
+
+def _part(tensor: Tensor, reading: Reading, counted: Mapping[int, int], cuts: Cuts) -> Part:
+    """The part at one place of each counted axis, and of one cut of each other run's leading axis."""
+    path, module, shape = tensor
+    by_axis = {run[0]: cut for run, cut in zip(reading.kept, cuts, strict=True) if cut is not None}
+    index: list[int | Span] = []
+    view: list[int] = []
+    factors: dict[int, tuple[int, ...]] = {}
+    for axis, length in enumerate(shape):
+        cut = by_axis.get(axis, _UNCUT)
+        if axis in counted:
+            index.append(counted[axis])
+            view.append(length)
+        elif cut.turns:
+            index += [EVERY, cut.place, EVERY]
+            view += cut.turns
+            factors[axis] = (cut.turns[0], cut.turns[2])
+        else:
+            index.append(cut.span)
+            view.append(length)
+            factors[axis] = (len(range(*slice(*cut.span).indices(length))),)
+    while index and index[-1] == EVERY:
+        index.pop()
+    seen = tuple(view) if any(cut.turns for cut in by_axis.values()) else ()
+    piece = Piece(seen, tuple(index)) if index else WHOLE
+    tag = ",".join([*(f"@{place}" for place in counted.values()), *(f"#{cut.tag}" for cut in by_axis.values())])
+    made = tuple(tuple(length for axis in each for length in factors[axis]) for each in reading.kept)
+    return Part(f"{path}{piece}", path, piece, made, module + tag)
+
+
+# Tensors that are read alike: their shape and, where that is not enough, the kind of their name.
+Group = tuple[Shape, str]
+
+
+def kind(path: str) -> str:
+    """A tensor's last name without its numbers."""
+    return re.sub(r"\d+", "#", paths.leaf(path))
+
+
+@dataclass(frozen=True)
+class Structure:
+    """How the shapes of both sides are read, one way for each group of a side.
+
+    readings: what is not plain, by side (0 the reference, 1 the port) and group.
+    splits: which axes hold several things.
+    periods: by the length of an axis, the length after which contents repeat along it.
+    """
+
+    readings: tuple[Mapping[Group, Reading], Mapping[Group, Reading]] = ({}, {})
+    splits: tuple[Split, ...] = ()
+    periods: Mapping[int, int] = field(default_factory=dict)
+    cost: float = 0.0
+
+    def reading(self, side: int, path: str, shape: Shape) -> Reading:
+        known = self.readings[side]
+        return known.get((shape, "")) or known.get((shape, kind(path))) or plain(shape)
+
+    def families(self, side: int, tensor: Tensor) -> list[Family]:
+        return families(tensor, self.reading(side, tensor.path, tensor.shape), self.splits)
+
+    @property
+    def unequal(self) -> Mapping[int, Shape]:
+        """What lies along an axis of a length that holds unequal parts."""
+        return {split.length: split.parts for split in self.splits if not split.within}
+
+
+PLAIN = Structure()

@@ -1,0 +1,170 @@
+"""From settled parts to the rows of a map, and values carried by rows that are not all there yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import count, pairwise
+from math import prod
+from string import ascii_lowercase
+
+import numpy as np
+
+from ...common.maps import Map, MapRow
+from .errors import AlignmentError
+from .fingerprints import Order
+from .ledger import Ledger, Match
+from .points import Trial
+from .readings import Part
+from .sides import Side
+
+Arrays = Mapping[str, np.ndarray]
+Factors = tuple[tuple[int, ...], ...]
+
+
+def rows_of(ledger: Ledger, trial: Trial, reference: Side, port: Side) -> list[MapRow]:
+    """The settled rows in the reference's order, those that add to the same part of the port one after the other."""
+    made = [
+        _row(ledger, ledger.parts[0][key], ledger.matches[key], trial, reference, port)
+        for path in reference.tensors
+        for key in _settled_keys(ledger, path)
+    ]
+    return list(_with_addends(made, trial, reference, port))
+
+
+def map_of(ledger: Ledger, trial: Trial, reference: Side, port: Side) -> Map:
+    """The rows of tensors all of whose parts are settled, on both sides; not proved yet."""
+    rows = rows_of(ledger, trial, reference, port)
+    whole = [{path for path in side.tensors if ledger.is_whole(side.number, path)} for side in (reference, port)]
+    # A tensor goes with all its rows, and may take another one with it.
+    while True:
+        kept = [row for row in rows if row.reference in whole[0] and row.port in whole[1]]
+        dropped = [row for row in rows if row.reference not in whole[0] or row.port not in whole[1]]
+        if len(kept) == len(rows):
+            break
+        whole[0] -= {row.reference for row in dropped}
+        whole[1] -= {row.port for row in dropped}
+        rows = kept
+    ours, theirs = {row.reference for row in rows}, {row.port for row in rows}
+    return Map(
+        tuple(rows),
+        (reference.wing.NAME, port.wing.NAME),
+        tuple(path for path in reference.tensors if path not in ours),
+        tuple(path for path in port.tensors if path not in theirs),
+        reference.aside,
+        port.aside,
+    )
+
+
+def carried(rows: Sequence[MapRow], weights: Arrays, base: Arrays) -> dict[str, np.ndarray]:
+    """The port's tensors with the rows' values, and beside them what `base` has there."""
+    found: dict[str, np.ndarray] = {}
+    reached: set[tuple[str, str]] = set()
+    for row in rows:
+        if row.port not in found:
+            like = base.get(row.port)
+            found[row.port] = np.zeros(row.port_shape, np.float32) if like is None else np.array(like)
+        target = row.port_piece.of(found[row.port])
+        place = row.port, str(row.port_piece)
+        value = row.to_port(weights[row.reference])
+        if row.summed and place in reached:
+            target += value
+        else:
+            target[...] = value
+        reached.add(place)
+    return found
+
+
+def _settled_keys(ledger: Ledger, path: str) -> list[str]:
+    families = ledger.families[0][path]
+    return [part.key for part in families[0] if part.key in ledger.matches] if families else []
+
+
+def _row(ledger: Ledger, ours: Part, match: Match, trial: Trial, reference: Side, port: Side) -> MapRow:
+    theirs = ledger.parts[1][match.key]
+    layout, sizes = pattern(ours.factors, match.order, theirs.factors)
+    return MapRow(
+        ours.path,
+        theirs.path,
+        reference.shape(ours.path),
+        port.shape(theirs.path),
+        layout,
+        match.evidence,
+        sizes,
+        ours.piece,
+        theirs.piece,
+        trial.transforms.get(theirs.path, ""),
+        reference_aliases=reference.tensors[ours.path].aliases,
+        port_aliases=port.tensors[theirs.path].aliases,
+    )
+
+
+def _with_addends(rows: Iterable[MapRow], trial: Trial, reference: Side, port: Side) -> Iterator[MapRow]:
+    """Each row, and after it those of the tensors that are added to its own on either side."""
+    followers = [{addend.partner: (path, addend) for path, addend in sums.items()} for sums in trial.sums]
+    for row in rows:
+        added = []
+        for side, name, piece in ((0, row.reference, row.reference_piece), (1, row.port, row.port_piece)):
+            path, addend = followers[side].get(name, ("", None))
+            if addend is not None and piece.of(addend.mask).all():
+                aliases = (reference, port)[side].tensors[path].aliases
+                changes = {"reference": path, "reference_aliases": aliases}
+                added.append(changes if side == 0 else {"port": path, "port_aliases": aliases})
+        yield replace(row, summed=True) if added else row
+        for each in added:
+            yield replace(row, summed=True, **each)
+
+
+def pattern(ours: Factors, order: Order, theirs: Factors) -> tuple[str, tuple[tuple[str, int], ...]]:
+    """The einops pattern between two parts, and the lengths of the axes in its brackets.
+
+    ours, theirs: for each axis of a part the tensor's axes that make it up.
+    """
+    names = (ascii_lowercase[number] if number < 26 else f"a{number}" for number in count())
+    long = [place for place, lengths in enumerate(ours) if prod(lengths) != 1]
+    their_long = [place for place, lengths in enumerate(theirs) if prod(lengths) != 1]
+    left: dict[int, list[str]] = {}
+    right: dict[int, list[str]] = {}
+    sizes: list[tuple[str, int]] = []
+    for place in long:
+        their_place = their_long[order.axes.index(long.index(place))]
+        shuffle = order.shuffle if order.shuffle and long[order.shuffle.axis] == place else None
+        atoms = shuffle.lengths if shuffle else _atoms(ours[place], theirs[their_place])
+        named = [next(names) for _ in atoms]
+        left[place] = _tokens(ours[place], atoms, named)
+        if shuffle:
+            atoms, named = tuple(atoms[at] for at in shuffle.order), [named[at] for at in shuffle.order]
+        right[their_place] = _tokens(theirs[their_place], atoms, named)
+        if any("(" in token for token in (*left[place], *right[their_place])):
+            sizes += sorted(zip(named, atoms, strict=True))
+    sides = (
+        " ".join(token for place, lengths in enumerate(factors) for token in tokens.get(place, ["1"] * len(lengths)))
+        for factors, tokens in ((ours, left), (theirs, right))
+    )
+    return " -> ".join(sides), tuple(sizes)
+
+
+def _atoms(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    """The coarsest lengths of which both are products of runs.
+
+    Raises:
+        AlignmentError: two factorings that cross.
+    """
+    ends = sorted({*np.cumprod(one[::-1]).tolist(), *np.cumprod(other[::-1]).tolist(), 1})
+    if any(high % low for low, high in pairwise(ends)):
+        raise AlignmentError("", f"one axis that is {one} on one side and {other} on the other", "lengths that cross")
+    return tuple(high // low for low, high in pairwise(ends))[::-1]
+
+
+def _tokens(factors: tuple[int, ...], atoms: Sequence[int], names: Sequence[str]) -> list[str]:
+    """An axis's factors by the names of the atoms that make up each."""
+    tokens, place = [], 0
+    for factor in factors:
+        taken: list[str] = []
+        size = 1
+        while size < factor:
+            size *= atoms[place]
+            taken.append(names[place])
+            place += 1
+        tokens.append("1" if not taken else taken[0] if len(taken) == 1 else f"({' '.join(taken)})")
+    return tokens

@@ -1,0 +1,308 @@
+"""Structures worth a try, where the two sides do not have the same numbers of tensors of one shape class.
+
+Shapes alone propose: a reading or a split must lead to a class that the other side can show too, and both sides must
+then hold as many numbers of each class. Whether a structure is right, the outputs at its symmetric point tell.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from itertools import combinations, islice, permutations, product
+from math import gcd, log2, prod
+from typing import NamedTuple
+
+import numpy as np
+
+from .contents import ShapeClass, shape_class
+from .readings import Assumption, Group, Reading, Shape, Split, Structure, plain, readings
+
+# Parts of one axis; more are rather a coincidence of lengths.
+MOST_PARTS = 64
+MOST_UNEQUAL = 4
+# What is tried of each kind, the likeliest first.
+MOST_OPTIONS, MOST_STRUCTURES, MOST_ORDERS = 16, 8, 12
+# Sets of assumptions that are kept of each size, their greatest size, steps to the best choice, and classes.
+MOST_SETS, MOST_ASSUMED, MOST_MOVES, MOST_CLASSES = 8, 5, 4, 256
+
+
+# By the length of an axis the shapes that have it, and how many tensors each of them then is.
+Partners = Mapping[int, Mapping[Shape, int]]
+
+
+class Option(NamedTuple):
+    """One way to read a shape, and what one of its axes then holds."""
+
+    reading: Reading
+    split: Split | None
+    assumptions: tuple[tuple[Assumption, float], ...] = ()
+
+    @property
+    def cost(self) -> float:
+        return sum(cost for _, cost in self.assumptions)
+
+
+# Tensors of one side that are read alike: those of one shape, and where that is too coarse of one kind of name too.
+Counts = tuple[Counter[Group], Counter[Group]]
+# A group and its side; and for every uneven one an option.
+Key = tuple[int, Group]
+Options = Mapping[Key, Option]
+
+
+def structures(reference: Sequence[Group], port: Sequence[Group]) -> list[Structure]:
+    """For the parameters of both sides, the likeliest structure first; empty where all is even."""
+    counts = Counter(reference), Counter(port)
+    uneven = _uneven(counts)
+    options = {
+        (side, group): _options(side, group, [other for other, _ in uneven[1 - side]], counts[side], counts[1 - side])
+        for side in (0, 1)
+        for group in uneven[side]
+    }
+    if not options:
+        return []
+    return [structure for choice in _choices(options, counts) for structure in _structures(choice)]
+
+
+def reordered(structure: Structure, lengths: Collection[int]) -> Iterator[Structure]:
+    """The structure with one more length that holds several things, of a length that there is too, in any order."""
+    for length in sorted(lengths):
+        for count in (4, 3, 2):
+            part = length // count
+            if length % count == 0 and part in lengths and length not in structure.periods:
+                splits = (*structure.splits, Split(length, (part,) * count, part))
+                yield replace(structure, splits=splits, periods=_periods(splits))
+
+
+def _uneven(counts: Counts) -> tuple[list[Group], list[Group]]:
+    """Of both sides the groups of those classes of which the sides have unequal numbers."""
+    classes: list[Counter[ShapeClass]] = [Counter(), Counter()]
+    for side in (0, 1):
+        for (shape, _), count in counts[side].items():
+            classes[side][shape_class(shape)] += count
+    differ = {of for of in {*classes[0], *classes[1]} if classes[0][of] != classes[1][of]}
+    found = [[group for group in counts[side] if shape_class(group[0]) in differ] for side in (0, 1)]
+    return found[0], found[1]
+
+
+def finer(structure: Structure) -> Iterator[Structure]:
+    """The structure with the things that one axis holds taking turns in it, in ever shorter runs."""
+    for split in structure.splits:
+        part = split.parts[0]
+        if not split.within:
+            continue
+        for within in sorted((d for d in range(1, part) if part % d == 0), reverse=True):
+            splits = tuple(each._replace(within=within) if each is split else each for each in structure.splits)
+            yield replace(structure, splits=splits, periods=_periods(splits), cost=structure.cost + 1)
+
+
+def _options(
+    side: int, group: Group, others: Sequence[Shape], own: Counter[Group], counts: Counter[Group]
+) -> list[Option]:
+    """The plain reading, and those that lead to a class that a shape of the other side, or a part, can be read as."""
+    shape = group[0]
+    reached, remainders = _reached(tuple(dict.fromkeys(others)))
+    found = [Option(plain(shape), None)]
+    for reading in readings(shape):
+        lengths = tuple(sorted(length for length in reading.lengths(shape) if length != 1))
+        # What is assumed of one side is not of the other.
+        assumed = tuple(((side, *name), cost) for name, cost in reading.assumptions(shape))
+        if lengths in reached and not reading.is_plain:
+            found.append(Option(reading, None, assumed))
+        for place, length in enumerate(lengths):
+            if place and lengths[place - 1] == length:
+                continue
+            rest = lengths[:place] + lengths[place + 1 :]
+            partners = remainders.get(rest, {})
+            if lengths not in reached and not reading.is_plain and any(other > length for other in partners):
+                found.append(Option(reading, None, assumed))
+            more = _more(rest, partners, own, counts, own[group])
+            for split, cost in _splits(length, more):
+                found.append(Option(reading, split, (*assumed, (("held", length, *split.parts), cost))))
+    found.sort(key=lambda option: option.cost)
+    return found[:MOST_OPTIONS]
+
+
+@lru_cache(maxsize=512)
+def _reached(shapes: tuple[Shape, ...]) -> tuple[set[ShapeClass], dict[ShapeClass, dict[int, dict[Shape, int]]]]:
+    """What shapes can be read as; and by all lengths but one, for each of that one how many a tensor then is.
+
+    Of several readings that lead to the same the plainest counts; a counted axis may only be the leading one.
+    """
+    reached: set[ShapeClass] = set()
+    remainders: dict[ShapeClass, dict[int, dict[Shape, int]]] = {}
+    for shape in shapes:
+        for reading in readings(shape):
+            lengths = tuple(sorted(length for length in reading.lengths(shape) if length != 1))
+            reached.add(lengths)
+            copies = prod(shape) // max(prod(lengths), 1)
+            for place, length in enumerate(lengths):
+                rest = lengths[:place] + lengths[place + 1 :]
+                found = remainders.setdefault(rest, {}).setdefault(length, {})
+                if reading.counted <= {0}:
+                    found.setdefault(shape, copies)
+    return reached, remainders
+
+
+def _more(
+    rest: ShapeClass,
+    partners: Mapping[int, Mapping[Shape, int]],
+    own: Counter[Group],
+    counts: Counter[Group],
+    each: int,
+) -> dict[int, int]:
+    """By the length of an axis beside `rest`, how many more tensors of it the other side has for each of this group."""
+    found = {}
+    for length, shapes in partners.items():
+        theirs = sum(count * shapes[shape] for (shape, _), count in counts.items() if shape in shapes)
+        ours = sum(count for (shape, _), count in own.items() if shape_class(shape) == tuple(sorted((*rest, length))))
+        found[length] = max(0, round((theirs - ours) / each))
+    return found
+
+
+def _splits(length: int, more: Mapping[int, int]) -> Iterator[tuple[Split, float]]:
+    """Equal parts of a length that the other side has, and unequal ones as many as it has more of, with their cost."""
+    smaller = sorted((part for part in more if part < length), reverse=True)
+    for part in smaller:
+        count = length // part
+        if length % part == 0 and count <= MOST_PARTS:
+            yield Split(length, (part,) * count, part), (2.0 if more[part] == count else 3.0) + log2(count) / 4
+    several = [part for part in smaller if 0 < more[part] <= MOST_UNEQUAL][:8]
+    for count in range(2, len(several) + 1):
+        for chosen in combinations(several, count):
+            parts = tuple(part for part in chosen for _ in range(more[part]))
+            if sum(parts) == length and len(parts) <= MOST_UNEQUAL:
+                yield Split(length, parts, 0), 2.0
+
+
+class _Choice(NamedTuple):
+    """An option for every uneven group, and what the axes hold that are split."""
+
+    imbalance: float
+    cost: float
+    options: Options
+    splits: tuple[Split, ...]
+
+
+def _choices(options: Mapping[Key, Sequence[Option]], counts: Counts) -> list[_Choice]:
+    """Choices by how many numbers they leave without a class on the other side, and then by their cost.
+
+    An assumption serves many tensors, so what is searched is sets of them, one more at a time, the best ones on.
+    """
+    costs = {name: cost for each in options.values() for option in each for name, cost in option.assumptions}
+    splits = {option.assumptions[-1][0]: option.split for each in options.values() for option in each if option.split}
+
+    def judged(known: frozenset[Assumption]) -> _Choice:
+        held = _Held(tuple(splits[name] for name in splits if name in known), counts)
+        return _judged(known, options, held, sum(costs[name] for name in known))
+
+    found = {frozenset[Assumption](): judged(frozenset())}
+    best = list(found)
+    for _ in range(MOST_ASSUMED):
+        more = {known | {name} for known in best for name in set(costs) - known} - set(found)
+        # In an order that is the same in every process.
+        found.update((known, judged(known)) for known in sorted(more, key=lambda known: sorted(map(str, known))))
+        best = sorted(more, key=lambda known: found[known][:2])[:MOST_SETS]
+    ranked = sorted(found.values(), key=lambda choice: choice[:2])
+    ranked = [each for choice in ranked for each in (choice, *_exchanged(choice, counts))]
+    least = ranked[0].imbalance + 0.02 * sum(prod(shape) * count for (shape, _), count in counts[0].items())
+    unlike: dict[object, _Choice] = {}
+    for choice in ranked:
+        unlike.setdefault((tuple(choice.options.items()), choice.splits), choice)
+    return [choice for choice in unlike.values() if choice.imbalance <= least][:MOST_STRUCTURES]
+
+
+def _exchanged(choice: _Choice, counts: Counts) -> Iterator[_Choice]:
+    """The same with the options of two kinds of names exchanged that are of one shape, and as many."""
+    for one, other in combinations(choice.options, 2):
+        side, group = one
+        first, second = choice.options[one], choice.options[other]
+        alike = (side, group[0], counts[side][group]) == (other[0], other[1][0], counts[other[0]][other[1]])
+        if alike and first != second:
+            yield choice._replace(options={**choice.options, one: second, other: first})
+
+
+def _judged(known: frozenset[Assumption], options: Mapping[Key, Sequence[Option]], held: _Held, cost: float) -> _Choice:
+    """The best choice that assumes no more than what is known."""
+    possible = {
+        key: [option for option in each if all(name in known for name, _ in option.assumptions)]
+        for key, each in options.items()
+    }
+    chosen = {key: max(each, key=lambda option: len(option.assumptions)) for key, each in possible.items()}
+    rest = held.total(chosen)
+    for _ in range(MOST_MOVES):
+        before = dict(chosen)
+        for key, each in possible.items():
+            if len(each) > 1:
+                rest = rest - held.of(key, chosen[key])
+                chosen[key] = min(each, key=lambda option: (held.imbalance(rest + held.of(key, option)), option.cost))
+                rest = rest + held.of(key, chosen[key])
+        if chosen == before:
+            break
+    read = sum(bool(option.assumptions) for option in chosen.values())
+    return _Choice(held.imbalance(rest), cost + 0.1 * read, chosen, held.splits)
+
+
+class _Held:
+    """How many numbers of each class the sides hold, the port's counted against the reference's."""
+
+    def __init__(self, splits: tuple[Split, ...], counts: Counts) -> None:
+        self.splits = splits
+        self.periods = _periods(splits)
+        self.unequal = {split.length: split.parts for split in splits if not split.within}
+        self.counts = counts
+        self.places: dict[ShapeClass, int] = {}
+        self.known: dict[tuple[Key, Reading | None], np.ndarray] = {}
+
+    def of(self, key: Key, option: Option | None) -> np.ndarray:
+        """What a group holds under an option, one number for each class known so far, at most MOST_CLASSES."""
+        reading = option.reading if option else None
+        if (key, reading) not in self.known:
+            shape = key[1][0]
+            lengths = reading.lengths(shape) if reading else shape
+            count = self.counts[key[0]][key[1]] * (-1 if key[0] else 1) * (prod(shape) // max(prod(lengths), 1))
+            found = np.zeros(MOST_CLASSES)
+            for parts in product(*(self.unequal.get(length, (length,)) for length in lengths)):
+                of = shape_class(parts, self.periods)
+                found[self.places.setdefault(of, len(self.places)) % MOST_CLASSES] += count * prod(parts)
+            self.known[key, reading] = found
+        return self.known[key, reading]
+
+    def total(self, choice: Options) -> np.ndarray:
+        keys = [(side, group) for side in (0, 1) for group in self.counts[side]]
+        return sum((self.of(key, choice.get(key)) for key in keys), np.zeros(MOST_CLASSES))
+
+    @staticmethod
+    def imbalance(held: np.ndarray) -> float:
+        return float(np.abs(held).sum())
+
+
+def _structures(choice: _Choice) -> Iterator[Structure]:
+    """The structure of a choice, once for every order of what lies unequally along one axis."""
+    readings: tuple[dict[Group, Reading], dict[Group, Reading]] = ({}, {})
+    for (side, group), option in choice.options.items():
+        if not option.reading.is_plain:
+            readings[side][group] = option.reading
+    splits = choice.splits
+    ways = [[split.parts] if split.within else sorted(set(permutations(split.parts)), reverse=True) for split in splits]
+    for orders in islice(product(*ways), MOST_ORDERS):
+        placed = tuple(split._replace(parts=order) for split, order in zip(splits, orders, strict=True))
+        yield Structure(readings, placed, _periods(placed), choice.cost)
+
+
+def _periods(splits: Sequence[Split]) -> dict[int, int]:
+    """The period of each length that is split equally, and of the parts that themselves take turns."""
+    periods: dict[int, int] = {}
+    for split in splits:
+        if split.within:
+            for length in {split.length, *split.parts}:
+                periods[length] = gcd(split.within, periods.get(length, 0))
+    changed = True
+    while changed:
+        changed = False
+        for length, period in list(periods.items()):
+            shorter = periods.get(period, period)
+            if shorter < period:
+                periods[length], changed = shorter, True
+    return {length: period for length, period in periods.items() if period != length}

@@ -1,0 +1,93 @@
+"""Trials: the assumptions under which both sides may tell the same at a symmetric point, the plainest first.
+
+At a symmetric point the outputs do not depend on the map. So where they differ, either the programs do, or one side
+packs, stacks, merges, adds, shuffles or transforms what the other does not. Each such assumption is tried in one run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
+from .points import Point, Trial, agree, run
+from .readings import PLAIN, Structure, kind
+from .sides import Side
+from .structures import finer, reordered, structures
+from .sums import Sums, sums_of
+
+# Runs after the first.
+MOST_TRIALS = 96
+
+
+def agreeing(reference: Side, port: Side, plain: Point, limit: float) -> Iterator[Point]:
+    """The points of the trials at which the outputs agree, one after the other.
+
+    plain: the point of the plainest trial. Where its outputs agree it is the only one.
+    """
+    if agree(plain, limit):
+        yield plain
+        return
+    for trial in islice(_trials(reference, port, limit), MOST_TRIALS):
+        point = run(trial, reference, port)
+        if agree(point, limit):
+            yield point
+
+
+def _trials(reference: Side, port: Side, limit: float) -> Iterator[Trial]:
+    """All trials but the plain one, in the order in which they are made."""
+    found = [Trial(structure) for structure in _structures(reference, port)]
+    sums = (sums_of(reference, limit), sums_of(port, limit)) if found else ({}, {})
+    for trial in found:
+        yield from _summed(trial, sums)
+    for base in found[:2] or [Trial()]:
+        yield from _transformed(base, port)
+        yield from _shuffled(base, reference, port)
+        for structure in reordered(base.structure, {length for shape in reference.shapes for length in shape}):
+            yield from _summed(replace(base, structure=structure), sums)
+    for base in found[:3]:
+        yield from (replace(base, structure=structure) for structure in finer(base.structure))
+
+
+def likeliest(reference: Side, port: Side) -> Trial:
+    """The plain trial, or where the sides have unequal numbers of one shape the first of the others."""
+    return Trial(next(iter(_structures(reference, port)), PLAIN))
+
+
+def _structures(reference: Side, port: Side) -> list[Structure]:
+    """By shape alone and, if there are any, by the kinds of names too, since one shape may be of two kinds."""
+    found = structures(reference.groups(False), port.groups(False))
+    return found + structures(reference.groups(True), port.groups(True)) if found else []
+
+
+def _summed(trial: Trial, sums: tuple[Sums, Sums]) -> Iterator[Trial]:
+    """The trial, and with what one of the sides only ever adds."""
+    yield trial
+    if sums[0]:
+        yield replace(trial, sums=(sums[0], {}))
+    if sums[1]:
+        yield replace(trial, sums=({}, sums[1]))
+
+
+def _shuffled(trial: Trial, reference: Side, port: Side) -> Iterator[Trial]:
+    """Each length of a matrix's axis that has factors, as one whose entries are in another order."""
+    lengths = {length for side in (reference, port) for shape in side.shapes if len(shape) == 2 for length in shape}
+    for length in sorted(lengths):
+        if length not in trial.structure.periods and any(length % factor == 0 for factor in range(2, length)):
+            structure = replace(trial.structure, periods={**trial.structure.periods, length: 1})
+            yield replace(trial, structure=structure, shuffled=frozenset({length}))
+
+
+def _transformed(trial: Trial, port: Side) -> Iterator[Trial]:
+    """Each kind of tensor of the port, told by its last name and its rank, with each transform."""
+    kinds: dict[tuple[str, int], list[str]] = {}
+    for path in port.tensors:
+        if port.is_free(path):
+            kinds.setdefault((kind(path), len(port.shape(path))), []).append(path)
+    for (_, rank), members in kinds.items():
+        texts = ["x - 1", "x + 1"]
+        if rank > 1:
+            widths = sorted({length for path in members for length in port.shape(path) if length > 1})
+            texts = [text for width in widths for text in (f"x * {width**0.5!r}", f"x / {width**0.5!r}")]
+        for text in texts:
+            yield replace(trial, transforms=dict.fromkeys(members, text))
