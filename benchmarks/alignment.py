@@ -17,7 +17,7 @@ import paritree
 from paritree import Linear, Map, Pair, ReLU, Sequential
 from paritree.common.architectures.gpt2 import GPT2Config, gpt2
 from paritree.common.natives import Native
-from paritree.common.pairs import Probe
+from paritree.common.pairs import Cotangents, Probe
 from paritree.common.spec import Layer
 from paritree.common.tolerance import allowed
 from paritree.migration.align import aligning
@@ -30,7 +30,7 @@ from paritree.migration.align.sides import Side, cotangents, wing_of
 
 from .measure import Action, ratio, row
 
-FEW, MANY = 5_000, (10_000, 20_000, 50_000)
+FEW = 5_000
 # An expert's shape on the reference's side.
 SHAPE = (8, 4)
 PAIRS = 5
@@ -77,26 +77,36 @@ class Experts:
     """tanh(x_i W_i) for each expert i, with an x_i of its own: its parameters by path, and a run of it.
 
     names: each expert's path. order: for each of them which x_i it has. transposed: how W_i is stored.
+    together: so many experts that follow one another are added.
     """
 
-    def __init__(self, names: Sequence[str], inputs: np.ndarray, order: np.ndarray, transposed: bool) -> None:
-        self.names, self.order, self.transposed = names, order, transposed
+    def __init__(
+        self, names: Sequence[str], inputs: np.ndarray, order: np.ndarray, transposed: bool, together: int
+    ) -> None:
+        self.names, self.transposed = names, transposed
         self.inputs = inputs[order].astype(np.float32)
-        shape = SHAPE[::-1] if transposed else SHAPE
-        self.own = dict.fromkeys(names, np.ones(shape, np.float32))
+        self.places = order // together
 
-    def __call__(self, weights: Mapping[str, Any], cotangents: Any, **_: Any) -> Probe:
+    def __call__(self, weights: Mapping[str, Any], cotangents: Cotangents, **_: Any) -> Probe:
         values = {**self.own, **weights}
         stacked = np.stack([values[name] for name in self.names])
+        gradients, output = self.run(stacked, cotangents)
+        return Probe({"": output}, dict(zip(self.names, gradients, strict=True)))
+
+    def run(self, stacked: np.ndarray, cotangents: Cotangents) -> tuple[np.ndarray, np.ndarray]:
+        """The gradients of all experts and the output."""
         kernels = stacked.swapaxes(1, 2) if self.transposed else stacked
         found = np.tanh(np.einsum("ni,nio->no", self.inputs, kernels))
-        output = np.zeros_like(found)
-        output[self.order] = found
+        output = np.zeros((self.places.max() + 1, SHAPE[1]), np.float32)
+        np.add.at(output, self.places, found)
         (weighted,) = cotangents([output.shape])
-        slope = (1 - found**2) * weighted.astype(np.float32)[self.order]
+        slope = (1 - found**2) * weighted.astype(np.float32)[self.places]
         gradients = self.inputs[:, :, None] * slope[:, None, :]
-        made = np.ascontiguousarray(gradients.swapaxes(1, 2)) if self.transposed else gradients
-        return Probe({"": output}, dict(zip(self.names, made, strict=True)))
+        return np.ascontiguousarray(gradients.swapaxes(1, 2)) if self.transposed else gradients, output
+
+    @property
+    def own(self) -> dict[str, np.ndarray]:
+        return dict.fromkeys(self.names, np.ones(SHAPE[::-1] if self.transposed else SHAPE, np.float32))
 
     def side(self, role: str) -> Side:
         number, name = (0, "torch") if role == "reference" else (1, "pytree")
@@ -105,28 +115,41 @@ class Experts:
         return Side(role, number, wing, self, tensors, (), lambda dtype: self, self, lambda: lambda weights: ())
 
 
+class Stacked(Experts):
+    """The same with one tensor, which the experts are the entries of."""
+
+    def __call__(self, weights: Mapping[str, Any], cotangents: Cotangents, **_: Any) -> Probe:
+        ((path, own),) = self.own.items()
+        gradients, output = self.run(weights.get(path, own), cotangents)
+        return Probe({"": output}, {path: gradients})
+
+    @property
+    def own(self) -> dict[str, np.ndarray]:
+        return {"params.experts.kernel": np.ones((len(self.names), *SHAPE[::-1]), np.float32)}
+
+
 Sides = tuple[Side, Side]
 
 
 def experts(count: int, kind: str) -> Sides:
     """Both sides of a mixture of so many experts.
 
-    kind: `distinct`; `alike`, which has two with one x_i, so that their gradients are equal; or `silent`, in which nine
-        of ten get no token, and so no gradient. Ten are a module, and in it numbers tell them.
+    kind: `distinct`; `stacked`, where the port has one tensor for all of them; `alike`, in which two with one x_i are
+        added, so that their gradients are equal; or `silent`, in which nine of ten get no token, and so no gradient.
     """
     generator = np.random.default_rng(0)
     inputs = generator.normal(size=(count, SHAPE[0]))
     if kind == "silent":
         inputs[np.arange(count) % 10 != 0] = 0
-    order = np.arange(count)
+    order, together = np.arange(count), 1
     if kind == "alike":
-        inputs[1::2] = inputs[::2]
+        inputs[1::2], together = inputs[::2], 2
     ours = [f"layers.{each // 10}.experts.{each % 10}.weight" for each in order]
     shuffled = generator.permutation(count)
     theirs = [f"params.layers_{each // 10}.experts_{each % 10}.kernel" for each in shuffled]
     return (
-        Experts(ours, inputs, order, False).side("reference"),
-        Experts(theirs, inputs, shuffled, True).side("port"),
+        Experts(ours, inputs, order, False, together).side("reference"),
+        (Stacked if kind == "stacked" else Experts)(theirs, inputs, shuffled, True, together).side("port"),
     )
 
 
@@ -168,20 +191,22 @@ def aligned(sides: Sides) -> Action:
     return lambda: aligning._aligned(*sides, {}, limit_of(sides))
 
 
+# Each with the kind of experts and how many there are.
 STEPS = {
-    "matching": (matching, "distinct"),
-    "all of the alignment": (aligned, "distinct"),
-    "the proof alone": (proving, "distinct"),
-    "two equal gradients each, up to the map": (leftovers, "alike"),
-    "nine of ten silent, up to the map": (leftovers, "silent"),
+    "matching": (matching, "distinct", (10_000, 20_000, 50_000)),
+    "all of the alignment": (aligned, "distinct", (20_000, 50_000)),
+    "the same, stacked on one side": (aligned, "stacked", (20_000,)),
+    "the proof alone": (proving, "distinct", (20_000,)),
+    "two equal gradients each, to the map": (leftovers, "alike", (20_000,)),
+    "nine of ten silent, to the map": (leftovers, "silent", (20_000,)),
 }
 
 
 def growing() -> None:
     print(f"Time for a tensor of so many of one shape over that of {FEW:,}; linear is 1")
-    for name, (step, kind) in STEPS.items():
+    for name, (step, kind, counts) in STEPS.items():
         few = step(experts(FEW, kind))
-        for count in MANY:
+        for count in counts:
             many = step(experts(count, kind))
             # As many tensors in either.
             row(f"{name}, {count:,}", ratio(many, lambda few=few, times=count // FEW: [few() for _ in range(times)], 3))

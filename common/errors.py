@@ -57,6 +57,10 @@ class WeightsError(ParitreeError, ValueError):
     """A set of weights with missing, extra or misshapen entries; the message lists them all."""
 
 
+class MapError(ParitreeError, ValueError):
+    """A map that does not hold together or does not fit, or a file that is none."""
+
+
 class NotExpressibleError(ParitreeError, NotImplementedError):
     """Something that this wing's framework cannot express, and why."""
 

@@ -51,6 +51,8 @@ def elementary(shape: Sequence[int], piece: Piece, side: Side, sizes: Sizes) -> 
             found.append(Axis(length, place))
         else:
             start, _, step = slice(*place).indices(length)
+            if step < 0:
+                raise NotJoinable
             found += _spread(length, start, step, next(names), sizes)
     return [axis for axis in found if axis.length != 1]
 

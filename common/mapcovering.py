@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from .maperrors import MapError
+from .errors import MapError
 from .maprows import MapRow, giving_zeros
 from .pieces import Piece, coverage
 from .tables import counted, shape_text

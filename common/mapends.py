@@ -81,8 +81,8 @@ class End:
                 # Of a view the number of places stays what it was; of the tensor itself its shape tells.
                 stays = old if self.piece.view else None
                 self.axes.append(ViewAxis((), stays, place=index if self.piece.view else next(places)))
-            elif index == (None, None, None):
-                self.axes.append(ViewAxis(next(names), None))
+            elif index[:2] == (None, None) and index[2] in (None, -1):
+                self.axes.append(ViewAxis(next(names), None, is_backwards=index[2] == -1))
             elif index[2] is None:
                 self.axes.append(ViewAxis(next(names), None, order=next(orders)))
             else:
@@ -92,7 +92,7 @@ class End:
 
 @dataclass
 class ViewAxis:
-    """An axis as the piece sees it: all of it, a place, a span of some order, or every so manieth entry."""
+    """An axis as the piece sees it: all of it (also backwards), a place, a span of some order, or every nth entry."""
 
     names: Names
     length: int | None
@@ -100,6 +100,7 @@ class ViewAxis:
     order: int | None = None
     start: int = 0
     step: int = 1
+    is_backwards: bool = False
 
 
 def grouped(view: Sequence[int], shape: Sequence[int]) -> list[range] | None:
@@ -171,7 +172,7 @@ def piece_of(end: End, spans: Mapping[Place, Spans]) -> Piece:
         elif axis.step > 1:
             index.append((axis.start or None, None, axis.step))
         else:
-            index.append((None, None, None))
+            index.append((None, None, -1 if axis.is_backwards else None))
     while index and index[-1] == (None, None, None):
         index.pop()
     view = tuple(axis.length or 0 for axis in end.axes) if end.piece.view else ()

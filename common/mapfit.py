@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from .errors import MapError
 from .mapdrafts import Drafting
 from .mapends import Draft, Shape, piece_of
-from .maperrors import MapError
+from .mapfaults import Faults
 from .mapnumbers import skeleton
 from .maprows import MapRow
 from .mapsizes import Solver
@@ -20,6 +21,15 @@ Shapes = Mapping[str, Shape]
 
 def fitted(made: Map, reference_shapes: Shapes, port_shapes: Shapes | None) -> Map:
     """See `Map.fit`."""
+    found = fitting(made, reference_shapes, port_shapes)
+    if isinstance(found, Faults):
+        shapes = "Give the port's shapes too, or align" if found.is_open and port_shapes is None else "Align"
+        raise found.error(f"{shapes} models of this size.")
+    return found
+
+
+def fitting(made: Map, reference_shapes: Shapes, port_shapes: Shapes | None) -> Map | Faults:
+    """The map for other shapes, see `Map.fit`, or all that keeps it from that."""
     if port_shapes is None and _is_as_it_was(made, reference_shapes):
         return made
     drafting = Drafting(made, reference_shapes, port_shapes)
@@ -27,18 +37,15 @@ def fitted(made: Map, reference_shapes: Shapes, port_shapes: Shapes | None) -> M
     solver = Solver(drafts, drafting.old_spans)
     solver.solve()
     _keep_old_sizes(drafts, solver)
-    rows, faults = _rows(drafts, solver)
-    faults = [*drafting.faults, *faults]
+    faults = Faults(drafting.faults)
+    rows = _rows(drafts, solver, faults)
     sides = [_left_out(reference_shapes, drafting.seen["reference"], made.unmatched_reference, made.aside_reference)]
     if port_shapes is None:
         sides.append((made.unmatched_port, made.aside_port, []))
     else:
         sides.append(_left_out(port_shapes, drafting.seen["port"], made.unmatched_port, made.aside_port))
-    faults += [f"{path} is not in the map" for path in sides[0][2]]
-    faults += [f"the port's {path} is not in the map" for path in sides[1][2]]
-    if faults:
-        raise _unfit(faults, port_shapes is None)
-    return _map_of(made, rows, sides)
+    faults.extra, faults.port_extra = sides[0][2], sides[1][2]
+    return faults if len(faults) else _map_of(made, rows, sides)
 
 
 def _is_as_it_was(made: Map, shapes: Shapes) -> bool:
@@ -58,20 +65,22 @@ def _keep_old_sizes(drafts: Sequence[Draft], solver: Solver) -> None:
     solver.solve()
 
 
-def _rows(drafts: Iterable[Draft], solver: Solver) -> tuple[list[MapRow], list[str]]:
-    faults = [f"{text}: {fault}" for text, fault in solver.faults.items()]
+def _rows(drafts: Iterable[Draft], solver: Solver, faults: Faults) -> list[MapRow]:
+    """The rows of which everything is known; what of the others does not fit is noted."""
+    for text, fault in solver.faults.items():
+        faults.add_row(text, fault)
     rows = []
     for draft in drafts:
         if draft.text in solver.faults:
             continue
         if open_lengths := solver.open_lengths(draft):
-            faults.append(f"{draft.text}: nothing tells {', '.join(open_lengths)}")
+            faults.add_open(draft.text, open_lengths)
             continue
         try:
             rows.append(_row(draft, solver))
         except MapError as error:
-            faults.append(f"{draft.text}: expected {error.expected}, found {error.found}")
-    return rows, faults
+            faults.add_row(draft.text, f"expected {error.expected}, found {error.found}")
+    return rows
 
 
 def _row(draft: Draft, solver: Solver) -> MapRow:
@@ -106,16 +115,6 @@ def _left_out(
             text = skeleton(path)[0]
             found[0 if text in like_unmatched else 1 if text in like_aside else 2].append(path)
     return tuple(found[0]), tuple(found[1]), found[2]
-
-
-def _unfit(faults: Sequence[str], without_port: bool) -> MapError:
-    different = list(dict.fromkeys(faults))
-    return MapError(
-        "",
-        "the shapes of the same model in another size",
-        f"{len(different)} that {'does' if len(different) == 1 else 'do'} not fit: " + "; ".join(different),
-        "Give the port's shapes too, or align models of this size." if without_port else "Align models of this size.",
-    )
 
 
 def _map_of(made: Map, rows: Sequence[MapRow], sides: Sequence[tuple[Sequence[str], Sequence[str], list[str]]]) -> Map:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from .errors import MapError
 from .mapaxes import Axis, Joining, NotJoinable, elementary, fused, piece_and_side
-from .maperrors import MapError
 from .mappatterns import Sizes, laid_out, sides, written
 from .maprows import EVIDENCE, MapRow
 from .maptransforms import transform_of

@@ -107,6 +107,8 @@ def _form(piece: Piece) -> tuple:
 
 
 def _span_form(span: tuple[int | None, int | None, int | None]) -> tuple:
+    if span[2] == -1:
+        return ("backwards",)
     if (span[2] or 1) > 1:
         return "step", span[0] or 0, span[2]
     return ("span",) if span[0] is not None or span[1] is not None else ("all",)

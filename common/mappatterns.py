@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from math import prod
 
-from .maperrors import MapError
+from .errors import MapError
 
 Names = tuple[str, ...]
 Side = tuple[Names, ...]

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
-from .errors import ShapeError
+from .errors import MapError, ShapeError
 from .layouts import Layout
-from .maperrors import MapError
 from .mappatterns import Sizes, inverted, laid_out
 from .maptransforms import transform_of
 from .pieces import WHOLE, Piece

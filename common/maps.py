@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .errors import MapError as MapError
 from .maparrays import assemble as assemble
 from .mapcovering import check_rows, check_sums, with_zeros
-from .maperrors import MapError as MapError
 from .mappatterns import permuting as permuting
 from .maprows import EVIDENCE as EVIDENCE
 from .maprows import Evidence as Evidence

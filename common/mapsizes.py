@@ -24,12 +24,14 @@ class Solver:
         """old: the first model's spans by place."""
         self.drafts = drafts
         self.spans: dict[Place, Spans] = {}
+        self.of_place: dict[Place, list[Draft]] = {}
         self.faults: dict[str, str] = {}
         for draft in drafts:
             for end, model_path in ((draft.reference, draft.model.reference), (draft.port, draft.model.port)):
                 for number, axis in enumerate(end.axes):
                     if axis.order is not None:
                         spans = self.spans.setdefault((end.name, end.path, number), Spans())
+                        self.of_place.setdefault((end.name, end.path, number), []).append(draft)
                         spans.orders.add(axis.order)
                         bounds = old[end.name, model_path, number]
                         alike = len({stop - start for start, stop in bounds}) == 1
@@ -37,13 +39,13 @@ class Solver:
 
     def solve(self) -> None:
         """Find all lengths that follow; then let spans be equal that were, and find what follows from that."""
-        self._settle()
-        if any(self._divide(draft) for draft in self.drafts):
-            self._settle()
+        self._settle(self.drafts)
+        # All of them are asked each time, so that many layers do not take as many rounds.
+        while any([self._divide(draft) for draft in self.drafts]):
+            self._settle(self.drafts)
 
-    def _settle(self) -> None:
-        """Go over the drafts that are open until nothing changes."""
-        waiting = list(self.drafts)
+    def _settle(self, waiting: Sequence[Draft]) -> None:
+        """Go over those of these drafts that are open until nothing changes."""
         while waiting:
             changed = [draft for draft in waiting if self._step(draft)]
             if not changed:
@@ -145,7 +147,10 @@ class Solver:
         return True
 
     def _divide(self, draft: Draft) -> bool:
-        """Let the spans of an axis be equal that were, unless another axis tells that they are not; whether any is."""
+        """Let the spans of an axis be equal that were, unless another axis tells that they are not; whether any is.
+
+        What follows for the rows of that axis is found at once, before another one is divided.
+        """
         changed = False
         for end in (draft.reference, draft.port):
             for number, group in enumerate(end.groups or ()):
@@ -158,6 +163,7 @@ class Solver:
                 if not spans.lengths and not whole % count and _in_proportion(end, number, spans):
                     for order in spans.orders:
                         spans.give(order, whole // count)
+                    self._settle(self.of_place[place])
                     changed = True
         return changed
 

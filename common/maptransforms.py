@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .maperrors import MapError
+from .errors import MapError
 
 _OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
 _OPPOSITE = {"+": "-", "-": "+", "*": "/", "/": "*"}

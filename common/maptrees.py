@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import WeightsError
+from .checkpoints import leaves
+from .errors import MapError, WeightsError
 from .maparrays import as_numpy
-from .maperrors import MapError
 from .maprows import MapRow
 from .tables import counted, shape_text
 
@@ -25,9 +25,9 @@ def given_arrays(made: Map, weights: Any) -> dict[str, Any]:
     """
     if not isinstance(weights, Mapping | list | tuple):
         raise WeightsError("", "a mapping from paths to arrays, or a tree of them", type(weights).__name__)
-    leaves = list(_leaves(weights, ""))
-    given = dict(leaves)
-    faults = [f"{path} is given twice" for path in _twice([path for path, _ in leaves])]
+    held = [(path, _content(leaf)) for path, leaf in leaves(weights)]
+    given = dict(held)
+    faults = [f"{path} is given twice" for path in _twice([path for path, _ in held])]
     found: dict[str, Any] = {}
     for path, rows in made.by_reference.items():
         names = [name for name in (path, *rows[0].reference_aliases) if name in given]
@@ -47,18 +47,6 @@ def given_arrays(made: Map, weights: Any) -> dict[str, Any]:
             "Nothing was carried.",
         )
     return found
-
-
-def _leaves(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(tree, Mapping):
-        children: Any = tree.items()
-    elif isinstance(tree, list | tuple):
-        children = enumerate(tree)
-    else:
-        yield path, _content(tree)
-        return
-    for key, child in children:
-        yield from _leaves(child, f"{path}.{key}" if path else str(key))
 
 
 def _content(leaf: Any) -> Any:

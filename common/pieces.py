@@ -1,8 +1,9 @@
 """Pieces: the part of an array that corresponds to something of its own on the other side of a map.
 
 A fused projection holds three kernels, a scanned block all layers, an LSTM's weight four gates. A piece is written as
-NumPy would index it, `[8:16]`, `[3]`, `[:, 1]`, `[::2]`; where parts lie interleaved along one axis the array is first
-seen in another shape, `(2 3 4 8)[:, 1]`: two heads, three projections, four features, of which the second projection.
+NumPy would index it, `[8:16]`, `[3]`, `[:, 1]`, `[::2]`, `[::-1]`; where parts lie interleaved along one axis the array
+is first seen in another shape, `(2 3 4 8)[:, 1]`: two heads, three projections, four features, of which the second
+projection.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Piece:
 
 
 WHOLE = Piece()
-_AXIS = r"(?:\d+|\d*:\d*(?::\d+)?)"
+_AXIS = r"(?:\d+|\d*:\d*(?::\d+)?|::-1)"
 _PIECE = re.compile(rf"(?:\((\d+(?: \d+)*)\))?(?:\[({_AXIS}(?:, {_AXIS})*)\])?")
 
 
@@ -138,7 +139,9 @@ def _normal(piece: Piece, shape: tuple[int, ...]) -> Piece:
             index.append(axis)
             continue
         start, stop, step = slice(*axis).indices(length)
-        if step == 1:
+        if step < 0:
+            index.append((None, None, -1) if length > 1 else (None, None, None))
+        elif step == 1:
             index.append((None, None, None) if (start, stop) == (0, length) else (start, stop, None))
         else:
             to_the_end = range(start, stop, step) == range(start, length, step)
@@ -215,4 +218,7 @@ def _bounds(axes: Sequence[int | Span], length: int) -> Sequence[int]:
 
 
 def _bound(axis: int | Span, length: int) -> tuple[int, int, int]:
-    return (axis, axis + 1, 1) if isinstance(axis, int) else slice(*axis).indices(length)
+    if isinstance(axis, int):
+        return axis, axis + 1, 1
+    # Backwards or not, it is all of the axis.
+    return (0, length, 1) if axis[2] == -1 else slice(*axis).indices(length)

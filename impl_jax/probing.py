@@ -32,9 +32,8 @@ def compiled(
     All arrays are arguments of the compiled program, so that no values of theirs, and no choice of which are given,
     compile it again; the model's own code is traced once, for the outputs and for the gradients.
     """
-    # Where arrays go by themselves, since that is the device under test; all at one place, the model's own too.
-    (device,) = jnp.zeros(()).devices()
-    given = _given(inputs, dtype, device)
+    device = _device()
+    arguments = given(inputs, dtype)
     own = {path: _typed(array, dtype, device) for path, array in stored.items()}
     wanted = {path for path in trainable if _is_floating(own[path])}
     trained, kept = [path for path in own if path in wanted], [path for path in own if path not in wanted]
@@ -60,7 +59,7 @@ def compiled(
     def run(weights: Mapping[str, Any], cotangents: Cotangents, *, gradients: bool = True) -> Probe:
         check_fit({path: tuple(array.shape) for path, array in own.items()}, weights)
         values = {**own, **_new(weights, own, device)}
-        arrays = tuple(values[path] for path in trained), tuple(values[path] for path in kept), given
+        arrays = tuple(values[path] for path in trained), tuple(values[path] for path in kept), arguments
         shapes = [tuple(each.shape) for each in jax.eval_shape(forward, *arrays)]
         if not gradients:
             return Probe(dict(zip(names, jax.device_get(forward(*arrays)), strict=True)), {})
@@ -71,11 +70,11 @@ def compiled(
     return run
 
 
-def called(model: Any, given: Any, call: Call | None, default: Callable[..., Any]) -> Any:
-    """The output of `call(model, given)`, or without one of `default`."""
+def called(model: Any, arguments: Any, call: Call | None, default: Callable[..., Any]) -> Any:
+    """The output of `call(model, arguments)`, or without one of `default`."""
     if call is not None:
-        return call(model, given)
-    return default(**given) if isinstance(given, Mapping) else default(*given)
+        return call(model, arguments)
+    return default(**arguments) if isinstance(arguments, Mapping) else default(*arguments)
 
 
 def _new(weights: Mapping[str, Any], own: Arrays, device: Any) -> Arrays:
@@ -84,8 +83,15 @@ def _new(weights: Mapping[str, Any], own: Arrays, device: Any) -> Arrays:
     return dict(zip(weights, jax.device_put(held, device), strict=True))
 
 
-def _given(inputs: Inputs, dtype: str, device: Any) -> Any:
-    """The inputs as jax arrays, floating ones in `dtype`."""
+def _device() -> Any:
+    """Where arrays go by themselves, since that is the device under test; all at one place, the model's own too."""
+    (device,) = jnp.zeros(()).devices()
+    return device
+
+
+def given(inputs: Inputs, dtype: str) -> Any:
+    """The inputs as jax arrays on one device, floating ones in `dtype`."""
+    device = _device()
     if isinstance(inputs, Mapping):
         return {name: _typed(array, dtype, device) for name, array in inputs.items()}
     return tuple(_typed(array, dtype, device) for array in inputs)

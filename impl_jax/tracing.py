@@ -1,15 +1,15 @@
-"""What tracing has in common in both Flax wings: arrays with values, inputs, and a second pass if one saw none."""
+"""What tracing has in common in both Flax wings: arrays with values, and a second pass if one saw none."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
-from ..common.pairs import Inputs
 from ..common.traces import Recorder, Trace
 from .trees import is_array
 
@@ -32,7 +32,7 @@ def recorded(run: Callable[[Recorder], Any]) -> tuple[Trace, ...]:
 
 def neutral(array: Any) -> np.ndarray | None:
     """A NumPy copy of an array; None of one without values. A random key is an array of no numbers."""
-    if isinstance(array, jax.core.Tracer):
+    if isinstance(array, Tracer):
         return None
     held = array.get_raw_value() if hasattr(array, "get_raw_value") else array
     return np.array(held) if is_array(held) else np.zeros(0, bool)
@@ -45,10 +45,3 @@ def cast(tree: Any, dtype: str) -> Any:
         return leaf.astype(dtype) if is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
     return jax.tree.map(chosen, tree)
-
-
-def given(inputs: Inputs, dtype: str) -> Any:
-    """The inputs as jax arrays, floating ones in `dtype`."""
-    if isinstance(inputs, Mapping):
-        return cast({name: jnp.asarray(array) for name, array in inputs.items()}, dtype)
-    return cast(tuple(jnp.asarray(array) for array in inputs), dtype)

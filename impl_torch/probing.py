@@ -49,7 +49,7 @@ def prober(model: nn.Module, inputs: Inputs, call: Call | None = None, *, dtype:
         for path, array in owners.items()
         if isinstance(array, nn.Parameter) and array.is_floating_point()
     }
-    given = _given(own, inputs, dtype_of(dtype))
+    arguments = given(own, inputs, dtype_of(dtype))
 
     def run(weights: Mapping[str, Any], cotangents: Cotangents, *, gradients: bool = True) -> Probe:
         check_fit(shapes, weights)
@@ -60,7 +60,7 @@ def prober(model: nn.Module, inputs: Inputs, call: Call | None = None, *, dtype:
         written.update(weights)
         # The kernels for speed have other derivatives where a row is masked altogether.
         with inference(own), torch.set_grad_enabled(gradients), _WholeGradients(), sdpa_kernel(SDPBackend.MATH):
-            outputs = _outputs(own, given, call)
+            outputs = _outputs(own, arguments, call)
             value = _weighted(outputs, cotangents) if gradients else torch.zeros(())
         found = derivatives(value, list(parameters.values())) if gradients else ()
         return Probe(
@@ -112,7 +112,7 @@ class _WholeGradients(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _given(model: nn.Module, inputs: Inputs, dtype: torch.dtype) -> Any:
+def given(model: nn.Module, inputs: Inputs, dtype: torch.dtype) -> Any:
     """The inputs as tensors on the model's device, floating ones in `dtype`."""
     device = next((array.device for array in (*model.parameters(), *model.buffers())), torch.device("cpu"))
 
@@ -125,15 +125,15 @@ def _given(model: nn.Module, inputs: Inputs, dtype: torch.dtype) -> Any:
     return tuple(placed(array) for array in inputs)
 
 
-def _outputs(model: nn.Module, given: Any, call: Call | None) -> dict[str, torch.Tensor]:
+def _outputs(model: nn.Module, arguments: Any, call: Call | None) -> dict[str, torch.Tensor]:
     """The floating-point outputs by their place."""
     return {
-        name: array for name, array in named_arrays(_called(model, given, call)).items() if array.is_floating_point()
+        name: array for name, array in named_arrays(called(model, arguments, call)).items() if array.is_floating_point()
     }
 
 
-def _called(model: nn.Module, given: Any, call: Call | None) -> Any:
-    """The output of `call(model, given)`, or without one of the model itself."""
+def called(model: nn.Module, arguments: Any, call: Call | None) -> Any:
+    """The output of `call(model, arguments)`, or without one of the model itself."""
     if call is not None:
-        return call(model, given)
-    return model(**given) if isinstance(given, Mapping) else model(*given)
+        return call(model, arguments)
+    return model(**arguments) if isinstance(arguments, Mapping) else model(*arguments)

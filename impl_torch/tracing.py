@@ -16,9 +16,10 @@ from torch import nn
 
 from ..common.pairs import Call, Inputs
 from ..common.traces import Recorder, Trace, Traced, Tracer, named_arguments, plain
-from .access import inference, neutral, tensor
+from .access import inference, neutral
 from .devices import dtype_of
 from .natives import owned, with_natives
+from .probing import called, given
 
 
 def tracer(model: nn.Module, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Tracer:
@@ -48,7 +49,7 @@ def tracer(model: nn.Module, inputs: Inputs, call: Call | None = None, *, dtype:
             stack.enter_context(torch.enable_grad())
             for module, known in _traced(own).items():
                 _hook(module, known, recorder, stack)
-            _called(own, _given(own, inputs, of_type), call)
+            called(own, given(own, inputs, of_type), call)
         return recorder.traces()
 
     return run
@@ -87,23 +88,3 @@ def _hook(module: nn.Module, known: Traced, recorder: Recorder, stack: ExitStack
 
 def _neutral(array: Any) -> np.ndarray | None:
     return neutral(array) if isinstance(array, torch.Tensor) else np.array(array)
-
-
-def _given(model: nn.Module, inputs: Inputs, dtype: torch.dtype) -> Any:
-    """The inputs as tensors on the model's device, floating ones in `dtype`."""
-    device = next((array.device for array in (*model.parameters(), *model.buffers())), torch.device("cpu"))
-
-    def placed(array: np.ndarray) -> torch.Tensor:
-        made = tensor(array)
-        return made.to(device, dtype if made.is_floating_point() else made.dtype)
-
-    if isinstance(inputs, Mapping):
-        return {name: placed(array) for name, array in inputs.items()}
-    return tuple(placed(array) for array in inputs)
-
-
-def _called(model: nn.Module, given: Any, call: Call | None) -> Any:
-    """The output of `call(model, given)`, or without one of the model itself."""
-    if call is not None:
-        return call(model, given)
-    return model(**given) if isinstance(given, Mapping) else model(*given)

@@ -6,10 +6,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import click
 
 INTERRUPTED = 130
+# The width of the numbers beside the bar, so that it stays in one line of a narrow terminal.
+NUMBERS = 36
 
 
 @click.command()
@@ -18,8 +21,13 @@ INTERRUPTED = 130
 @click.option("--map", "map_file", required=True, type=click.Path(), help="The map, a file of `paritree align`.")
 @click.option("--dtype", help="Cast what is floating to float32, bfloat16 or float16; else it is kept.")
 @click.option("--inverse", is_flag=True, help="SOURCE is the map's port; without, its paths tell which side it is.")
-@click.option("--like", type=click.Path(), help="A checkpoint of the destination's side that has the shapes to make.")
+@click.option(
+    "--like",
+    metavar="FILE|FILE.py:MODEL",
+    help="A checkpoint or live model of the destination's side that has the shapes to make.",
+)
 @click.option("--keep", multiple=True, metavar="PATH", help="Of a tie with two values, keep this path's.")
+@click.option("--skip", multiple=True, metavar="PATH", help="Leave out this entry of SOURCE; * stands for any text.")
 @click.option("--overwrite", is_flag=True, help="Replace a destination that is there.")
 def convert(
     source: str,
@@ -29,6 +37,7 @@ def convert(
     inverse: bool,
     like: str | None,
     keep: tuple[str, ...],
+    skip: tuple[str, ...],
     overwrite: bool,
 ) -> int:
     """Write the checkpoint SOURCE of one side of a map as the checkpoint DESTINATION of the other.
@@ -36,9 +45,13 @@ def convert(
     SOURCE is a .safetensors file, a torch checkpoint (.pt, .pth, .bin, .ckpt), an index with shards (*.index.json) or
     an Orbax folder. DESTINATION is a file that ends in .safetensors, or a folder's name for Orbax; it appears whole or
     not at all. What SOURCE holds and DESTINATION does not is listed.
+
+    MODEL is an nn.Module, an nnx.Module, a tuple (linen module, variables), a pytree of arrays, or a function from a
+    seed to one of these.
     """
     from ..migration import convert as run
 
+    shapes = None if like is None else _like(like)
     with _interruptible(), _bar() as on_progress:
         done = run(
             source,
@@ -46,13 +59,21 @@ def convert(
             map_file,
             dtype=dtype,
             inverse=inverse,
-            like=like,
+            like=shapes,
             keep=keep,
+            skip=skip,
             overwrite=overwrite,
             on_progress=on_progress,
         )
     click.echo(str(done))
     return 0
+
+
+def _like(text: str) -> Any:
+    """A live model of a Python file, or the path of a checkpoint."""
+    from ..targets import load_target
+
+    return load_target(text) if text.rpartition(":")[0].endswith(".py") else text
 
 
 @contextmanager
@@ -80,7 +101,9 @@ def _bar() -> Iterator[Callable[[int, int], None] | None]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    bar = BarColumn(min(40, max(console.width - NUMBERS, 4)))
+    columns = (bar, DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("converting", total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

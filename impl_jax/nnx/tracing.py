@@ -17,8 +17,8 @@ from flax import nnx
 from ...common.pairs import Call, Inputs
 from ...common.traces import Recorder, Trace, Traced, Tracer, named_arguments, plain
 from ..devices import check_dtype
-from ..probing import called
-from ..tracing import cast, given, recorded
+from ..probing import called, given
+from ..tracing import cast, recorded
 from ..trees import Keys, arrays_of, dotted
 from .access import inference
 from .naming import members, nodes

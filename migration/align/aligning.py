@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from types import MappingProxyType
 
-from ...common.maps import Map
-from ...common.pairs import Pair
+from ...common.maps import Map, MapRow
+from ...common.pairs import Pair, PairError
 from ...common.tolerance import allowed
 from ...common.wing import model_of
 from .errors import AlignmentError, listed
@@ -59,10 +59,10 @@ def align(pair: Pair, *, dtype: str = "float32", rules: Rules = MappingProxyType
 def _aligned(reference: Side, port: Side, given: Mapping[str, str], limit: float) -> Map:
     plain = run(Trial(), reference, port)
     check_comparable(plain, reference, port)
-    refused = None
+    refused, tried = None, set[tuple[MapRow, ...]]()
     for point in agreeing(reference, port, plain, limit):
         try:
-            return _proved(point, reference, port, given, limit)
+            return _proved(point, reference, port, given, limit, tried)
         except AlignmentError as error:
             # A trial may agree by coincidence, at values that hide a difference; then another one may be right.
             if point is plain or point.trial.structure.cost:
@@ -70,7 +70,10 @@ def _aligned(reference: Side, port: Side, given: Mapping[str, str], limit: float
     raise refused or _difference(plain, reference, port, limit)
 
 
-def _proved(point: Point, reference: Side, port: Side, given: Mapping[str, str], limit: float) -> Map:
+def _proved(
+    point: Point, reference: Side, port: Side, given: Mapping[str, str], limit: float, tried: set[tuple[MapRow, ...]]
+) -> Map:
+    """Raises AlignmentError for open rows, and for a map that is not proved, or was not when it was tried before."""
     found = matched(point, reference, port, limit)
     ledger = offer_the_silent(found, reference, port)
     settle_by_rule(ledger, given)
@@ -81,6 +84,9 @@ def _proved(point: Point, reference: Side, port: Side, given: Mapping[str, str],
     settle_by_name(ledger)
     made = map_of(ledger, point.trial, reference, port)
     _check_nothing_open(made, found, reference, port)
+    if made.rows in tried:
+        raise AlignmentError("", "another map than was tried", "the same")
+    tried.add(made.rows)
     try:
         prove(made, reference, port, limit)
     except AlignmentError as error:
@@ -105,14 +111,25 @@ def _difference(plain: Point, reference: Side, port: Side, limit: float) -> Alig
 
 
 def _located(likely: Map, reference: Side, port: Side) -> Localized | None:
-    """Where the programs part ways, at values of their own that the map carries, in float64 as far as they allow it."""
+    """Where the programs part ways, at values of their own that the map carries; in float64 if both sides can."""
+    for dtype in ("float64", "float32"):
+        try:
+            place = _traced_apart(likely, reference, port, dtype)
+        except PairError:
+            # Some programs run in one type alone, and some not at all where their calls are watched.
+            continue
+        return place if place is not None and place.tells else None
+    return None
+
+
+def _traced_apart(likely: Map, reference: Side, port: Side, dtype: str) -> Localized | None:
     kept = {path: native.array for path, native in reference.tensors.items() if native.is_floating}
     weights = {**kept, **distinct_weights(likely, reference)}
     theirs = carried(likely.rows, weights, {})
     (ours, again), (others, once_more) = (
-        [side.traced(values) for _ in range(2)] for side, values in ((reference, weights), (port, theirs))
+        [side.traced(values, dtype) for _ in range(2)] for side, values in ((reference, weights), (port, theirs))
     )
-    limit = allowed(max(len(likely.rows), 1), "float64")
+    limit = allowed(max(len(likely.rows), 1), dtype)
     return localize(ours, others, likely, weights, limit=limit, again=(again, once_more))
 
 
@@ -122,21 +139,10 @@ def _check_nothing_open(made: Map, found: Matching, reference: Side, port: Side)
     Raises:
         AlignmentError: every other one, with its candidates.
     """
-    ledger = found.ledger
-    faults = []
-    for side, unmatched in ((reference, made.unmatched_reference), (port, made.unmatched_port)):
-        other = (port, reference)[side.number]
-        done = ledger.taken if side.number else ledger.matches
-        for path in unmatched:
-            parts = [part.key for family in ledger.families[side.number][path] for part in family]
-            for key in dict.fromkeys(parts):
-                options = ledger.options.get(key) if not side.number else None
-                if key in done:
-                    continue
-                if options:
-                    faults.append(f"{key} may be {' or '.join(options)}, and nothing measured tells which")
-                elif key in found.heard[side.number]:
-                    faults.append(f"{key} of the {side.role} has a gradient that no open one of the {other.role} has")
+    faults = [
+        *_open(found, reference, port, made.unmatched_reference),
+        *_open(found, port, reference, made.unmatched_port),
+    ]
     if faults:
         raise AlignmentError(
             "",
@@ -144,3 +150,19 @@ def _check_nothing_open(made: Map, found: Matching, reference: Side, port: Side)
             f"{len(faults)} without: {listed(faults)}",
             f"Compare the ties, and what these are used for. {uneven(reference, port)}".rstrip(),
         )
+
+
+def _open(found: Matching, side: Side, other: Side, unmatched: Sequence[str]) -> Iterator[str]:
+    """What is open of the tensors without a row: parts where the tensor is known to consist of some, or all of it."""
+    ledger = found.ledger
+    done = ledger.taken if side.number else ledger.matches
+    for path in unmatched:
+        family = next(iter(ledger.families[side.number][path]), ())
+        for part in family:
+            options = ledger.options.get(part.key) if not side.number else None
+            if options and part.key not in done:
+                yield f"{part.key} may be {' or '.join(options)}, and nothing measured tells which"
+            elif part.key not in done and any(each.key in done for each in family):
+                yield f"{part.key} has no partner, where other parts of the tensor have one"
+            elif part.key in found.heard[side.number] and part.key not in done:
+                yield f"{part.key} of the {side.role} has a gradient that no open one of the {other.role} has"

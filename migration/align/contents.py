@@ -12,7 +12,7 @@ size. Vectors are positive, since one of them may be a variance.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby, permutations, product
 from types import MappingProxyType
@@ -63,7 +63,17 @@ def _content(lengths: tuple[int, ...], structure: Structure) -> np.ndarray:
     short = [periods.get(length, length) for length in lengths]
     order = np.argsort(short, kind="stable")
     content = symmetric(shape_class(lengths, periods)).transpose(np.argsort(order, kind="stable"))
+    if len(lengths) > 2:
+        content = _both_ways(content, [axis for axis, length in enumerate(lengths) if length in structure.turned])
     return np.tile(content, [length // period for length, period in zip(lengths, short, strict=True)])
+
+
+def _both_ways(content: np.ndarray, axes: Sequence[int]) -> np.ndarray:
+    """The content made the same backwards along each of the axes."""
+    made = content.astype(np.float64)
+    for axis in axes:
+        made = (made + np.flip(made, axis)) / math.sqrt(2)
+    return made.astype(np.float32)
 
 
 def distinct(path: str, own: np.ndarray, quiet: bool) -> np.ndarray:

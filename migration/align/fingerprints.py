@@ -6,6 +6,7 @@ only few pairs are ever compared entry by entry and the work grows with n log n.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import permutations
@@ -13,6 +14,7 @@ from math import prod
 from typing import NamedTuple
 
 import numpy as np
+from scipy.spatial import KDTree
 
 from .closeness import error, norm
 
@@ -32,16 +34,22 @@ class Shuffle(NamedTuple):
 
 
 class Order(NamedTuple):
-    """How the reference's axes become the port's, those of length 1 left out."""
+    """How the reference's axes become the port's, those of length 1 left out.
+
+    flips: the port's axes that run backwards, counted with those of length 1.
+    """
 
     axes: tuple[int, ...]
     shuffle: Shuffle | None = None
+    flips: tuple[int, ...] = ()
 
 
 # How far the sums of two equal gradients may be apart, relative to their norms; rounding stays far below it.
 COARSE = 1e-3
 # A partner is settled when the next best is this much worse; anything between is left to weaker evidence.
 MARGIN = 16.0
+# What rounding, and terms of second order, may add to how far sums are apart.
+SLACK = 1e-5
 # Candidates that are compared entry by entry. More that agree in all sums are copies of one another.
 MOST = 12
 
@@ -59,6 +67,7 @@ def candidates(
     port: Mapping[str, np.ndarray],
     limit: float,
     shuffled: Collection[int] = (),
+    turned: bool = False,
 ) -> dict[str, list[Candidate]]:
     """For each fingerprint of a class those of the port that equal it, best first.
 
@@ -66,20 +75,22 @@ def candidates(
     program to program, and a tensor whose gradient is a small difference of large numbers has more of it.
 
     shuffled: the lengths of the axes that may be shuffled.
+    turned: whether kernels may run backwards.
     """
     if not reference or not port:
         return {path: [] for path in reference}
-    paths = list(port)
-    sums = np.array([_sums(port[path]) for path in paths])
-    ranking = np.argsort(sums[:, 0], kind="stable")
-    ranked = sums[ranking]
     found = {}
-    for path, gradient in reference.items():
-        near = _near(_sums(gradient), ranked)
-        compared = [each for place in near for each in _compared(gradient, paths[ranking[place]], port, shuffled)]
+    for path, near in _near(reference, port).items():
+        compared: list[Candidate] = []
+        most = COARSE
+        for apart, other in near:
+            if apart > most + SLACK:
+                break
+            compared += _compared(reference[path], other, port, shuffled, turned)
+            best = min((each.error for each in compared), default=0.0)
+            most = min(max(limit, best * MARGIN), COARSE)
         compared.sort(key=lambda each: each.error)
-        best = compared[0].error if compared else 0.0
-        found[path] = [each for each in compared if each.error <= min(max(limit, best * MARGIN), COARSE)]
+        found[path] = [each for each in compared if each.error <= most]
     return found
 
 
@@ -92,13 +103,14 @@ def settled(found: Mapping[str, Sequence[Candidate]]) -> dict[str, Candidate]:
     return {path: each[0] for path, each in found.items() if len(each) == 1 and takers[each[0].path] == 1}
 
 
-def orders(shape: Shape, port_shape: Shape) -> list[Order]:
+@lru_cache(maxsize=1024)
+def orders(shape: Shape, port_shape: Shape) -> tuple[Order, ...]:
     """Every order of the axes longer than 1 that makes the one shape the other."""
     long, wanted = (tuple(length for length in each if length != 1) for each in (shape, port_shape))
     if sorted(long) != sorted(wanted):
-        return []
+        return ()
     found = (order for order in permutations(range(len(long))) if tuple(long[axis] for axis in order) == wanted)
-    return [Order(order) for order in found]
+    return tuple(Order(order) for order in found)
 
 
 def reordered(array: np.ndarray, order: Order, port_shape: Shape) -> np.ndarray:
@@ -106,7 +118,8 @@ def reordered(array: np.ndarray, order: Order, port_shape: Shape) -> np.ndarray:
     long = array.reshape([length for length in array.shape if length != 1])
     if order.shuffle is not None:
         long = np.take(long, permuted(order.shuffle), order.shuffle.axis)
-    return long.transpose(order.axes).reshape(port_shape)
+    found = long.transpose(order.axes).reshape(port_shape)
+    return np.flip(found, order.flips) if order.flips else found
 
 
 def permuted(shuffle: Shuffle) -> np.ndarray:
@@ -135,31 +148,61 @@ def _factored(length: int) -> Iterator[Shape]:
 
 
 def _sums(gradient: np.ndarray) -> tuple[float, float, float]:
-    """The logarithm of the norm, and the sums of the entries and of their cubes relative to it."""
+    """The logarithm of the norm, and the sums of the entries and of their cubes relative to it.
+
+    Scaled so that none of them differs by more than the error does, to first order.
+    """
     size = norm(gradient)
-    flat = (gradient.ravel() / size).astype(np.float64)
-    return np.log(size), flat.sum() / np.sqrt(flat.size), (flat**3).sum()
+    if not math.isfinite(size):
+        return math.nan, 0.0, 0.0
+    # Their order does not matter, and a copy would take time.
+    flat = gradient.ravel("K") / size
+    return math.log(size), float(flat.sum()) / math.sqrt(flat.size), float(np.einsum("i,i->", flat * flat, flat)) / 3
 
 
-def _near(sums: tuple[float, float, float], ranked: np.ndarray) -> np.ndarray:
-    """The places in the ranking that agree with the sums, the closest ones."""
-    low, high = np.searchsorted(ranked[:, 0], [sums[0] - COARSE, sums[0] + COARSE])
-    apart = np.abs(ranked[low:high] - sums).max(axis=1, initial=0.0)
-    near = np.flatnonzero(apart <= 3 * COARSE)
-    return low + near[np.argsort(apart[near], kind="stable")[:MOST]]
+def _near(reference: Mapping[str, np.ndarray], port: Mapping[str, np.ndarray]) -> dict[str, list[tuple[float, str]]]:
+    """For each of the reference's those of the port whose sums are nearest, with how far they are apart."""
+    ours, theirs = _places(reference), _places(port)
+    found: dict[str, list[tuple[float, str]]] = {path: [] for path in reference}
+    if ours and theirs:
+        paths, most = list(theirs), min(MOST, len(theirs))
+        tree = KDTree([*theirs.values()])
+        told = tree.query([*ours.values()], most, p=np.inf, distance_upper_bound=COARSE + SLACK)
+        apart, near = (np.reshape(each, (len(ours), most)).tolist() for each in told)
+        for path, distances, places in zip(ours, apart, near, strict=True):
+            # Where there are fewer, the tree gives places beyond the last.
+            pairs = zip(distances, places, strict=True)
+            found[path] = [(far, paths[place]) for far, place in pairs if place < len(paths)]
+    return found
+
+
+def _places(gradients: Mapping[str, np.ndarray]) -> dict[str, tuple[float, ...]]:
+    """The sums of each that is finite, and its rank: of thousands of equal ones a tree has to tell some from others."""
+    sums = {path: _sums(gradient) for path, gradient in gradients.items()}
+    return {
+        path: (*each, SLACK * 1e-3 * rank / len(sums))
+        for rank, (path, each) in enumerate(sums.items())
+        if math.isfinite(each[0])
+    }
 
 
 def _compared(
-    gradient: np.ndarray, path: str, port: Mapping[str, np.ndarray], shuffled: Collection[int]
+    gradient: np.ndarray, path: str, port: Mapping[str, np.ndarray], shuffled: Collection[int], turned: bool
 ) -> list[Candidate]:
     other = port[path]
-    found = [
-        Candidate(path, order, error(reordered(gradient, order, other.shape), other))
-        for order in orders(gradient.shape, other.shape)
-    ]
-    for order in orders(gradient.shape, other.shape):
+    plain = orders(gradient.shape, other.shape)
+    possible = [*plain, *(order._replace(flips=flips) for order in plain for flips in _flips(other.shape) if turned)]
+    found = [Candidate(path, order, error(reordered(gradient, order, other.shape), other)) for order in possible]
+    for order in plain:
         found += _shuffled(gradient, path, other, order, shuffled)
     return found
+
+
+def _flips(shape: Shape) -> set[tuple[int, ...]]:
+    """The axes of a kernel beside those of the channels, which are the last two or the first two."""
+    rank = len(shape)
+    ways = (range(rank - 2), range(2, rank)) if rank > 2 else ()
+    return {tuple(axis for axis in way if shape[axis] != 1) for way in ways} - {()}
 
 
 def _shuffled(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ...common import paths
@@ -46,8 +46,17 @@ class Ledger:
     alike: set[str] = field(default_factory=set)
     taken: dict[str, str] = field(default_factory=dict)
     _takers: dict[str, list[str]] = field(default_factory=dict)
+    _orders: dict[tuple[str, str], set[Order]] = field(default_factory=dict)
+    _homes: tuple[dict[str, set[int]], dict[str, set[int]]] = field(init=False)
+    _left: tuple[dict[str, list[int]], dict[str, list[int]]] = field(init=False)
 
-    def offer(self, key: str, port: str, orders: list[Order]) -> None:
+    def __post_init__(self) -> None:
+        # By side: the families of its tensor that a part is in, and those that are left, by their first numbers. A
+        # tensor may have thousands of parts, and each of them is asked about.
+        self._homes = _homes(self.families[0]), _homes(self.families[1])
+        self._left = tuple({path: [*range(len(each))] for path, each in by.items()} for by in self.families)  # type: ignore[assignment]
+
+    def offer(self, key: str, port: str, orders: Iterable[Order]) -> None:
         """Note that an open part may be this one of the port, in these orders too."""
         self.options.setdefault(key, {}).setdefault(port, []).extend(orders)
         self._takers.setdefault(port, []).append(key)
@@ -57,7 +66,7 @@ class Ledger:
 
     def is_alive(self, side: int, key: str) -> bool:
         """Whether its tensor may still consist of parts of which it is one."""
-        return any(part.key == key for family in self.families[side][self.parts[side][key].path] for part in family)
+        return not self._homes[side][key].isdisjoint(self._left[side][self.parts[side][key].path])
 
     def is_open(self, key: str, port: str) -> bool:
         """Whether two parts may still be partners."""
@@ -86,14 +95,26 @@ class Ledger:
         names = paths.leaf(self.parts[0][key].path), paths.leaf(self.parts[1][port].path)
         self.matches[key] = Match(port, order, evidence, names)
         self.taken[port] = key
+        self._orders.setdefault(names, set()).add(order)
         self.options.pop(key, None)
         for other in self._takers.pop(port, ()):
             self.options.get(other, {}).pop(port, None)
         for side, each in ((0, key), (1, port)):
-            path = self.parts[side][each].path
-            left = [family for family in self.families[side][path] if any(part.key == each for part in family)]
-            self.families[side][path] = left
+            self._narrow(side, each)
         return True
+
+    def _narrow(self, side: int, key: str) -> None:
+        """Leave the families of its tensor that have a part."""
+        path = self.parts[side][key].path
+        numbers, homes = self._left[side][path], self._homes[side][key]
+        if not homes.issuperset(numbers):
+            families = zip(numbers, self.families[side][path], strict=True)
+            self.families[side][path] = [family for number, family in families if number in homes]
+            self._left[side][path] = [number for number in numbers if number in homes]
+
+    def orders(self, names: tuple[str, str]) -> set[Order]:
+        """The orders of the axes that settled parts of tensors of these two last names have."""
+        return self._orders.get(names, set())
 
     def takers(self, port: str) -> list[str]:
         """The open keys that may be this one."""
@@ -110,6 +131,15 @@ def opened(point: Point, reference: Side, port: Side) -> Ledger:
     families = tuple({path: _families(point.trial, side, path) for path in side.tensors} for side in (reference, port))
     parts = tuple({part.key: part for each in by.values() for family in each for part in family} for by in families)
     return Ledger((parts[0], parts[1]), (families[0], families[1]))
+
+
+def _homes(families: Mapping[str, list[Family]]) -> dict[str, set[int]]:
+    found: dict[str, set[int]] = {}
+    for each in families.values():
+        for number, family in enumerate(each):
+            for part in family:
+                found.setdefault(part.key, set()).add(number)
+    return found
 
 
 def _families(trial: Trial, side: Side, path: str) -> list[Family]:

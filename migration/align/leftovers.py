@@ -7,9 +7,10 @@ closest names. Each step only narrows what the one before has left.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 
@@ -23,22 +24,20 @@ Values = Mapping[str, np.ndarray]
 def settle_by_module(ledger: Ledger) -> None:
     """Narrow the options to the modules in which a tensor's matched siblings are, and settle what has one left.
 
-    A module of the port whose parts all have their partners in one other module is that one, and no option.
+    What is an option of such a tensor is none of one without matched siblings.
     """
     modules: dict[str, set[str]] = {}
-    back: dict[str, set[str]] = {}
     for key, match in ledger.matches.items():
-        ours, theirs = ledger.module(0, key), ledger.module(1, match.key)
-        modules.setdefault(ours, set()).add(theirs)
-        back.setdefault(theirs, set()).add(ours)
+        modules.setdefault(ledger.module(0, key), set()).add(ledger.module(1, match.key))
+    claimed: set[str] = set()
     for key, options in ledger.options.items():
-        module = ledger.module(0, key)
-        own = modules.get(module, set())
+        own = modules.get(ledger.module(0, key), set())
         narrowed = {port: orders for port, orders in options.items() if ledger.module(1, port) in own}
-        elsewhere = {
-            port for port in options if len(back.get(ledger.module(1, port), ())) == 1 and not narrowed and not own
-        }
-        ledger.options[key] = narrowed or {port: each for port, each in options.items() if port not in elsewhere}
+        ledger.options[key] = narrowed or options
+        claimed |= narrowed.keys()
+    for key, options in ledger.options.items():
+        if ledger.module(0, key) not in modules:
+            ledger.options[key] = {port: orders for port, orders in options.items() if port not in claimed}
     _settle_the_only(ledger, modules)
 
 
@@ -71,13 +70,14 @@ def settle_by_name(ledger: Ledger) -> None:
 
     Of two that are equally close none is taken, unless their gradients say that either will do.
     """
-    close = [(-similarity(key, port), key, port) for key, options in ledger.options.items() for port in options]
-    for negative, key, port in sorted(close, key=lambda each: each[0]):
+    likeness = {(key, port): similarity(key, port) for key, options in ledger.options.items() for port in options}
+    for (key, port), own in sorted(likeness.items(), key=lambda each: -each[1]):
         if port not in ledger.options.get(key, {}):
             continue
-        rivals = {(key, other) for other in ledger.options[key] if other != port}
-        rivals |= {(other, port) for other in ledger.takers(port) if other != key}
-        if key in ledger.alike or all(similarity(*rival) < -negative for rival in rivals):
+        rivals = chain(
+            ((key, other) for other in ledger.options[key]), ((other, port) for other in ledger.takers(port))
+        )
+        if key in ledger.alike or all(likeness[rival] < own for rival in rivals if rival != (key, port)):
             ledger.settle(key, port, "name")
 
 
@@ -104,8 +104,8 @@ def _settle_the_only(ledger: Ledger, modules: Mapping[str, set[str]]) -> None:
                     changed |= ledger.settle(key, port, "sibling")
 
 
-def usual_order(ledger: Ledger, key: str, port: str, possible: list[Order]) -> Order | None:
+def usual_order(ledger: Ledger, key: str, port: str, possible: Sequence[Order]) -> Order | None:
     """The one order that all settled parts of tensors of these two last names have."""
     names = paths.leaf(ledger.parts[0][key].path), paths.leaf(ledger.parts[1][port].path)
-    usual = {match.order for match in ledger.matches.values() if match.names == names} & set(possible)
+    usual = ledger.orders(names) & set(possible)
     return usual.pop() if len(usual) == 1 else None

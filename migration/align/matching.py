@@ -6,7 +6,8 @@ The functions are still equal whatever the rest of the map is, and what was sile
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,14 +63,17 @@ def offer_the_silent(found: Matching, reference: Side, port: Side) -> Ledger:
     A buffer may also be a parameter and a parameter a buffer, which has no gradient to show.
     """
     ledger, (ours, theirs) = found.ledger, found.heard
-    classes: dict[ShapeClass, list[str]] = {}
+    classes: dict[ShapeClass, dict[str, None]] = {}
     for part in ledger.open_parts(1):
-        classes.setdefault(shape_class(part.shape), []).append(part.key)
+        classes.setdefault(shape_class(part.shape), {})[part.key] = None
+    # All of a few; of many those whose path has the same numbers, so that thousands of experts stay thousands.
+    numbered = {of: _by_numbers(keys) for of, keys in classes.items() if len(keys) > MOST_SILENT}
     for part in ledger.open_parts(0):
         if part.key in ledger.options:
             continue
         free = reference.is_free(part.path)
-        for other in _likely(part.key, classes.get(shape_class(part.shape), [])):
+        of = shape_class(part.shape)
+        for other in numbered[of].get(_numbers(part.key), []) if of in numbered else classes.get(of, {}):
             theirs_free = port.is_free(ledger.parts[1][other].path)
             if (part.key not in ours and other not in theirs) or free != theirs_free:
                 possible = orders(part.shape, ledger.parts[1][other].shape)
@@ -78,26 +82,28 @@ def offer_the_silent(found: Matching, reference: Side, port: Side) -> Ledger:
     return ledger
 
 
-def _likely(key: str, others: list[str]) -> list[str]:
-    """All of a few; of many those whose path has the same numbers, so that thousands of experts stay thousands."""
-    if len(others) <= MOST_SILENT:
-        return others
-    numbers = _numbers(key)
-    return [other for other in others if _numbers(other) == numbers]
+def _by_numbers(keys: Iterable[str]) -> dict[tuple[str, ...], list[str]]:
+    """Those of the same numbers, unless these are too many as well."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for key in keys:
+        found.setdefault(_numbers(key), []).append(key)
+    return {numbers: each for numbers, each in found.items() if len(each) <= MOST_SILENT}
 
 
 def _numbers(key: str) -> tuple[str, ...]:
-    words = "".join(letter if letter.isdigit() else " " for letter in key)
-    return tuple(words.split())
+    return tuple(re.findall(r"\d+", key))
 
 
 def _apart(ledger: Ledger, point: Point, reference: Side, port: Side) -> tuple[Probe, Probe]:
     """Both sides with distinct values in the settled parts and the symmetric point's in the open ones."""
     rows = rows_of(ledger, point.trial, reference, port)
     ours = dict(point.weights[0])
+    drawn: dict[str, np.ndarray] = {}
     for row in rows:
         own = reference.tensors[row.reference].array
-        values = distinct(row.reference, own, False)
+        if row.reference not in drawn:
+            drawn[row.reference] = distinct(row.reference, own, False)
+        values = drawn[row.reference]
         if row.reference_piece.is_whole:
             ours[row.reference] = values
         else:
@@ -116,7 +122,7 @@ def _take(
     near: dict[str, list[Candidate]] = {}
     their_classes = _by_class(_loud(ledger, trial, port, probes[1], limit, found.heard[1]))
     for of, members in _by_class(_loud(ledger, trial, reference, probes[0], limit, found.heard[0])).items():
-        near.update(candidates(members, their_classes.get(of, {}), limit, trial.shuffled))
+        near.update(candidates(members, their_classes.get(of, {}), limit, trial.shuffled, bool(trial.structure.turned)))
     for key, each in settled(near).items():
         ledger.match(key, each.path, each.order, "fingerprint")
     for key, several in near.items():
@@ -139,7 +145,7 @@ def _loud(ledger: Ledger, trial: Trial, side: Side, probe: Probe, limit: float, 
         if not is_silent(gradient, loudest, limit):
             slope = trial.transform(part.path).slope if side.number else 1.0
             found[part.key] = gradient if slope == 1.0 else gradient * np.asarray(slope, gradient.dtype)
-            if not is_silent(gradient, loudest, limit * CLEARLY):
+            if not is_silent(gradient, loudest, limit * CLEARLY) and not side.is_frozen(part.path):
                 heard.add(part.key)
     return found
 

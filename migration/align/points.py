@@ -15,7 +15,7 @@ from .closeness import scale
 from .contents import ShapeClass, filled, shape_class
 from .errors import AlignmentError, listed
 from .proof import outputs_apart
-from .readings import PLAIN, Structure
+from .readings import PLAIN, Reading, Shape, Structure
 from .sides import Side
 from .sums import Sums
 
@@ -67,11 +67,16 @@ def symmetric_weights(trial: Trial, reference: Side, port: Side) -> tuple[Weight
     found: list[Weights] = []
     for side in (reference, port):
         weights = {}
+        # Thousands of tensors may hold the same: they share one array.
+        made: dict[tuple[Shape, Reading], np.ndarray] = {}
         for path in side.tensors:
             shape = side.shape(path)
             of = _class(trial.structure, side, path)
             if side.is_free(path) or counts[0].get(of) == counts[1].get(of):
-                weights[path] = filled(path, shape, trial.structure, side.number)
+                read = shape, trial.structure.reading(side.number, path, shape)
+                if read not in made:
+                    made[read] = filled(path, shape, trial.structure, side.number)
+                weights[path] = made[read]
                 if path in trial.sums[side.number]:
                     weights[path] = np.where(trial.sums[side.number][path].mask, np.float32(0), weights[path])
                 if side.number:

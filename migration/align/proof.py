@@ -1,19 +1,22 @@
 """The proof: each tensor gets values of its own, the map carries them across, and both sides must tell the same.
 
-It is run at two points. With values of ordinary size nonlinearities show; with small ones what is added to a variance.
+With values of ordinary size nonlinearities show; with small ones what is added to a variance. At the other points only
+outputs are compared: faint values show even the least that is added, large ones of either sign bounds and lost signs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from ...common.layouts import Layout
 from ...common.maps import Map, MapRow
+from ...common.maptransforms import transform_of
 from ...common.pairs import Probe
-from .closeness import error, is_silent, scale
+from ...common.seeding import generator
+from .closeness import error, is_silent, norm, scale
 from .contents import distinct
 from .errors import AlignmentError, listed
 from .sides import Side
@@ -24,14 +27,22 @@ ROUNDINGS = 8.0
 COARSEST = 0.01
 
 
+# The sizes of faint and of large vectors, and that of the outputs below which numbers are too coarse to be compared.
+FAINT, LARGE, COARSE_BELOW = 2.0**-20, 16.0, 1e-25
+
+
 def prove(made: Map, reference: Side, port: Side, limit: float) -> None:
-    """Raise AlignmentError, with all that disagrees, unless both sides agree under the map at both points."""
+    """Raise AlignmentError, with all that disagrees, unless both sides agree under the map at all points.
+
+    What has no row has values of its own on either side: one that has an effect is seen.
+    """
+    halted = _halted(made, reference, port)
     for quiet in (False, True):
-        weights = distinct_weights(made, reference, quiet)
-        ours, theirs = reference.probe(weights), port.probe(made.arrays(weights))
-        faults = disagreements(made, ours, theirs, limit, quiet)
+        given = _filled(made, reference, port, distinct_weights(made, reference, quiet))
+        ours, theirs = reference.probe(given[0]), port.probe(given[1])
+        faults = disagreements(made, ours, theirs, limit, quiet, halted)
         if faults:
-            faults = _beyond_rounding(faults, ours, reference.probe_exactly(weights))
+            faults = _beyond_rounding(faults, ours, reference.probe_exactly(given[0]))
         if faults:
             raise AlignmentError(
                 "",
@@ -39,14 +50,71 @@ def prove(made: Map, reference: Side, port: Side, limit: float) -> None:
                 f"{len(faults)} that do not: {listed([fault.text for fault in faults])}",
                 "The programs differ, or these rows are not right; no map was made.",
             )
+    for name, weights in _outer_points(made, reference):
+        _check_outputs(made, reference, port, name, weights, limit)
+
+
+def _outer_points(made: Map, reference: Side) -> Iterator[tuple[str, Weights]]:
+    """Faint vectors, of which norms in a row see little; all of it faint, for what only matrices feed; large values."""
+    whole = distinct_weights(made, reference)
+    # What is near zero here and near one there cannot be carried without loss.
+    shifted = {row.reference for row in made.rows if transform_of(row.transform).shifts}
+
+    def scaled(vectors: float, matrices: float, is_signed: bool) -> Weights:
+        found = {}
+        for path, value in whole.items():
+            factor = np.float32(1 if path in shifted else matrices if value.ndim > 1 else vectors)
+            found[path] = value * factor
+            # A buffer may be a variance.
+            if is_signed and value.ndim < 2 and reference.is_free(path):
+                found[path] = found[path] * generator(0, f"sign {path}").choice(
+                    np.array([-1, 1], np.float32), value.shape
+                )
+        return found
+
+    yield "faint vectors", scaled(FAINT, 1.0, False)
+    yield "faint values", scaled(FAINT, FAINT, False)
+    yield "large vectors of either sign", scaled(LARGE, 1.0, True)
+    yield "large values of either sign", scaled(LARGE, LARGE, True)
+
+
+def _check_outputs(made: Map, reference: Side, port: Side, name: str, weights: Weights, limit: float) -> None:
+    given = _filled(made, reference, port, weights)
+    ours, theirs = reference.outputs(given[0]), port.outputs(given[1])
+    # Where the reference has no number, as the root of a negative one, nothing can be compared.
+    loud = {name for name, array in ours.items() if COARSE_BELOW < norm(array) < np.inf}
+    faults = [fault for fault in outputs_apart(ours, theirs, limit) if fault.name in loud]
+    if faults:
+        exact = reference.probe_exactly(given[0]).outputs
+        rounding = {fault.name: error(ours[fault.name], exact[fault.name]) for fault in faults}
+        faults = [fault for fault in faults if not fault.size <= ROUNDINGS * rounding[fault.name]]
+    if faults:
+        raise AlignmentError(
+            "",
+            f"outputs that agree within {limit:.1e} at {name} too",
+            listed([fault.text for fault in faults]),
+            "The programs differ where values are small or large, as in an eps or a bound; no map was made.",
+        )
+
+
+def _filled(made: Map, reference: Side, port: Side, weights: Weights) -> tuple[Weights, Weights]:
+    """Both sides' weights: the reference's, and what the map makes of them."""
+    ours = {**_own(reference, made.unmatched_reference), **weights}
+    return ours, {**_own(port, made.unmatched_port), **made.arrays(weights)}
+
+
+def _own(side: Side, unmatched: Iterable[str]) -> Weights:
+    free = (path for path in unmatched if side.is_free(path))
+    return {path: distinct(f"{side.role} {path}", side.tensors[path].array, False) for path in free}
 
 
 class Disagreement(NamedTuple):
-    """What differs (a row, or None for an output), and by how much of its norm."""
+    """What differs (a row, or an output of a name), and by how much of its norm."""
 
     text: str
     size: float
     row: MapRow | None = None
+    name: str = ""
 
 
 def _beyond_rounding(faults: list[Disagreement], ours: Probe, exact: Probe) -> list[Disagreement]:
@@ -69,10 +137,21 @@ def distinct_weights(made: Map, reference: Side, quiet: bool = False) -> Weights
     return {path: distinct(path, reference.tensors[path].array, quiet) for path in made.by_reference}
 
 
-def disagreements(made: Map, reference: Probe, port: Probe, limit: float, quiet: bool) -> list[Disagreement]:
-    """What differs by more than `limit` of its norm, the outputs first, then the rows by the size of the error."""
+def _halted(made: Map, reference: Side, port: Side) -> frozenset[str]:
+    """The reference's paths of rows that training leaves alone on one of the sides."""
+    rows = (row for row in made.rows if reference.is_frozen(row.reference) or port.is_frozen(row.port))
+    return frozenset(row.reference for row in rows)
+
+
+def disagreements(
+    made: Map, reference: Probe, port: Probe, limit: float, quiet: bool, halted: Container[str] = ()
+) -> list[Disagreement]:
+    """What differs by more than `limit` of its norm, the outputs first, then the rows by the size of the error.
+
+    halted: the reference's paths of which one side may have no gradient.
+    """
     loudest = scale(reference.gradients), scale(port.gradients)
-    apart = [(_apart(row, reference, port, loudest, limit, quiet), row) for row in made.rows]
+    apart = [(_apart(row, reference, port, loudest, limit, quiet, row.reference in halted), row) for row in made.rows]
     apart.sort(key=lambda each: -each[0])
     return outputs_apart(reference.outputs, port.outputs, limit) + [
         Disagreement(f"the gradient of {_named(row)} by {size:.1e}", size, row)
@@ -94,14 +173,21 @@ def gradient_pair(row: MapRow, ours: np.ndarray, theirs: np.ndarray) -> tuple[np
 
 
 def _apart(
-    row: MapRow, reference: Probe, port: Probe, loudest: tuple[float, float], limit: float, quiet: bool
+    row: MapRow,
+    reference: Probe,
+    port: Probe,
+    loudest: tuple[float, float],
+    limit: float,
+    quiet: bool,
+    is_halted: bool,
 ) -> float:
     """The error of a row's gradient, 0 where neither side has more than rounding to tell of it."""
     whole, other = reference.gradients.get(row.reference), port.gradients.get(row.port)
     if whole is None or other is None:
         return 0.0
     ours, theirs = gradient_pair(row, whole, other)
-    if is_silent(ours, loudest[0], limit) and is_silent(theirs, loudest[1], limit) and _may_be_silent(row, quiet):
+    silent = is_silent(ours, loudest[0], limit), is_silent(theirs, loudest[1], limit)
+    if (is_halted and any(silent)) or (all(silent) and _may_be_silent(row, quiet)):
         return 0.0
     return error(ours, theirs)
 
@@ -120,7 +206,7 @@ def outputs_apart(
         if not size <= limit:
             place = f"output {name!r}" if name else "the output"
             partner = f" (= {other!r})" if other != name else ""
-            faults.append(Disagreement(f"{place}{partner} by {size:.1e}", size))
+            faults.append(Disagreement(f"{place}{partner} by {size:.1e}", size, name=name))
     return faults
 
 

@@ -21,6 +21,7 @@ from ...common.pieces import WHOLE, Piece, Span
 
 Shape = tuple[int, ...]
 EVERY: Span = (None, None, None)
+REVERSED: Span = (None, None, -1)
 # What a reading takes for granted, in a word and lengths.
 Assumption = tuple[str | int, ...]
 
@@ -230,16 +231,22 @@ class Structure:
     readings: what is not plain, by side (0 the reference, 1 the port) and group.
     splits: which axes hold several things.
     periods: by the length of an axis, the length after which contents repeat along it.
+    turned: the lengths of axes of kernels along which contents are the same backwards.
     """
 
     readings: tuple[Mapping[Group, Reading], Mapping[Group, Reading]] = ({}, {})
     splits: tuple[Split, ...] = ()
     periods: Mapping[int, int] = field(default_factory=dict)
     cost: float = 0.0
+    turned: frozenset[int] = frozenset()
 
     def reading(self, side: int, path: str, shape: Shape) -> Reading:
         known = self.readings[side]
         return known.get((shape, "")) or known.get((shape, kind(path))) or plain(shape)
+
+    def rank(self, side: int, path: str, shape: Shape) -> int:
+        """The number of axes of what a tensor holds, those of length 1 left out."""
+        return sum(length != 1 for length in self.reading(side, path, shape).lengths(shape))
 
     def families(self, side: int, tensor: Tensor) -> list[Family]:
         return families(tensor, self.reading(side, tensor.path, tensor.shape), self.splits)

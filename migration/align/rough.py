@@ -6,6 +6,9 @@ out as one: it says which modules to compare.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
@@ -14,8 +17,9 @@ from .closeness import error
 from .contents import ShapeClass, shape_class
 from .fingerprints import Order, orders, reordered
 from .ledger import Ledger, opened
-from .leftovers import similarity
+from .leftovers import similarity, usual_order
 from .points import Point
+from .proof import output_errors
 from .readings import Part
 from .rows import map_of
 from .sides import Side
@@ -23,18 +27,28 @@ from .sides import Side
 # Of larger classes only the names are compared.
 MOST_COMPARED = 64
 MOST_NAMED = 1024
-# What unlike names weigh beside unlike gradients.
-NAMES = 0.2
+# What unlike names weigh beside unlike gradients: where the outputs are nearly equal, and more where they are not.
+NAMES, MORE = 0.2, 2.0
+# Gradients that are less unlike than this tell the order of the axes.
+CLEAR = 0.1
 
 
 def rough_map(point: Point, reference: Side, port: Side) -> Map:
     """The most likely partners, by gradients at the point and by names, for all parts of the likeliest family."""
     ledger = opened(point, reference, port)
     ours, theirs = (_classes(ledger, side) for side in (reference, port))
+    apart = max((size for _, _, size in output_errors(*(probe.outputs for probe in point.probes))), default=1.0)
+    names = NAMES + MORE * min(apart, 1.0)
+    found: list[_Guess] = []
     for of, members in ours.items():
         partners = theirs.get(of, [])
         if len(members) * len(partners) <= MOST_NAMED**2:
-            _assign(ledger, point, members, partners)
+            found += _assigned(point, members, partners, names)
+    # The clear ones first: an order of axes that is not clear is that of the others of these names.
+    for guess in sorted(found, key=lambda guess: guess.unlike):
+        ways = orders(guess.part.shape, guess.other.shape)
+        usual = usual_order(ledger, guess.part.key, guess.other.key, ways) if guess.unlike > CLEAR else None
+        ledger.match(guess.part.key, guess.other.key, usual or guess.order, "name")
     return map_of(ledger, point.trial, reference, port)
 
 
@@ -47,20 +61,29 @@ def _classes(ledger: Ledger, side: Side) -> dict[ShapeClass, list[Part]]:
     return found
 
 
-def _assign(ledger: Ledger, point: Point, members: list[Part], partners: list[Part]) -> None:
+class _Guess(NamedTuple):
+    """Two parts that are likely one, how unlike their gradients are, and the order of the axes that fits them best."""
+
+    part: Part
+    other: Part
+    unlike: float
+    order: Order
+
+
+def _assigned(point: Point, members: list[Part], partners: list[Part], names: float) -> Iterator[_Guess]:
     costs = np.zeros((len(members), len(partners)))
-    best: dict[tuple[int, int], Order] = {}
+    best: dict[tuple[int, int], _Guess] = {}
     is_compared = max(costs.shape, default=0) <= MOST_COMPARED
     for row, part in enumerate(members):
         for column, other in enumerate(partners):
             unlike, order = _unlike(part, other, point) if is_compared else (1.0, None)
             possible = order or next(iter(orders(part.shape, other.shape)), None)
-            costs[row, column] = unlike + NAMES * (1.5 - similarity(part.key, other.key)) + 4.0 * (possible is None)
+            costs[row, column] = unlike + names * (1.5 - similarity(part.key, other.key)) + 4.0 * (possible is None)
             if possible is not None:
-                best[row, column] = possible
+                best[row, column] = _Guess(part, other, unlike, possible)
     for row, column in zip(*linear_sum_assignment(costs), strict=True):
         if (row, column) in best:
-            ledger.match(members[row].key, partners[column].key, best[row, column], "name")
+            yield best[row, column]
 
 
 def _unlike(part: Part, other: Part, point: Point) -> tuple[float, Order | None]:

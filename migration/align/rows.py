@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import count, pairwise
 from math import prod
 from string import ascii_lowercase
+from typing import Any
 
 import numpy as np
 
 from ...common.maps import Map, MapRow
+from ...common.pieces import Piece
 from .errors import AlignmentError
-from .fingerprints import Order
+from .fingerprints import Order, Shuffle
 from .ledger import Ledger, Match
 from .points import Trial
-from .readings import Part
+from .readings import EVERY, REVERSED, Part
 from .sides import Side
+from .sums import Addend
 
 Arrays = Mapping[str, np.ndarray]
 Factors = tuple[tuple[int, ...], ...]
@@ -46,13 +50,16 @@ def map_of(ledger: Ledger, trial: Trial, reference: Side, port: Side) -> Map:
         whole[1] -= {row.port for row in dropped}
         rows = kept
     ours, theirs = {row.reference for row in rows}, {row.port for row in rows}
+    left = [[path for path in side.tensors if path not in done] for side, done in ((reference, ours), (port, theirs))]
+    # What is frozen and has no partner is a constant, as a table of sinusoids: the other side has it in its program.
+    constants = [tuple(filter(side.is_frozen, paths)) for side, paths in zip((reference, port), left, strict=True)]
     return Map(
         tuple(rows),
         (reference.wing.NAME, port.wing.NAME),
-        tuple(path for path in reference.tensors if path not in ours),
-        tuple(path for path in port.tensors if path not in theirs),
-        reference.aside,
-        port.aside,
+        tuple(path for path in left[0] if path not in constants[0]),
+        tuple(path for path in left[1] if path not in constants[1]),
+        reference.aside + constants[0],
+        port.aside + constants[1],
     )
 
 
@@ -92,29 +99,42 @@ def _row(ledger: Ledger, ours: Part, match: Match, trial: Trial, reference: Side
         match.evidence,
         sizes,
         ours.piece,
-        theirs.piece,
+        _reversed(theirs, match.order.flips),
         trial.transforms.get(theirs.path, ""),
         reference_aliases=reference.tensors[ours.path].aliases,
         port_aliases=port.tensors[theirs.path].aliases,
     )
 
 
+def _reversed(part: Part, axes: Sequence[int]) -> Piece:
+    """The part's piece, read backwards along some of its axes; only a whole tensor's is."""
+    if not axes:
+        return part.piece
+    if not part.piece.is_whole or any(len(lengths) > 1 for lengths in part.factors):
+        raise AlignmentError(part.key, "a kernel as a whole that runs backwards", "a part of one")
+    return Piece((), tuple(REVERSED if axis in axes else EVERY for axis in range(max(axes) + 1)))
+
+
 def _with_addends(rows: Iterable[MapRow], trial: Trial, reference: Side, port: Side) -> Iterator[MapRow]:
     """Each row, and after it those of the tensors that are added to its own on either side."""
-    followers = [{addend.partner: (path, addend) for path, addend in sums.items()} for sums in trial.sums]
+    followers: list[dict[str, list[tuple[str, Addend]]]] = [{}, {}]
+    for side in (0, 1):
+        for path, addend in trial.sums[side].items():
+            followers[side].setdefault(addend.partner, []).append((path, addend))
     for row in rows:
         added = []
         for side, name, piece in ((0, row.reference, row.reference_piece), (1, row.port, row.port_piece)):
-            path, addend = followers[side].get(name, ("", None))
-            if addend is not None and piece.of(addend.mask).all():
-                aliases = (reference, port)[side].tensors[path].aliases
-                changes = {"reference": path, "reference_aliases": aliases}
-                added.append(changes if side == 0 else {"port": path, "port_aliases": aliases})
+            for path, addend in followers[side].get(name, ()):
+                if piece.of(addend.mask).all():
+                    aliases = (reference, port)[side].tensors[path].aliases
+                    changes = {"reference": path, "reference_aliases": aliases}
+                    added.append(changes if side == 0 else {"port": path, "port_aliases": aliases})
         yield replace(row, summed=True) if added else row
         for each in added:
             yield replace(row, summed=True, **each)
 
 
+@lru_cache(maxsize=4096)
 def pattern(ours: Factors, order: Order, theirs: Factors) -> tuple[str, tuple[tuple[str, int], ...]]:
     """The einops pattern between two parts, and the lengths of the axes in its brackets.
 
@@ -129,19 +149,45 @@ def pattern(ours: Factors, order: Order, theirs: Factors) -> tuple[str, tuple[tu
     for place in long:
         their_place = their_long[order.axes.index(long.index(place))]
         shuffle = order.shuffle if order.shuffle and long[order.shuffle.axis] == place else None
-        atoms = shuffle.lengths if shuffle else _atoms(ours[place], theirs[their_place])
-        named = [next(names) for _ in atoms]
-        left[place] = _tokens(ours[place], atoms, named)
-        if shuffle:
-            atoms, named = tuple(atoms[at] for at in shuffle.order), [named[at] for at in shuffle.order]
-        right[their_place] = _tokens(theirs[their_place], atoms, named)
+        runs = _runs(shuffle, ours[place], theirs[their_place])
+        named = [[next(names) for _ in run] for run in runs]
+        left[place] = _tokens(ours[place], _flat(runs), _flat(named))
+        turned = shuffle.order if shuffle else (0,)
+        right[their_place] = _tokens(
+            theirs[their_place], _flat(runs[at] for at in turned), _flat(named[at] for at in turned)
+        )
         if any("(" in token for token in (*left[place], *right[their_place])):
-            sizes += sorted(zip(named, atoms, strict=True))
+            sizes += sorted(zip(_flat(named), _flat(runs), strict=True))
     sides = (
         " ".join(token for place, lengths in enumerate(factors) for token in tokens.get(place, ["1"] * len(lengths)))
         for factors, tokens in ((ours, left), (theirs, right))
     )
     return " -> ".join(sides), tuple(sizes)
+
+
+def _runs(shuffle: Shuffle | None, ours: tuple[int, ...], theirs: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The lengths that one axis consists of, in runs that change places as the shuffle has it; without one, one run."""
+    if shuffle is None:
+        return [_atoms(ours, theirs)]
+    runs = _parted(_atoms(ours, shuffle.lengths), shuffle.lengths)
+    theirs_first = [runs[at] for at in shuffle.order]
+    finer = _parted(_atoms(theirs, tuple(_flat(theirs_first))), [prod(run) for run in theirs_first])
+    return [finer[shuffle.order.index(place)] for place in range(len(runs))]
+
+
+def _parted(atoms: Sequence[int], lengths: Sequence[int]) -> list[tuple[int, ...]]:
+    """The atoms in runs whose products are the lengths."""
+    rest, found = list(atoms), []
+    for length in lengths:
+        run: list[int] = []
+        while prod(run) < length:
+            run.append(rest.pop(0))
+        found.append(tuple(run))
+    return found
+
+
+def _flat(runs: Iterable[Iterable[Any]]) -> list[Any]:
+    return [each for run in runs for each in run]
 
 
 def _atoms(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:

@@ -52,20 +52,21 @@ class Side:
 
     def probe(self, weights: Mapping[str, np.ndarray]) -> Probe:
         with reported(self.role):
-            return self._heard(self.run(weights, cotangents))
+            return self.run(weights, cotangents)
+
+    def outputs(self, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Of a run; a compiled program tells the gradients with them, since to compile another one takes longer."""
+        with reported(self.role):
+            return self.run(weights, cotangents, gradients=self.wing.NAME != "torch").outputs
 
     def probe_exactly(self, weights: Mapping[str, np.ndarray]) -> Probe:
         """In float64, made ready for this once: what the rounding of `probe` is seen against."""
         with self.wing.running("cpu", "float64"), reported(self.role):
-            return self._heard(self.made("float64")(weights, cotangents))
+            return self.made("float64")(weights, cotangents)
 
-    def _heard(self, probe: Probe) -> Probe:
-        """Without the gradients of what is frozen: one framework gives it one, where the other's program stops it."""
-        gradients = {path: array for path, array in probe.gradients.items() if not self._is_frozen(path)}
-        return probe._replace(gradients=gradients)
-
-    def _is_frozen(self, path: str) -> bool:
-        return path in self.tensors and self.tensors[path].frozen
+    def is_frozen(self, path: str) -> bool:
+        """Whether training leaves the parameter alone; the other side's program may stop its gradient instead."""
+        return self.tensors[path].frozen
 
     def is_free(self, path: str) -> bool:
         """Whether it is a parameter that training moves; what is frozen is most often a constant of the program."""
@@ -80,8 +81,8 @@ class Side:
 
     def groups(self, named: bool) -> list[Group]:
         """Of all parameters, in order, by shape and, if `named`, kind of name."""
-        free = (path for path in self.tensors if self.is_free(path))
-        return [(self.shape(path), kind(path) if named else "") for path in free]
+        trainable = (path for path in self.tensors if self.tensors[path].trainable)
+        return [(self.shape(path), kind(path) if named else "") for path in trainable]
 
     @property
     def shapes(self) -> list[Shape]:

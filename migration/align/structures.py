@@ -49,6 +49,8 @@ Counts = tuple[Counter[Group], Counter[Group]]
 # A group and its side; and for every uneven one an option.
 Key = tuple[int, Group]
 Options = Mapping[Key, Option]
+# By key the options that there are, each with what it takes for granted.
+Needing = Mapping[Key, Sequence[tuple[Option, frozenset[Assumption]]]]
 
 
 def structures(reference: Sequence[Group], port: Sequence[Group]) -> list[Structure]:
@@ -117,7 +119,7 @@ def _options(
             partners = remainders.get(rest, {})
             if lengths not in reached and not reading.is_plain and any(other > length for other in partners):
                 found.append(Option(reading, None, assumed))
-            more = _more(rest, partners, own, counts, own[group])
+            more = _more(rest, partners, _as_read(own, reading), counts, own[group] * _copies(shape, reading))
             for split, cost in _splits(length, more):
                 found.append(Option(reading, split, (*assumed, (("held", length, *split.parts), cost))))
     found.sort(key=lambda option: option.cost)
@@ -148,17 +150,33 @@ def _reached(shapes: tuple[Shape, ...]) -> tuple[set[ShapeClass], dict[ShapeClas
 def _more(
     rest: ShapeClass,
     partners: Mapping[int, Mapping[Shape, int]],
-    own: Counter[Group],
+    own: Counter[ShapeClass],
     counts: Counter[Group],
     each: int,
 ) -> dict[int, int]:
-    """By the length of an axis beside `rest`, how many more tensors of it the other side has for each of this group."""
+    """By the length of an axis beside `rest`, how many more tensors of it the other side has for each of this group.
+
+    own: how many of each class this side has.
+    """
     found = {}
     for length, shapes in partners.items():
         theirs = sum(count * shapes[shape] for (shape, _), count in counts.items() if shape in shapes)
-        ours = sum(count for (shape, _), count in own.items() if shape_class(shape) == tuple(sorted((*rest, length))))
-        found[length] = max(0, round((theirs - ours) / each))
+        found[length] = max(0, round((theirs - own[tuple(sorted((*rest, length)))]) / each))
     return found
+
+
+def _as_read(own: Counter[Group], reading: Reading) -> Counter[ShapeClass]:
+    """How many tensors of each class a side has; stacks are taken apart if the reading takes its tensor apart."""
+    found: Counter[ShapeClass] = Counter()
+    for (shape, _), count in own.items():
+        stack = shape[:1] if reading.counted == {0} and len(shape) > 1 else ()
+        found[shape_class(shape[len(stack) :])] += count * prod(stack)
+    return found
+
+
+def _copies(shape: Shape, reading: Reading) -> int:
+    """How many tensors one is that is read so."""
+    return prod(shape[reading.runs[place][0]] for place in reading.counted)
 
 
 def _splits(length: int, more: Mapping[int, int]) -> Iterator[tuple[Split, float]]:
@@ -193,24 +211,32 @@ def _choices(options: Mapping[Key, Sequence[Option]], counts: Counts) -> list[_C
     costs = {name: cost for each in options.values() for option in each for name, cost in option.assumptions}
     splits = {option.assumptions[-1][0]: option.split for each in options.values() for option in each if option.split}
 
+    needing = {
+        key: [(option, frozenset(name for name, _ in option.assumptions)) for option in each]
+        for key, each in options.items()
+    }
+
     def judged(known: frozenset[Assumption]) -> _Choice:
         held = _Held(tuple(splits[name] for name in splits if name in known), counts)
-        return _judged(known, options, held, sum(costs[name] for name in known))
+        return _judged(known, needing, held, sum(cost for name, cost in costs.items() if name in known))
 
     found = {frozenset[Assumption](): judged(frozenset())}
     best = list(found)
     for _ in range(MOST_ASSUMED):
-        more = {known | {name} for known in best for name in set(costs) - known} - set(found)
-        # In an order that is the same in every process.
-        found.update((known, judged(known)) for known in sorted(more, key=lambda known: sorted(map(str, known))))
-        best = sorted(more, key=lambda known: found[known][:2])[:MOST_SETS]
+        # In an order that is the same in every process, which that of a set is not.
+        more = dict.fromkeys(known | {name} for known in best for name in costs if name not in known)
+        new = {known: judged(known) for known in more if known not in found}
+        found.update(new)
+        best = sorted(new, key=lambda known: new[known][:2])[:MOST_SETS]
     ranked = sorted(found.values(), key=lambda choice: choice[:2])
-    ranked = [each for choice in ranked for each in (choice, *_exchanged(choice, counts))]
     least = ranked[0].imbalance + 0.02 * sum(prod(shape) * count for (shape, _), count in counts[0].items())
     unlike: dict[object, _Choice] = {}
     for choice in ranked:
-        unlike.setdefault((tuple(choice.options.items()), choice.splits), choice)
-    return [choice for choice in unlike.values() if choice.imbalance <= least][:MOST_STRUCTURES]
+        if choice.imbalance > least or len(unlike) >= MOST_STRUCTURES:
+            break
+        for each in (choice, *_exchanged(choice, counts)):
+            unlike.setdefault((tuple(each.options.items()), each.splits), each)
+    return list(unlike.values())[:MOST_STRUCTURES]
 
 
 def _exchanged(choice: _Choice, counts: Counts) -> Iterator[_Choice]:
@@ -223,12 +249,9 @@ def _exchanged(choice: _Choice, counts: Counts) -> Iterator[_Choice]:
             yield choice._replace(options={**choice.options, one: second, other: first})
 
 
-def _judged(known: frozenset[Assumption], options: Mapping[Key, Sequence[Option]], held: _Held, cost: float) -> _Choice:
+def _judged(known: frozenset[Assumption], needing: Needing, held: _Held, cost: float) -> _Choice:
     """The best choice that assumes no more than what is known."""
-    possible = {
-        key: [option for option in each if all(name in known for name, _ in option.assumptions)]
-        for key, each in options.items()
-    }
+    possible = {key: [option for option, needed in each if needed <= known] for key, each in needing.items()}
     chosen = {key: max(each, key=lambda option: len(option.assumptions)) for key, each in possible.items()}
     rest = held.total(chosen)
     for _ in range(MOST_MOVES):
@@ -292,17 +315,12 @@ def _structures(choice: _Choice) -> Iterator[Structure]:
 
 
 def _periods(splits: Sequence[Split]) -> dict[int, int]:
-    """The period of each length that is split equally, and of the parts that themselves take turns."""
-    periods: dict[int, int] = {}
-    for split in splits:
-        if split.within:
-            for length in {split.length, *split.parts}:
-                periods[length] = gcd(split.within, periods.get(length, 0))
-    changed = True
-    while changed:
-        changed = False
-        for length, period in list(periods.items()):
-            shorter = periods.get(period, period)
-            if shorter < period:
-                periods[length], changed = shorter, True
+    """The period of each length that is split equally, and of its parts, which must repeat as it does."""
+    equal = [(split.length, split.parts[0], split.within) for split in splits if split.within]
+    periods = {length: length for whole, part, _ in equal for length in (whole, part)}
+    before: dict[int, int] = {}
+    while before != periods:
+        before = dict(periods)
+        for whole, part, within in equal:
+            periods[whole] = periods[part] = gcd(within, periods[whole], periods[part])
     return {length: period for length, period in periods.items() if period != length}

@@ -41,6 +41,7 @@ def _trials(reference: Side, port: Side, limit: float) -> Iterator[Trial]:
     for trial in found:
         yield from _summed(trial, sums)
     for base in found[:2] or [Trial()]:
+        yield from _turned(base, reference, port)
         yield from _transformed(base, port)
         yield from _shuffled(base, reference, port)
         for structure in reordered(base.structure, {length for shape in reference.shapes for length in shape}):
@@ -69,6 +70,15 @@ def _summed(trial: Trial, sums: tuple[Sums, Sums]) -> Iterator[Trial]:
         yield replace(trial, sums=({}, sums[1]))
 
 
+def _turned(trial: Trial, reference: Side, port: Side) -> Iterator[Trial]:
+    """Kernels that run backwards, as those of Flax's transposed convolutions do: what is not a channel's axis."""
+    lengths = {length for shape in reference.shapes for length in shape[2:]}
+    lengths |= {length for shape in port.shapes for length in shape[:-2]}
+    lengths.discard(1)
+    if lengths:
+        yield replace(trial, structure=replace(trial.structure, turned=frozenset(lengths)))
+
+
 def _shuffled(trial: Trial, reference: Side, port: Side) -> Iterator[Trial]:
     """Each length of a matrix's axis that has factors, as one whose entries are in another order."""
     lengths = {length for side in (reference, port) for shape in side.shapes if len(shape) == 2 for length in shape}
@@ -79,15 +89,20 @@ def _shuffled(trial: Trial, reference: Side, port: Side) -> Iterator[Trial]:
 
 
 def _transformed(trial: Trial, port: Side) -> Iterator[Trial]:
-    """Each kind of tensor of the port, told by its last name and its rank, with each transform."""
-    kinds: dict[tuple[str, int], list[str]] = {}
+    """Each kind of tensor of the port, told by its last name (of matrices those of one rank), with each transform."""
+    names: dict[str, list[str]] = {}
+    matrices: dict[tuple[str, int], list[str]] = {}
     for path in port.tensors:
         if port.is_free(path):
-            kinds.setdefault((kind(path), len(port.shape(path))), []).append(path)
-    for (_, rank), members in kinds.items():
-        texts = ["x - 1", "x + 1"]
-        if rank > 1:
-            widths = sorted({length for path in members for length in port.shape(path) if length > 1})
-            texts = [text for width in widths for text in (f"x * {width**0.5!r}", f"x / {width**0.5!r}")]
-        for text in texts:
-            yield replace(trial, transforms=dict.fromkeys(members, text))
+            names.setdefault(kind(path), []).append(path)
+            if len(port.shape(path)) > 1:
+                matrices.setdefault((kind(path), len(port.shape(path))), []).append(path)
+    for members in names.values():
+        # A stacked gain is a matrix by its shape; matrices alone are no gains.
+        if any(trial.structure.rank(1, path, port.shape(path)) < 2 for path in members):
+            gains = [path for path in members if trial.structure.rank(1, path, port.shape(path)) < 2]
+            yield from (replace(trial, transforms=dict.fromkeys(gains, text)) for text in ("x - 1", "x + 1"))
+    for members in matrices.values():
+        for width in sorted({length for path in members for length in port.shape(path) if length > 1}):
+            for text in (f"x * {width**0.5!r}", f"x / {width**0.5!r}"):
+                yield replace(trial, transforms=dict.fromkeys(members, text))

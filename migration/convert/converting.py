@@ -6,12 +6,15 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...common.maps import Map
 from ...common.tables import counted
 from .destinations import begun, check_kind
 from .dtypes import cast_to
+from .likes import entries_like
 from .planning import Plan, planned
+from .skipping import Skipping
 from .sources import Source, opened
 from .whole import check_free, draft, unwritable
 from .working import Progress, worked
@@ -26,7 +29,8 @@ class Conversion:
     direction: the side that was read and the side that was written.
     tensors, nbytes: how many were written, and their size.
     aliases: the paths that share the tensor of another path.
-    left_out: what the source held and the destination does not: what the map has no row for, and what is no weight.
+    left_out: what the source held and the destination does not: what the map has no row for, what was skipped, and what
+        is no weight.
     absent: the destination's tensors that the map has no row for; the model keeps its own.
     """
 
@@ -56,8 +60,9 @@ def convert(
     *,
     dtype: str | None = None,
     inverse: bool = False,
-    like: Place | None = None,
+    like: Any = None,
     keep: Collection[str] = (),
+    skip: Collection[str] = (),
     overwrite: bool = False,
     on_progress: Progress | None = None,
 ) -> Conversion:
@@ -68,8 +73,10 @@ def convert(
     map: a Map or its file. Which of its sides the source is follows from the paths; `inverse` says that it is the
         port's. A map of another size of the model is fitted to the source's shapes (see `Map.fit`).
     dtype: `float32`, `bfloat16` or `float16` for all floating-point tensors; without it each keeps its own.
-    like: a checkpoint of the destination's side whose shapes the new one's shall be, where the map does not tell.
+    like: a checkpoint of the destination's side, or a live model of it, whose shapes the new one's shall be, where the
+        map does not tell.
     keep: for a tie of which the source has two different values, the path whose value is kept.
+    skip: entries of the source that are left out, each a path or a pattern with the wildcards of `fnmatch`.
     on_progress: called with the bytes that are done and the bytes in all, in the caller's thread.
 
     Raises:
@@ -77,16 +84,19 @@ def convert(
         WeightsError: the source does not fit the map, all faults in one message, or a tie has two values.
         MapError: a file that is no map.
         DtypeError: a dtype that is not cast to, or a value that it cannot hold.
-        UsageError: a path to keep that is none of a tie's.
+        UsageError: a path to keep that is none of a tie's, one to skip that is none of the source's, or a `like` that
+            is no model.
     """
     target = Path(destination)
     cast = None if dtype is None else cast_to(dtype)
     check_kind(target)
     check_free(target, overwrite)
     made = map if isinstance(map, Map) else Map.load(Path(map))
-    shapes = None if like is None else {path: entry.shape for path, entry in opened(Path(like)).entries.items()}
+    wanted = None if like is None else entries_like(like)
     weights = opened(Path(source))
-    plan = planned(weights, made, cast, inverse, shapes, keep)
+    if skip:
+        weights = Skipping(weights, skip)
+    plan = planned(weights, made, cast, inverse, wanted, keep)
     _write(plan, weights, target, overwrite, on_progress)
     return Conversion(
         target,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -177,3 +178,42 @@ def test_convert_shows_a_bar_on_a_terminal_alone(
     with command._bar() as on_progress:
         assert on_progress is not None
         on_progress(1, 2)
+
+
+def test_the_bar_stays_in_one_line_of_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from paritree.commands import convert as command
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    for name, value in {"COLUMNS": "40", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    with command._bar() as on_progress:
+        assert on_progress is not None
+        on_progress(400_000_000, 2_000_000_000)
+    err = capsys.readouterr().err
+    assert "0.4/2.0 GB" in err
+    # What goes up a line to wipe it out does so once.
+    assert err.count("\x1b[1A") == 1
+
+
+@pytest.mark.parametrize("command", ["align", "convert"])
+def test_an_interrupt_in_a_users_own_file_leaves_nothing(command: str, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import time\nprint('here', flush=True)\ntime.sleep(60)\n")
+    arguments = {
+        "align": ["align", "slow.py:PAIR", "-o", "map.json"],
+        "convert": ["convert", "--map", "map.json", "--like", "slow.py:PORT", "a.safetensors", "b.safetensors"],
+    }[command]
+    with subprocess.Popen(
+        [sys.executable, "-m", "paritree", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "\ninterrupted\n")
+    assert [file.name for file in tmp_path.iterdir()] == ["slow.py"]

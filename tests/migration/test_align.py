@@ -174,10 +174,10 @@ def test_another_eps_in_one_norm_is_seen(place: int) -> None:
 def test_a_lost_tie_is_seen() -> None:
     assert refusal(ports.port(tied=False)) == (
         "expected a partner for every tensor that the outputs depend on, found 3 without: words.weight of the "
-        "reference has a gradient that no open one of the port has; params.t66 of the port has a gradient that no open one "
-        "of the reference has; params.t99 of the port has a gradient that no open one of the reference has. Compare the ties, "
-        "and what these are used for. The sides have unequal numbers of tensors of one shape, its axes sorted: "
-        "(8, 12): 1 and 2."
+        "reference has a gradient that no open one of the port has; params.t66 of the port has a gradient that no "
+        "open one of the reference has; params.t99 of the port has a gradient that no open one of the reference has. "
+        "Compare the ties, and what these are used for. The sides have unequal numbers of tensors of one shape, its "
+        "axes sorted: (8, 12): 1 and 2."
     )
 
 
@@ -193,8 +193,8 @@ def test_swapped_kernels_and_a_hidden_transpose_are_undone_by_the_map() -> None:
 def test_what_nothing_tells_apart_is_an_error_with_its_candidates() -> None:
     assert refusal(ports.port(key_bias=True), ports.LanguageModel(key_bias=True)) == (
         "expected a partner for every tensor that the outputs depend on, found 2 without: layers.0.key.bias may be "
-        "params.t73 or params.t89, and nothing measured tells which; layers.1.key.bias may be params.t73 or params.t89, "
-        "and nothing measured tells which. Compare the ties, and what these are used for."
+        "params.t73 or params.t89, and nothing measured tells which; layers.1.key.bias may be params.t73 or "
+        "params.t89, and nothing measured tells which. Compare the ties, and what these are used for."
     )
 
 

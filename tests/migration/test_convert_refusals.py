@@ -20,6 +20,7 @@ from paritree import CheckpointError, ParitreeError, WeightsError, convert
 from .checkpoints import example, saved, weights
 
 ANEW = "It is cut short or damaged: copy it again."
+SKIP = "Leave out what the map does not know with --skip PATH (in Python skip=[...])."
 KINDS = "a .safetensors file, a torch checkpoint (.pt, .pth, .bin, .ckpt), a .index.json of shards or an Orbax folder"
 
 
@@ -249,14 +250,15 @@ def test_every_entry_that_does_not_fit_is_listed(tmp_path: Path) -> None:
     del arrays["conv.weight"]
     assert refused(saved(tmp_path / "a.safetensors", arrays), WeightsError) == (
         "expected one tensor for each of 7 tensors of the map's torch side, found 3 that do not fit: conv.weight is "
-        "missing; norm.weight has shape (3, 3) and needs (4,); extra is not in the map. Nothing was written."
+        "missing; norm.weight has shape (3, 3) and needs (4,); extra is not in the map. "
+        f"{SKIP} Nothing was written."
     )
 
 
 def test_a_source_of_neither_side(tmp_path: Path) -> None:
     message = refused(saved(tmp_path / "a.safetensors", {"w": np.zeros(2, np.float32)}), WeightsError)
     assert "found 8 that do not fit: embed.weight is missing; " in message
-    assert message.endswith("; w is not in the map. Nothing was written.")
+    assert message.endswith(f"; w is not in the map. {SKIP} Nothing was written.")
 
 
 def test_a_destination_that_is_none(tmp_path: Path) -> None:

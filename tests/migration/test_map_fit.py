@@ -69,12 +69,26 @@ def test_without_the_ports_shapes_the_heads_are_not_known() -> None:
     full = decoder(2, 12, 3)
     with pytest.raises(MapError) as caught:
         decoder(2, 8, 2).fit(shapes(full)[0])
-    text = str(caught.value)
-    assert text.startswith(
-        "expected the shapes of the same model in another size, found 12 that do not fit: h.0.attn.in_proj -> "
-        "params.h_0.q.kernel: nothing tells the length of 'd', the length of 'h', the shape of the port; "
+    assert str(caught.value) == (
+        "expected the shapes of the same model in another size, found 12 that do not fit: 12 rows (h.0.attn.in_proj -> "
+        "params.h_0.q.kernel, h.0.attn.in_proj -> params.h_0.k.kernel, h.0.attn.in_proj -> params.h_0.v.kernel, ...): "
+        "nothing tells the length of 'd', the length of 'h', the shape of the port. Give the port's shapes too, or "
+        "align models of this size."
     )
-    assert text.endswith(" Give the port's shapes too, or align models of this size.")
+
+
+def test_the_pieces_of_every_layer_are_equal_where_nothing_tells_otherwise() -> None:
+    def layers(count: int, width: int) -> Map:
+        return map_of(
+            *(
+                row(f"h.{layer}.qkv", f"h_{layer}.{name}", (3 * width,), (width,), "a -> a",
+                    reference_piece=f"[{number * width}:{(number + 1) * width}]")
+                for layer in range(count)
+                for number, name in enumerate("qkv")
+            )
+        )  # fmt: skip
+
+    assert set(layers(2, 4).fit(shapes(layers(5, 6))[0]).rows) == set(layers(5, 6).rows)
 
 
 def packed(width: int, other: int | None = None) -> Map:
@@ -107,11 +121,9 @@ def test_pieces_are_not_taken_to_be_equal_where_another_axis_tells_otherwise() -
     with pytest.raises(MapError) as caught:
         packed(8).fit({"qkv": (32, 48)})
     assert str(caught.value) == (
-        "expected the shapes of the same model in another size, found 3 that do not fit: qkv -> q: nothing tells the "
-        "length of 'o', the shape of the port, the bounds of the reference's pieces; qkv -> k: nothing tells the "
-        "length of 'o', the shape of the port, the bounds of the reference's pieces; qkv -> v: nothing tells the "
-        "length of 'o', the shape of the port, the bounds of the reference's pieces. Give the port's shapes too, or "
-        "align models of this size."
+        "expected the shapes of the same model in another size, found 3 that do not fit: 3 rows (qkv -> q, qkv -> "
+        "k, qkv -> v): nothing tells the length of 'o', the shape of the port, the bounds of the reference's pieces. "
+        "Give the port's shapes too, or align models of this size."
     )
 
 
@@ -200,6 +212,19 @@ def test_interleaved_views() -> None:
     assert [str(each.reference_piece) for each in fitted.rows] == [f"(4 3 6 24)[:, {n}]" for n in range(3)]
 
 
+def test_what_a_flatten_turned_over_does_not_tell_its_channels() -> None:
+    tiny = map_of(row("head", "dense", (18, 4), (18, 4), "(c h w) o -> (h w c) o", sizes={"c": 2, "h": 3, "w": 3}))
+    assert tiny.fit({"head": (18, 4)}, {"dense": (18, 4)}).rows == tiny.rows
+    expected = "head -> dense: nothing tells the length of 'c', the length of 'h', the length of 'w'"
+    for port, remedy in (
+        (None, ", the shape of the port. Give the port's shapes too, or align models of this size."),
+        ({"dense": (36, 4)}, ". Align models of this size."),
+    ):
+        with pytest.raises(MapError) as caught:
+            tiny.fit({"head": (36, 4)}, port)
+        assert str(caught.value).split("not fit: ")[1] == f"{expected}{remedy}"
+
+
 def test_alternating_entries_keep_their_step() -> None:
     tiny = map_of(
         *(row("gu", name, (6, 2), (2, 3), "o i -> i o", reference_piece=f"[{n}::2]") for n, name in enumerate("gu"))
@@ -244,7 +269,7 @@ def test_a_number_on_which_nothing_depends_does_not_generalize() -> None:
         tiny.fit({"layers.0.weight": (2, 3), "layers.1.weight": (2, 3)})
     assert str(caught.value) == (
         "expected the shapes of the same model in another size, found 1 that does not fit: layers.1.weight is not in "
-        "the map. Give the port's shapes too, or align models of this size."
+        "the map. Align models of this size."
     )
 
 
@@ -346,8 +371,7 @@ LENGTHS: dict[str, tuple[Map, Shapes, Shapes, str]] = {
         map_of(*(row("w", str(n), (12,), (2, 2), "h d -> h d", reference_piece=f"(2 3 2)[:, {n}]") for n in range(3))),
         {"w": (13,)},
         {"0": (2, 2), "1": (2, 2), "2": (2, 2)},
-        "w -> 0: w has an axis of length 13 and not 12; w -> 1: w has an axis of length 13 and not 12; w -> 2: w has "
-        "an axis of length 13 and not 12",
+        "3 rows (w -> 0, w -> 1, w -> 2): w has an axis of length 13 and not 12",
     ),
     "a step that does not divide": (
         map_of(*(row("w", str(n), (4, 3), (2, 3), "a b -> a b", reference_piece=f"[{n}::2]") for n in range(2))),

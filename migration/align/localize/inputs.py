@@ -32,7 +32,7 @@ def other_whole_numbers(pair: Paired, reference: Sequence[Trace], port: Sequence
     # A module's first argument is what it looks up.
     one, other = (next(iter(each.values())) for each in (ours, theirs))
     same = _broadcast(one, other)
-    if same is None or np.array_equal(*same):
+    if same is None or np.array_equal(same[0], same[1]):
         return None
     name = _outer_name(one, pair.reference.above, reference) or _outer_name(other, pair.port.above, port)
     given = f"other values of {name!r}" if name else "other whole numbers"
@@ -54,7 +54,7 @@ def _outer_name(array: np.ndarray, above: Sequence[int], traces: Sequence[Trace]
     for place in above:
         for name, outer in _whole_numbers(traces[place]).items():
             same = _broadcast(array, outer)
-            if same is not None and array.size == outer.size and np.array_equal(*same):
+            if same is not None and array.size == outer.size and np.array_equal(same[0], same[1]):
                 return name
     return ""
 

@@ -42,6 +42,12 @@ class Localized:
     after: tuple[Trace, Trace] | None = None
     cause: Cause | None = None
 
+    @property
+    def tells(self) -> bool:
+        """Whether it says more than that the whole model differs, of which a flat port shows nothing else."""
+        is_whole = self.reference is not None and not self.reference.path
+        return not is_whole or any((self.before, self.after, self.cause))
+
     def __str__(self) -> str:
         parts = [self._module(), self._between(), f"Likely cause: {self.cause}." if self.cause else ""]
         return " ".join(part for part in parts if part)

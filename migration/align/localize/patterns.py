@@ -61,7 +61,7 @@ def mask(gap: Gap) -> Cause | None:
         return None
     for axis in range(1, differs.ndim - 1):
         others = tuple(other for other in range(1, differs.ndim) if other != axis)
-        at = differs.any(others)
+        at = np.asarray(differs.any(others))
         cause = _future(at) or _masked(gap, at)
         if cause:
             return cause

@@ -53,7 +53,8 @@ def _cause(gap: Gap, basis: list[Known], ours: np.ndarray, theirs: np.ndarray) -
         return Cause("scale", ", and ".join(texts))
     sides = [_parts(basis, each, tolerance) for each in (ours, theirs)]
     place = gap.given_to.reference.trace if gap.given_to else None
-    if place and _is_added_later(gap, sum((ours[each] - theirs[each]) * basis[each].array for each in differ)):
+    missing = np.sum([(ours[each] - theirs[each]) * basis[each].array for each in differ], axis=0)
+    if place and _is_added_later(gap, missing):
         name = "norm placed elsewhere" if "norm" in place.name.lower() else "order"
         text = (
             f"{place} takes {sides[0]} in the reference, and in the port {sides[1]}, where the rest is added after it"

@@ -67,6 +67,8 @@ PAIRS: dict[str, Callable[[], Packed]] = {
     "convolutions-alike": lambda: convolutions.network((3, 3, 3, 3), (7, 7), normalized=False),
     "convolutions-normalized": lambda: convolutions.network((2, 3, 5, 4), (6, 7), normalized=True),
     "convolutions-normalized-alike": lambda: convolutions.network((3, 3, 3, 3), (7, 7), normalized=True),
+    "transposed-convolution-backwards": lambda: convolutions.autoencoder((3, 5)),
+    "patches": lambda: convolutions.patches(3, 11, 4),
     "gains-plus-one-in-the-port": lambda: transforms.norms(6, 10, 0.0, 1.0),
     "gains-plus-one-in-the-reference": lambda: transforms.norms(6, 10, 1.0, 0.0),
     "words-scaled-in-the-port": lambda: transforms.scaled_words(9, 16, tied=False, inside=True),

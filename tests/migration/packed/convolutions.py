@@ -10,7 +10,7 @@ from einops import rearrange
 from flax import linen
 from torch import nn
 
-from .case import Packed, Weights, filled, linen_port, norm, under
+from .case import Packed, Weights, filled, linen_port, norm, tree_port, under
 
 
 class TorchNet(nn.Module):
@@ -63,3 +63,64 @@ def network(features: tuple[int, int, int, int], sides: tuple[int, int], normali
     port = linen_port(LinenNet(features, normalized), (2, *sides, features[0]))
     calls = None, lambda model, given: model[0].apply(model[1], given[0].transpose(0, 2, 3, 1))
     return Packed(filled(TorchNet(features, sides, normalized)), port, inputs, carried, calls)
+
+
+class TorchAutoencoder(nn.Module):
+    """A convolution that halves the sides, and a transposed one that doubles them again."""
+
+    def __init__(self, features: tuple[int, int]) -> None:
+        super().__init__()
+        self.down, self.up = nn.Conv2d(*features, 3, stride=2, padding=1), nn.ConvTranspose2d(*features[::-1], 2, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.up(torch.tanh(self.down(x)))
+
+
+class LinenAutoencoder(linen.Module):
+    features: tuple[int, int]
+
+    @linen.compact
+    def __call__(self, x: Any) -> Any:
+        x = linen.tanh(linen.Conv(self.features[1], (3, 3), 2, padding=1, name="down")(x))
+        return linen.ConvTranspose(self.features[0], (2, 2), (2, 2), padding="VALID", name="up")(x)
+
+
+def autoencoder(features: tuple[int, int]) -> Packed:
+    """Flax's transposed convolution has torch's kernel backwards, unless it is told otherwise."""
+
+    def carried(weights: Weights) -> Weights:
+        parameters = {
+            "down.kernel": weights["down.weight"].transpose(2, 3, 1, 0),
+            "up.kernel": weights["up.weight"].transpose(2, 3, 0, 1)[::-1, ::-1],
+        }
+        return under("params", parameters | {f"{name}.bias": weights[f"{name}.bias"] for name in ("down", "up")})
+
+    inputs = (np.random.default_rng(0).normal(size=(2, features[0], 6, 4)).astype(np.float32),)
+    port = linen_port(LinenAutoencoder(features), (2, 6, 4, features[0]))
+    calls = None, lambda model, given: model[0].apply(model[1], given[0].transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    return Packed(filled(TorchAutoencoder(features)), port, inputs, carried, calls)
+
+
+class TorchPatches(nn.Module):
+    def __init__(self, channels: int, width: int, side: int) -> None:
+        super().__init__()
+        self.project, self.place = nn.Conv2d(channels, width, side, side), nn.Parameter(torch.zeros(1, 6, width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.project(x).flatten(2).transpose(1, 2) + self.place
+
+
+def patches(channels: int, width: int, side: int) -> Packed:
+    """A convolution whose windows do not overlap against a matrix that patches are multiplied with."""
+
+    def call(tree: Any, given: Any) -> Any:
+        flat = rearrange(given[0], "b c (y h) (x w) -> b (y x) (h w c)", h=side, w=side)
+        return flat @ tree["kernel"] + tree["bias"] + tree["place"]
+
+    def carried(weights: Weights) -> Weights:
+        kernel = rearrange(weights["project.weight"], "o c h w -> (h w c) o")
+        return {"kernel": kernel, "bias": weights["project.bias"], "place": weights["place"][0]}
+
+    shapes = {"kernel": (side * side * channels, width), "bias": (width,), "place": (6, width)}
+    inputs = (np.random.default_rng(0).normal(size=(2, channels, 2 * side, 3 * side)).astype(np.float32),)
+    return Packed(filled(TorchPatches(channels, width, side)), tree_port(shapes), inputs, carried, (None, call))
