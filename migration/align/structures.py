@@ -9,39 +9,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from itertools import combinations, islice, permutations, product
-from math import gcd, log2, prod
+from math import gcd, prod
 from typing import NamedTuple
 
 import numpy as np
 
 from .contents import ShapeClass, shape_class
-from .readings import Assumption, Group, Reading, Shape, Split, Structure, plain, readings
+from .options import Option, options_of
+from .readings import Assumption, Group, Reading, Split, Structure
 
-# Parts of one axis; more are rather a coincidence of lengths.
-MOST_PARTS = 64
-MOST_UNEQUAL = 4
-# What is tried of each kind, the likeliest first.
-MOST_OPTIONS, MOST_STRUCTURES, MOST_ORDERS = 16, 8, 12
+# What is tried, the likeliest first: structures, and orders of what lies unequally along one axis.
+MOST_STRUCTURES, MOST_ORDERS = 8, 12
 # Sets of assumptions that are kept of each size, their greatest size, steps to the best choice, and classes.
 MOST_SETS, MOST_ASSUMED, MOST_MOVES, MOST_CLASSES = 8, 5, 4, 256
-
-
-# By the length of an axis the shapes that have it, and how many tensors each of them then is.
-Partners = Mapping[int, Mapping[Shape, int]]
-
-
-class Option(NamedTuple):
-    """One way to read a shape, and what one of its axes then holds."""
-
-    reading: Reading
-    split: Split | None
-    assumptions: tuple[tuple[Assumption, float], ...] = ()
-
-    @property
-    def cost(self) -> float:
-        return sum(cost for _, cost in self.assumptions)
 
 
 # Tensors of one side that are read alike: those of one shape, and where that is too coarse of one kind of name too.
@@ -58,7 +39,7 @@ def structures(reference: Sequence[Group], port: Sequence[Group]) -> list[Struct
     counts = Counter(reference), Counter(port)
     uneven = _uneven(counts)
     options = {
-        (side, group): _options(side, group, [other for other, _ in uneven[1 - side]], counts[side], counts[1 - side])
+        (side, group): options_of(side, group, [other for other, _ in uneven[1 - side]], counts[side], counts[1 - side])
         for side in (0, 1)
         for group in uneven[side]
     }
@@ -97,101 +78,6 @@ def finer(structure: Structure) -> Iterator[Structure]:
         for within in sorted((d for d in range(1, part) if part % d == 0), reverse=True):
             splits = tuple(each._replace(within=within) if each is split else each for each in structure.splits)
             yield replace(structure, splits=splits, periods=_periods(splits), cost=structure.cost + 1)
-
-
-def _options(
-    side: int, group: Group, others: Sequence[Shape], own: Counter[Group], counts: Counter[Group]
-) -> list[Option]:
-    """The plain reading, and those that lead to a class that a shape of the other side, or a part, can be read as."""
-    shape = group[0]
-    reached, remainders = _reached(tuple(dict.fromkeys(others)))
-    found = [Option(plain(shape), None)]
-    for reading in readings(shape):
-        lengths = tuple(sorted(length for length in reading.lengths(shape) if length != 1))
-        # What is assumed of one side is not of the other.
-        assumed = tuple(((side, *name), cost) for name, cost in reading.assumptions(shape))
-        if lengths in reached and not reading.is_plain:
-            found.append(Option(reading, None, assumed))
-        for place, length in enumerate(lengths):
-            if place and lengths[place - 1] == length:
-                continue
-            rest = lengths[:place] + lengths[place + 1 :]
-            partners = remainders.get(rest, {})
-            if lengths not in reached and not reading.is_plain and any(other > length for other in partners):
-                found.append(Option(reading, None, assumed))
-            more = _more(rest, partners, _as_read(own, reading), counts, own[group] * _copies(shape, reading))
-            for split, cost in _splits(length, more):
-                found.append(Option(reading, split, (*assumed, (("held", length, *split.parts), cost))))
-    found.sort(key=lambda option: option.cost)
-    return found[:MOST_OPTIONS]
-
-
-@lru_cache(maxsize=512)
-def _reached(shapes: tuple[Shape, ...]) -> tuple[set[ShapeClass], dict[ShapeClass, dict[int, dict[Shape, int]]]]:
-    """What shapes can be read as; and by all lengths but one, for each of that one how many a tensor then is.
-
-    Of several readings that lead to the same the plainest counts; a counted axis may only be the leading one.
-    """
-    reached: set[ShapeClass] = set()
-    remainders: dict[ShapeClass, dict[int, dict[Shape, int]]] = {}
-    for shape in shapes:
-        for reading in readings(shape):
-            lengths = tuple(sorted(length for length in reading.lengths(shape) if length != 1))
-            reached.add(lengths)
-            copies = prod(shape) // max(prod(lengths), 1)
-            for place, length in enumerate(lengths):
-                rest = lengths[:place] + lengths[place + 1 :]
-                found = remainders.setdefault(rest, {}).setdefault(length, {})
-                if reading.counted <= {0}:
-                    found.setdefault(shape, copies)
-    return reached, remainders
-
-
-def _more(
-    rest: ShapeClass,
-    partners: Mapping[int, Mapping[Shape, int]],
-    own: Counter[ShapeClass],
-    counts: Counter[Group],
-    each: int,
-) -> dict[int, int]:
-    """By the length of an axis beside `rest`, how many more tensors of it the other side has for each of this group.
-
-    own: how many of each class this side has.
-    """
-    found = {}
-    for length, shapes in partners.items():
-        theirs = sum(count * shapes[shape] for (shape, _), count in counts.items() if shape in shapes)
-        found[length] = max(0, round((theirs - own[tuple(sorted((*rest, length)))]) / each))
-    return found
-
-
-def _as_read(own: Counter[Group], reading: Reading) -> Counter[ShapeClass]:
-    """How many tensors of each class a side has; stacks are taken apart if the reading takes its tensor apart."""
-    found: Counter[ShapeClass] = Counter()
-    for (shape, _), count in own.items():
-        stack = shape[:1] if reading.counted == {0} and len(shape) > 1 else ()
-        found[shape_class(shape[len(stack) :])] += count * prod(stack)
-    return found
-
-
-def _copies(shape: Shape, reading: Reading) -> int:
-    """How many tensors one is that is read so."""
-    return prod(shape[reading.runs[place][0]] for place in reading.counted)
-
-
-def _splits(length: int, more: Mapping[int, int]) -> Iterator[tuple[Split, float]]:
-    """Equal parts of a length that the other side has, and unequal ones as many as it has more of, with their cost."""
-    smaller = sorted((part for part in more if part < length), reverse=True)
-    for part in smaller:
-        count = length // part
-        if length % part == 0 and count <= MOST_PARTS:
-            yield Split(length, (part,) * count, part), (2.0 if more[part] == count else 3.0) + log2(count) / 4
-    several = [part for part in smaller if 0 < more[part] <= MOST_UNEQUAL][:8]
-    for count in range(2, len(several) + 1):
-        for chosen in combinations(several, count):
-            parts = tuple(part for part in chosen for _ in range(more[part]))
-            if sum(parts) == length and len(parts) <= MOST_UNEQUAL:
-                yield Split(length, parts, 0), 2.0
 
 
 class _Choice(NamedTuple):
@@ -253,18 +139,20 @@ def _judged(known: frozenset[Assumption], needing: Needing, held: _Held, cost: f
     """The best choice that assumes no more than what is known."""
     possible = {key: [option for option, needed in each if needed <= known] for key, each in needing.items()}
     chosen = {key: max(each, key=lambda option: len(option.assumptions)) for key, each in possible.items()}
-    rest = held.total(chosen)
+    balance = held.total(chosen)
     for _ in range(MOST_MOVES):
         before = dict(chosen)
         for key, each in possible.items():
             if len(each) > 1:
-                rest = rest - held.of(key, chosen[key])
-                chosen[key] = min(each, key=lambda option: (held.imbalance(rest + held.of(key, option)), option.cost))
-                rest = rest + held.of(key, chosen[key])
+                balance = balance - held.of(key, chosen[key])
+                chosen[key] = min(
+                    each, key=lambda option: (held.imbalance(balance + held.of(key, option)), option.cost)
+                )
+                balance = balance + held.of(key, chosen[key])
         if chosen == before:
             break
     read = sum(bool(option.assumptions) for option in chosen.values())
-    return _Choice(held.imbalance(rest), cost + 0.1 * read, chosen, held.splits)
+    return _Choice(held.imbalance(balance), cost + 0.1 * read, chosen, held.splits)
 
 
 class _Held:

@@ -1,0 +1,129 @@
+"""Options: how a shape may be read, and what one of its axes may hold, so that the other side has the like of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import combinations
+from math import log2, prod
+from typing import NamedTuple
+
+from .contents import ShapeClass, shape_class
+from .readings import Assumption, Group, Reading, Shape, Split, plain, readings
+
+# Parts of one axis; more are rather a coincidence of lengths.
+MOST_PARTS = 64
+MOST_UNEQUAL = 4
+# The likeliest options of a shape.
+MOST_OPTIONS = 16
+
+# By the length of an axis the shapes that have it, and how many tensors each of them then is.
+Partners = Mapping[int, Mapping[Shape, int]]
+
+
+class Option(NamedTuple):
+    """One way to read a shape, and what one of its axes then holds."""
+
+    reading: Reading
+    split: Split | None
+    assumptions: tuple[tuple[Assumption, float], ...] = ()
+
+    @property
+    def cost(self) -> float:
+        return sum(cost for _, cost in self.assumptions)
+
+
+def options_of(
+    side: int, group: Group, others: Sequence[Shape], own: Counter[Group], counts: Counter[Group]
+) -> list[Option]:
+    """The plain reading, and those that lead to a class that a shape of the other side, or a part, can be read as."""
+    shape = group[0]
+    reached, remainders = _reached(tuple(dict.fromkeys(others)))
+    found = [Option(plain(shape), None)]
+    for reading in readings(shape):
+        lengths = tuple(sorted(length for length in reading.lengths(shape) if length != 1))
+        # What is assumed of one side is not of the other.
+        assumed = tuple(((side, *name), cost) for name, cost in reading.assumptions(shape))
+        if lengths in reached and not reading.is_plain:
+            found.append(Option(reading, None, assumed))
+        for place, length in enumerate(lengths):
+            if place and lengths[place - 1] == length:
+                continue
+            rest = lengths[:place] + lengths[place + 1 :]
+            partners = remainders.get(rest, {})
+            if lengths not in reached and not reading.is_plain and any(other > length for other in partners):
+                found.append(Option(reading, None, assumed))
+            more = _more(rest, partners, _as_read(own, reading), counts, own[group] * _copies(shape, reading))
+            for split, cost in _splits(length, more):
+                found.append(Option(reading, split, (*assumed, (("held", length, *split.parts), cost))))
+    found.sort(key=lambda option: option.cost)
+    return found[:MOST_OPTIONS]
+
+
+@lru_cache(maxsize=512)
+def _reached(shapes: tuple[Shape, ...]) -> tuple[set[ShapeClass], dict[ShapeClass, dict[int, dict[Shape, int]]]]:
+    """What shapes can be read as; and by all lengths but one, for each of that one how many a tensor then is.
+
+    Of several readings that lead to the same the plainest counts; a counted axis may only be the leading one.
+    """
+    reached: set[ShapeClass] = set()
+    remainders: dict[ShapeClass, dict[int, dict[Shape, int]]] = {}
+    for shape in shapes:
+        for reading in readings(shape):
+            lengths = tuple(sorted(length for length in reading.lengths(shape) if length != 1))
+            reached.add(lengths)
+            copies = prod(shape) // max(prod(lengths), 1)
+            for place, length in enumerate(lengths):
+                rest = lengths[:place] + lengths[place + 1 :]
+                found = remainders.setdefault(rest, {}).setdefault(length, {})
+                if reading.counted <= {0}:
+                    found.setdefault(shape, copies)
+    return reached, remainders
+
+
+def _more(
+    rest: ShapeClass,
+    partners: Partners,
+    own: Counter[ShapeClass],
+    counts: Counter[Group],
+    each: int,
+) -> dict[int, int]:
+    """By the length of an axis beside `rest`, how many more tensors of it the other side has for each of this group.
+
+    own: how many of each class this side has.
+    """
+    found = {}
+    for length, shapes in partners.items():
+        theirs = sum(count * shapes[shape] for (shape, _), count in counts.items() if shape in shapes)
+        found[length] = max(0, round((theirs - own[tuple(sorted((*rest, length)))]) / each))
+    return found
+
+
+def _as_read(own: Counter[Group], reading: Reading) -> Counter[ShapeClass]:
+    """How many tensors of each class a side has; stacks are taken apart if the reading takes its tensor apart."""
+    found: Counter[ShapeClass] = Counter()
+    for (shape, _), count in own.items():
+        stack = shape[:1] if reading.counted == {0} and len(shape) > 1 else ()
+        found[shape_class(shape[len(stack) :])] += count * prod(stack)
+    return found
+
+
+def _copies(shape: Shape, reading: Reading) -> int:
+    """How many tensors one is that is read so."""
+    return prod(shape[reading.runs[place][0]] for place in reading.counted)
+
+
+def _splits(length: int, more: Mapping[int, int]) -> Iterator[tuple[Split, float]]:
+    """Equal parts of a length that the other side has, and unequal ones as many as it has more of, with their cost."""
+    smaller = sorted((part for part in more if part < length), reverse=True)
+    for part in smaller:
+        count = length // part
+        if length % part == 0 and count <= MOST_PARTS:
+            yield Split(length, (part,) * count, part), (2.0 if more[part] == count else 3.0) + log2(count) / 4
+    several = [part for part in smaller if 0 < more[part] <= MOST_UNEQUAL][:8]
+    for count in range(2, len(several) + 1):
+        for chosen in combinations(several, count):
+            parts = tuple(part for part in chosen for _ in range(more[part]))
+            if sum(parts) == length and len(parts) <= MOST_UNEQUAL:
+                yield Split(length, parts, 0), 2.0
