@@ -42,19 +42,27 @@ def settle_by_rule(ledger: Ledger, rules: Mapping[str, str]) -> None:
         AlignmentError: a rule that the measurement contradicts.
     """
     faults = []
+    open_keys, settled = _by_path(ledger, ledger.options), _by_path(ledger, ledger.matches)
     for path, partner in rules.items():
-        for key in list(ledger.options):
-            if ledger.parts[0][key].path == path:
-                ledger.options[key] = {
-                    other: orders for other, orders in ledger.options[key].items() if _path(ledger, other) == partner
-                }
-                if len(ledger.options[key]) == 1:
-                    ledger.settle(key, next(iter(ledger.options[key])), "rule")
-        found = {_path(ledger, match.key) for key, match in ledger.matches.items() if ledger.parts[0][key].path == path}
+        for key in open_keys.get(path, []):
+            ledger.options[key] = {
+                other: orders for other, orders in ledger.options[key].items() if _path(ledger, other) == partner
+            }
+            if len(ledger.options[key]) == 1 and ledger.settle(key, next(iter(ledger.options[key])), "rule"):
+                settled.setdefault(path, []).append(key)
+        found = {_path(ledger, ledger.matches[key].key) for key in settled.get(path, [])}
         if partner not in found:
             faults.append(f"{path} is {' and '.join(sorted(found))}" if found else f"{path} cannot be {partner}")
     if faults:
         raise AlignmentError("rules", "rules that the measurement allows", listed(faults), "Drop or mend these rules.")
+
+
+def _by_path(ledger: Ledger, keys: Iterable[str]) -> dict[str, list[str]]:
+    """The keys of the reference's parts by the tensors' paths."""
+    found: dict[str, list[str]] = {}
+    for key in keys:
+        found.setdefault(ledger.parts[0][key].path, []).append(key)
+    return found
 
 
 def _path(ledger: Ledger, key: str) -> str:

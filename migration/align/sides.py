@@ -54,15 +54,20 @@ class Side:
         with reported(self.role):
             return self.run(weights, cotangents)
 
+    def probe_exactly(self, weights: Mapping[str, np.ndarray]) -> Probe:
+        """In float64, made ready for this once: what the rounding of `probe` is seen against."""
+        with self.wing.running("cpu", "float64"), reported(self.role):
+            return self.made("float64")(weights, cotangents)
+
     def outputs(self, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Of a run; a compiled program tells the gradients with them, since to compile another one takes longer."""
         with reported(self.role):
             return self.run(weights, cotangents, gradients=self.wing.NAME != "torch").outputs
 
-    def probe_exactly(self, weights: Mapping[str, np.ndarray]) -> Probe:
-        """In float64, made ready for this once: what the rounding of `probe` is seen against."""
+    def outputs_exactly(self, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """In float64, as `probe_exactly`."""
         with self.wing.running("cpu", "float64"), reported(self.role):
-            return self.made("float64")(weights, cotangents)
+            return self.made("float64")(weights, cotangents, gradients=False).outputs
 
     def is_frozen(self, path: str) -> bool:
         """Whether training leaves the parameter alone; the other side's program may stop its gradient instead."""
