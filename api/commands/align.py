@@ -22,7 +22,14 @@ FOUND, NOT_PROVED = 0, 1
     "-o", "--output", type=click.Path(dir_okay=False), help="Write the map to this file, whole or not at all."
 )
 @click.option("--dtype", default="float32", show_default=True, help="What both sides compute in: float32 or float64.")
-def align(target: str, output: str | None, dtype: str) -> int:
+@click.option(
+    "--rule",
+    "rules",
+    multiple=True,
+    metavar="PATH=PATH",
+    help="A path of the reference and the port's, for what measurement cannot settle; {i} in both is the same part.",
+)
+def align(target: str, output: str | None, dtype: str, rules: tuple[str, ...]) -> int:
     """Find which tensor of a pair's reference is which of its port, and prove it.
 
     PAIR is a paritree.Pair, or a function from a seed to one. Without -o the rows are printed.
@@ -32,9 +39,10 @@ def align(target: str, output: str | None, dtype: str) -> int:
     from ..migration import AlignmentError
     from ..migration import align as run
 
+    given = _rules(rules)
     pair = _pair(target)
     try:
-        found = run(pair, dtype=dtype)
+        found = run(pair, dtype=dtype, rules=given)
     except AlignmentError as error:
         click.echo(f"paritree: {target}: {error}", err=True)
         return NOT_PROVED
@@ -49,6 +57,18 @@ def align(target: str, output: str | None, dtype: str) -> int:
         for path in getattr(found, side):
             click.echo(f"{side.replace('_', ' ')}: {path}")
     return FOUND
+
+
+def _rules(rules: tuple[str, ...]) -> dict[str, str]:
+    from ..common.errors import UsageError
+
+    found = {}
+    for rule in rules:
+        path, sign, partner = rule.partition("=")
+        if not (path and sign and partner):
+            raise UsageError("--rule", "PATH=PATH, the reference's and the port's", repr(rule))
+        found[path] = partner
+    return found
 
 
 def _pair(target: str) -> Pair:

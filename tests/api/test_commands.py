@@ -113,6 +113,16 @@ def test_align_prints_the_rows(file: Path, capsys: pytest.CaptureFixture[str]) -
     assert cells(out)["proved"] == "yes"
 
 
+def test_align_takes_rules(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "align", f"{file}:pair", "--rule", "0.weight=first.kernel")[0] == 0
+    code, out, err = call(capsys, "align", f"{file}:pair", "--rule", "0.{name}=second.{name}")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"paritree: {file}:pair: rules: 0.{{name}}: expected a path of the port")
+    assert call(capsys, "align", f"{file}:pair", "--rule", "0.weight")[2] == (
+        "paritree: --rule: expected PATH=PATH, the reference's and the port's, found '0.weight'.\n"
+    )
+
+
 def test_align_exits_with_one_if_nothing_is_proved(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
