@@ -22,6 +22,7 @@ PARENTS = {
     "InitializerError": ValueError,
     "SpecError": ValueError,
     "WeightsError": ValueError,
+    "MapError": ValueError,
     "NotExpressibleError": NotImplementedError,
     "DeviceError": RuntimeError,
     "UsageError": Exception,

@@ -64,7 +64,9 @@ def test_nothing_in_the_room_can_be_changed_once_it_is_made():
     records = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
     frozen = {kind.__name__: kind.__dataclass_params__.frozen for kind in records if is_dataclass(kind)}
     assert {"Linear", "Block", "Row", "Table", "Tie", "Layout", "Rule", "Use", "Site"} < set(frozen)
-    assert all(frozen.values()), frozen
+    # What a map is fitted or joined with changes while that goes on, and is never given out.
+    under_way = {"ViewAxis", "Draft", "Spans", "End", "Joining", "Faults"}
+    assert {name for name, is_frozen in frozen.items() if not is_frozen} == under_way
 
 
 def test_the_index_is_in_the_order_of_registration():
