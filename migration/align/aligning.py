@@ -67,7 +67,10 @@ def _aligned(reference: Side, port: Side, given: Mapping[str, str], limit: float
             # A trial may agree by coincidence, at values that hide a difference; then another one may be right.
             if point is plain or point.trial.structure.cost:
                 refused = refused or error
-    raise refused or _difference(plain, reference, port, limit)
+    if refused is None:
+        raise _difference(plain, reference, port, limit)
+    likely = refused.found_map
+    raise refused if likely is None else refused.at(_located(likely, reference, port), likely)
 
 
 def _proved(
@@ -90,7 +93,7 @@ def _proved(
     try:
         prove(made, reference, port, limit)
     except AlignmentError as error:
-        raise error.at(_located(made, reference, port), made) from None
+        raise error.at(None, made) from None
     return replace(made, verified=True)
 
 
