@@ -19,7 +19,7 @@ from .matching import Matching, matched, offer_the_silent
 from .points import Point, Trial, check_comparable, run, uneven
 from .proof import distinct_weights, outputs_apart, prove
 from .rough import rough_map
-from .rows import carried, map_of
+from .rows import map_of
 from .sides import Side, check_dtype, side_of
 from .trials import agreeing, likeliest
 
@@ -128,7 +128,7 @@ def _located(likely: Map, reference: Side, port: Side) -> Localized | None:
 def _traced_apart(likely: Map, reference: Side, port: Side, dtype: str) -> Localized | None:
     kept = {path: native.array for path, native in reference.tensors.items() if native.is_floating}
     weights = {**kept, **distinct_weights(likely, reference)}
-    theirs = carried(likely.rows, weights, {})
+    theirs = likely.arrays(weights)
     (ours, again), (others, once_more) = (
         [side.traced(values, dtype) for _ in range(2)] for side, values in ((reference, weights), (port, theirs))
     )

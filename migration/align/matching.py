@@ -48,7 +48,7 @@ def matched(point: Point, reference: Side, port: Side, limit: float, rounds: int
     _take(found, point.trial, reference, port, point.probes, limit)
     for _ in range(rounds):
         before = len(found.ledger.matches)
-        if not any(True for _ in found.ledger.open_parts(0)):
+        if next(found.ledger.open_parts(0), None) is None:
             break
         probes = _apart(found.ledger, point, reference, port)
         _take(found, point.trial, reference, port, probes, limit)

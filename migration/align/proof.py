@@ -25,8 +25,6 @@ Weights = Mapping[str, np.ndarray]
 # Errors of two programs are explained by rounding up to this many times that of one, while that is no more than this.
 ROUNDINGS = 8.0
 COARSEST = 0.01
-
-
 # The sizes of faint and of large vectors, and that of the outputs below which numbers are too coarse to be compared.
 FAINT, LARGE, COARSE_BELOW = 2.0**-20, 16.0, 1e-25
 
@@ -37,8 +35,10 @@ def prove(made: Map, reference: Side, port: Side, limit: float) -> None:
     What has no row has values of its own on either side: one that has an effect is seen.
     """
     halted = _halted(made, reference, port)
+    ordinary = distinct_weights(made, reference)
     for quiet in (False, True):
-        given = _filled(made, reference, port, distinct_weights(made, reference, quiet))
+        weights = distinct_weights(made, reference, quiet) if quiet else ordinary
+        given = _filled(made, reference, port, weights)
         ours, theirs = reference.probe(given[0]), port.probe(given[1])
         faults = disagreements(made, ours, theirs, limit, quiet, halted)
         if faults:
@@ -50,19 +50,18 @@ def prove(made: Map, reference: Side, port: Side, limit: float) -> None:
                 f"{len(faults)} that do not: {listed([fault.text for fault in faults])}",
                 "The programs differ, or these rows are not right; no map was made.",
             )
-    for name, weights in _outer_points(made, reference):
+    for name, weights in _outer_points(made, reference, ordinary):
         _check_outputs(made, reference, port, name, weights, limit)
 
 
-def _outer_points(made: Map, reference: Side) -> Iterator[tuple[str, Weights]]:
+def _outer_points(made: Map, reference: Side, ordinary: Weights) -> Iterator[tuple[str, Weights]]:
     """Faint vectors, of which norms in a row see little; all of it faint, for what only matrices feed; large values."""
-    whole = distinct_weights(made, reference)
     # What is near zero here and near one there cannot be carried without loss.
     shifted = {row.reference for row in made.rows if transform_of(row.transform).shifts}
 
     def scaled(vectors: float, matrices: float, is_signed: bool) -> Weights:
         found = {}
-        for path, value in whole.items():
+        for path, value in ordinary.items():
             factor = np.float32(1 if path in shifted else matrices if value.ndim > 1 else vectors)
             found[path] = value * factor
             # A buffer may be a variance.
@@ -81,7 +80,7 @@ def _check_outputs(made: Map, reference: Side, port: Side, name: str, weights: W
     given = _filled(made, reference, port, weights)
     ours, theirs = reference.outputs(given[0]), port.outputs(given[1])
     # Where the reference has no number, as the root of a negative one, nothing can be compared.
-    loud = {name for name, array in ours.items() if COARSE_BELOW < norm(array) < np.inf}
+    loud = {output for output, array in ours.items() if COARSE_BELOW < norm(array) < np.inf}
     faults = [fault for fault in outputs_apart(ours, theirs, limit) if fault.name in loud]
     if faults:
         exact = reference.outputs_exactly(given[0])

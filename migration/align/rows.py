@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import count, pairwise
+from itertools import chain, count, pairwise
 from math import prod
 from string import ascii_lowercase
-from typing import Any
 
 import numpy as np
 
@@ -151,13 +150,13 @@ def pattern(ours: Factors, order: Order, theirs: Factors) -> tuple[str, tuple[tu
         shuffle = order.shuffle if order.shuffle and long[order.shuffle.axis] == place else None
         runs = _runs(shuffle, ours[place], theirs[their_place])
         named = [[next(names) for _ in run] for run in runs]
-        left[place] = _tokens(ours[place], _flat(runs), _flat(named))
+        atoms, letters = [*chain(*runs)], [*chain(*named)]
+        left[place] = _tokens(ours[place], atoms, letters)
         turned = shuffle.order if shuffle else (0,)
-        right[their_place] = _tokens(
-            theirs[their_place], _flat(runs[at] for at in turned), _flat(named[at] for at in turned)
-        )
+        their_atoms, their_letters = [*chain(*(runs[at] for at in turned))], [*chain(*(named[at] for at in turned))]
+        right[their_place] = _tokens(theirs[their_place], their_atoms, their_letters)
         if any("(" in token for token in (*left[place], *right[their_place])):
-            sizes += sorted(zip(_flat(named), _flat(runs), strict=True))
+            sizes += sorted(zip(letters, atoms, strict=True))
     sides = (
         " ".join(token for place, lengths in enumerate(factors) for token in tokens.get(place, ["1"] * len(lengths)))
         for factors, tokens in ((ours, left), (theirs, right))
@@ -171,7 +170,7 @@ def _runs(shuffle: Shuffle | None, ours: tuple[int, ...], theirs: tuple[int, ...
         return [_atoms(ours, theirs)]
     runs = _parted(_atoms(ours, shuffle.lengths), shuffle.lengths)
     theirs_first = [runs[at] for at in shuffle.order]
-    finer = _parted(_atoms(theirs, tuple(_flat(theirs_first))), [prod(run) for run in theirs_first])
+    finer = _parted(_atoms(theirs, (*chain(*theirs_first),)), [prod(run) for run in theirs_first])
     return [finer[shuffle.order.index(place)] for place in range(len(runs))]
 
 
@@ -184,10 +183,6 @@ def _parted(atoms: Sequence[int], lengths: Sequence[int]) -> list[tuple[int, ...
             run.append(rest.pop(0))
         found.append(tuple(run))
     return found
-
-
-def _flat(runs: Iterable[Iterable[Any]]) -> list[Any]:
-    return [each for run in runs for each in run]
 
 
 def _atoms(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -55,7 +56,7 @@ class Side:
             return self.run(weights, cotangents)
 
     def probe_exactly(self, weights: Mapping[str, np.ndarray]) -> Probe:
-        """In float64, made ready for this once: what the rounding of `probe` is seen against."""
+        """In float64: what the rounding of `probe` is seen against."""
         with self.wing.running("cpu", "float64"), reported(self.role):
             return self.made("float64")(weights, cotangents)
 
@@ -111,6 +112,8 @@ def side_of(role: str, model: Any, inputs: Inputs, call: Call | None, dtype: str
             raise AlignmentError(role, "a model with trainable tensors", "none of floating-point numbers")
         aside = tuple(path for path in natives if path not in tensors)
 
+        # The float64 one serves all that rounding is seen against.
+        @lru_cache(maxsize=2)
         def made(dtype: str) -> Prober:
             return wing.prober(model, inputs, call, dtype=dtype)
 

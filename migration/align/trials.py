@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from itertools import islice
 
 from .points import Point, Trial, agree, run
-from .readings import PLAIN, Structure, kind
+from .readings import PLAIN, Group, Structure, kind
 from .sides import Side
 from .structures import finer, reordered, structures
 from .sums import Sums, sums_of
@@ -58,10 +59,16 @@ def likeliest(reference: Side, port: Side) -> Trial:
     return Trial(next(iter(_structures(reference, port)), PLAIN))
 
 
-def _structures(reference: Side, port: Side) -> list[Structure]:
+def _structures(reference: Side, port: Side) -> tuple[Structure, ...]:
     """By shape alone and, if there are any, by the kinds of names too, since one shape may be of two kinds."""
-    found = structures(reference.groups(False), port.groups(False))
-    return found + structures(reference.groups(True), port.groups(True)) if found else []
+    found = _proposed(*(tuple(side.groups(False)) for side in (reference, port)))
+    return found + _proposed(*(tuple(side.groups(True)) for side in (reference, port))) if found else ()
+
+
+@lru_cache(maxsize=4)
+def _proposed(reference: tuple[Group, ...], port: tuple[Group, ...]) -> tuple[Structure, ...]:
+    """Sought once, for the trials and again where none of them agrees."""
+    return tuple(structures(reference, port))
 
 
 def _summed(trial: Trial, sums: tuple[Sums, Sums]) -> Iterator[Trial]:
