@@ -3,8 +3,8 @@
 No framework is imported here; each wing brings its own when it is loaded.
 """
 
-from .check import CONTRACTS as CONTRACTS
-from .check import check_reference_models as check_reference_models
+from .models import CONTRACTS as CONTRACTS
+from .models import check_reference_models as check_reference_models
 from .report import Report as Report
 from .report import Result as Result
 from .wings import load_wing as load_wing

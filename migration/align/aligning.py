@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from types import MappingProxyType
 
+from ...common.localize import Localized, localize
 from ...common.maps import Map, MapRow
 from ...common.pairs import Pair, PairError
 from ...common.tolerance import allowed
@@ -14,7 +15,6 @@ from ...common.wing import model_of
 from .errors import AlignmentError, listed
 from .given import Rules, paths_by, settle_by_rule
 from .leftovers import settle_by_module, settle_by_name, settle_by_value
-from .localize import Localized, localize
 from .matching import Matching, matched, offer_the_silent
 from .points import Point, Trial, check_comparable, run, uneven
 from .proof import distinct_weights, outputs_apart, prove

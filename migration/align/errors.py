@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from ...common.errors import ParitreeError
 
 if TYPE_CHECKING:
+    from ...common.localize import Localized
     from ...common.maps import Map
-    from .localize import Localized
 
 
 class AlignmentError(ParitreeError, ValueError):

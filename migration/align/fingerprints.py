@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial import KDTree
 
-from .closeness import error, norm
+from ...common.closeness import error, norm
 
 Shape = tuple[int, ...]
 

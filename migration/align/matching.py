@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...common.closeness import is_silent, scale
 from ...common.pairs import Probe
-from .closeness import is_silent, scale
-from .contents import ShapeClass, distinct, shape_class
+from ...common.values import ShapeClass, distinct, shape_class
 from .fingerprints import Candidate, candidates, orders, settled
 from .ledger import Ledger, opened
 from .points import Point, Trial

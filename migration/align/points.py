@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ...common.closeness import scale
 from ...common.maptransforms import Transform, transform_of
 from ...common.pairs import PairError, Probe
 from ...common.tables import counted, shape_text
 from ...common.traces import first_nonfinite
-from .closeness import scale
-from .contents import ShapeClass, filled, shape_class
+from ...common.values import ShapeClass, shape_class
+from .contents import filled
 from .errors import AlignmentError, listed
 from .proof import outputs_apart
 from .readings import PLAIN, Reading, Shape, Structure

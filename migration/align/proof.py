@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...common.closeness import error, is_silent, norm, scale
 from ...common.layouts import Layout
 from ...common.maps import Map, MapRow
 from ...common.maptransforms import transform_of
 from ...common.pairs import Probe
 from ...common.seeding import generator
-from .closeness import error, is_silent, norm, scale
-from .contents import distinct
+from ...common.values import distinct
 from .errors import AlignmentError, listed
 from .sides import Side
 

@@ -20,9 +20,9 @@ from paritree.common.initializers import VarianceScaling
 from paritree.common.models import MODELS
 from paritree.common.wing import WINGS, Wing
 from paritree.conformance import load_wing
-from paritree.conformance.check import CONTRACTS, check_subjects
+from paritree.conformance.models.check import CONTRACTS, check_subjects
+from paritree.conformance.models.subject import Subject
 from paritree.conformance.report import ContractFailure, Report, Result
-from paritree.conformance.subject import Subject
 
 REFERENCE = MODELS["shared-layer"]
 MEASURED = [contract for contract in CONTRACTS if contract != "initialization"]

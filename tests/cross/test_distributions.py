@@ -17,9 +17,9 @@ from paritree.common.models import MODELS
 from paritree.common.tables import Row
 from paritree.common.wing import WINGS, Wing
 from paritree.conformance import load_wing
-from paritree.conformance.check import check_subjects
+from paritree.conformance.models.check import check_subjects
+from paritree.conformance.models.subject import Subject
 from paritree.conformance.statistics import examine, judge, replicates
-from paritree.conformance.subject import Subject
 
 FAMILIES: tuple[tuple[init.Initializer, tuple[int, ...]], ...] = (
     (init.Uniform(-0.3, 0.2), (24, 16)),

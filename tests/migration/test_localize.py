@@ -14,12 +14,12 @@ import pytest
 import torch
 from torch import nn
 
+from paritree.common.localize import Localized, localize
 from paritree.common.maps import Map, MapRow
 from paritree.common.tolerance import allowed
 from paritree.common.traces import Trace, first_nonfinite
 from paritree.common.wing import HOMES, name_of
 from paritree.conformance import load_wing
-from paritree.migration.align.localize import Localized, localize
 
 from .parting import INPUTS, WIDTH, Encoder, Faults, Images, apply, built, drawn, map_between
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paritree.migration.align.contents import distinct, filled, shape_class, symmetric
+from paritree.common.values import distinct, shape_class
+from paritree.migration.align.contents import filled, symmetric
 from paritree.migration.align.fingerprints import orders, reordered
 from paritree.migration.align.readings import PLAIN, Group, Reading, Shape, Split, Structure, Tensor
 from paritree.migration.align.structures import finer, structures

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ....common.maps import Map
-from ....common.traces import Trace, is_floating, order_of_ends
+from ..maps import Map
+from ..traces import Trace, is_floating, order_of_ends
 from .comparing import Likeness, likeness
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ..common import expansion
-from ..common.tables import Row
-from ..common.tolerance import relative_error
-from ..common.wing import Wing
-from .report import Finding
-from .statistics import ALPHA, Evidence, Verdict, across, diagnose, examine, judge, replicates
+from ...common import expansion
+from ...common.tables import Row
+from ...common.tolerance import relative_error
+from ...common.wing import Wing
+from ..report import Finding
+from ..statistics import ALPHA, Evidence, Verdict, across, diagnose, examine, judge, replicates
 from .subject import Oracle, Subject
 
 # A build under each of these seeds must give what the wing's `sample` gives, so that testing one tests the other.

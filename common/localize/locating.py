@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ....common.maps import Map
-from ....common.tolerance import FACTOR
-from ....common.traces import Trace, is_floating
+from ..maps import Map
+from ..tolerance import FACTOR
+from ..traces import Trace, is_floating
 from .causes import cause_of
 from .comparing import Likeness, rounding, wide
 from .gap import Cause, Gap, Known

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..common import expansion
-from ..common.models import ReferenceModel, neutral_weights
-from ..common.seeding import generator
-from ..common.sites import Site
-from ..common.spec import Layer
-from ..common.tables import Table
-from ..common.wing import Wing
+from ...common import expansion
+from ...common.models import ReferenceModel, neutral_weights
+from ...common.seeding import generator
+from ...common.sites import Site
+from ...common.spec import Layer
+from ...common.tables import Table
+from ...common.wing import Wing
 
 LEARNING_RATE = 0.1
 

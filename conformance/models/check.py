@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from ..common.errors import ParitreeError, UsageError, nearest
-from ..common.models import MODELS, ReferenceModel, reference_model
-from ..common.wing import WINGS
+from ...common.errors import ParitreeError, UsageError, nearest
+from ...common.models import MODELS, ReferenceModel, reference_model
+from ...common.wing import WINGS
+from ..report import Finding, Report, Result
+from ..wings import load_wing, missing_device, require_device
 from . import numerics, structure
 from .initialization import Initialization
-from .report import Finding, Report, Result
 from .subject import Oracle, Subject
-from .wings import load_wing, missing_device, require_device
 
 Contract = Callable[[Subject, Oracle], Iterator[Finding]]
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..common.errors import ParitreeError
-from ..common.tables import Row, alike, shape_text
-from .diagnosis import explain
-from .report import Finding
+from ...common.errors import ParitreeError
+from ...common.tables import Row, alike, shape_text
+from ..diagnosis import explain
+from ..report import Finding
 from .subject import Oracle, Subject
 
 
