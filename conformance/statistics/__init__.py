@@ -1,13 +1,17 @@
 """Is this parameter drawn from that distribution? Framework-free, with the error rates stated.
 
 `examine` holds the draws of one parameter against its initializer, `across` the parameters against each other;
-`judge` gives the verdicts on all of the evidence of a run at one rate of false alarms; `diagnose` says what a
-failure looks like. `replicates` says how many draws to make, `smallest_effects` what they would catch.
+`judge` gives the verdicts on all of the evidence of a run at one rate of false alarms; `diagnose` says what a failure
+looks like. `replicates` says how many draws to make, `smallest_effects` what they would catch.
+
+Where no initializer is known, `compare` holds the draws of a port against those of a reference, `copies` the parameters
+of each side against each other, and `likeliest` names the scheme of one side.
 """
 
 from __future__ import annotations
 
 from .battery import examine as examine
+from .copies import copies as copies
 from .diagnosis import diagnose as diagnose
 from .effects import ALPHA as ALPHA
 from .effects import BETA as BETA
@@ -24,3 +28,6 @@ from .evidence import Evidence as Evidence
 from .evidence import Verdict as Verdict
 from .holm import judge as judge
 from .independence import across as across
+from .paired import compare as compare
+from .schemes import Scheme as Scheme
+from .schemes import likeliest as likeliest

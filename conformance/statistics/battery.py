@@ -14,7 +14,9 @@ from ...common.initializers import DeltaOrthogonal, Initializer, Law, Orthogonal
 from .atoms import atom_masses, atom_places, sign
 from .blocks import blocks
 from .evidence import Evidence, constraint, inapplicable
+from .formats import HALF, eps
 from .pooled import pooled
+from .rounding import unrounded
 from .scores import outside, scores
 
 Values = np.ndarray[Any, Any]
@@ -23,9 +25,12 @@ Values = np.ndarray[Any, Any]
 def examine(samples: Values, initializer: Initializer, shape: Sequence[int], *, path: str = "") -> list[Evidence]:
     """Hold draws of one parameter against its initializer, test by test.
 
-    `samples` is `(replicates, *shape)`, float32 or float64, in the canonical layout; each replicate is one draw
-    with a seed of its own (`replicates(shape)` says how many are enough). Hand the evidence of all parameters of a
-    run to `judge` together: what is allowed depends on how many tests there are.
+    `samples` is `(replicates, *shape)`, in the canonical layout; each replicate is one draw with a seed of its own
+    (`replicates(shape)` says how many are enough). Of float16 and bfloat16 every value stands for the interval that
+    rounds to it, and is spread over that (see `rounding`): draws that had fewer digits still are told from it.
+
+    Hand the evidence of all parameters of a run to `judge` together: what is allowed depends on how many tests there
+    are.
     """
     samples = _checked(samples, shape, path)
     initializer.validate(shape, path)
@@ -58,13 +63,9 @@ def _checked(samples: Values, shape: Sequence[int], path: str) -> Values:
     samples = np.asarray(samples)
     if samples.ndim == 0 or samples.shape[1:] != tuple(shape):
         raise ShapeError(path, f"samples of shape (replicates, *{tuple(shape)})", f"shape {samples.shape}")
-    if samples.dtype not in (np.float32, np.float64):
-        raise DtypeError(
-            path,
-            "samples in float32 or float64",
-            str(samples.dtype),
-            "Draw in float32: the rounding to a narrower format is a difference of its own.",
-        )
+    if not eps(samples.dtype):
+        expected = "samples in float64, float32, float16 or bfloat16"
+        raise DtypeError(path, expected, str(samples.dtype), "Give them as they were drawn.")
     return samples
 
 
@@ -88,9 +89,9 @@ def _repeated(samples: Values, law: Law) -> str | None:
     """Replicates that are all the same draw, because the seed does not reach it.
 
     Two independent entries agree with probability c, the sum of the squared masses of the atoms and a little for
-    the grid of float32; what agrees with a probability above 2^-64 in correct draws is not held against them.
+    the grid of the format; what agrees with a probability above 2^-64 in correct draws is not held against them.
     """
-    agree = sum(mass**2 for _, mass in law.atoms) + 2.0**-22
+    agree = sum(mass**2 for _, mass in law.atoms) + max(2.0**-22, 2 * eps(samples.dtype))
     pairs = samples[0].size * (len(samples) // 2)
     if pairs * -math.log2(min(agree, 1.0)) < 64 or not (samples == samples[0]).all():
         return None
@@ -98,11 +99,16 @@ def _repeated(samples: Values, law: Law) -> str | None:
 
 
 def _independent(samples: Values, law: Law, path: str) -> list[Evidence]:
+    samples = _fine(samples, law)
     rows = [constraint(path, "support", samples.size, _outside(samples, law))]
     rows += atom_masses(path, samples, law) + atom_places(path, samples, law)
     if rows[0].p_value == 0:
         return [*rows, inapplicable(path, "scores", "values outside the spec's support have none")]
     return rows + _continuous(samples, law, path)
+
+
+def _fine(samples: Values, law: Law) -> Values:
+    return unrounded(samples, law) if samples.dtype.name in HALF else samples
 
 
 def _outside(samples: Values, law: Law) -> str | None:
@@ -114,6 +120,7 @@ def _outside(samples: Values, law: Law) -> str | None:
 
 def _sparse(samples: Values, law: Law, path: str) -> list[Evidence]:
     """The number of zeros is a constraint; their places and the other entries are random."""
+    samples = _fine(samples, law)
     return atom_places(path, samples, law) + _continuous(samples, law, path)
 
 

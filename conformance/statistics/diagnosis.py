@@ -32,7 +32,7 @@ from .pooled import pooled
 from .scores import outside, scores
 
 # A scheme whose tests fall below this is not named.
-_ACCEPT = 1e-4
+ACCEPT = 1e-4
 _LEAST_VALUES = 64
 _LAYER_DEFAULT = Kaiming(distribution="uniform", a=math.sqrt(5))
 
@@ -68,7 +68,7 @@ def diagnose(samples: np.ndarray[Any, Any], shape: Sequence[int], initializer: I
     rivals: dict[ContinuousPart, list[str]] = {}
     for words, part in _rivals(tuple(shape), initializer):
         rivals.setdefault(_rounded(part), []).append(words)
-    likelihoods = {part: _likelihood(samples, part) for part in rivals}
+    likelihoods = {part: likelihood(samples, part) for part in rivals}
     for part in sorted(rivals, key=lambda rival: likelihoods[rival], reverse=True):
         if likelihoods[part] > -math.inf and _accepted(samples, part):
             return ", or ".join(rivals[part])
@@ -142,7 +142,7 @@ def _rounded(part: ContinuousPart) -> ContinuousPart:
     return Continuous(part.family, shapes, float(f"{part.loc:.12g}"), float(f"{part.scale:.12g}"))
 
 
-def _likelihood(samples: np.ndarray[Any, Any], part: ContinuousPart) -> float:
+def likelihood(samples: np.ndarray[Any, Any], part: ContinuousPart) -> float:
     if outside(samples, Law(part)):
         return -math.inf
     low, high = part.support
@@ -151,7 +151,7 @@ def _likelihood(samples: np.ndarray[Any, Any], part: ContinuousPart) -> float:
 
 def _accepted(samples: np.ndarray[Any, Any], part: ContinuousPart) -> bool:
     rows = pooled("", scores(samples, Law(part)))
-    return all(row.p_value is not None and row.p_value > _ACCEPT for row in rows)
+    return all(row.p_value is not None and row.p_value > ACCEPT for row in rows)
 
 
 def _missing_sign_fix(samples: np.ndarray[Any, Any]) -> str | None:

@@ -413,10 +413,10 @@ def test_an_empty_parameter_is_a_row_with_a_reason():
             "0.weight: expected samples of shape (replicates, *(4,)), found shape ().",
         ),
         (
-            np.zeros((2, 4), np.float16),
+            np.zeros((2, 4), np.int32),
             DtypeError,
-            "0.weight: expected samples in float32 or float64, found float16. Draw in float32: the rounding to a "
-            "narrower format is a difference of its own.",
+            "0.weight: expected samples in float64, float32, float16 or bfloat16, found int32. "
+            "Give them as they were drawn.",
         ),
     ],
 )

@@ -1,0 +1,189 @@
+"""Naming the scheme of one side's draws: what each framework draws by its own functions, and what is none of these."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+from jax.nn import initializers as flax_init
+from torch.nn import init as torch_init
+
+from paritree.conformance.statistics import likeliest
+
+Draws = np.ndarray[Any, Any]
+
+
+def torchs(fill: Callable[[torch.Tensor], Any], shape: tuple[int, ...], draws: int = 4) -> Draws:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = [torch.empty(shape) for _ in range(draws)]
+        for tensor in made:
+            fill(tensor)
+    return np.stack([tensor.numpy() for tensor in made])
+
+
+def flaxs(initializer: Any, shape: tuple[int, ...], draws: int = 4) -> Draws:
+    return np.stack([np.asarray(initializer(jax.random.key(100 + number), shape)) for number in range(draws)])
+
+
+MATRIX, KERNEL = (96, 64), (64, 96)
+# draws, how the shape is read, the words
+CASES: list[tuple[Draws, str | None, str]] = [
+    (
+        torchs(lambda t: torch_init.kaiming_uniform_(t, a=5**0.5), MATRIX),
+        None,
+        "uniform +-1/sqrt(fan_in) (PyTorch Linear's default)",
+    ),
+    (
+        torchs(lambda t: torch_init.kaiming_uniform_(t, a=5**0.5), (32, 16, 3, 3)),
+        None,
+        "uniform +-1/sqrt(fan_in) (PyTorch Linear's default)",
+    ),
+    (torchs(torch_init.xavier_uniform_, MATRIX), None, "uniform +-sqrt(6/(fan_in + fan_out)) (Glorot)"),
+    (torchs(torch_init.xavier_normal_, MATRIX), None, "normal, std sqrt(2/(fan_in + fan_out)) (PyTorch's Glorot)"),
+    (torchs(torch_init.kaiming_normal_, MATRIX), "out in", "normal, std sqrt(2/fan_in) (PyTorch's He)"),
+    (
+        torchs(lambda t: torch_init.kaiming_normal_(t, mode="fan_out"), (48, 32, 3, 3)),
+        None,
+        "normal, std sqrt(2/fan_out) (PyTorch's He)",
+    ),
+    (torchs(lambda t: t.normal_(0, 0.02), MATRIX), None, "normal, std 0.02"),
+    # Its cut is at two, which is a hundred of its stds.
+    (torchs(lambda t: torch_init.trunc_normal_(t, std=0.02), MATRIX), None, "normal, std 0.02"),
+    (
+        torchs(lambda t: t.normal_(0, 0.02 / 24**0.5), MATRIX),
+        None,
+        "normal, std 0.02/sqrt(2 n) with n = 12 (GPT-2's residual projections)",
+    ),
+    (torchs(torch.nn.init.normal_, MATRIX), None, "normal, std 1 (PyTorch Embedding's default)"),
+    (torchs(torch.nn.init.uniform_, (30, 30)), None, "uniform on [0, 1) (PyTorch's uniform_)"),
+    (torchs(torch_init.orthogonal_, (16, 8)), None, "orthogonal, gain 1"),
+    (torchs(lambda t: torch_init.orthogonal_(t, 1.41), (16, 8)), None, "orthogonal, gain 1.41"),
+    (torchs(torch_init.eye_, (5, 4)), None, "identity"),
+    (torchs(torch_init.zeros_, (5,)), None, "constant 0"),
+    (torchs(torch_init.ones_, (5,)), None, "ones"),
+    (torchs(lambda t: t.fill_(0.25), (5,)), None, "constant 0.25"),
+    (
+        flaxs(flax_init.lecun_normal(), KERNEL),
+        "in out",
+        "truncated normal, std 1/sqrt(fan_in) (Flax Dense's default)",
+    ),
+    (
+        flaxs(flax_init.lecun_normal(), KERNEL),
+        None,
+        "truncated normal, std 1/sqrt(fan_in) (Flax Dense's default), the shape read as (in, out)",
+    ),
+    (
+        flaxs(nn.Conv(1, (3, 3)).kernel_init, (3, 3, 16, 32)),
+        None,
+        "truncated normal, std 1/sqrt(fan_in) (Flax Dense's default)",
+    ),
+    (flaxs(flax_init.he_normal(), KERNEL), "in out", "truncated normal, std sqrt(2/fan_in) (Flax's He)"),
+    (
+        flaxs(flax_init.glorot_normal(), KERNEL),
+        "in out",
+        "truncated normal, std sqrt(2/(fan_in + fan_out)) (Flax's Glorot)",
+    ),
+    (
+        flaxs(nn.Embed.embedding_init, MATRIX),
+        None,
+        "normal, std 1/sqrt(fan_in) (LeCun, and Flax Embed's default)",
+    ),
+    (flaxs(flax_init.normal(), MATRIX), None, "normal, std 0.01 (Flax's normal())"),
+    (flaxs(flax_init.uniform(), MATRIX), None, "uniform on [0, 0.01) (Flax's uniform())"),
+    (
+        flaxs(flax_init.truncated_normal(0.02), MATRIX),
+        None,
+        "truncated normal, std 0.02 before the cut at two sigma (Flax's truncated_normal(0.02))",
+    ),
+]
+
+
+@pytest.mark.parametrize("place", range(len(CASES)), ids=lambda place: CASES[place][2])
+def test_a_scheme_is_named(place: int) -> None:
+    draws, fans, words = CASES[place]
+    found = likeliest(draws, draws.shape[1:], fans=fans)
+    assert found is not None
+    assert found.words == words
+    assert found.named
+    assert found.std == pytest.approx(draws.std(dtype="f8"))
+
+
+def test_a_fused_matrix_and_a_part_of_one_are_told_from_a_plain_one() -> None:
+    fused = torchs(torch_init.xavier_uniform_, (192, 64))
+    part = likeliest(fused[:, :64], (64, 64))
+    assert part is not None
+    assert part.words == "uniform +-sqrt(6/(fan_in + fan_out)) (Glorot), the fans of 3 such blocks fused"
+    one_by_one = torchs(lambda t: [torch_init.xavier_uniform_(block) for block in t.view(3, 64, 96)], (192, 96))
+    found = likeliest(one_by_one, (192, 96), fans="out in")
+    assert found is not None
+    assert found.words == "uniform +-sqrt(6/(fan_in + fan_out)) (Glorot), the fans of one of 3 fused blocks"
+
+
+@pytest.mark.parametrize(
+    ("fill", "words"),
+    [
+        (lambda t: t.normal_(0, 1 / 64), "normal, std 1/fan_in: the variance taken for the std"),
+        (lambda t: t.normal_(0, (6 / 160) ** 0.5), "normal whose std is Glorot's bound"),
+        (lambda t: t.uniform_(-(0.0125**0.5), 0.0125**0.5), "uniform whose bound is Glorot's std"),
+        (
+            lambda t: torch_init.trunc_normal_(t, 0, 0.125, -0.25, 0.25),
+            "truncated normal, std 1/sqrt(fan_in) before the cut, not divided by 0.8796",
+        ),
+    ],
+)
+def test_a_slip_is_named(fill: Callable[[torch.Tensor], Any], words: str) -> None:
+    found = likeliest(torchs(fill, MATRIX), MATRIX, fans="out in")
+    assert found is not None
+    assert found.words == words
+
+
+@pytest.mark.parametrize(
+    ("draws", "words"),
+    [
+        (torchs(lambda t: t.normal_(0, 0.0337), MATRIX), r"normal-like, std 0\.033\d"),
+        (torchs(lambda t: t.normal_(0.5, 0.0337), MATRIX), r"normal-like, std 0\.033\d, mean 0\.5"),
+        (torchs(lambda t: t.uniform_(-0.0777, 0.0777), MATRIX), r"uniform-like, \+-0\.0777"),
+        (
+            torchs(lambda t: torch_init.trunc_normal_(t, 0, 0.3, -0.6, 0.6), (40, 40)),
+            r"truncated normal-like, std 0\.26\d?",
+        ),
+        (np.random.default_rng(0).laplace(size=(4, 96, 64)), r"of no usual family, std 1\.4\d"),
+        (torchs(torch.nn.init.normal_, (2, 3)), r"random, std [\d.]+, of too few values for more"),
+        (np.random.default_rng(0).random((4, 30, 30)) < 0.3, r"random among a few values, std 0\.4\d+"),
+        (np.stack([np.arange(4.0)] * 2), r"constant in every draw, values from 0 to 3"),
+    ],
+)
+def test_what_has_no_name_is_measured(draws: Draws, words: str) -> None:
+    found = likeliest(draws, draws.shape[1:])
+    assert found is not None
+    assert re.fullmatch(words, found.words), found.words
+
+
+def test_zeros_among_the_draws_and_few_digits_hide_no_scheme() -> None:
+    draws = torchs(lambda t: t.normal_(0, 0.02), MATRIX)
+    draws[:, 3] = 0
+    padded = likeliest(draws, MATRIX)
+    rounded = likeliest(torchs(lambda t: t.normal_(0, 0.02), MATRIX).astype(ml_dtypes.bfloat16), MATRIX)
+    assert padded is not None
+    assert rounded is not None
+    assert padded.words == rounded.words == "normal, std 0.02"
+
+
+def test_the_density_of_a_scheme_is_given_for_a_drawing() -> None:
+    found = likeliest(torchs(lambda t: t.normal_(0, 0.02), MATRIX), MATRIX)
+    assert found is not None
+    assert found.law is not None
+    assert found.law.std == pytest.approx(0.02)
+
+
+def test_what_is_not_finite_or_empty_has_no_scheme() -> None:
+    assert likeliest(np.full((2, 3), np.nan), (3,)) is None
+    assert likeliest(np.zeros((2, 0)), (0,)) is None
