@@ -35,6 +35,9 @@ class Pair:
         Linen `module.apply(variables, *inputs)`), or gives more than is to be compared. A pytree cannot be called, and
         needs one. The model is in inference mode as far as its framework knows one: a Linen module has arguments for
         it, a pytree's call its own ways.
+    reference_train_call, port_train_call: the same in training mode, for the contracts that are about it. PyTorch and
+        NNX models are put into that mode and need none. In Linen it gives `(output, updated collections)`, as
+        `module.apply(variables, *inputs, train=True, mutable=["batch_stats"])` does.
 
     Raises:
         PairError: inputs of another kind.
@@ -45,6 +48,8 @@ class Pair:
     inputs: Inputs
     reference_call: Call | None = None
     port_call: Call | None = None
+    reference_train_call: Call | None = None
+    port_train_call: Call | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.inputs, tuple | Mapping):

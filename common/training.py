@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 
+from .errors import UsageError, nearest
 from .natives import Native
 from .pairs import Cotangents
+
+OptimizerName = Literal["sgd", "adamw"]
 
 
 @dataclass(frozen=True)
@@ -18,14 +21,22 @@ class Optimizer:
 
     name: `sgd` (`torch.optim.SGD`, `optax.sgd`) or `adamw` (`torch.optim.AdamW`, `optax.adamw`).
     momentum: of `sgd`. weight_decay, betas, eps: of `adamw`; the decay is decoupled from the gradient.
+
+    Raises:
+        UsageError: another name.
     """
 
-    name: Literal["sgd", "adamw"]
+    name: OptimizerName
     learning_rate: float
     momentum: float = 0.0
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        if self.name not in get_args(OptimizerName):
+            remedy = nearest(self.name, get_args(OptimizerName))
+            raise UsageError(self.name, "the name of an optimizer", "none of that name", remedy)
 
 
 class Training(NamedTuple):

@@ -16,17 +16,25 @@ import numpy as np
 
 from .errors import UsageError
 from .natives import Native
-from .pairs import Call, Inputs, Prober, reported
-from .sites import Site
+from .pairs import Call, Inputs, PairError, Prober, reported
+from .recorded import Answering
+from .saving import RoundTrip
+from .sites import Site, SiteProber
 from .spec import Layer
 from .tables import Row, Table
 from .traces import Tracer
+from .training import Passer, Trainer
 
 # Where each wing lives, below the package.
 HOMES: dict[str, str] = {"torch": "impl_torch", "linen": "impl_jax.linen", "nnx": "impl_jax.nnx"}
 WINGS = tuple(HOMES)
 # Where each kind of side of a pair lives.
-SIDES: dict[str, str] = {**HOMES, "pytree": "impl_jax.pytrees"}
+SIDES: dict[str, str] = {
+    **HOMES,
+    "pytree": "impl_jax.pytrees",
+    # A record of each of them.
+    **{f"recorded {name}": f"common.recorded_{name}" for name in (*HOMES, "pytree")},
+}
 
 # The class that a framework's models derive from, as module and name.
 _BASES = {("torch.nn.modules.module", "Module"): "torch", ("flax.nnx.module", "Module"): "nnx"}
@@ -42,7 +50,35 @@ class SideWing(Protocol):
     def with_natives(self, model: Any, arrays: Mapping[str, Any]) -> Any: ...
     def prober(self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Prober: ...
     def tracer(self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Tracer: ...
-    def running(self, device: str = "cpu", dtype: str = "float32") -> AbstractContextManager[None]: ...
+    def trainer(
+        self,
+        model: Any,
+        inputs: Inputs,
+        call: Call | None = None,
+        *,
+        dtype: str = "float32",
+        train_call: Call | None = None,
+    ) -> Trainer: ...
+    def passer(
+        self,
+        model: Any,
+        inputs: Inputs,
+        call: Call | None = None,
+        *,
+        dtype: str = "float32",
+        train_call: Call | None = None,
+    ) -> Passer: ...
+    def round_trips(self, model: Any) -> Iterator[RoundTrip]: ...
+    def site_prober(
+        self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32"
+    ) -> SiteProber: ...
+    def draws(
+        self, factory: Any, seeds: Sequence[int], *, device: str = "cpu", target: int | None = None
+    ) -> dict[str, np.ndarray]: ...
+    def devices(self) -> tuple[str, ...]: ...
+    def running(
+        self, device: str = "cpu", dtype: str = "float32", tf32: bool = False
+    ) -> AbstractContextManager[None]: ...
 
 
 class Wing(Protocol):
@@ -80,7 +116,9 @@ class Wing(Protocol):
     def identical(self, model: Any, one: str, other: str) -> bool: ...
     def sample(self, row: Row, *, seeds: Sequence[int], device: str = "cpu") -> np.ndarray: ...
     def devices(self) -> tuple[str, ...]: ...
-    def running(self, device: str = "cpu", dtype: str = "float32") -> AbstractContextManager[None]: ...
+    def running(
+        self, device: str = "cpu", dtype: str = "float32", tf32: bool = False
+    ) -> AbstractContextManager[None]: ...
     def settings(self) -> dict[str, str]: ...
 
 
@@ -105,6 +143,8 @@ def side_name(model: Any) -> str:
     Raises:
         UsageError: an object that is no model of any wing and no pytree of arrays.
     """
+    if isinstance(model, Answering):
+        return f"recorded {model.wing}"
     try:
         return name_of(model)
     except UsageError as error:
@@ -119,9 +159,12 @@ def model_of(side: Any, seed: int = 0, role: str = "") -> Any:
     role: `reference` or `port`, for messages.
 
     Raises:
-        PairError: the factory raised something; an error of this package passes.
+        PairError: the factory raised something, where an error of this package passes; or a record as the port.
         UsageError: neither a model nor a factory, or a factory that gives no model.
     """
+    if role == "port" and isinstance(side, Answering):
+        remedy = "A record answers at its own values alone: swap the sides, and give the inverse of the map."
+        raise PairError(role, "a live model", "a record", remedy)
     if not is_factory(side):
         side_name(side)
         return side
@@ -133,6 +176,8 @@ def model_of(side: Any, seed: int = 0, role: str = "") -> Any:
 
 def is_factory(side: Any) -> bool:
     """Whether a side is a function that makes models: what can be called and is no model, no class and no wrapper."""
+    if isinstance(side, Answering):
+        return side.is_factory
     if isinstance(side, type) or not callable(side) or _hint(side):
         return False
     return all(base not in _BASES for base in _ancestry(side)) and not is_tree(side)

@@ -38,15 +38,15 @@ def device_of(name: str) -> Any:
 
 
 @contextmanager
-def running(device: str = "cpu", dtype: str = "float32") -> Iterator[None]:
-    """Strict arithmetic in `dtype` on `device`: full matmul precision, float64 if asked, put back afterwards.
+def running(device: str = "cpu", dtype: str = "float32", tf32: bool = False) -> Iterator[None]:
+    """Strict arithmetic in `dtype` on `device`: full matmul precision unless TF32 is asked for, put back afterwards.
 
     Raises:
         DeviceError: JAX does not see the device.
     """
     with ExitStack() as stack:
         stack.enter_context(jax.default_device(device_of(device)))
-        stack.enter_context(jax.default_matmul_precision("highest"))
+        stack.enter_context(jax.default_matmul_precision("tensorfloat32" if tf32 else "highest"))
         if dtype == "float64":
             stack.enter_context(jax.enable_x64(True))
         yield

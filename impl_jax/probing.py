@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,8 @@ import numpy as np
 from ..common.maparrays import as_numpy
 from ..common.natives import check_fit
 from ..common.pairs import Call, Cotangents, Inputs, Probe, Prober, named_arrays
+from ..common.sites import Site, SiteProber, asked
+from .sites import SplitUses
 
 # A side's arrays by their paths.
 Arrays = dict[str, Any]
@@ -51,8 +53,7 @@ def compiled(
 
     def objective(arrays: Any, rest: Any, inputs: Any, cotangents: Any) -> tuple[jax.Array, tuple[jax.Array, ...]]:
         made = forward(arrays, rest, inputs)
-        terms = [(output * each.astype(output.dtype)).sum() for output, each in zip(made, cotangents, strict=True)]
-        return sum(terms, jnp.zeros(())), made
+        return _weighted(made, cotangents), made
 
     differentiated = jax.jit(jax.value_and_grad(objective, has_aux=True))
 
@@ -68,6 +69,62 @@ def compiled(
         return Probe(dict(zip(names, found, strict=True)), dict(zip(trained, derivatives, strict=True)))
 
     return run
+
+
+def divided(
+    output_of: Callable[[Arrays, Any], Any],
+    stored: Mapping[str, Any],
+    trainable: Iterable[str],
+    inputs: Inputs,
+    dtype: str,
+) -> SiteProber:
+    """`run(weights, cotangents, paths)` for a side; the arguments are those of `compiled`.
+
+    Compiled once for each choice of paths. The other arrays are arguments of the program, and constants in it.
+    """
+    device = _device()
+    arguments = given(inputs, dtype)
+    own = {path: _typed(array, dtype, device) for path, array in stored.items()}
+    parameters = [path for path in trainable if _is_floating(own[path])]
+    programs: dict[tuple[str, ...], tuple[SplitUses, Callable[..., list[jax.Array]]]] = {}
+
+    def outputs(arrays: Arrays, inputs: Any) -> tuple[jax.Array, ...]:
+        return tuple(array for array in named_arrays(output_of(arrays, inputs)).values() if _is_floating(array))
+
+    # Its trace is kept: the shapes and the sites are found in that one.
+    forward = jax.jit(outputs)
+
+    def program(paths: tuple[str, ...], parts: Sequence[jax.Array], rest: Any) -> SplitUses:
+        def objective(parts: Sequence[jax.Array], rest: Any) -> jax.Array:
+            others, inputs, cotangents = rest
+            return _weighted(forward({**others, **dict(zip(paths, parts, strict=True))}, inputs), cotangents)
+
+        return SplitUses(objective, parts, rest)
+
+    def run(weights: Mapping[str, Any], cotangents: Cotangents, paths: Iterable[str]) -> dict[str, tuple[Site, ...]]:
+        wanted = asked(paths, parameters)
+        check_fit({path: tuple(array.shape) for path, array in own.items()}, weights)
+        values = {**own, **_new(weights, own, device)}
+        shapes = [tuple(each.shape) for each in jax.eval_shape(forward, values, arguments)]
+        weighted = [jnp.asarray(each) for each in cotangents(shapes)]
+        parts = [values.pop(path) for path in wanted]
+        rest = (values, arguments, weighted)
+        if wanted not in programs:
+            made = program(wanted, parts, rest)
+            programs[wanted] = made, jax.jit(made.shares)
+        split, shares = programs[wanted]
+        sites: dict[str, list[Site]] = {path: [] for path in wanted}
+        for (part, operation), share in zip(split.uses, jax.device_get(shares(parts, rest)), strict=True):
+            sites[wanted[part]].append(Site(operation, share))
+        return {path: tuple(members) for path, members in sites.items()}
+
+    return run
+
+
+def _weighted(outputs: Sequence[jax.Array], cotangents: Sequence[jax.Array]) -> jax.Array:
+    """<outputs, cotangents> as one number."""
+    terms = [(output * each.astype(output.dtype)).sum() for output, each in zip(outputs, cotangents, strict=True)]
+    return sum(terms, jnp.zeros(()))
 
 
 def called(model: Any, arguments: Any, call: Call | None, default: Callable[..., Any]) -> Any:

@@ -5,19 +5,27 @@ A path is made of JAX's keys, joined with dots: a dict's keys, a sequence's posi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..common.errors import UsageError
+from ..common.errors import NotExpressibleError, UsageError
 from ..common.natives import Native, check_fit
 from ..common.pairs import Call, Inputs, PairError, Prober
+from ..common.saving import RoundTrip, has_safetensors, loading, saving
+from ..common.sites import SiteProber
 from ..common.traces import Tracer
+from ..common.training import Passer, Trainer
 from .devices import check_dtype
+from .devices import devices as devices
 from .devices import running as running
-from .probing import Arrays, compiled
+from .factories import draws_of
+from .probing import Arrays, compiled, divided, given
+from .saving import by_safetensors, others
+from .training import REMEDY, Run, tree_passer, tree_trainer
 from .trees import Keys, arrays_of, by_path, filled, placed
 
 NAME = "pytree"
@@ -66,6 +74,83 @@ def prober(model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str =
         WeightsError: from the run, weights for no path of the tree or of another shape.
         NotExpressibleError: from the run, an output that is no structure of arrays.
     """
+    return compiled(*_apart(model, call, dtype), inputs, dtype)
+
+
+def site_prober(model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> SiteProber:
+    """The tree made ready to be asked for sites: `run(weights, cotangents, paths)` gives those of each path.
+
+    A site is an operation of the traced program that takes the parameter as an argument; a loop is one. The program is
+    compiled once for each choice of paths. The rest is as for `prober`.
+
+    Raises:
+        PairError, DtypeError, WeightsError, NotExpressibleError: as from `prober`.
+        PathError: from the run, a path of no parameter.
+    """
+    return divided(*_apart(model, call, dtype), inputs, dtype)
+
+
+def trainer(
+    model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32", train_call: Call | None = None
+) -> Trainer:
+    """The tree made ready to be trained: `run(weights, targets, optimizer, steps)` gives a Training.
+
+    inputs: neutral arrays by position or by name; what is floating in them and in the tree becomes `dtype`.
+    train_call: `call(tree, inputs)` in training mode and without dropout, since nobody but itself can tell where it
+        drops. It returns the outputs. A function that knows no modes is given again.
+    weights: arrays for any of the tree's paths; the others keep the values they have.
+
+    Trained is every array of floating-point numbers. The gradients are compiled once, for all weights and optimizers.
+
+    Raises:
+        NotExpressibleError: no train_call; or, from the run, an output that is no structure of arrays.
+        DtypeError: no floating-point type of that name, or float64 where it is not enabled.
+        WeightsError: from the run, weights for no path of the tree or of another shape.
+    """
+    output_of, stored, trainable = _apart(model, _in_training(train_call), dtype)
+
+    def told(arrays: Arrays) -> dict[str, Native]:
+        return natives(filled(model, {keys: arrays[path] for path, (keys, _) in _stored(model).items()}))
+
+    return tree_trainer(_run(output_of), given(stored, dtype), trainable, given(inputs, dtype), told)
+
+
+def passer(
+    model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32", train_call: Call | None = None
+) -> Passer:
+    """The tree made ready to be run in either mode: `run(weights, training=...)` gives a Pass.
+
+    The arguments are those of `trainer`; in inference mode the call is `call`. Dropout and its seed are the
+    train_call's own. Compiled once for each mode, for all weights.
+
+    Raises:
+        PairError: no call.
+        NotExpressibleError: from the run in training mode, no train_call; or an output that is no structure of arrays.
+        DtypeError: no floating-point type of that name, or float64 where it is not enabled.
+        WeightsError: from the run, weights for no path of the tree or of another shape.
+    """
+    inferred, stored, trainable = _apart(model, call, dtype)
+
+    def run_in(training: bool) -> Run:
+        return _run(_apart(model, _in_training(train_call), dtype)[0] if training else inferred)
+
+    return tree_passer(run_in, given(stored, dtype), trainable, given(inputs, dtype))
+
+
+def _run(output_of: Callable[[Arrays, Any], Any]) -> Run:
+    """What changes no array of the tree, and has its mode from the call that it is made of."""
+    return lambda arrays, arguments, mode: (output_of(arrays, arguments), arrays)
+
+
+def _in_training(train_call: Call | None) -> Call:
+    if train_call is None:
+        expected = "a call in training mode, since nothing else tells a pytree's modes"
+        raise NotExpressibleError("", expected, "none", f"{REMEDY} One that knows no modes is given again.")
+    return train_call
+
+
+def _apart(model: Any, call: Call | None, dtype: str) -> tuple[Callable[[Arrays, Any], Any], Arrays, list[str]]:
+    """The output as a function of the arrays by path and the inputs; the arrays; the paths of the parameters."""
     if call is None:
         remedy = "Give the pair a reference_call or a port_call."
         raise PairError("", "a call(tree, inputs) for a pytree, which cannot be called itself", "none", remedy)
@@ -76,7 +161,7 @@ def prober(model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str =
         return call(filled(model, {stored[path][0]: array for path, array in arrays.items()}), given)
 
     trainable = [path for path, (_, array) in stored.items() if jnp.issubdtype(array.dtype, jnp.floating)]
-    return compiled(output_of, {path: array for path, (_, array) in stored.items()}, trainable, inputs, dtype)
+    return output_of, {path: array for path, (_, array) in stored.items()}, trainable
 
 
 def _stored(model: Any) -> dict[str, tuple[Keys, Any]]:
@@ -89,3 +174,45 @@ def _stored(model: Any) -> dict[str, tuple[Keys, Any]]:
 def tracer(model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Tracer:
     """What traces nothing: a function of a tree has no modules."""
     return lambda weights: ()
+
+
+def round_trips(model: Any) -> Iterator[RoundTrip]:
+    """Save the tree and load it, in turn by `flatten and unflatten` and, where it is installed, `safetensors`.
+
+    Each time it is loaded into a tree of the same structure with other values, in safetensors under their paths.
+    Nothing stays on disk.
+
+    Raises:
+        UsageError, ChildNameError: as from `natives`.
+        NotExpressibleError, WeightsError: JAX or safetensors refuses to save it or to load it; its path is the way.
+    """
+    fresh = with_natives(model, others(natives(model)))
+    with saving("flatten and unflatten"):
+        leaves = jax.tree.leaves(model)
+    with loading("flatten and unflatten"):
+        loaded = jax.tree.unflatten(jax.tree.structure(fresh), leaves)
+    yield RoundTrip("flatten and unflatten", natives(loaded))
+    if has_safetensors():
+        yield RoundTrip("safetensors", natives(with_natives(fresh, by_safetensors(natives(model)))))
+
+
+def draws(
+    factory: Any, seeds: Sequence[int], *, device: str = "cpu", target: int | None = None
+) -> dict[str, np.ndarray]:
+    """Every tensor of the models that a factory makes, `(draws, *native shape)` by native path, whatever it is for.
+
+    Draw i is that of `seeds[i]`. All are made by one compilation if the factory takes a traced seed, as
+    `jax.random.key` does, and one by one if not; the first two are made both ways and must agree.
+
+    target: how many entries of a tensor are enough: it is kept from as many of the first seeds as give that many, from
+        two at least, and no more models are made than that takes. Without it every tensor is kept from every seed.
+
+    Raises:
+        PairError: the factory raises, ignores its seed, or gives another structure for another seed.
+        DeviceError: JAX does not see the device.
+    """
+    return draws_of(factory, seeds, natives, _live, device, target)
+
+
+def _live(model: Any) -> dict[str, Any]:
+    return {path: array for path, (_, array) in _stored(model).items()}

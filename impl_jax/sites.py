@@ -2,7 +2,8 @@
 
 A program is traced to a jaxpr, in which every use of a parameter is an argument of an equation. The jaxpr is then
 evaluated with an array of its own for each such argument, so that one backward pass yields one share a site. What
-nothing comes of is no site: an equation whose result is never used, or one that stops the gradient.
+nothing comes of is no site: an equation whose result is never used, one that stops the gradient, one that makes whole
+numbers. A loop (`scan`, `while`) is one equation, and so one site, however often it goes round.
 """
 
 from __future__ import annotations
@@ -23,10 +24,9 @@ from .parts import joined
 # Calls that only wrap other equations: what they do with a parameter is looked at inside.
 INLINED = frozenset({"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint"})
 
-Use = Callable[[Any, str], Any]
+# The array for a use of a part, by the part's number and the operation.
+Use = Callable[[int, str], Any]
 Parameters = Mapping[str, Sequence[jax.Array]]
-# An array by its parameter's name and its number among those that hold the parameter.
-Part = tuple[str, int]
 
 
 def shares(
@@ -37,34 +37,17 @@ def shares(
     objective: a scalar function of the parameters by name, each as the arrays that hold it. A share has as many; a site
     uses one of them, and its share by the others is zero.
     """
-    values: dict[Part, jax.Array] = {
-        (name, number): array for name, arrays in parameters.items() for number, array in enumerate(arrays)
-    }
+    places = [(name, number) for name, arrays in parameters.items() for number, _ in enumerate(arrays)]
+    parts = [array for arrays in parameters.values() for array in arrays]
 
-    def of_parts(*arrays: jax.Array) -> jax.Array:
+    def of_parts(arrays: Sequence[jax.Array], rest: Any) -> jax.Array:
         given = iter(arrays)
         return objective({name: [next(given) for _ in held] for name, held in parameters.items()})
 
-    closed = jax.make_jaxpr(of_parts)(*values.values())
-    jaxpr, _ = dce_jaxpr(closed.jaxpr, [True], instantiate=True)
-    owners = dict(zip(jaxpr.invars, values, strict=True))
-    program = _Program(jaxpr, closed.consts, owners, values)
-
-    found: list[tuple[Part, str]] = []
-
-    def note(part: Part, operation: str) -> jax.Array:
-        found.append((part, operation))
-        return values[part]
-
-    jax.eval_shape(lambda: program.run(note))
-
-    def value(copies: list[jax.Array]) -> jax.Array:
-        remaining = iter(copies)
-        return program.run(lambda part, operation: next(remaining))
-
-    gradients = jax.grad(value)([values[part] for part, _ in found])
+    split = SplitUses(of_parts, parts, ())
     result: dict[str, list[tuple[str, tuple[jax.Array, ...]]]] = {name: [] for name in parameters}
-    for ((name, number), operation), gradient in zip(found, gradients, strict=True):
+    for (part, operation), gradient in zip(split.uses, split.shares(parts, ()), strict=True):
+        name, number = places[part]
         share = [jnp.zeros_like(array) for array in parameters[name]]
         share[number] = gradient
         result[name].append((operation, tuple(share)))
@@ -81,38 +64,67 @@ def neutral_sites(
     }
 
 
-class _Program:
-    """A jaxpr with some of its variables known as parameters."""
+class SplitUses:
+    """A function `objective(parts, rest)`, traced for arrays like those given, with each use of a part told apart.
 
-    def __init__(self, jaxpr: Jaxpr, consts: Any, owners: Mapping[Var, Part], values: Mapping[Part, Any]) -> None:
-        self.jaxpr, self.consts, self.owners, self.values = jaxpr, consts, owners, values
+    uses: the number of the part and the operation, in program order.
+    """
 
-    def run(self, use: Use) -> Any:
-        scope = _Scope({}, dict(self.owners), self.values, use)
-        scope.evaluate(self.jaxpr, self.consts)
-        (output,) = self.jaxpr.outvars
+    def __init__(
+        self, objective: Callable[[Sequence[Any], Any], jax.Array], parts: Sequence[jax.Array], rest: Any
+    ) -> None:
+        closed = jax.make_jaxpr(objective)(parts, rest)
+        self._jaxpr, _ = dce_jaxpr(closed.jaxpr, [True], instantiate=True)
+        self._consts = closed.consts
+        self.uses: list[tuple[int, str]] = []
+
+        def noted(parts: Sequence[Any], rest: Any) -> Any:
+            def note(part: int, operation: str) -> Any:
+                self.uses.append((part, operation))
+                return parts[part]
+
+            return self._run(parts, rest, note)
+
+        jax.eval_shape(noted, parts, rest)
+
+    def shares(self, parts: Sequence[jax.Array], rest: Any) -> list[jax.Array]:
+        """Each use's share of the gradient by its part; may be compiled."""
+
+        def value(copies: list[jax.Array]) -> jax.Array:
+            remaining = iter(copies)
+            return self._run(parts, rest, lambda part, operation: next(remaining))
+
+        return jax.grad(value)([parts[part] for part, _ in self.uses])
+
+    def _run(self, parts: Sequence[Any], rest: Any, use: Use) -> Any:
+        owned, others = self._jaxpr.invars[: len(parts)], self._jaxpr.invars[len(parts) :]
+        known = dict(zip(others, jax.tree.leaves(rest), strict=True))
+        scope = _Scope(known, {var: part for part, var in enumerate(owned)}, parts, use)
+        scope.evaluate(self._jaxpr, self._consts)
+        (output,) = self._jaxpr.outvars
         return scope.read(output, "output")
 
 
 @dataclass
 class _Scope:
-    """What the variables of one jaxpr stand for: a value, or a parameter by name.
+    """What the variables of one jaxpr stand for: a value, or a part by its number.
 
-    use: gives the array for each use of a parameter, by its name and the operation's.
+    parts: their values. use: gives the array for each use of one.
     """
 
     environment: dict[Var, Any]
-    owners: dict[Var, Part]
-    values: Mapping[Part, Any]
+    owners: dict[Var, int]
+    parts: Sequence[Any]
     use: Use
 
-    def read(self, atom: Any, operation: str) -> Any:
+    def read(self, atom: Any, operation: str | None) -> Any:
+        """What an atom stands for; for a part, the array for its use by the operation, and its own for no use."""
         if isinstance(atom, Literal):
             return atom.val
         if atom not in self.owners:
             return self.environment[atom]
-        name = self.owners[atom]
-        return self.values[name] if operation == "stop_gradient" else self.use(name, operation)
+        part = self.owners[atom]
+        return self.parts[part] if operation is None else self.use(part, operation)
 
     def evaluate(self, jaxpr: Jaxpr, consts: Any) -> None:
         self.environment.update(zip(jaxpr.constvars, consts, strict=True))
@@ -126,7 +138,8 @@ class _Scope:
         bound = equation.primitive.get_bind_params(equation.params)
         # A pair until jax 0.9, the parameters alone since.
         subfunctions, parameters = bound if isinstance(bound, tuple) else ((), bound)
-        arguments = [self.read(atom, equation.primitive.name) for atom in equation.invars]
+        operation = equation.primitive.name if _is_differentiable(equation) else None
+        arguments = [self.read(atom, operation) for atom in equation.invars]
         outputs = equation.primitive.bind(*subfunctions, *arguments, **parameters)
         outputs = outputs if equation.primitive.multiple_results else [outputs]
         self.environment.update(zip(equation.outvars, outputs, strict=True))
@@ -134,7 +147,7 @@ class _Scope:
     def _inline(self, equation: Any) -> None:
         inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
         jaxpr, consts = (inner.jaxpr, inner.consts) if hasattr(inner, "consts") else (inner, ())
-        scope = _Scope({}, {}, self.values, self.use)
+        scope = _Scope({}, {}, self.parts, self.use)
         for atom, var in zip(equation.invars, jaxpr.invars, strict=True):
             self._hand_over(atom, scope, var)
         scope.evaluate(jaxpr, consts)
@@ -149,3 +162,9 @@ class _Scope:
             other.owners[var] = self.owners[atom]
         else:
             other.environment[var] = self.environment[atom]
+
+
+def _is_differentiable(equation: Any) -> bool:
+    if equation.primitive.name == "stop_gradient":
+        return False
+    return any(jnp.issubdtype(var.aval.dtype, jnp.inexact) for var in equation.outvars if hasattr(var.aval, "dtype"))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 
 from ..common.errors import DeviceError, DtypeError
+
+# The device under test, where one is.
+_UNDER_TEST: ContextVar[str | None] = ContextVar("device under test", default=None)
 
 
 def devices() -> tuple[str, ...]:
@@ -38,22 +42,30 @@ def dtype_of(name: str) -> torch.dtype:
     return dtype
 
 
+def under_test() -> torch.device | None:
+    """The device that `running` was entered with; None outside of it."""
+    name = _UNDER_TEST.get()
+    return None if name is None else torch.device(name)
+
+
 @contextmanager
-def running(device: str = "cpu", dtype: str = "float32") -> Iterator[None]:
-    """Strict arithmetic in `dtype` on `device`: no TF32, deterministic, put back afterwards.
+def running(device: str = "cpu", dtype: str = "float32", tf32: bool = False) -> Iterator[None]:
+    """Strict arithmetic in `dtype` on `device`: deterministic, without TF32 unless asked for, put back afterwards.
 
     Raises:
         DeviceError: PyTorch does not see the device.
     """
     device_of(device)
+    entered = _UNDER_TEST.set(device)
     precision = torch.get_float32_matmul_precision()
     cudnn = torch.backends.cudnn
     before = cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark
-    torch.set_float32_matmul_precision("highest")
-    cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = False, True, False
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = tf32, True, False
     try:
         yield
     finally:
+        _UNDER_TEST.reset(entered)
         torch.set_float32_matmul_precision(precision)
         cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = before
 

@@ -11,13 +11,17 @@ import torch
 from torch import nn
 
 from ..common import initializers as init
+from ..common.factories import drawn
 from ..common.initializers import Initializer
+from ..common.natives import Native
 from ..common.rules import Echo, Rule, line, plan
 from ..common.seeding import path_seed
 from ..common.tables import Row
+from ..common.wing import model_of
 from .access import neutral, table
 from .devices import device_of, dtype_of
 from .naming import leaves
+from .natives import natives
 
 
 def draw(
@@ -152,3 +156,29 @@ def _quantile(tensor: torch.Tensor, initializer: Initializer, generator: torch.G
     """Any other initializer, through the quantile function of its law."""
     uniform = torch.rand(tensor.shape, dtype=torch.float64, device=tensor.device, generator=generator)
     tensor.copy_(torch.as_tensor(initializer.law(tuple(tensor.shape)).ppf(uniform.cpu().numpy())))
+
+
+def draws(
+    factory: Any, seeds: Sequence[int], *, device: str = "cpu", target: int | None = None
+) -> dict[str, np.ndarray]:
+    """Every tensor of the models that a factory makes, `(draws, *native shape)` by native path, buffers included.
+
+    Draw i is that of `seeds[i]`. PyTorch's generators are as they were afterwards.
+
+    target: how many entries of a tensor are enough: it is kept from as many of the first seeds as give that many, from
+        two at least, and no more models are made than that takes. Without it every tensor is kept from every seed.
+
+    Raises:
+        PairError: the factory raises, ignores its seed, or gives another structure for another seed.
+        DeviceError: PyTorch does not see the device.
+    """
+    place = device_of(device)
+
+    def made(seed: int) -> dict[str, Native]:
+        if place.type == "cpu":
+            return natives(model_of(factory, seed))
+        with place:
+            return natives(model_of(factory, seed))
+
+    with torch.random.fork_rng(devices=[] if place.type == "cpu" else range(torch.cuda.device_count())):
+        return drawn(made, seeds, target)

@@ -5,6 +5,7 @@ A path is the one of `state_dict`. A tensor under several names is listed once, 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -62,6 +63,16 @@ def with_natives(model: nn.Module, arrays: Mapping[str, Any]) -> nn.Module:
     for path, array in arrays.items():
         write(found[path].tensor, array)
     return model
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of the module with tensors of its own, tied as the module's are."""
+    held = [vars(module) for module in model.modules()]
+    # PyTorch refuses to copy a tensor that was computed, such as the weight that `weight_norm` keeps beside its parts.
+    computed = [
+        each for names in held for each in names.values() if isinstance(each, torch.Tensor) and not each.is_leaf
+    ]
+    return copy.deepcopy(model, {id(each): each.detach().clone() for each in computed})
 
 
 def owned(model: nn.Module) -> dict[str, Owned]:

@@ -6,9 +6,9 @@ To be made and used inside `running(device, dtype)`.
 
 from __future__ import annotations
 
-import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,11 @@ from torch.overrides import TorchFunctionMode
 from ..common.maparrays import as_numpy
 from ..common.natives import check_fit
 from ..common.pairs import Call, Cotangents, Inputs, Probe, Prober, named_arrays
+from ..common.sites import Site, SiteProber, asked
 from .access import derivatives, inference, neutral, tensor
-from .devices import dtype_of
-from .natives import owned, write
+from .devices import dtype_of, under_test
+from .natives import copied, owned, write
+from .sites import SplitUses
 
 
 def prober(model: nn.Module, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Prober:
@@ -39,28 +41,13 @@ def prober(model: nn.Module, inputs: Inputs, call: Call | None = None, *, dtype:
         WeightsError: from the run, weights for no owner or of another shape.
         NotExpressibleError: from the run, an output that is no structure of arrays.
     """
-    own = _copied(model, dtype_of(dtype))
-    owners = {path: each.tensor for path, each in owned(own).items()}
-    shapes = {path: tuple(array.shape) for path, array in owners.items()}
-    before = {path: each.tensor for path, each in owned(model).items()}
-    written: set[str] = set()
-    parameters = {
-        path: array.requires_grad_()
-        for path, array in owners.items()
-        if isinstance(array, nn.Parameter) and array.is_floating_point()
-    }
-    arguments = given(own, inputs, dtype_of(dtype))
+    own = _Own(model, inputs, dtype_of(dtype))
+    parameters = {path: array.requires_grad_() for path, array in own.parameters.items()}
 
     def run(weights: Mapping[str, Any], cotangents: Cotangents, *, gradients: bool = True) -> Probe:
-        check_fit(shapes, weights)
-        for path in written.difference(weights):
-            write(owners[path], before[path])
-        for path, array in weights.items():
-            write(owners[path], array)
-        written.update(weights)
-        # The kernels for speed have other derivatives where a row is masked altogether.
-        with inference(own), torch.set_grad_enabled(gradients), _WholeGradients(), sdpa_kernel(SDPBackend.MATH):
-            outputs = _outputs(own, arguments, call)
+        own.write(weights)
+        with own.running(), torch.set_grad_enabled(gradients):
+            outputs = own.outputs(call)
             value = _weighted(outputs, cotangents) if gradients else torch.zeros(())
         found = derivatives(value, list(parameters.values())) if gradients else ()
         return Probe(
@@ -71,18 +58,78 @@ def prober(model: nn.Module, inputs: Inputs, call: Call | None = None, *, dtype:
     return run
 
 
-def _copied(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+def site_prober(model: nn.Module, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> SiteProber:
+    """The model made ready to be asked for sites: `run(weights, cotangents, paths)` gives those of each path.
+
+    A site is a torch operation that takes the parameter as an argument. What uses it where PyTorch shows nobody, an
+    `autograd.Function` of the model's own, is one site together, the last one, named `unseen`. The rest is as for
+    `prober`.
+
+    Raises:
+        DtypeError, WeightsError, NotExpressibleError: as from `prober`.
+        PathError: from the run, a path of no parameter.
+    """
+    own = _Own(model, inputs, dtype_of(dtype))
+
+    def run(weights: Mapping[str, Any], cotangents: Cotangents, paths: Iterable[str]) -> dict[str, tuple[Site, ...]]:
+        wanted = {path: own.parameters[path] for path in asked(paths, own.parameters)}
+        own.write(weights)
+        for path, array in own.parameters.items():
+            array.requires_grad_(path in wanted)
+        with own.running(), torch.enable_grad(), SplitUses(wanted) as uses:
+            value = _weighted(own.outputs(call), cotangents)
+        return uses.shares(value)
+
+    return run
+
+
+class _Own:
+    """A copy of a model in one dtype, to be given weights and run.
+
+    parameters: those of floating-point numbers, by their owners' paths.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Inputs, dtype: torch.dtype) -> None:
+        self.model = cast_copy(model, dtype)
+        self.owners = {path: each.tensor for path, each in owned(self.model).items()}
+        self.parameters = {
+            path: array
+            for path, array in self.owners.items()
+            if isinstance(array, nn.Parameter) and array.is_floating_point()
+        }
+        self._shapes = {path: tuple(array.shape) for path, array in self.owners.items()}
+        self._before = {path: each.tensor for path, each in owned(model).items()}
+        self._written: set[str] = set()
+        self._arguments = given(self.model, inputs, dtype)
+
+    def write(self, weights: Mapping[str, Any]) -> None:
+        """Put in the weights; what was written before and is not given now gets the model's value back."""
+        check_fit(self._shapes, weights)
+        for path in self._written.difference(weights):
+            write(self.owners[path], self._before[path])
+        for path, array in weights.items():
+            write(self.owners[path], array)
+        self._written.update(weights)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        # The kernels for speed have other derivatives where a row is masked altogether.
+        with inference(self.model), _WholeGradients(), sdpa_kernel(SDPBackend.MATH):
+            yield
+
+    def outputs(self, call: Call | None) -> dict[str, torch.Tensor]:
+        """The floating-point outputs by their place."""
+        found = named_arrays(called(self.model, self._arguments, call))
+        return {name: array for name, array in found.items() if array.is_floating_point()}
+
+
+def cast_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """A copy of the module in `dtype`, the tensors that its submodules keep as mere attributes included."""
-    held = [vars(module) for module in model.modules()]
-    # PyTorch refuses to copy a tensor that was computed, such as the weight that `weight_norm` keeps beside its parts.
-    computed = [
-        each for names in held for each in names.values() if isinstance(each, torch.Tensor) and not each.is_leaf
-    ]
-    own = copy.deepcopy(model, {id(each): each.detach().clone() for each in computed}).to(dtype)
+    own = copied(model).to(under_test(), dtype)
     for module in own.modules():
         for name, each in vars(module).items():
             if isinstance(each, torch.Tensor) and each.is_floating_point():
-                vars(module)[name] = each.to(dtype)
+                vars(module)[name] = each.to(under_test(), dtype)
     return own
 
 
@@ -123,13 +170,6 @@ def given(model: nn.Module, inputs: Inputs, dtype: torch.dtype) -> Any:
     if isinstance(inputs, Mapping):
         return {name: placed(array) for name, array in inputs.items()}
     return tuple(placed(array) for array in inputs)
-
-
-def _outputs(model: nn.Module, arguments: Any, call: Call | None) -> dict[str, torch.Tensor]:
-    """The floating-point outputs by their place."""
-    return {
-        name: array for name, array in named_arrays(called(model, arguments, call)).items() if array.is_floating_point()
-    }
 
 
 def called(model: nn.Module, arguments: Any, call: Call | None) -> Any:

@@ -1,15 +1,38 @@
-"""A training step: mean squared error and plain gradient descent, in place."""
+"""Training: one step in place, and a model made ready to be trained or run in either mode, on copies of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from ..common.outputs import check_targets
-from .access import arrays, cuda_indices, derivatives, in_mode, tensor
+from ..common.pairs import Call, Cotangents, Inputs, named_arrays
+from ..common.training import Optimizer, Pass, Passer, Trainer, Training
+from .access import arrays, cuda_indices, derivatives, in_mode, neutral, tensor
+from .devices import dtype_of
+from .natives import natives, with_natives
+from .probing import called, cast_copy, given
+
+# Whatever drops entries of its first argument, as functions of the rate.
+_DROPOUTS = frozenset(
+    getattr(home, name)
+    for home in (functional, torch)
+    for name in (
+        *("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"),
+        *("dropout_", "feature_dropout", "feature_dropout_", "alpha_dropout_", "feature_alpha_dropout_"),
+    )
+    if hasattr(home, name)
+)
+# Where attention has its rate among the arguments; by name it is `dropout_p`.
+_RATES = {functional.scaled_dot_product_attention: 4, functional.multi_head_attention_forward: 10}
 
 
 def step(
@@ -34,3 +57,145 @@ def step(
             if gradient is not None:
                 parameter -= learning_rate * gradient
     return model, loss.item()
+
+
+def trainer(
+    model: nn.Module,
+    inputs: Inputs,
+    call: Call | None = None,
+    *,
+    dtype: str = "float32",
+    train_call: Call | None = None,
+) -> Trainer:
+    """The model made ready to be trained: `run(weights, targets, optimizer, steps)` gives a Training.
+
+    inputs: neutral arrays by position or by name; what is floating in them and in the model becomes `dtype`.
+    call: `call(model, inputs)`; without it the model is called with the inputs.
+    train_call: the call in training mode, which is `call` unless given. What it returns is the output.
+    weights: native arrays for any of the model's owners; the others keep the values they have.
+
+    The module and all its submodules are in training mode, without dropout. Trained is every parameter of
+    floating-point numbers with `requires_grad`, also one that the outputs do not depend on: PyTorch's optimizers pass
+    over what has no gradient, optax's give it weight decay, so it gets zeros. `padding_idx` keeps its meaning, so that
+    the row is trained by nothing but weight decay. Each run works on a new copy of the model.
+
+    Raises:
+        DtypeError: no floating-point type of that name.
+        WeightsError: from the run, weights for no owner or of another shape.
+        NotExpressibleError: from the run, an output that is no structure of arrays.
+    """
+    of_type = dtype_of(dtype)
+
+    def run(weights: Mapping[str, Any], targets: Cotangents, optimizer: Optimizer, steps: int) -> Training:
+        own = with_natives(cast_copy(model, of_type), weights)
+        arguments = given(own, inputs, of_type)
+        parameters = [each for each in own.parameters() if each.requires_grad and each.is_floating_point()]
+        # PyTorch refuses an optimizer that has nothing to do.
+        rule = _rule(optimizer, parameters) if parameters else None
+        goals: list[torch.Tensor] | None = None
+        losses = []
+        with _running(own, training=True, dropout=False, seed=0), torch.enable_grad():
+            for _ in range(steps):
+                outputs = _floating(called(own, arguments, train_call or call))
+                goals = goals or _placed(targets, outputs)
+                loss = _squared_error(outputs, goals)
+                found = derivatives(loss, parameters)
+                for parameter, gradient in zip(parameters, found, strict=True):
+                    parameter.grad = torch.zeros_like(parameter) if gradient is None else gradient
+                if rule is not None:
+                    rule.step()
+                losses.append(loss.item())
+        return Training(tuple(losses), natives(own))
+
+    return run
+
+
+def passer(
+    model: nn.Module,
+    inputs: Inputs,
+    call: Call | None = None,
+    *,
+    dtype: str = "float32",
+    train_call: Call | None = None,
+) -> Passer:
+    """The model made ready to be run in either mode: `run(weights, training=...)` gives a Pass.
+
+    The arguments are those of `trainer`; in inference mode the call is `call`. The masks of dropout are drawn from
+    PyTorch's generators, set to `seed` for the run and put back after it.
+
+    Raises:
+        DtypeError: no floating-point type of that name.
+        WeightsError: from the run, weights for no owner or of another shape.
+        NotExpressibleError: from the run, an output that is no structure of arrays.
+    """
+    of_type = dtype_of(dtype)
+
+    def run(weights: Mapping[str, Any], *, training: bool, dropout: bool = False, seed: int = 0) -> Pass:
+        own = with_natives(cast_copy(model, of_type), weights)
+        with _running(own, training=training, dropout=dropout, seed=seed), torch.no_grad():
+            output = called(own, given(own, inputs, of_type), (train_call or call) if training else call)
+            outputs = {name: neutral(each) for name, each in _floating(output).items()}
+        return Pass(outputs, {path: each.array for path, each in natives(own).items() if not each.trainable})
+
+    return run
+
+
+@contextmanager
+def _running(model: nn.Module, *, training: bool, dropout: bool, seed: int) -> Iterator[None]:
+    """The module, which is our own, in a mode; whatever it draws is drawn from `seed`."""
+    model.train(training)
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=cuda_indices(model)))
+        torch.manual_seed(seed)
+        # The kernels for speed have other derivatives where a row is masked altogether.
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if training and not dropout:
+            stack.enter_context(_NoDropout())
+            for module in model.modules():
+                # PyTorch's recurrent layers are one operation, with dropout in it.
+                if isinstance(module, nn.RNNBase):
+                    module.dropout = 0.0
+        yield
+
+
+class _NoDropout(TorchFunctionMode):
+    """Whatever drops entries passes on what it gets: functions, the modules that call them, and attention."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        placed, named = list(args), dict(kwargs or {})
+        if func in _DROPOUTS:
+            return placed[0] if placed else named["input"]
+        place = _RATES.get(func)
+        # What attention calls in its turn does not come by here, so its own rate it must be.
+        if place is not None and len(placed) > place:
+            placed[place] = 0.0
+        elif place is not None:
+            named["dropout_p"] = 0.0
+        return func(*placed, **named)
+
+
+def _rule(optimizer: Optimizer, parameters: Sequence[torch.Tensor]) -> torch.optim.Optimizer:
+    rate = optimizer.learning_rate
+    rules = {
+        "sgd": lambda: torch.optim.SGD(parameters, lr=rate, momentum=optimizer.momentum),
+        "adamw": lambda: torch.optim.AdamW(
+            parameters, lr=rate, betas=optimizer.betas, eps=optimizer.eps, weight_decay=optimizer.weight_decay
+        ),
+    }
+    return rules[optimizer.name]()
+
+
+def _floating(output: Any) -> dict[str, torch.Tensor]:
+    """The floating-point outputs by their place."""
+    return {name: array for name, array in named_arrays(output).items() if array.is_floating_point()}
+
+
+def _placed(targets: Cotangents, outputs: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
+    made = targets([tuple(output.shape) for output in outputs.values()])
+    return [tensor(target).to(output) for target, output in zip(made, outputs.values(), strict=True)]
+
+
+def _squared_error(outputs: Mapping[str, torch.Tensor], goals: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The sum over the outputs of the mean squared error."""
+    pairs = zip(outputs.values(), goals, strict=True)
+    return sum((((output - goal) ** 2).mean() for output, goal in pairs), torch.zeros(()))

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode, resolve_name
-from torch.utils._pytree import tree_map
 
 from ..common import paths
 from ..common.errors import TieError
 from ..common.sites import Site
 from ..common.ties import Tie, TieGroup, check_tie
-from .access import derivatives, get_parameter, inference, neutral, objective, table
+from .access import get_parameter, inference, objective, table
 from .naming import leaves
+from .sites import SplitUses
 
 
 def tie_groups(model: nn.Module) -> tuple[TieGroup, ...]:
@@ -102,35 +100,7 @@ def site_gradients(
     A site is a torch operation that takes the parameter as an argument. While the model runs, every such argument is
     replaced by a leaf of its own, so that one backward pass yields the shares.
     """
-    owners = {leaf.array: leaf.path for leaf in leaves(model) if leaf.owner == leaf.path and leaf.kind == "parameter"}
-    with inference(model), _SplitUses(owners) as uses:
+    owners = {leaf.path: leaf.array for leaf in leaves(model) if leaf.owner == leaf.path and leaf.kind == "parameter"}
+    with inference(model), SplitUses(owners) as uses:
         value = objective(model, inputs, cotangent)
-    shares = derivatives(value, [copy_ for _, _, copy_ in uses.found])
-    sites: dict[str, list[Site]] = {path: [] for path in owners.values()}
-    for (path, operation, _), share in zip(uses.found, shares, strict=True):
-        # A use that no gradient reaches (a read of the shape, say) has no share and is not a site.
-        if share is not None:
-            sites[path].append(Site(operation, neutral(share)))
-    return {path: tuple(members) for path, members in sites.items()}
-
-
-class _SplitUses(TorchFunctionMode):
-    """Replaces each use of a parameter by a fresh leaf with its values, and remembers which."""
-
-    def __init__(self, owners: dict[torch.Tensor, str]) -> None:
-        super().__init__()
-        self.owners = {id(array): path for array, path in owners.items()}
-        self.found: list[tuple[str, str, torch.Tensor]] = []
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        operation = (resolve_name(func) or getattr(func, "__name__", "operation")).rpartition(".")[2]
-        split = lambda value: self._split(value, operation)  # noqa: E731
-        return func(*tree_map(split, args), **tree_map(split, dict(kwargs or {})))
-
-    def _split(self, value: Any, operation: str) -> Any:
-        path = self.owners.get(id(value)) if isinstance(value, torch.Tensor) else None
-        if path is None:
-            return value
-        leaf = value.detach().clone().requires_grad_()
-        self.found.append((path, operation, leaf))
-        return leaf
+    return uses.shares(value)

@@ -6,11 +6,13 @@ To be made and used inside `running(device, dtype)`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ...common.pairs import Call, Inputs, Prober
+from ...common.sites import SiteProber
 from ..devices import check_dtype
-from ..probing import Arrays, called, compiled
+from ..probing import Arrays, called, compiled, divided
 from ..trees import arrays_of, by_path, filled
 from .naming import Model, like, stored_kind
 
@@ -30,6 +32,25 @@ def prober(model: Model, inputs: Inputs, call: Call | None = None, *, dtype: str
         NotExpressibleError: from the run, an output that is no structure of arrays.
     """
     check_dtype(dtype)
+    return compiled(*_apart(model, call), inputs, dtype)
+
+
+def site_prober(model: Model, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> SiteProber:
+    """The model made ready to be asked for sites: `run(weights, cotangents, paths)` gives those of each path.
+
+    A site is an operation of the traced program that takes the parameter as an argument; a loop is one. The program is
+    compiled once for each choice of paths. The rest is as for `prober`.
+
+    Raises:
+        DtypeError, WeightsError, NotExpressibleError: as from `prober`.
+        PathError: from the run, a path of no parameter.
+    """
+    check_dtype(dtype)
+    return divided(*_apart(model, call), inputs, dtype)
+
+
+def _apart(model: Model, call: Call | None) -> tuple[Callable[[Arrays, Any], Any], Arrays, list[str]]:
+    """The output as a function of the arrays by path and the inputs; the arrays; the paths of the parameters."""
     module, variables = model
     stored = by_path(arrays_of(variables))
 
@@ -38,4 +59,4 @@ def prober(model: Model, inputs: Inputs, call: Call | None = None, *, dtype: str
         return called(like(model, module, made), given, call, lambda *a, **k: module.apply(made, *a, **k))
 
     trainable = [path for path, (keys, _) in stored.items() if stored_kind(str(keys[0])) == "parameter"]
-    return compiled(output_of, {path: array for path, (_, array) in stored.items()}, trainable, inputs, dtype)
+    return output_of, {path: array for path, (_, array) in stored.items()}, trainable

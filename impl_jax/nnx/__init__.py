@@ -16,6 +16,7 @@ from .devices import devices as devices
 from .devices import running as running
 from .devices import settings as settings
 from .initialization import draw as draw
+from .initialization import draws as draws
 from .initialization import initialize as initialize
 from .initialization import sample as sample
 from .lazy import is_lazy as is_lazy
@@ -26,8 +27,12 @@ from .naming import shown as shown
 from .natives import natives as natives
 from .natives import with_natives as with_natives
 from .probing import prober as prober
+from .probing import site_prober as site_prober
+from .saving import round_trips as round_trips
 from .tracing import tracer as tracer
+from .training import passer as passer
 from .training import step as step
+from .training import trainer as trainer
 from .tying import equal as equal
 from .tying import identical as identical
 from .tying import site_gradients as site_gradients

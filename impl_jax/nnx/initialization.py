@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
+import numpy as np
 from flax import nnx
 
 from ...common.rules import Echo, Rule, line, plan
 from ..draws import draw as draw
 from ..draws import draw_native, path_key
 from ..draws import sample as sample
+from ..factories import draws_of
 from ..parts import split_native
+from ..trees import arrays_of, by_path
 from .access import table
 from .naming import leaves
+from .natives import entries, natives, value_of
 
 
 def initialize(
@@ -35,3 +40,27 @@ def initialize(
         if echo:
             echo(line(row, initializer))
     return model
+
+
+def draws(
+    factory: Any, seeds: Sequence[int], *, device: str = "cpu", target: int | None = None
+) -> dict[str, np.ndarray]:
+    """Every tensor of the models that a factory makes, `(draws, *native shape)` by native path, random state aside.
+
+    Draw i is that of `seeds[i]`. All are made by one compilation if the factory takes a traced seed, as
+    `nnx.Rngs(jax.random.key(seed))` does, and one by one if not, as with `nnx.Rngs(seed)`; the first two are made both
+    ways and must agree.
+
+    target: how many entries of a tensor are enough: it is kept from as many of the first seeds as give that many, from
+        two at least, and no more models are made than that takes. Without it every tensor is kept from every seed.
+
+    Raises:
+        PairError: the factory raises, ignores its seed, or gives another structure for another seed.
+        DeviceError: JAX does not see the device.
+    """
+    return draws_of(factory, seeds, natives, _live, device, target)
+
+
+def _live(model: nnx.Module) -> dict[str, Any]:
+    found = (pair for keys, entry in entries(model) for pair in arrays_of(value_of(entry), keys))
+    return {path: array for path, (_, array) in by_path(found).items()}

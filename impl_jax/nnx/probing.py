@@ -6,13 +6,15 @@ To be made and used inside `running(device, dtype)`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flax import nnx
 
 from ...common.pairs import Call, Inputs, Prober
+from ...common.sites import SiteProber
 from ..devices import check_dtype
-from ..probing import Arrays, called, compiled
+from ..probing import Arrays, called, compiled, divided
 from ..trees import arrays_of, by_path, filled
 from .access import inference
 from .natives import entries, natives, value_of
@@ -33,6 +35,25 @@ def prober(model: nnx.Module, inputs: Inputs, call: Call | None = None, *, dtype
         NotExpressibleError: from the run, an output that is no structure of arrays.
     """
     check_dtype(dtype)
+    return compiled(*_apart(model, call), inputs, dtype)
+
+
+def site_prober(model: nnx.Module, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> SiteProber:
+    """The model made ready to be asked for sites: `run(weights, cotangents, paths)` gives those of each path.
+
+    A site is an operation of the traced program that takes the parameter as an argument; a loop is one. The program is
+    compiled once for each choice of paths. The rest is as for `prober`.
+
+    Raises:
+        DtypeError, WeightsError, NotExpressibleError: as from `prober`.
+        PathError: from the run, a path of no parameter.
+    """
+    check_dtype(dtype)
+    return divided(*_apart(model, call), inputs, dtype)
+
+
+def _apart(model: nnx.Module, call: Call | None) -> tuple[Callable[[Arrays, Any], Any], Arrays, list[str]]:
+    """The output as a function of the arrays by path and the inputs; the arrays; the paths of the parameters."""
     listed = natives(model)
     found = by_path(pair for keys, entry in entries(model) for pair in arrays_of(value_of(entry), keys))
     stored = {path: found[path] for path in listed}
@@ -51,4 +72,4 @@ def prober(model: nnx.Module, inputs: Inputs, call: Call | None = None, *, dtype
         return called(merged, given, call, merged)
 
     trainable = [path for path, native in listed.items() if native.trainable]
-    return compiled(output_of, {path: array for path, (_, array) in stored.items()}, trainable, inputs, dtype)
+    return output_of, {path: array for path, (_, array) in stored.items()}, trainable
