@@ -20,13 +20,14 @@ from paritree.common.natives import Native
 from paritree.common.pairs import Cotangents, Probe
 from paritree.common.spec import Layer
 from paritree.common.tolerance import allowed
+from paritree.common.values import cotangents
 from paritree.migration.align import aligning
 from paritree.migration.align.leftovers import settle_by_module, settle_by_name, settle_by_value
 from paritree.migration.align.matching import matched, offer_the_silent
 from paritree.migration.align.points import Point, Trial, run
 from paritree.migration.align.proof import prove
 from paritree.migration.align.rows import map_of
-from paritree.migration.align.sides import Side, cotangents, wing_of
+from paritree.migration.align.sides import Side, wing_of
 
 from .measure import Action, ratio, row
 

@@ -8,6 +8,8 @@ import numpy as np
 
 # Below it a call of `einsum` takes longer than its work; above it `dot` copies, and waits for threads.
 SMALL = 4096
+# The norm below which numbers are too coarse to be compared.
+COARSE_BELOW = 1e-25
 
 
 def norm(array: np.ndarray) -> float:
@@ -37,3 +39,8 @@ def scale(gradients: dict[str, np.ndarray]) -> float:
 def is_silent(gradient: np.ndarray | None, loudest: float, limit: float) -> bool:
     """Whether a gradient says nothing: there is none, or no more of it than rounding leaves where it should be zero."""
     return gradient is None or norm(gradient) <= limit * loudest * math.sqrt(max(gradient.size, 1))
+
+
+def is_comparable(array: np.ndarray) -> bool:
+    """Whether an output is one to compare with: finite, and not so small that its numbers are coarse."""
+    return COARSE_BELOW < norm(array) < math.inf

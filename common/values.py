@@ -8,7 +8,7 @@ size. Vectors are positive, since one of them may be a variance.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -16,6 +16,8 @@ import numpy as np
 from .seeding import generator
 
 ShapeClass = tuple[int, ...]
+# The sizes of faint and of large values beside ordinary ones.
+FAINT, LARGE = 2.0**-20, 16.0
 
 
 def shape_class(shape: tuple[int, ...], periods: Mapping[int, int] = MappingProxyType({})) -> ShapeClass:
@@ -34,7 +36,8 @@ def distinct(path: str, own: np.ndarray, quiet: bool) -> np.ndarray:
     of = shape_class(own.shape)
     random = generator(1 + quiet, path)
     if len(of) > 1:
-        return (drawn(of, random) * (0.25 if quiet else 1.0)).reshape(own.shape).astype(np.float32)
+        made = drawn(of, random).reshape(own.shape)
+        return made * np.float32(0.25) if quiet else made
     return (_near(own.astype(np.float64), random) * (0.0625 if quiet else 1.0)).astype(np.float32)
 
 
@@ -49,4 +52,37 @@ def drawn(of: ShapeClass, random: np.random.Generator) -> np.ndarray:
     if len(of) < 2:
         return random.uniform(0.25, 1.25, of)
     *others, rows, columns = of
-    return random.normal(size=of) / math.sqrt(math.prod(others) * math.sqrt(rows * columns))
+    size = math.sqrt(math.prod(others) * math.sqrt(rows * columns))
+    return random.standard_normal(of, np.float32) / np.float32(size)
+
+
+def outer_points(
+    ordinary: Mapping[str, np.ndarray], shifted: Container[str], is_free: Callable[[str], bool]
+) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """Points at which only outputs are compared, with a name for each.
+
+    Faint vectors, of which norms in a row see little; all of it faint, for what only matrices feed: even the least that
+    is added to a variance shows. Large values of either sign, for bounds and lost signs.
+
+    shifted: paths whose values stay, since one side holds them with something added.
+    is_free: whether a path is a parameter; a buffer may be a variance, and keeps its sign.
+    """
+
+    def scaled(vectors: float, matrices: float, is_signed: bool) -> dict[str, np.ndarray]:
+        found = {}
+        for path, value in ordinary.items():
+            factor = np.float32(1 if path in shifted else matrices if value.ndim > 1 else vectors)
+            found[path] = value if factor == 1 else value * factor
+            if is_signed and value.ndim < 2 and is_free(path):
+                signs = generator(0, f"sign {path}").choice(np.array([-1, 1], np.float32), value.shape)
+                found[path] = found[path] * signs
+        return found
+
+    yield "faint vectors", scaled(FAINT, 1.0, False)
+    yield "faint values", scaled(FAINT, FAINT, False)
+    yield "large values of either sign", scaled(LARGE, LARGE, True)
+
+
+def cotangents(shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+    """Fixed normal weights for the outputs, the same on both sides."""
+    return [generator(0, f"cotangent {number}").normal(size=shape) for number, shape in enumerate(shapes)]

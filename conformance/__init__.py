@@ -3,6 +3,12 @@
 No framework is imported here; each wing brings its own when it is loaded.
 """
 
+from .checking import PAIR_CONTRACTS as PAIR_CONTRACTS
+from .checking import Examination as Examination
+from .checking import Wanted as Wanted
+from .checking import check_pair as check_pair
+from .contracts.drawing import Sampling as Sampling
+from .known import KnownDifference as KnownDifference
 from .models import CONTRACTS as CONTRACTS
 from .models import check_reference_models as check_reference_models
 from .report import Report as Report

@@ -2,37 +2,57 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from ..common.errors import ParitreeError
-from ..common.tables import columns, counted
 
-Status = Literal["pass", "fail", "skip"]
+Status = Literal["pass", "fail", "skip", "known"]
 DISTRIBUTIONS = ("paritree", "torch", "jax", "flax", "numpy", "scipy")
+# The width of the text where there is no terminal to have one.
+_WIDTH = 110
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one contract found at one path; `measured` above `allowed` is a failure unless the contract says else."""
+    """What one contract found at one path.
+
+    path: the reference's native path; empty for what is about the whole model.
+    ok: whether the contract holds there; None where it does not apply, with the reason as `message`.
+    measured, allowed: above it is a failure, unless the contract says else. policy: why that much is allowed.
+    message: what is wrong, or what was seen, in words that lead to the fix.
+    port_path: of the same parameter in the port.
+    cause: the likeliest cause in a word or two: `transposed`, `eps`, `missing site`. Empty where none is known.
+    module: the module to look at, in both namings.
+    details: what a report may show besides, of what JSON has: shares of sites, histograms of draws.
+    """
 
     path: str
-    ok: bool
+    ok: bool | None
     measured: float | None
     allowed: float | None
     message: str = ""
+    port_path: str = ""
+    policy: str = ""
+    cause: str = ""
+    module: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Result:
-    """One contract on one model, wing and device: the worst path if it holds, else one row a failing path.
+    """One contract at one path of one model, on one device and at one precision.
 
+    model: the name of the reference model, or of the pair.
+    wing: of the model, or both of a pair: `torch -> nnx`.
+    status: `known` is a failure that was declared, with its reason in `message`.
     measured, allowed: errors relative to the tensor's norm; for an initialization the smallest p-value and the level
         it must stay above; for a structure the number of paths that differ. None for what was skipped.
+
+    The others are those of Finding.
     """
 
     model: str
@@ -44,68 +64,16 @@ class Result:
     measured: float | None
     allowed: float | None
     message: str = ""
+    precision: str = "float32"
+    port_path: str = ""
+    policy: str = ""
+    cause: str = ""
+    module: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 class ContractFailure(ParitreeError, AssertionError):
     """Raised by `Report.raise_for_failure`; the text lists every failing contract."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """The results of a check."""
-
-    results: tuple[Result, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every contract holds that could be checked, and one could."""
-        return not self.failures and any(result.status == "pass" for result in self.results)
-
-    @property
-    def failures(self) -> tuple[Result, ...]:
-        return tuple(result for result in self.results if result.status == "fail")
-
-    def raise_for_failure(self) -> None:
-        """Raises ContractFailure if a contract does not hold."""
-        if not self.ok and not self.failures:
-            raise ContractFailure("", "at least one contract to be checked", "none", "Look at what was skipped.")
-        if self.failures:
-            listed = "\n".join(_sentence(result) for result in self.failures)
-            raise ContractFailure("", "all contracts to hold", f"{len(self.failures)} that do not:\n{listed}")
-
-    def to_json(self) -> str:
-        """`{"ok", "versions", "results"}`, one result an object with the fields of `Result`.
-
-        JSON has no infinity, which is the error of an output that is not finite: it becomes null.
-        """
-        results = [{name: _plain(value) for name, value in asdict(result).items()} for result in self.results]
-        return json.dumps({"ok": self.ok, "versions": versions(), "results": results}, indent=1, allow_nan=False)
-
-    def __str__(self) -> str:
-        lines = columns(_rows(self.results))
-        if self.failures:
-            lines += ["", *(_sentence(result) for result in self.failures)]
-        skipped = dict.fromkeys(result.message for result in self.results if result.status == "skip")
-        lines += ["", *(f"skipped: {reason}" for reason in skipped)]
-        return "\n".join((*lines, self.summary))
-
-    @property
-    def summary(self) -> str:
-        checked = [result for result in self.results if result.status != "skip"]
-        models = len({result.model for result in checked})
-        wings = ", ".join(dict.fromkeys(result.wing for result in checked))
-        devices = ", ".join(dict.fromkeys(result.device for result in checked))
-        keys = {(result.model, result.wing, result.device, result.contract) for result in checked}
-        failed = {(result.model, result.wing, result.device, result.contract) for result in self.failures}
-        if not keys:
-            return "nothing was checked"
-        verdict = "all hold" if self.ok else f"{len(failed)} do not hold"
-        checked_on = f"{counted(len(keys), 'contract')} on {counted(models, 'model')}"
-        return f"{checked_on} ({wings}; {devices}): {verdict}"
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def versions() -> dict[str, str]:
@@ -119,29 +87,85 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _sentence(result: Result) -> str:
-    return f"{result.model} [{result.wing}, {result.device}] {result.contract}: {result.message}"
+@dataclass(frozen=True)
+class Report:
+    """The results of a check.
 
+    facts: what holds for all of them, by a word for it: `alpha`, the chance of a false alarm.
+    environment: the versions of the packages that were there.
 
-def _rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
-    """One line for each model, device and contract, the wings that agree on it side by side."""
-    groups: dict[tuple[str, str, str, str], list[Result]] = {}
-    for result in results:
-        groups.setdefault((result.model, result.device, result.contract, result.status), []).append(result)
-    lines: list[tuple[str, ...]] = [("model", "device", "contract", "wings", "measured", "allowed", "result")]
-    for (model, device, contract, status), members in groups.items():
-        wings = " ".join(dict.fromkeys(member.wing for member in members))
-        # An initialization passes above its level and everything else below: show the member nearest to failing.
-        worst = max(members, key=_severity)
-        lines.append((model, device, contract, wings, _number(worst.measured), _number(worst.allowed), status))
-    return lines
+    Two are equal if their results are.
+    """
 
+    results: tuple[Result, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    environment: Mapping[str, str] = field(default_factory=versions, compare=False)
 
-def _severity(result: Result) -> float:
-    if result.measured is None or result.allowed is None:
-        return 0.0
-    return -result.measured if result.contract == "initialization" else result.measured
+    @property
+    def ok(self) -> bool:
+        """Whether every contract holds that could be checked, and one could."""
+        return not self.failures and any(result.status == "pass" for result in self.results)
 
+    @property
+    def failures(self) -> tuple[Result, ...]:
+        return tuple(result for result in self.results if result.status == "fail")
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2g}"
+    @property
+    def is_of_pair(self) -> bool:
+        """Whether it is about pairs, and not about models that were built from a spec."""
+        return any(" -> " in result.wing for result in self.results)
+
+    # The forms below import each other and this module: each is fetched when it is asked for.
+
+    def raise_for_failure(self) -> None:
+        """Raises ContractFailure if a contract does not hold; of a pair with many failures it lists the first."""
+        from .reports import terminal
+
+        if not self.ok and not self.failures:
+            raise ContractFailure("", "at least one contract to be checked", "none", "Look at what was skipped.")
+        if self.failures:
+            lines = terminal.folded(self) if self.is_of_pair else map(terminal.sentence, self.failures)
+            found = f"{len(self.failures)} that do not:\n" + "\n".join(lines)
+            raise ContractFailure("", "all contracts to hold", found)
+
+    def to_json(self) -> str:
+        """JSON with a schema version, see docs/reports.md. What is not finite becomes null."""
+        from .reports import json_form
+
+        return json_form.written(self)
+
+    @staticmethod
+    def from_json(text: str) -> Report:
+        """The report that `to_json` has written.
+
+        Raises:
+            UsageError: no JSON, no report, or one of another schema version.
+        """
+        from .reports import json_form
+
+        return json_form.read(text)
+
+    def to_junit(self) -> str:
+        """JUnit's XML: a suite for each device and precision, a case for each contract and path."""
+        from .reports import junit
+
+        return junit.xml(self)
+
+    def to_html(self) -> str:
+        """One page with everything in it: it loads nothing and runs no script."""
+        from .reports import html
+
+        return html.page(self)
+
+    def __str__(self) -> str:
+        """As wide as the terminal."""
+        from .reports import terminal
+
+        return terminal.text(self, shutil.get_terminal_size((_WIDTH, 24)).columns)
+
+    @property
+    def summary(self) -> str:
+        """The last line of the text: how many contracts hold."""
+        from .reports import terminal
+
+        return terminal.summary_of_pair(self) if self.is_of_pair else terminal.summary_of_models(self)

@@ -24,7 +24,7 @@ from .readings import Structure
 @lru_cache(maxsize=256)
 def symmetric(of: ShapeClass) -> np.ndarray:
     """The content of a class: an array of its sorted shape, the same in every process."""
-    one = drawn(of, generator(0, f"symmetric point {of}"))
+    one = drawn(of, generator(0, f"symmetric point {of}")).astype(np.float64)
     orders = _swaps(of)
     # The sum of k independent numbers is wider by sqrt(k). Rounded last, since a sum depends on the order of its terms.
     total = sum(one.transpose(order) for order in orders) / math.sqrt(len(orders))

@@ -11,13 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...common.closeness import error, is_silent, norm, scale
+from ...common.closeness import error, is_comparable, is_silent, scale
 from ...common.layouts import Layout
 from ...common.maps import Map, MapRow
 from ...common.maptransforms import transform_of
 from ...common.pairs import Probe
-from ...common.seeding import generator
-from ...common.values import distinct
+from ...common.values import distinct, outer_points
 from .errors import AlignmentError, listed
 from .sides import Side
 
@@ -25,8 +24,6 @@ Weights = Mapping[str, np.ndarray]
 # Errors of two programs are explained by rounding up to this many times that of one, while that is no more than this.
 ROUNDINGS = 8.0
 COARSEST = 0.01
-# The sizes of faint and of large vectors, and that of the outputs below which numbers are too coarse to be compared.
-FAINT, LARGE, COARSE_BELOW = 2.0**-20, 16.0, 1e-25
 
 
 def prove(made: Map, reference: Side, port: Side, limit: float) -> None:
@@ -55,32 +52,16 @@ def prove(made: Map, reference: Side, port: Side, limit: float) -> None:
 
 
 def _outer_points(made: Map, reference: Side, ordinary: Weights) -> Iterator[tuple[str, Weights]]:
-    """Faint vectors, of which norms in a row see little; all of it faint, for what only matrices feed; large values."""
     # What is near zero here and near one there cannot be carried without loss.
     shifted = {row.reference for row in made.rows if transform_of(row.transform).shifts}
-
-    def scaled(vectors: float, matrices: float, is_signed: bool) -> Weights:
-        found = {}
-        for path, value in ordinary.items():
-            factor = np.float32(1 if path in shifted else matrices if value.ndim > 1 else vectors)
-            found[path] = value * factor
-            # A buffer may be a variance.
-            if is_signed and value.ndim < 2 and reference.is_free(path):
-                found[path] = found[path] * generator(0, f"sign {path}").choice(
-                    np.array([-1, 1], np.float32), value.shape
-                )
-        return found
-
-    yield "faint vectors", scaled(FAINT, 1.0, False)
-    yield "faint values", scaled(FAINT, FAINT, False)
-    yield "large values of either sign", scaled(LARGE, LARGE, True)
+    return outer_points(ordinary, shifted, reference.is_free)
 
 
 def _check_outputs(made: Map, reference: Side, port: Side, name: str, weights: Weights, limit: float) -> None:
     given = _filled(made, reference, port, weights)
     ours, theirs = reference.outputs(given[0]), port.outputs(given[1])
     # Where the reference has no number, as the root of a negative one, nothing can be compared.
-    loud = {output for output, array in ours.items() if COARSE_BELOW < norm(array) < np.inf}
+    loud = {output for output, array in ours.items() if is_comparable(array)}
     faults = [fault for fault in outputs_apart(ours, theirs, limit) if fault.name in loud]
     if faults:
         exact = reference.outputs_exactly(given[0])

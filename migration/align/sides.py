@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,8 +15,8 @@ from ...common import paths
 from ...common.errors import DtypeError
 from ...common.natives import Native
 from ...common.pairs import Call, Inputs, Probe, Prober, reported
-from ...common.seeding import generator
 from ...common.traces import Trace, Tracer
+from ...common.values import cotangents
 from ...common.wing import SIDES, SideWing, side_name
 from .errors import AlignmentError
 from .readings import Group, Shape, kind
@@ -128,11 +128,6 @@ def side_of(role: str, model: Any, inputs: Inputs, call: Call | None, dtype: str
 def wing_of(model: Any) -> SideWing:
     """Raises UsageError for what is no model of any wing."""
     return import_module(f"...{SIDES[side_name(model)]}", __package__)  # type: ignore[return-value]
-
-
-def cotangents(shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
-    """Fixed normal weights for the outputs, the same on both sides."""
-    return [generator(0, f"cotangent {number}").normal(size=shape) for number, shape in enumerate(shapes)]
 
 
 def check_dtype(dtype: str) -> None:

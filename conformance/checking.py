@@ -1,0 +1,217 @@
+"""The check of a pair: every contract on every present device, at the precisions that were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..common.errors import ParitreeError, UsageError, nearest
+from ..common.maps import Map
+from ..common.pairs import Pair, PairError
+from .comparison import Bound, Comparison
+from .contracts import arithmetic, structure, tied, training, weights
+from .contracts.drawing import Sampling, initialization
+from .contracts.round_trip import round_trips
+from .known import KnownDifference, accepted, check_contracts
+from .precision import PRECISIONS, Setting
+from .report import Finding, Report, Result
+from .sides import Side
+from .wings import absence, require
+
+Of = Callable[[Bound], Iterator[Finding]]
+Compared = Callable[[Comparison], Iterator[Finding]]
+
+STRUCTURE: dict[str, Of] = {"names": structure.names, "shapes": structure.shapes, "ties": structure.ties}
+# Those that need both sides to be run at carried values.
+ARITHMETIC: dict[str, Compared] = {
+    "layout": arithmetic.layout,
+    "forward": arithmetic.forward,
+    "gradients": arithmetic.gradients,
+    "tied gradients": tied.tied_gradients,
+    "training": training.training,
+    "modes": training.modes,
+    "determinism": arithmetic.determinism,
+}
+STORED: dict[str, Of] = {"values": weights.values, "round trip": round_trips}
+# In the order of a report: a model with other names cannot be given weights, and one without weights computes nothing.
+PAIR_CONTRACTS = (*STRUCTURE, *ARITHMETIC, *STORED, "initialization")
+DEVICES = ("cpu", "cuda")
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be checked, and how.
+
+    contracts: by name, in any order. devices: those that not both sides see are skipped, with a row that says so.
+    precisions: `float32`, `tf32`, `bfloat16`. required_device: one whose absence is an error.
+    known_differences: failures that are declared.
+    sampling: of initial values. seed: of everything random that the check makes.
+
+    Raises:
+        UsageError: a contract, device or precision that does not exist.
+    """
+
+    contracts: Sequence[str] = PAIR_CONTRACTS
+    devices: Sequence[str] = DEVICES
+    precisions: Sequence[str] = ("float32",)
+    required_device: str | None = None
+    known_differences: Sequence[KnownDifference] = ()
+    sampling: Sampling = field(default_factory=Sampling)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_names(self.contracts, PAIR_CONTRACTS, "contract")
+        check_names(self.devices, DEVICES, "device")
+        check_names(self.precisions, PRECISIONS, "precision")
+        check_names([self.required_device] if self.required_device else [], DEVICES, "device")
+        check_contracts(self.known_differences, PAIR_CONTRACTS)
+
+
+def check_names(given: Iterable[str], known: Sequence[str], what: str) -> None:
+    """Raises UsageError for a name that is none of the known, with the nearest that is."""
+    for name in given:
+        if name not in known:
+            raise UsageError(name, f"the name of a {what}", f"{name!r}, which is none", nearest(name, known))
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One contract at one setting: what is examined together."""
+
+    contract: str
+    setting: Setting
+
+
+class Examination:
+    """A pair under a map, whose contracts are examined one unit at a time, each once.
+
+    map: from the reference to the port; it need not be proved. name: of the pair, in the results.
+    unproved: what the alignment said that made no proved map of it.
+
+    Raises:
+        PairError: a side that raises; UsageError: one that is no model; DeviceError: the required device is absent.
+    """
+
+    def __init__(self, pair: Pair, map: Map, wanted: Wanted, *, name: str = "pair", unproved: str = "") -> None:
+        sides = Side.of(pair, "reference"), Side.of(pair, "port")
+        self._begin(Bound(name, *sides, map, unproved, wanted.seed), wanted)
+
+    def _begin(self, bound: Bound, wanted: Wanted) -> None:
+        self.wanted, self.bound = wanted, bound
+        self._comparisons: dict[Setting, Comparison] = {}
+        self._results: dict[Unit, tuple[Result, ...]] = {}
+        seen = {side.wing.NAME: side.wing.devices() for side in (self.bound.reference, self.bound.port)}
+        if wanted.required_device:
+            require(wanted.required_device, seen)
+        self._absent = {device: absence(device, seen) for device in wanted.devices}
+
+    def again(self, seed: int) -> Examination:
+        """The same at another seed. What was compiled is not compiled again."""
+        other = object.__new__(Examination)
+        other._begin(replace(self.bound, seed=seed), replace(self.wanted, seed=seed))
+        return other
+
+    @property
+    def absent(self) -> tuple[Result, ...]:
+        """A skipped result for each wanted device that is not there."""
+        reasons = ((device, reason) for device, reason in self._absent.items() if reason)
+        return tuple(_result(self.bound, "", Setting(device), _skipped(reason)) for device, reason in reasons)
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """What is to be examined, in the order of a report."""
+        devices = [device for device, reason in self._absent.items() if not reason]
+        return tuple(
+            Unit(contract, Setting(device, precision))
+            for device in devices
+            for contract in PAIR_CONTRACTS
+            if contract in self.wanted.contracts
+            for precision in (self.wanted.precisions if contract in ARITHMETIC else ("float32",))
+        )
+
+    def results(self, unit: Unit) -> tuple[Result, ...]:
+        """Of one unit, with the known differences marked.
+
+        Raises:
+            PairError: a side ignores its seed or does not take the inputs, or the outputs are of unequal structure.
+        """
+        if unit not in self._results:
+            found = [_result(self.bound, unit.contract, unit.setting, each) for each in self._findings(unit)]
+            self._results[unit] = tuple(accepted(found, self.wanted.known_differences))
+        return self._results[unit]
+
+    def _findings(self, unit: Unit) -> list[Finding]:
+        try:
+            return list(self._examined(unit))
+        except PairError:
+            # Two sides that cannot be run are no pair.
+            raise
+        except ParitreeError as error:
+            return [Finding(error.path, False, None, None, str(error), cause=type(error).__name__)]
+
+    def _examined(self, unit: Unit) -> Iterable[Finding]:
+        if unit.contract == "initialization":
+            return initialization(self.bound, unit.setting.device, self.wanted.sampling)
+        if unit.contract not in ARITHMETIC:
+            return {**STRUCTURE, **STORED}[unit.contract](self.bound)
+        reason = _not_comparable(self.bound, unit.setting)
+        if reason:
+            return [_skipped(reason)]
+        comparison = self._comparisons.setdefault(unit.setting, Comparison(self.bound, unit.setting))
+        return ARITHMETIC[unit.contract](comparison)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What holds for all results."""
+        sampling, declared = self.wanted.sampling, len(self.wanted.known_differences)
+        return {"alpha": sampling.alpha, "seed": self.wanted.seed, "known differences": declared}
+
+
+def check_pair(examination: Examination, progress: Progress = lambda what: None) -> Report:
+    """Every wanted contract of a pair.
+
+    progress: told the name of each contract as its turn comes.
+
+    Raises:
+        PairError: as `Examination.results`.
+    """
+    results: list[Result] = []
+    for unit in examination.units:
+        progress(f"{examination.bound.name} [{unit.setting.device}, {unit.setting.precision}] {unit.contract}")
+        results += examination.results(unit)
+    return Report((*results, *examination.absent), examination.facts)
+
+
+def _not_comparable(bound: Bound, setting: Setting) -> str:
+    if setting.has_tf32 and setting.device == "cpu":
+        return "TF32 is a precision of GPUs"
+    if not bound.map.rows:
+        return "there is no map to carry values with"
+    if not bound.is_whole:
+        return "names or shapes are not the map's, so that no values can be carried"
+    return ""
+
+
+def _skipped(reason: str) -> Finding:
+    return Finding("", None, None, None, reason)
+
+
+def _result(bound: Bound, contract: str, setting: Setting, finding: Finding) -> Result:
+    wings = f"{bound.reference.wing.NAME} -> {bound.port.wing.NAME}"
+    status: Any = {None: "skip", True: "pass", False: "fail"}[finding.ok]
+    result = Result(
+        bound.name, wings, setting.device, contract, finding.path, status, finding.measured, finding.allowed
+    )
+    return replace(
+        result,
+        message=finding.message,
+        precision=setting.precision,
+        port_path=finding.port_path,
+        policy=finding.policy,
+        cause=finding.cause,
+        module=finding.module,
+        details=finding.details,
+    )

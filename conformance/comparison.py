@@ -1,0 +1,179 @@
+"""A pair on one device at one precision: both sides run at the same values, each run made once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from ..common.closeness import scale
+from ..common.maps import Map, MapRow
+from ..common.maptransforms import transform_of
+from ..common.pairs import PairError, Probe
+from ..common.values import distinct, outer_points
+from .precision import Setting
+from .sides import Side, Weights
+
+
+class Point(NamedTuple):
+    """Values at which both sides are run, the port's being what the map makes of the reference's."""
+
+    name: str
+    ours: Weights
+    theirs: Weights
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """Both sides of a pair and the map between them, with the values at which they are compared.
+
+    unproved: why the map is not proved, where it is not: the error of the alignment.
+    seed: of everything random that a check makes: another one gives other values.
+    """
+
+    name: str
+    reference: Side
+    port: Side
+    map: Map
+    unproved: str = ""
+    seed: int = 0
+
+    @property
+    def depth(self) -> int:
+        """How many tensors an error can add up over."""
+        return max(len(self.reference.tensors), 1)
+
+    @cached_property
+    def rows(self) -> tuple[MapRow, ...]:
+        """Those of the map whose tensors both sides have, in the shapes that the map knows."""
+        return tuple(row for row in self.map.rows if self._has(row))
+
+    def _has(self, row: MapRow) -> bool:
+        ours, theirs = self.reference.natives.get(row.reference), self.port.natives.get(row.port)
+        if ours is None or theirs is None:
+            return False
+        return (ours.array.shape, theirs.array.shape) == (tuple(row.shape), tuple(row.port_shape))
+
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether every row of the map has its tensors, so that values can be carried."""
+        return len(self.rows) == len(self.map.rows)
+
+    @cached_property
+    def ours(self) -> Weights:
+        """Values of their own for the reference's tensors."""
+        tensors = self.reference.tensors
+        filled = {path: native.array for path, native in tensors.items() if self._is_filled(path)}
+        return {path: distinct(self._addressed(path), array, False) for path, array in filled.items()}
+
+    def _addressed(self, path: str) -> str:
+        # The values at seed 0 are those of the alignment's proof.
+        return f"{path} at seed {self.seed}" if self.seed else path
+
+    def _is_filled(self, path: str) -> bool:
+        return path in self.map.by_reference or self.reference.is_free(path)
+
+    @cached_property
+    def theirs(self) -> Weights:
+        """What the map makes of them, and values of their own for what it is not about."""
+        return {**self._alone, **self.carried(self.ours)}
+
+    @property
+    def ordinary(self) -> Point:
+        return Point("", self.ours, self.theirs)
+
+    @property
+    def outer_points(self) -> Iterator[Point]:
+        """Others, at which only outputs are compared; see `outer_points` of `common/values.py`."""
+        shifted = {row.reference for row in self.map.rows if transform_of(row.transform).shifts}
+        for name, ours in outer_points(self.ours, shifted, self.reference.is_free):
+            yield Point(name, ours, {**self._alone, **self.carried(ours)})
+
+    @cached_property
+    def _alone(self) -> Weights:
+        """Values for the port's parameters that the map is not about."""
+        tensors = self.port.tensors
+        return {
+            path: distinct(self._addressed(f"port {path}"), native.array, False)
+            for path, native in tensors.items()
+            if path not in self.map.by_port and self.port.is_free(path)
+        }
+
+    def carried(self, weights: Weights) -> dict[str, np.ndarray]:
+        """The port's arrays for values of the reference's."""
+        return self.map.arrays({path: array for path, array in weights.items() if path in self.map.by_reference})
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A bound pair at one setting."""
+
+    bound: Bound
+    setting: Setting
+
+    @property
+    def reference(self) -> Side:
+        return self.bound.reference
+
+    @property
+    def port(self) -> Side:
+        return self.bound.port
+
+    @property
+    def map(self) -> Map:
+        return self.bound.map
+
+    @property
+    def limit(self) -> float:
+        return self.setting.allowed(self.bound.depth)
+
+    @property
+    def policy(self) -> str:
+        return self.setting.policy(self.bound.depth)
+
+    @cached_property
+    def probes(self) -> tuple[Probe, Probe]:
+        """Outputs and gradients of both sides.
+
+        Raises:
+            PairError: a side does not take the inputs, or the outputs are not of one structure.
+        """
+        ours = self.reference.probe(self.bound.ours, self.setting)
+        theirs = self.port.probe(self.bound.theirs, self.setting)
+        check_outputs(ours.outputs, theirs.outputs)
+        return ours, theirs
+
+    @cached_property
+    def loudest(self) -> tuple[float, float]:
+        """The largest root mean square of a gradient on either side: beside it one that is only rounding is seen."""
+        return scale(self.probes[0].gradients), scale(self.probes[1].gradients)
+
+    @cached_property
+    def exact(self) -> Probe | None:
+        """The reference's run in float64 on this device; None where its program has none."""
+        return self.probe_exactly(self.reference, self.bound.ours)
+
+    def probe_exactly(self, side: Side, weights: Weights, *, gradients: bool = True) -> Probe | None:
+        """A side's run in float64; None where its program has none."""
+        try:
+            return side.probe(weights, replace(self.setting, precision="float64"), gradients=gradients)
+        except PairError:
+            # Some programs have parts that are float32 whatever they are given.
+            return None
+
+
+def check_outputs(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> None:
+    """Raises PairError unless both have outputs, and equally many, each of one shape."""
+    if not ours or not theirs:
+        role = "port" if ours else "reference"
+        raise PairError(role, "an output of floating-point numbers", "none", "Let the call return what is to agree.")
+    if len(ours) != len(theirs):
+        raise PairError(
+            "outputs",
+            f"the {len(ours)} of the reference ({', '.join(map(repr, ours))})",
+            f"{len(theirs)} in the port ({', '.join(map(repr, theirs))})",
+            "Give the pair calls that return the same.",
+        )

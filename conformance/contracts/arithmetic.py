@@ -1,0 +1,264 @@
+"""The contracts of arithmetic: outputs, gradients and layouts at values of their own, carried by the map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from ...common.closeness import error, is_comparable, is_silent, norm
+from ...common.layouts import Layout
+from ...common.maps import MapRow
+from ...common.pairs import Probe
+from ..comparison import Comparison, Point
+from ..locating import located, modules, position
+from ..precision import ROUNDINGS
+from ..report import Finding
+from .telling import Told, other_orders, tell
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class _Error(NamedTuple):
+    """An error, and what is allowed after a look at the reference's own."""
+
+    measured: float
+    allowed: float
+    policy: str
+
+    @property
+    def ok(self) -> bool:
+        return self.measured <= self.allowed
+
+
+def forward(comparison: Comparison) -> Iterator[Finding]:
+    """Each output of the port is the reference's; if not, the first module that differs is sought.
+
+    At values of ordinary size, and if it is so there also at faint and at large ones, where an eps or a bound shows.
+    """
+    bound, (ours, theirs) = comparison.bound, comparison.probes
+    plain = list(_outputs(comparison, bound.ordinary, ours.outputs, theirs.outputs, lambda: comparison.exact))
+    yield from plain
+    if comparison.setting.is_coarse or not all(finding.ok for finding in plain):
+        return
+    for point in bound.outer_points:
+        one = comparison.reference.outputs(point.ours, comparison.setting)
+        other = comparison.port.outputs(point.theirs, comparison.setting)
+        # Where the reference has no number, as the root of a negative one, nothing can be compared.
+        loud = {name: array for name, array in one.items() if is_comparable(array)}
+        partners = {name: other[partner] for name, partner in zip(one, other, strict=True) if name in loud}
+        yield from _outputs(comparison, point, loud, partners, partial(_exactly, comparison, point))
+
+
+def _exactly(comparison: Comparison, point: Point) -> Probe | None:
+    return comparison.probe_exactly(comparison.reference, point.ours, gradients=False)
+
+
+def _outputs(
+    comparison: Comparison, point: Point, ours: Arrays, theirs: Arrays, exact: Callable[[], Probe | None]
+) -> Iterator[Finding]:
+    place, sought = None, False
+    where = f" at {point.name}" if point.name else ""
+    for (name, one), two in zip(ours.items(), theirs.values(), strict=True):
+        judged = _judged(comparison, one, two, exact, lambda probe, name=name: probe.outputs[name])
+        label = (f"output {name!r}" if name else "the output") + where
+        if judged.ok:
+            yield _finding("", judged, f"{label} agrees", details={"output": name})
+            continue
+        if not sought:
+            place, sought = located(comparison, point), True
+        words = f"{label} differs by {judged.measured:.2g} of its norm. {_alike(one, two)}{place or ''}"
+        cause = place.cause.name if place and place.cause else _plain_cause(one, two)
+        yield _finding("", judged, words.strip(), cause=cause, module=modules(place), details={"output": name})
+
+
+def _plain_cause(one: np.ndarray, two: np.ndarray) -> str:
+    if one.shape != two.shape:
+        return "shape"
+    return "" if np.isfinite(two.astype(np.float64)).all() else "not finite"
+
+
+def _alike(one: np.ndarray, two: np.ndarray) -> str:
+    if one.shape != two.shape:
+        return f"It has shape {two.shape}, expected {one.shape}. "
+    counts = [int(np.count_nonzero(~np.isfinite(each.astype(np.float64)))) for each in (one, two)]
+    if not any(counts):
+        return ""
+    return f"Not finite are {counts[0]} of the reference's {one.size:,} entries and {counts[1]} of the port's. "
+
+
+def gradients(comparison: Comparison) -> Iterator[Finding]:
+    """The gradient of <outputs, cotangents> by each parameter is the reference's, in the port's layout."""
+    found = {row: _pair_of(row, *comparison.probes) for row in comparison.bound.rows}
+    judged: dict[MapRow, _Error] = {}
+    for row, both in found.items():
+        if both is not None:
+            judged[row] = _row_error(comparison, row, *both)
+    wrong = [row for row, each in judged.items() if not each.ok]
+    place = _boundary(comparison, wrong) if wrong and _outputs_agree(comparison) else ""
+    expected = {row.reference: both[0] for row, both in found.items() if both is not None} if wrong else {}
+    for row, each in judged.items():
+        if each.ok:
+            yield _finding(row.reference, each, port_path=row.port)
+            continue
+        ours, theirs = found[row] or (np.zeros(0), np.zeros(0))
+        others = {path: array for path, array in expected.items() if path != row.reference}
+        told = tell(theirs, ours, each.allowed, others)
+        words = f"{_named(row)}: the gradient {told.words}{place}"
+        module = f"{comparison.reference.module(row.reference)!r} = {comparison.port.module(row.port)!r}"
+        yield _finding(row.reference, each, words, row.port, _gradient_cause(told), module)
+
+
+def _gradient_cause(told: Told) -> str:
+    return {"zero": "no gradient", "scale": "gradient scale"}.get(told.cause, told.cause)
+
+
+def _outputs_agree(comparison: Comparison) -> bool:
+    ours, theirs = comparison.probes
+    pairs = zip(ours.outputs.values(), theirs.outputs.values(), strict=True)
+    return all(error(_fine(two), _fine(one)) <= comparison.limit for one, two in pairs)
+
+
+def _boundary(comparison: Comparison, wrong: list[MapRow]) -> str:
+    """How far back from the outputs the gradients are right: before the last module with a wrong one all may be."""
+    places = position(comparison)
+    placed = [(places[row.reference], row) for row in wrong if row.reference in places]
+    if not placed:
+        return ""
+    last = max(placed, key=lambda each: each[0])[1]
+    names = f"{comparison.reference.module(last.reference)!r} = {comparison.port.module(last.port)!r}"
+    return f"; the outputs agree, and of all modules with a wrong gradient {names} is called last"
+
+
+def _pair_of(row: MapRow, ours: Probe, theirs: Probe) -> tuple[np.ndarray, np.ndarray] | None:
+    """A row's gradient on both sides, in the port's axes, by the reference's value; None for a buffer."""
+    one, other = ours.gradients.get(row.reference), theirs.gradients.get(row.port)
+    if one is None or other is None:
+        return None
+    partner = _fine(row.port_piece.of(other))
+    return _laid_out(row, one), partner if row.slope == 1.0 else partner * np.asarray(row.slope, partner.dtype)
+
+
+def _laid_out(row: MapRow, gradient: np.ndarray) -> np.ndarray:
+    return _fine(Layout(row.layout, row.sizes).to_native(row.reference_piece.of(gradient)))
+
+
+def _fine(array: np.ndarray) -> np.ndarray:
+    """At least in float32, in which NumPy computes; what is so already is not copied."""
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+
+
+def _row_error(comparison: Comparison, row: MapRow, ours: np.ndarray, theirs: np.ndarray) -> _Error:
+    limit, loudest = comparison.limit, comparison.loudest
+    if is_silent(ours, loudest[0], limit) and is_silent(theirs, loudest[1], limit):
+        # No more than rounding leaves of what is zero: beside the loudest gradient both are.
+        size = norm(theirs) / (loudest[1] * max(theirs.size, 1) ** 0.5) if loudest[1] else 0.0
+        return _Error(size, limit, f"{comparison.policy}, beside the largest gradient: this one is zero")
+    return _judged(
+        comparison, ours, theirs, lambda: comparison.exact, lambda probe: _laid_out(row, probe.gradients[row.reference])
+    )
+
+
+def _judged(
+    comparison: Comparison,
+    ours: np.ndarray,
+    theirs: np.ndarray,
+    exact: Callable[[], Probe | None],
+    of: Callable[[Probe], np.ndarray],
+) -> _Error:
+    """The error of the port's array, and what is allowed.
+
+    At float32 the two are held against each other, and only what is too far apart against the reference's run in
+    float64: a small difference of large numbers is rounded coarsely on both sides. A coarser precision is judged by
+    that run always, since there one rounding is a percent.
+
+    exact: the reference's run in float64. of: the array in it.
+    """
+    direct = error(_fine(theirs), _fine(ours))
+    plain = _Error(direct, comparison.limit, comparison.policy)
+    if not np.isfinite(direct) or (plain.ok and not comparison.setting.is_coarse):
+        return plain
+    probe = exact()
+    if probe is None:
+        return plain
+    right = of(probe)
+    own, found = error(_fine(ours), right), error(_fine(theirs), right)
+    explained = ROUNDINGS * own
+    if comparison.setting.is_coarse:
+        allowed = min(comparison.limit, max(explained, 4 * comparison.setting.eps))
+    else:
+        allowed = max(comparison.limit, explained if own <= _COARSEST else 0.0)
+    policy = f"{ROUNDINGS:g} times the reference's own error {own:.1e} against its float64 run, or {comparison.policy}"
+    return _Error(found, allowed, policy)
+
+
+# Beyond it an error of the reference itself explains nothing.
+_COARSEST = 0.01
+
+
+def layout(comparison: Comparison) -> Iterator[Finding]:
+    """No other order of the axes fits: where the shape allows one, the gradient tells which is right."""
+    for row in comparison.bound.rows:
+        both = _pair_of(row, *comparison.probes)
+        if both is None:
+            continue
+        ours, theirs = both
+        orders = other_orders(ours.shape)
+        if not orders:
+            yield Finding(row.reference, True, 0.0, 0.0, "the shape allows no other order of the axes", row.port)
+            continue
+        judged = _row_error(comparison, row, ours, theirs)
+        size, order = min((error(theirs, ours.transpose(order)), order) for order in orders)
+        if judged.ok or not size <= judged.allowed:
+            yield _finding(
+                row.reference, judged._replace(measured=min(judged.measured, judged.allowed)), port_path=row.port
+            )
+            continue
+        words = f"{_named(row)}: is used with its axes in the order {order} of {row.layout!r}: transpose it"
+        yield _finding(row.reference, judged, words, row.port, "transposed")
+
+
+def _named(row: MapRow) -> str:
+    return f"{row.reference}{row.reference_piece} (= {row.port}{row.port_piece})"
+
+
+def _finding(
+    path: str,
+    judged: _Error,
+    message: str = "",
+    port_path: str = "",
+    cause: str = "",
+    module: str = "",
+    details: Mapping[str, object] | None = None,
+) -> Finding:
+    measured = float(judged.measured)
+    return Finding(
+        path, judged.ok, measured, judged.allowed, message, port_path, judged.policy, cause, module, details or {}
+    )
+
+
+def determinism(comparison: Comparison) -> Iterator[Finding]:
+    """A second run of each side tells the same, bit for bit."""
+    bound = comparison.bound
+    for side, weights, probe in zip(
+        (bound.reference, bound.port), (bound.ours, bound.theirs), comparison.probes, strict=True
+    ):
+        again = side.probe(weights, comparison.setting)
+        apart = [
+            (name or "the output", error(_fine(again.outputs[name]), _fine(array)))
+            for name, array in probe.outputs.items()
+            if not np.array_equal(again.outputs[name], array, equal_nan=True)
+        ]
+        apart += [
+            (f"the gradient of {path}", error(_fine(again.gradients[path]), _fine(array)))
+            for path, array in probe.gradients.items()
+            if not np.array_equal(again.gradients[path], array, equal_nan=True)
+        ]
+        words, worst = "two runs are equal bit for bit", 0.0
+        if apart:
+            name, worst = max(apart, key=lambda each: each[1])
+            words = f"two runs at the same values differ in {len(apart)} arrays, most in {name} by {worst:.1e}"
+        cause = "random" if apart else ""
+        yield Finding("", not apart, worst, 0.0, f"{side.role}: {words}", policy="bit for bit", cause=cause)

@@ -1,0 +1,64 @@
+"""The contract of the round trip: saved and loaded again in every way of its framework, a model is what it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ...common.errors import ParitreeError
+from ...common.natives import Native
+from ...common.pairs import reported
+from ..comparison import Bound
+from ..report import Finding
+from ..sides import Side
+
+_NATURE = "nothing lost, bit for bit, every tie kept"
+
+
+def round_trips(bound: Bound) -> Iterator[Finding]:
+    """Nothing is lost, values come back bit for bit in their dtypes, and ties are kept."""
+    for side in (bound.reference, bound.port):
+        trips = side.wing.round_trips(side.model)
+        while True:
+            try:
+                with reported(side.role, "a model that can be saved and loaded"):
+                    trip = next(trips, None)
+            except ParitreeError as error:
+                yield Finding("", False, None, 0, f"{side.role}: {error}", policy=_NATURE, cause="cannot be saved")
+                break
+            if trip is None:
+                break
+            faults = list(_lost(side, trip.natives))
+            for path, cause, words in faults:
+                row = next(
+                    iter((bound.map.by_reference if side.role == "reference" else bound.map.by_port).get(path, ())),
+                    None,
+                )
+                where = (row.reference, row.port) if row else ((path, "") if side.role == "reference" else ("", path))
+                message = f"{path}: after {trip.way} of the {side.role} {words}"
+                yield Finding(where[0], False, len(faults), 0, message, where[1], _NATURE, cause)
+            if not faults:
+                yield Finding("", True, 0, 0, f"{side.role}: {trip.way}", policy=_NATURE)
+
+
+def _lost(side: Side, after: dict[str, Native]) -> Iterator[tuple[str, str, str]]:
+    owners = {path: native for native in after.values() for path in (native.path, *native.aliases)}
+    for path, before in side.natives.items():
+        if path not in owners:
+            yield path, "missing parameter", "it is missing"
+            continue
+        found = owners[path]
+        if found.array.dtype != before.array.dtype:
+            yield path, "dropped dtype", f"it is {found.array.dtype.name}, expected {before.array.dtype.name}"
+        elif found.array.shape != before.array.shape:
+            yield path, "shape", f"it has shape {found.array.shape}, expected {before.array.shape}"
+        elif not np.array_equal(_bits(found.array), _bits(before.array)):
+            yield path, "values lost", "it holds other values"
+        lost = [alias for alias in before.aliases if owners.get(alias) is not found]
+        if lost:
+            yield path, "lost tie", f"{', '.join(lost)} is not tied to it any more"
+
+
+def _bits(array: np.ndarray) -> np.ndarray:
+    return np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8)

@@ -1,0 +1,114 @@
+"""Known differences: failures that somebody has declared, with a reason, and that must go on to occur."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from ..common.errors import UsageError, nearest
+from .report import Result
+
+_KEYS = ("contract", "path", "reason", "device", "precision")
+
+
+@dataclass(frozen=True)
+class KnownDifference:
+    """One contract that does not hold at some paths, and why that is accepted.
+
+    path: of the reference, with `*` for any part of it: `h.*.attn.c_proj.weight`; empty for what is about the whole.
+    device, precision: `*` for all.
+
+    Raises:
+        UsageError: no reason.
+    """
+
+    contract: str
+    path: str
+    reason: str
+    device: str = "*"
+    precision: str = "*"
+
+    def __post_init__(self) -> None:
+        if not self.reason.strip():
+            raise UsageError(str(self), "a known difference with a reason", "none", "Say why it is accepted.")
+
+    def __str__(self) -> str:
+        return f"{self.contract} at {self.path!r}" if self.path else self.contract
+
+    def covers(self, result: Result) -> bool:
+        """Whether a result is at one of its places, be it a failure or not."""
+        return self.contract == result.contract and all(
+            fnmatchcase(found, pattern)
+            for found, pattern in (
+                (result.path, self.path),
+                (result.device, self.device),
+                (result.precision, self.precision),
+            )
+        )
+
+
+def load(file: str | Path) -> tuple[KnownDifference, ...]:
+    """Of a TOML file: tables `[[known_difference]]` with `contract`, `path` and `reason`.
+
+    Raises:
+        UsageError: a file that cannot be read, or has anything else in it.
+    """
+    try:
+        found = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(str(file), "a readable TOML file", f"{type(error).__name__}: {error}") from error
+    for key in found:
+        if key != "known_difference":
+            raise UsageError(str(file), "tables [[known_difference]]", repr(key), nearest(key, ["known_difference"]))
+    entries = found.get("known_difference", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise UsageError(str(file), "tables [[known_difference]]", type(entries).__name__)
+    return tuple(_read(entry, f"{file}, difference {number}") for number, entry in enumerate(entries, 1))
+
+
+def _read(entry: dict[str, object], place: str) -> KnownDifference:
+    for key in entry:
+        if key not in _KEYS:
+            raise UsageError(place, f"the keys {', '.join(_KEYS)}", repr(key), nearest(key, _KEYS))
+    for key, value in entry.items():
+        if not isinstance(value, str):
+            raise UsageError(place, f"a text as {key}", type(value).__name__)
+    for key in ("contract", "reason"):
+        if key not in entry:
+            raise UsageError(place, f"a {key}", "none")
+    return KnownDifference(**{"path": "", **entry})  # type: ignore[arg-type]
+
+
+def check_contracts(declared: Iterable[KnownDifference], contracts: Sequence[str]) -> None:
+    """Raises UsageError for a declared difference of a contract that does not exist."""
+    for known in declared:
+        if known.contract not in contracts:
+            remedy = nearest(known.contract, contracts)
+            raise UsageError(str(known), "the name of a contract", "none of that name", remedy)
+
+
+def accepted(results: Sequence[Result], declared: Sequence[KnownDifference]) -> Iterator[Result]:
+    """The results with declared failures marked as known, and a failure for each declared one that is gone.
+
+    One whose contract was not checked at its places is not said to be gone.
+    """
+    seen: dict[KnownDifference, bool] = {}
+    for result in results:
+        by = [known for known in declared if known.covers(result)]
+        if result.status != "skip":
+            seen |= {known: seen.get(known, False) or result.status == "fail" for known in by}
+        if result.status == "fail" and by:
+            yield replace(result, status="known", message=f"{result.message} (known: {by[0].reason})")
+        else:
+            yield result
+    for known, occurs in seen.items():
+        if not occurs:
+            yield _gone(known, next(result for result in results if known.covers(result) and result.status != "skip"))
+
+
+def _gone(known: KnownDifference, at: Result) -> Result:
+    words = f"the known difference {known} no longer occurs: take it off the list (its reason was: {known.reason})"
+    return replace(at, path=known.path, port_path="", status="fail", message=words, cause="known difference gone")

@@ -1,0 +1,56 @@
+"""Where the two programs of a pair part ways: the first module that differs, in both namings."""
+
+from __future__ import annotations
+
+from ..common.localize import Localized, localize
+from ..common.pairs import PairError
+from ..common.traces import Trace
+from .comparison import Comparison, Point
+from .precision import Setting
+
+
+def located(comparison: Comparison, point: Point) -> Localized | None:
+    """In float64 if both sides can; None where nothing is to be seen of it in the calls of modules."""
+    for precision in ("float64", "float32"):
+        try:
+            place = _traced_apart(comparison, point, Setting(comparison.setting.device, precision))
+        except PairError:
+            # Some programs run in one type alone, and some not at all where their calls are watched.
+            continue
+        return place if place is not None and place.tells else None
+    return None
+
+
+def _traced_apart(comparison: Comparison, point: Point, setting: Setting) -> Localized | None:
+    bound = comparison.bound
+    (ours, again), (theirs, once_more) = (
+        [side.traced(weights, setting) for _ in range(2)]
+        for side, weights in ((bound.reference, point.ours), (bound.port, point.theirs))
+    )
+    limit = setting.allowed(len(bound.map.rows))
+    return localize(ours, theirs, bound.map, point.ours, limit=limit, again=(again, once_more))
+
+
+def modules(place: Localized | None) -> str:
+    """The module to look at, in both namings; empty where none can be named."""
+    if place is None:
+        return ""
+    pair = (place.reference, place.port)
+    if None in pair:
+        # The difference arises between modules: before the first that is given something else.
+        pair = place.after or place.before or (None, None)
+    one, other = pair
+    return f"{_named(one)} = {_named(other)}" if one is not None and other is not None else ""
+
+
+def _named(trace: Trace) -> str:
+    return str(trace)
+
+
+def position(comparison: Comparison) -> dict[str, int]:
+    """For the reference's tensors the place of the last call of a module that holds them; none for a bare pytree."""
+    try:
+        traces = comparison.reference.traced(comparison.bound.ours, Setting(comparison.setting.device))
+    except PairError:
+        return {}
+    return {path: place for place, trace in enumerate(traces) for path in trace.holds}

@@ -1,0 +1,128 @@
+"""A report as JSON, and back: see docs/reports.md for every field."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, NoReturn, get_args
+
+import numpy as np
+
+from ...common.errors import UsageError, nearest
+from ..report import Report, Result, Status
+
+# A change that a reader would notice is a new number.
+SCHEMA = 2
+_FIELDS = tuple(field.name for field in fields(Result))
+_NUMBERS = ("measured", "allowed")
+# JSON has no word for these. The field is null, and this word beside it lets a reader have it back.
+_NOT_FINITE = "not_finite"
+_TOP = {"schema": int, "ok": bool, "facts": dict, "versions": dict, "results": list}
+
+
+def written(report: Report) -> str:
+    """One object, one result a line."""
+    head = {"schema": SCHEMA, "ok": report.ok, "facts": _plain(report.facts), "versions": dict(report.environment)}
+    lines = [f" {json.dumps(name)}: {json.dumps(value, allow_nan=False)}," for name, value in head.items()]
+    results = ",\n".join(f"  {json.dumps(_written(result), allow_nan=False)}" for result in report.results)
+    return "\n".join(("{", *lines, ' "results": [', *filter(None, (results,)), " ]", "}"))
+
+
+def _written(result: Result) -> dict[str, Any]:
+    entry = {name: _plain(getattr(result, name)) for name in _FIELDS}
+    lost = {
+        name: str(float(value))
+        for name in _NUMBERS
+        if (value := getattr(result, name)) is not None and entry[name] is None
+    }
+    return {**entry, _NOT_FINITE: lost} if lost else entry
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can say of a value: containers and NumPy's numbers as its own, what is not finite as null."""
+    if isinstance(value, np.generic | np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value if isinstance(value, str | int | float | None) else str(value)
+
+
+def read(text: str) -> Report:
+    """The report that was written.
+
+    Raises:
+        UsageError: no JSON, no report, or one of another schema version.
+    """
+    found = _parsed(text)
+    _check_schema(found)
+    for name, kind in _TOP.items():
+        if name not in found:
+            raise UsageError("report", f"a field {name!r}", "none")
+        if not isinstance(found[name], kind):
+            raise UsageError(f"report.{name}", _KINDS[kind], type(found[name]).__name__)
+    results = tuple(_read(entry, f"report.results[{number}]") for number, entry in enumerate(found["results"]))
+    return Report(results, found["facts"], found["versions"])
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise UsageError("report", "JSON", f"none: {error}", "Give what `to_json` has written.") from None
+    if not isinstance(found, dict):
+        raise UsageError("report", "an object with results", type(found).__name__, "Give what `to_json` has written.")
+    return found
+
+
+def _refuse(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number of JSON")
+
+
+def _check_schema(found: dict[str, Any]) -> None:
+    if "schema" not in found:
+        remedy = "Give what `to_json` has written; before schema 2 a report had no number: check again."
+        raise UsageError("report", f"schema {SCHEMA}", "none", remedy)
+    if found["schema"] != SCHEMA:
+        remedy = "Read it with the version of paritree that wrote it, or check again."
+        raise UsageError("report", f"schema {SCHEMA}", f"schema {found['schema']!r}", remedy)
+
+
+_KINDS = {int: "a whole number", bool: "true or false", dict: "an object", list: "a list"}
+
+
+def _read(entry: Any, place: str) -> Result:
+    if not isinstance(entry, dict):
+        raise UsageError(place, "an object", type(entry).__name__)
+    for name in entry:
+        if name not in (*_FIELDS, _NOT_FINITE):
+            raise UsageError(place, "the fields of a result", repr(name), nearest(name, _FIELDS))
+    lost = entry.get(_NOT_FINITE, {})
+    values: dict[str, Any] = {}
+    for name in _FIELDS:
+        if name not in entry:
+            raise UsageError(place, f"a field {name!r}", "none")
+        values[name] = _value(name, entry[name], f"{place}.{name}")
+        if name in _NUMBERS and isinstance(lost, dict) and lost.get(name) in ("inf", "-inf", "nan"):
+            values[name] = float(lost[name])
+    return Result(**values)
+
+
+def _value(name: str, value: Any, place: str) -> Any:
+    if name == "status":
+        if value not in get_args(Status):
+            raise UsageError(place, f"one of {', '.join(get_args(Status))}", repr(value))
+    elif name in _NUMBERS:
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise UsageError(place, "a number or null", repr(value))
+    elif name == "details":
+        if not isinstance(value, dict):
+            raise UsageError(place, "an object", type(value).__name__)
+    elif not isinstance(value, str):
+        raise UsageError(place, "a text", type(value).__name__)
+    return value
