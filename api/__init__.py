@@ -19,6 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .checking import check as check
     from .common import architectures as architectures
     from .common import initializers as initializers
     from .common.checkpoints import CheckpointError as CheckpointError
@@ -118,12 +119,15 @@ if TYPE_CHECKING:
     from .common.models import reference_model as reference_model
     from .common.pairs import Pair as Pair
     from .common.pairs import PairError as PairError
+    from .common.records import Record as Record
+    from .common.records import RecordError as RecordError
     from .common.rules import Rule as Rule
     from .common.spec import Block as Block
     from .common.spec import List as List
     from .common.spec import Sequential as Sequential
     from .common.spec import Shared as Shared
     from .common.tables import Table as Table
+    from .conformance import KnownDifference as KnownDifference
     from .conformance import Report as Report
     from .conformance import check_reference_models as check_reference_models
     from .front import build as build
@@ -134,6 +138,8 @@ if TYPE_CHECKING:
     from .migration import align as align
     from .migration import carry as carry
     from .migration import convert as convert
+    from .recording import record as record
+    from .suites import suite as suite
 
 _LAYERS = (
     "AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d "
@@ -154,8 +160,12 @@ _HOMES = {
     **dict.fromkeys(_LAYERS.split(), ".common.layers"),
     **dict.fromkeys(("Block", "List", "Sequential", "Shared"), ".common.spec"),
     **dict.fromkeys(("MODELS", "reference_model"), ".common.models"),
-    **dict.fromkeys(("Report", "check_reference_models"), ".conformance"),
+    "check": ".checking",
+    "suite": ".suites",
+    **dict.fromkeys(("KnownDifference", "Report", "check_reference_models"), ".conformance"),
     **dict.fromkeys(_ERRORS.split(), ".common.errors"),
+    **dict.fromkeys(("Record", "RecordError"), ".common.records"),
+    "record": ".recording",
     "Rule": ".common.rules",
     "Table": ".common.tables",
     **dict.fromkeys(("Map", "MapError", "MapRow"), ".common.maps"),

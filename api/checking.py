@@ -7,11 +7,13 @@ from pathlib import Path
 
 from .common.maps import Map
 from .common.pairs import Pair
+from .common.records import Record, identity_map
 from .common.wing import model_of, side_name
 from .conformance.checking import DEVICES, PAIR_CONTRACTS, Examination, Wanted, check_pair
 from .conformance.contracts.drawing import Sampling
 from .conformance.known import KnownDifference, load
 from .conformance.report import Report
+from .conformance.sides import Side
 from .migration import AlignmentError, align
 
 
@@ -31,8 +33,9 @@ def check(
 ) -> Report:
     """Whether the two sides of a pair are one model, contract by contract.
 
-    map: from the reference to the port; without one the two are aligned first. Where no map can be proved, what is most
-        likely one is used, and the contracts say what differs.
+    map: from the reference to the port; without one the two are aligned first (a model and a record of its own kind are
+        paired path by path). Where no map can be proved, what is most likely one is used, and the contracts say what
+        differs.
     contracts: some of the names of PAIR_CONTRACTS.
     devices: those that not both sides see are skipped, visibly. required_device: one whose absence is an error.
     precisions: of the contracts of arithmetic: `float32` (strict), `tf32`, `bfloat16`.
@@ -62,12 +65,25 @@ def examined(
     name: str = "pair",
     progress: Callable[[str], None] = lambda what: None,
 ) -> Examination:
-    """The examination of a pair, which is aligned first where no map is given."""
+    """The examination of a pair. Without a map a model is held against a record of itself path by path; all else is
+    aligned."""
+    map = map or _same_paths(pair)
     if map is not None:
         return Examination(pair, map, wanted, name=name)
     progress(f"{name}: aligning")
     found, unproved = _aligned(pair)
     return Examination(pair, found, wanted, name=name, unproved=unproved)
+
+
+def _same_paths(pair: Pair) -> Map | None:
+    """The map of a model to its next release, where one of them is a record and every path has its partner."""
+    if not isinstance(pair.reference, Record):
+        return None
+    sides = [Side.of(pair, role) for role in ("reference", "port")]
+    if sides[0].wing.NAME != sides[1].wing.NAME:
+        return None
+    found = identity_map(sides[0].natives, sides[1].natives, (sides[0].wing.NAME, sides[1].wing.NAME))
+    return None if found.unmatched_reference or found.unmatched_port else found
 
 
 def _aligned(pair: Pair) -> tuple[Map, str]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any
 
 import click
 
 from .commands.align import align
+from .commands.check import check
 from .commands.convert import convert
+from .commands.output import progress
+from .commands.record import record
+from .files import write_whole
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -28,43 +29,9 @@ def cli() -> None:
 
 
 cli.add_command(align)
+cli.add_command(check)
 cli.add_command(convert)
-
-
-@cli.command()
-@click.argument("models", nargs=-1, metavar="[MODEL]...")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-@click.option("--device", "devices", multiple=True, help="Check on this device only (cpu, cuda); may be repeated.")
-@click.option("--require-device", help="Fail if a wing does not see this device.")
-@click.option("--wing", "wings", multiple=True, help="Check this wing only (torch, linen, nnx); may be repeated.")
-@click.option("--contracts", help="Check these contracts only, separated by commas.")
-def check(
-    models: tuple[str, ...],
-    as_json: bool,
-    devices: tuple[str, ...],
-    require_device: str | None,
-    wings: tuple[str, ...],
-    contracts: str | None,
-) -> int:
-    """Check the reference models: all of them, or those named.
-
-    Every contract is checked in all three wings on every device present. A row shows the worst of what was measured
-    and what is allowed: an error relative to the tensor's norm against a float64 run; for an initialization the
-    smallest p-value and the level it must stay above; for structure the number of paths that differ.
-    """
-    from .conformance import check_reference_models
-
-    options: dict[str, Any] = {}
-    if devices:
-        options["devices"] = devices
-    if wings:
-        options["wings"] = wings
-    if contracts is not None:
-        options["contracts"] = [name.strip() for name in contracts.split(",")]
-    with _progress() as progress:
-        report = check_reference_models(models, required_device=require_device, progress=progress, **options)
-    click.echo(report.to_json() if as_json else _coloured(str(report)))
-    return OK if report.ok else FAILED
+cli.add_command(record)
 
 
 @cli.command()
@@ -114,14 +81,14 @@ def study(rows: tuple[str, ...], as_json: bool, markdown: str | None, listed: bo
     if listed:
         terminal.show(terminal.titles(catalogue.identifiers(rows)))
         return OK
-    with _progress() as progress:
-        found = outcomes(rows, progress)
+    with progress() as told:
+        found = outcomes(rows, told)
     if as_json:
         import json
 
         click.echo(json.dumps(pages.as_json(found), indent=1))
     elif markdown:
-        _write_whole(markdown, pages.rosetta(found))
+        write_whole(markdown, pages.rosetta(found))
     else:
         terminal.show(*(terminal.page(outcome) for outcome in found) if rows else (terminal.overview(found),))
     problems = [problem for outcome in found for problem in outcome.problems()]
@@ -146,7 +113,7 @@ def layers(names: tuple[str, ...], as_json: bool, markdown: str | None) -> int:
 
         click.echo(json.dumps(pages.as_json(), indent=1))
     elif markdown:
-        _write_whole(markdown, pages.page())
+        write_whole(markdown, pages.page())
     elif names:
         terminal.show(*(part for name in names for part in pages.shown(name)))
     else:
@@ -177,37 +144,6 @@ def doctor(as_json: bool) -> int:
         for name, value in settings.items():
             click.echo(f"  {name:<28}  {value}")
     return OK
-
-
-def _write_whole(path: str, text: str) -> None:
-    """Write a file that is either the old one or the new one, never half of it."""
-    from pathlib import Path
-
-    draft = Path(f"{path}.part")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """A line on the terminal that says what is being done; nothing in a pipe."""
-    if not sys.stderr.isatty():
-        yield lambda what: None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status("loading") as status:
-        yield status.update
-
-
-def _coloured(text: str) -> str:
-    """Results in colour; click drops it where the output is no terminal."""
-    marks = {"pass": "green", "fail": "red", "skip": "yellow"}
-    lines = []
-    for line in text.splitlines():
-        head, _, last = line.rpartition("  ")
-        lines.append(f"{head}  {click.style(last, fg=marks[last])}" if last in marks else line)
-    return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
+from inspect import signature
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -15,7 +16,9 @@ from .common.errors import UsageError, nearest
 
 
 def load_target(target: str) -> Any:
-    """The object that a target names; a factory (a function, a partial, a class) is called with the seed 0.
+    """The object that a target names; a factory (a function, a partial, a class) is called, with the seed 0.
+
+    One that takes no argument is called without.
 
     The file is run as a module of its own, with its folder importable, as `python FILE.py` would have it.
 
@@ -35,8 +38,20 @@ def load_target(target: str) -> Any:
     found = getattr(module, name)
     if not isinstance(found, FunctionType | type | partial):
         return found
+    if not _takes_one(found):
+        with _explained(target, f"{name}(), a factory, to return a model or pair", "Mend it."):
+            return found()
     with _explained(target, f"{name}(0), a factory called with a seed, to return a model", "Give it one argument."):
         return found(0)
+
+
+def _takes_one(factory: Any) -> bool:
+    """Whether it can be given a seed; what does not tell its parameters is taken to be one that can."""
+    try:
+        taken = signature(factory).parameters.values()
+    except ValueError:
+        return True
+    return any(each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD, each.VAR_POSITIONAL) for each in taken)
 
 
 def _named(name: str) -> Any:

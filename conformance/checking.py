@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..common.errors import ParitreeError, UsageError, nearest
+from ..common.errors import NotExpressibleError, ParitreeError, UsageError, nearest
 from ..common.maps import Map
 from ..common.pairs import Pair, PairError
 from .comparison import Bound, Comparison
@@ -103,7 +103,7 @@ class Examination:
         self.wanted, self.bound = wanted, bound
         self._comparisons: dict[Setting, Comparison] = {}
         self._results: dict[Unit, tuple[Result, ...]] = {}
-        seen = {side.wing.NAME: side.wing.devices() for side in (self.bound.reference, self.bound.port)}
+        seen = {side.kind: side.wing.devices() for side in (self.bound.reference, self.bound.port)}
         if wanted.required_device:
             require(wanted.required_device, seen)
         self._absent = {device: absence(device, seen) for device in wanted.devices}
@@ -149,6 +149,8 @@ class Examination:
         except PairError:
             # Two sides that cannot be run are no pair.
             raise
+        except NotExpressibleError as error:
+            return [_skipped(str(error))]
         except ParitreeError as error:
             return [Finding(error.path, False, None, None, str(error), cause=type(error).__name__)]
 
@@ -200,7 +202,7 @@ def _skipped(reason: str) -> Finding:
 
 
 def _result(bound: Bound, contract: str, setting: Setting, finding: Finding) -> Result:
-    wings = f"{bound.reference.wing.NAME} -> {bound.port.wing.NAME}"
+    wings = f"{bound.reference.kind} -> {bound.port.kind}"
     status: Any = {None: "skip", True: "pass", False: "fail"}[finding.ok]
     result = Result(
         bound.name, wings, setting.device, contract, finding.path, status, finding.measured, finding.allowed

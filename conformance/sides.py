@@ -57,6 +57,11 @@ class Side:
     def factory(self) -> Callable[[int], Any] | None:
         return self.given if is_factory(self.given) else None
 
+    @property
+    def kind(self) -> str:
+        """What it is, for a report: `torch`, `nnx`, `recorded torch`."""
+        return side_name(self.model)
+
     @cached_property
     def natives(self) -> dict[str, Native]:
         with reported(self.role):

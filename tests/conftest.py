@@ -1,4 +1,4 @@
-"""What every test shares: the devices, and the option that makes the absence of one a failure."""
+"""What every test shares: the devices. That the absence of one is a failure is an option of our own plugin."""
 
 from __future__ import annotations
 
@@ -14,10 +14,6 @@ from paritree.conformance import load_wing
 from paritree.conformance.wings import missing_device
 
 DEVICES = ("cpu", "cuda")
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--require-device", choices=DEVICES, help="fail, and do not skip, where this device is absent")
 
 
 @pytest.fixture(params=DEVICES)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .pairs import load_pair
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from ..common.maps import Map, MapRow
-    from ..common.pairs import Pair
 
 FOUND, NOT_PROVED = 0, 1
 
@@ -32,7 +33,7 @@ FOUND, NOT_PROVED = 0, 1
 def align(target: str, output: str | None, dtype: str, rules: tuple[str, ...]) -> int:
     """Find which tensor of a pair's reference is which of its port, and prove it.
 
-    PAIR is a paritree.Pair, or a function from a seed to one. Without -o the rows are printed.
+    PAIR is a paritree.Pair, or a function that gives one, of no argument or of a seed. Without -o the rows are printed.
 
     Exit codes: 0 found and proved, 1 not proved, 2 usage or unreadable input.
     """
@@ -40,7 +41,7 @@ def align(target: str, output: str | None, dtype: str, rules: tuple[str, ...]) -
     from ..migration import align as run
 
     given = _rules(rules)
-    pair = _pair(target)
+    pair = load_pair(target)
     try:
         found = run(pair, dtype=dtype, rules=given)
     except AlignmentError as error:
@@ -68,17 +69,6 @@ def _rules(rules: tuple[str, ...]) -> dict[str, str]:
         if not (path and sign and partner):
             raise UsageError("--rule", "PATH=PATH, the reference's and the port's", repr(rule))
         found[path] = partner
-    return found
-
-
-def _pair(target: str) -> Pair:
-    from ..common.errors import UsageError
-    from ..common.pairs import Pair
-    from ..targets import load_target
-
-    found = load_target(target)
-    if not isinstance(found, Pair):
-        raise UsageError(target, "a paritree.Pair", type(found).__name__, "Make one: Pair(reference, port, inputs).")
     return found
 
 

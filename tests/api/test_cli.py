@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from paritree import cli
+from paritree.conformance.report import Result
 
 COMMAND = [sys.executable, "-m", "paritree"]
 
@@ -38,6 +40,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         "convert",
         "doctor",
         "layers",
+        "record",
         "study",
         "table",
     ]
@@ -130,9 +133,9 @@ def test_check_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(capsys, "check", "ones", "--contracts", "ties", "--wing", "nnx", "--json")
     report = json.loads(out)
     assert code == 0
-    assert report.keys() == {"ok", "versions", "results"}
+    assert report.keys() == {"schema", "ok", "facts", "versions", "results"}
     assert {"torch", "jax", "flax", "numpy"} <= report["versions"].keys()
-    fields = {"model", "wing", "device", "contract", "path", "status", "measured", "allowed", "message"}
+    fields = {field.name for field in dataclasses.fields(Result)}
     assert all(result.keys() == fields for result in report["results"])
     assert (report["ok"], report["results"][0]["status"]) == (True, "pass")
 
@@ -140,7 +143,7 @@ def test_check_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_check_exits_with_one_if_a_contract_fails(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from paritree.conformance import numerics
+    from paritree.conformance.models import numerics
 
     monkeypatch.setattr(numerics, "allowed", lambda depth: 0.0)
     code, out, _ = call(capsys, "check", "mlp", "--contracts", "forward", "--device", "cpu")

@@ -262,7 +262,6 @@ def test_a_tree_of_numpy_is_known_where_jax_is_not_loaded() -> None:
     assert done.stdout == "pytree False\n"
 
 
-def test_sides_are_the_wings_and_the_pytree() -> None:
-    assert {name: home for name, home in SIDES.items() if name not in paritree.common.wing.HOMES} == {
-        "pytree": "impl_jax.pytrees"
-    }
+def test_sides_are_the_wings_and_the_pytree_and_a_record_of_each() -> None:
+    live = {**paritree.common.wing.HOMES, "pytree": "impl_jax.pytrees"}
+    assert SIDES == {**live, **{f"recorded {name}": f"common.recorded_{name}" for name in live}}

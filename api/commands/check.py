@@ -1,0 +1,126 @@
+"""`paritree check`: the contracts of the reference models, or of a pair of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .output import coloured, progress
+
+if TYPE_CHECKING:
+    from ..conformance.report import Report
+
+HOLD, FAILED = 0, 1
+STDOUT = "-"
+# Options that are about one kind of target only.
+_OF_PAIRS = {
+    "precisions": "--precision",
+    "map_file": "--map",
+    "known_differences": "--known-differences",
+    "alpha": "--alpha",
+}
+_OF_MODELS = {"wings": "--wing"}
+
+
+def _file(option: str, what: str) -> Any:
+    return click.option(option, type=click.Path(dir_okay=False), metavar="FILE", help=what)
+
+
+@click.command()
+@click.argument("targets", nargs=-1, metavar="[FILE.py:PAIR | MODEL...]")
+@click.option(
+    "--json",
+    "json_file",
+    is_flag=False,
+    flag_value=STDOUT,
+    metavar="[FILE.json]",
+    help="Print the report as JSON and nothing else; or write it to this file, whose name ends in .json.",
+)
+@_file("--junit", "Write the report to this file as JUnit XML.")
+@_file("--html", "Write the report to this file as one HTML page.")
+@click.option("--device", "devices", multiple=True, help="Check on this device only (cpu, cuda); may be repeated.")
+@click.option("--require-device", help="Fail if a side or wing does not see this device.")
+@click.option("--contracts", multiple=True, help="Check these contracts only, separated by commas; may be repeated.")
+@click.option("--wing", "wings", multiple=True, help="Of reference models: this wing only (torch, linen, nnx).")
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    help="Of a pair: float32 (the default), tf32 or bfloat16; may be repeated.",
+)
+@click.option("--map", "map_file", metavar="FILE", help="Of a pair: its map, a file of `paritree align`.")
+@click.option("--known-differences", metavar="FILE.toml", help="Of a pair: the failures that are accepted.")
+@click.option(
+    "--alpha", help="Of a pair: the chance of a false alarm of all initializations together; 1e-6 by default."
+)
+def check(targets: tuple[str, ...], json_file: str | None, junit: str | None, html: str | None, **options: Any) -> int:
+    """Check a pair of models of a file, contract by contract; or the reference models: all, or those named.
+
+    PAIR is a paritree.Pair, or a function that gives one, of no argument or of a seed. Without --map the two are
+    aligned first. A device that is not there is skipped, with a row that says so.
+
+    A row shows the worst of what was measured and what is allowed: an error relative to the tensor's norm against a
+    float64 run; for an initialization the smallest p-value and the level it must stay above; for structure the number
+    of paths that differ.
+
+    Exit codes: 0 all contracts hold, 1 some fail, 2 usage or unreadable input.
+    """
+    from ..files import check_writable, write_whole
+
+    if json_file not in (None, STDOUT) and not json_file.endswith(".json"):
+        # `--json mlp`: the next word is a target.
+        targets, json_file = (*targets, json_file), STDOUT
+    files = {"--json": None if json_file == STDOUT else json_file, "--junit": junit, "--html": html}
+    named = {option: file for option, file in files.items() if file is not None}
+    for option, file in named.items():
+        check_writable(file, option)
+    report = _report(targets, options)
+    forms = {"--json": report.to_json, "--junit": report.to_junit, "--html": report.to_html}
+    # All are made before one is written.
+    for file, text in [(file, forms[option]()) for option, file in named.items()]:
+        write_whole(file, text)
+    click.echo(report.to_json() if json_file == STDOUT else coloured(str(report)))
+    return HOLD if report.ok else FAILED
+
+
+def _report(targets: tuple[str, ...], options: dict[str, Any]) -> Report:
+    pairs = [target for target in targets if ":" in target]
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    _refuse(given, _OF_MODELS if pairs else _OF_PAIRS, "reference models" if pairs else "a pair, FILE.py:PAIR")
+    if given.get("contracts"):
+        given["contracts"] = [name.strip() for part in given["contracts"] for name in part.split(",")]
+    if "require_device" in given:
+        given["required_device"] = given.pop("require_device")
+    if not pairs:
+        from ..conformance import check_reference_models
+
+        with progress() as told:
+            return check_reference_models(targets, progress=told, **given)
+    if len(targets) > 1:
+        raise click.UsageError(
+            f"One pair is checked at a time; there are {len(targets)} targets: {', '.join(targets)}."
+        )
+    return _of_pair(pairs[0], given)
+
+
+def _refuse(given: Iterable[str], wrong: dict[str, str], about: str) -> None:
+    for name in given:
+        if name in wrong:
+            raise click.UsageError(f"{wrong[name]} is about {about}.")
+
+
+def _of_pair(target: str, given: dict[str, Any]) -> Report:
+    from ..checking import check as run
+    from ..common.maps import Map
+    from ..suites import checked_alpha
+    from .pairs import load_pair
+
+    if "alpha" in given:
+        given["alpha"] = checked_alpha(given["alpha"], "--alpha")
+    if "map_file" in given:
+        given["map"] = Map.load(given.pop("map_file"))
+    with progress() as told:
+        told(f"loading {target}")
+        return run(load_pair(target), name=target, progress=told, **given)

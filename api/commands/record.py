@@ -1,0 +1,115 @@
+"""`paritree record`: what one side of a pair tells, in a file, to be held against the other side somewhere else."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from .output import progress
+
+if TYPE_CHECKING:
+    from ..common.pairs import Call, Inputs
+
+OK = 0
+
+
+class _Side(NamedTuple):
+    """What is to be recorded: a side of a pair, or a model and what goes with it."""
+
+    model: Any
+    inputs: Inputs
+    call: Call | None
+    train_call: Call | None
+
+
+@click.command()
+@click.argument("target", metavar="FILE.py:MODEL")
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help="The record, a safetensors file.")
+@click.option("--side", type=click.Choice(("reference", "port")), help="Of a pair: which; the reference by default.")
+@click.option("--inputs", metavar="NAME", help="Of a model: its inputs in FILE.py, by default INPUTS or inputs.")
+@click.option("--call", metavar="NAME", help="Of a model: the function call(model, inputs) in FILE.py, if any.")
+@click.option("--train-call", metavar="NAME", help="Of a model: the same in training mode.")
+@click.option("--contracts", help="Record what these contracts ask only, separated by commas.")
+@click.option("--precision", "precisions", multiple=True, help="float32 (default), tf32, bfloat16; may be repeated.")
+def record(target: str, output: str, contracts: str | None, precisions: tuple[str, ...], **of: str | None) -> int:
+    """Record one side of a pair: its table, outputs, gradients and initial values, as one safetensors file.
+
+    MODEL is a model, a function from a seed to one, whose initial values are then recorded too, or a paritree.Pair. The
+    record is the reference of a pair where its framework is not, or after the model has changed:
+    Pair(Record.load(FILE), port, inputs).
+
+    Exit codes: 0 recorded, 2 usage, a model that cannot be recorded, or unreadable input.
+    """
+    from ..files import check_writable
+    from ..recording import record as run
+
+    check_writable(output, "-o")
+    side = _side(target, of)
+    options: dict[str, Any] = {"precisions": precisions} if precisions else {}
+    if contracts is not None:
+        options["contracts"] = [name.strip() for name in contracts.split(",")]
+    with progress() as told:
+        made = run(
+            side.model, side.inputs, output, call=side.call, train_call=side.train_call, progress=told, **options
+        )
+    click.echo(_summary(made, output))
+    return OK
+
+
+def _side(target: str, of: dict[str, str | None]) -> _Side:
+    from ..common.errors import UsageError
+    from ..common.pairs import Pair
+    from ..targets import load_target
+
+    found = load_target(target)
+    if isinstance(found, Pair):
+        if extra := [name for name in ("inputs", "call", "train_call") if of[name] is not None]:
+            option = "--" + extra[0].replace("_", "-")
+            raise UsageError(option, "a model, which has none", "a pair, which has its own", "Leave the option out.")
+        role = of["side"] or "reference"
+        return _Side(
+            getattr(found, role), found.inputs, getattr(found, f"{role}_call"), getattr(found, f"{role}_train_call")
+        )
+    if of["side"] is not None:
+        raise UsageError("--side", "a pair, which has sides", type(found).__name__, "Leave the option out.")
+    file, _, name = target.rpartition(":")
+    if not file:
+        raise UsageError(target, "FILE.py:MODEL", "the name of a reference model", "Build it in a file.")
+    # As the target was loaded; a factory is recorded as one.
+    names = vars(sys.modules[Path(file).stem])
+    given = names[name]
+    model = given if isinstance(given, FunctionType) else found
+    return _Side(model, _inputs(names, of["inputs"], target), _call(names, of["call"]), _call(names, of["train_call"]))
+
+
+def _inputs(names: dict[str, Any], asked: str | None, target: str) -> Inputs:
+    from ..common.errors import UsageError, nearest
+
+    known = [name for name in names if not name.startswith("_")]
+    for name in (asked,) if asked else ("INPUTS", "inputs"):
+        if name in names:
+            return names[name]
+    wanted = f"the name {asked!r}" if asked else "the name 'INPUTS' or 'inputs'"
+    remedy = nearest(asked, known) if asked else "Name the tuple or dict of arrays with --inputs."
+    raise UsageError("--inputs" if asked else target, f"{wanted} in the model's file", "none", remedy)
+
+
+def _call(names: dict[str, Any], asked: str | None) -> Call | None:
+    from ..common.errors import UsageError, nearest
+
+    if asked is None:
+        return None
+    if not callable(names.get(asked)):
+        known = [name for name, each in names.items() if callable(each) and not name.startswith("_")]
+        raise UsageError(asked, "a function in the model's file", "none of that name", nearest(asked, known))
+    return names[asked]
+
+
+def _summary(made: Any, output: str) -> str:
+    size = f"{made.nbytes / 2**20:.1f} MiB" if made.nbytes >= 2**20 else f"{made.nbytes / 2**10:.1f} KiB"
+    lines = [f"{output}: {made}, {size}"]
+    return "\n".join((*lines, *(f"note: {note}" for note in made.notes)))

@@ -1,0 +1,112 @@
+"""`paritree.record`: what one side of a pair tells, asked by the very alignment and checks that it is to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+from .common.pairs import Call, Inputs, Pair, PairError
+from .common.recording import Recorder
+from .common.records import Record, RecordError, identity_map
+from .common.wing import SIDES, SideWing, model_of, side_name
+from .conformance.checking import PAIR_CONTRACTS, Examination, Wanted, check_pair
+from .conformance.report import Report, Result
+from .migration import AlignmentError, align
+
+# A model that fails one of these against itself can be the reference of none.
+_NEEDED = ("forward", "determinism")
+
+
+def record(
+    model: Any,
+    inputs: Inputs,
+    file: str | Path | None = None,
+    *,
+    call: Call | None = None,
+    train_call: Call | None = None,
+    contracts: Sequence[str] = PAIR_CONTRACTS,
+    precisions: Sequence[str] = ("float32",),
+    device: str = "cpu",
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda what: None,
+) -> Record:
+    """A record of one side, to be the reference of a pair where its framework is not, or after it has changed.
+
+    It holds the table with all values, and what the model answers when it is aligned and checked against itself:
+    outputs, gradients, the shares of sites, what training leaves, both modes, what comes back from each way of saving
+    and, of a factory, initial values. What depends on the port cannot be foreseen: see docs/records.md.
+
+    model, inputs, call, train_call: those of one side of a `Pair`.
+    file: where to save it, if anywhere; a safetensors file.
+    contracts: those that it is to answer. precisions: those they are to be checked at.
+    seed: that of the checks that it is to answer.
+    device: where the model is run. What was recorded on one is the reference on any other.
+
+    Raises:
+        PairError: a model that raises or does not take the inputs; a record.
+        RecordError: a model that does not agree with itself, as one that is random, or a dtype that has no name there.
+        UsageError: what is no model; a contract or precision that does not exist. DeviceError: no such device.
+        OSError: the file cannot be written.
+    """
+    live = model_of(model, role="model")
+    if isinstance(live, Record):
+        raise PairError("model", "a live model", "a record", "It is recorded already.")
+    wing = cast(SideWing, import_module(f".{SIDES[side_name(live)]}", __package__))
+    recorder = Recorder(model, live, wing, inputs, call, train_call)
+    pair = Pair(recorder, model, inputs, call, call, train_call, train_call)
+    wanted = Wanted(contracts, (device,), precisions, device, seed=seed)
+    with _one_model():
+        progress("aligning")
+        notes = list(_aligned(pair))
+        report = _checked(pair, live, wing, wanted, progress)
+    made = recorder.record([*notes, *_said(report)], seed)
+    if file is not None:
+        made.save(file)
+    return made
+
+
+@contextmanager
+def _one_model() -> Iterator[None]:
+    """Errors of a side as those of the model, which is both sides."""
+    try:
+        yield
+    except PairError as error:
+        if error.path not in ("reference", "port"):
+            raise
+        remedy = error.remedy.replace("Give the pair a reference_call or a port_call.", "Give it a call.")
+        raise PairError("model", error.expected, error.found, remedy) from error.__cause__
+
+
+def _aligned(pair: Pair) -> Iterator[str]:
+    """Asks what an alignment asks; says why, if it cannot."""
+    try:
+        align(pair)
+    except AlignmentError as error:
+        yield f"it cannot be aligned with a port, a map is needed: {error}"
+
+
+def _checked(pair: Pair, live: Any, wing: SideWing, wanted: Wanted, progress: Callable[[str], None]) -> Report:
+    """Asks what the contracts ask; raises RecordError for a model that does not agree with itself."""
+    natives = wing.natives(live)
+    same = identity_map(natives, natives, (wing.NAME, wing.NAME))
+    examination = Examination(pair, same, wanted, name="model")
+    report = check_pair(examination, progress)
+    apart = [result for result in report.failures if result.contract in _NEEDED]
+    if apart:
+        expected = "a model that agrees with itself, run by run"
+        raise RecordError("", expected, apart[0].message, "Let it draw its numbers from a seed of its own.")
+    return report
+
+
+def _said(report: Report) -> Iterator[str]:
+    """Of the contracts that cannot be answered."""
+    for result in report.results:
+        if result.status == "fail":
+            yield _sentence(result)
+
+
+def _sentence(result: Result) -> str:
+    return f"against itself, {result.contract} at {result.precision}: {result.message}"
