@@ -56,5 +56,10 @@ def test_its_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
         "in_proj_weight[8:16] | (a b) c -> c a b | key.kernel | fingerprint",
         "(8, 2, 4)",
         "eps is 1e-05 in the reference and 1e-01 in the port",
+        "activation",
+        "of the output of '0' (Linear) the reference takes the exact GELU and the port GELU's tanh approximation.",
+        "0.weight = layers.0.kernel",
+        "reference: uniform +-1/sqrt(fan_in) (PyTorch Linear's default); port: truncated normal, std 1/sqrt(fan_in) "
+        "(Flax Dense's default); ratio of std 1.74",
     ]
     assert [line for line in out.splitlines() if line in lines] == lines
