@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: check test wheel-test bench lint types clean
+.PHONY: check test wheel-test mutants clean-runs bench lint types clean
 
 check: $(VENV)/.installed
 	$(BIN)/paritree check
@@ -23,6 +23,14 @@ wheel-test:
 	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 		"$$(echo dist/paritree-*.whl)[test]"
 	$(VENV)-wheel/bin/python -m pytest -n $(JOBS)
+
+# Every planted fault against every contract: which are found, and what is said of them.
+mutants: $(VENV)/.installed-test
+	$(BIN)/python -m tests.conformance.mutants
+
+# More than a thousand runs of pairs without a fault: a false alarm is an error.
+clean-runs: $(VENV)/.installed-test
+	$(BIN)/python -m tests.conformance.mutants.clean_runs
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks

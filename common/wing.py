@@ -166,12 +166,19 @@ def model_of(side: Any, seed: int = 0, role: str = "") -> Any:
         remedy = "A record answers at its own values alone: swap the sides, and give the inverse of the map."
         raise PairError(role, "a live model", "a record", remedy)
     if not is_factory(side):
-        side_name(side)
+        _check_side(side, role)
         return side
     with reported(role, "a factory that makes a model", "A factory is a function of a seed."):
         made = side(seed)
-    side_name(made)
+    _check_side(made, f"what the {role}'s factory makes" if role else "")
     return made
+
+
+def _check_side(model: Any, place: str) -> None:
+    try:
+        side_name(model)
+    except UsageError as error:
+        raise UsageError(place, error.expected, error.found, error.remedy) from None
 
 
 def is_factory(side: Any) -> bool:

@@ -13,9 +13,13 @@ from ..common.closeness import scale
 from ..common.maps import Map, MapRow
 from ..common.maptransforms import transform_of
 from ..common.pairs import PairError, Probe
+from ..common.seeding import generator
 from ..common.values import distinct, outer_points
 from .precision import Setting
 from .sides import Side, Weights
+
+# Of two values that round to one, each nudge has one chance in two to tell them apart.
+_NUDGES = 8
 
 
 class Point(NamedTuple):
@@ -152,17 +156,47 @@ class Comparison:
         return scale(self.probes[0].gradients), scale(self.probes[1].gradients)
 
     @cached_property
-    def exact(self) -> Probe | None:
-        """The reference's run in float64 on this device; None where its program has none."""
-        return self.probe_exactly(self.reference, self.bound.ours)
+    def rounding(self) -> Rounding:
+        """What rounding does to the reference at the ordinary values."""
+        return Rounding(self.reference, self.bound.ours, self.setting)
 
-    def probe_exactly(self, side: Side, weights: Weights, *, gradients: bool = True) -> Probe | None:
-        """A side's run in float64; None where its program has none."""
+    def rounding_at(self, point: Point) -> Rounding:
+        """The same at other values, outputs only."""
+        return Rounding(self.reference, point.ours, self.setting, gradients=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Rounding:
+    """What rounding does to a side at some values, each run made when it is asked for."""
+
+    side: Side
+    weights: Weights
+    setting: Setting
+    gradients: bool = True
+
+    @cached_property
+    def exact(self) -> Probe | None:
+        """The run in float64 on this device; None where the program has none."""
         try:
-            return side.probe(weights, replace(self.setting, precision="float64"), gradients=gradients)
+            return self._run(self.weights, replace(self.setting, precision="float64"))
         except PairError:
             # Some programs have parts that are float32 whatever they are given.
             return None
+
+    @cached_property
+    def nudged(self) -> tuple[Probe, ...]:
+        """Runs with each weight up or down by as much as rounding it may move it."""
+        return tuple(self._run(self._nudged_by(number), self.setting) for number in range(_NUDGES))
+
+    def _run(self, weights: Weights, setting: Setting) -> Probe:
+        return self.side.probe(weights, setting, gradients=self.gradients)
+
+    def _nudged_by(self, number: int) -> Weights:
+        step, weights = self.setting.eps / 2, {}
+        for path, array in self.weights.items():
+            signs = generator(number, f"nudge {path}").choice((-1.0, 1.0), array.shape)
+            weights[path] = (array * (1 + step * signs)).astype(array.dtype)
+        return weights
 
 
 def check_outputs(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> None:
@@ -176,4 +210,11 @@ def check_outputs(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarra
             f"the {len(ours)} of the reference ({', '.join(map(repr, ours))})",
             f"{len(theirs)} in the port ({', '.join(map(repr, theirs))})",
             "Give the pair calls that return the same.",
+        )
+    if set(ours) == set(theirs) and list(ours) != list(theirs):
+        raise PairError(
+            "outputs",
+            f"the order of the reference ({', '.join(map(repr, ours))})",
+            ", ".join(map(repr, theirs)),
+            "Give the pair calls that return them in one order.",
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..common.localize import Localized, localize
 from ..common.pairs import PairError
 from ..common.traces import Trace
@@ -31,6 +33,26 @@ def _traced_apart(comparison: Comparison, point: Point, setting: Setting) -> Loc
     return localize(ours, theirs, bound.map, point.ours, limit=limit, again=(again, once_more))
 
 
+def entered(comparison: Comparison) -> set[str]:
+    """The reference's tensors held by the modules that are given what the model is given, or whole numbers.
+
+    These are tables and first layers; none are known of a bare pytree.
+    """
+    try:
+        traces = comparison.reference.traced(comparison.bound.ours, Setting(comparison.setting.device))
+    except PairError:
+        return set()
+    given = [array for trace in traces[:1] for array in trace.inputs.values()]
+    return {path for trace in traces if trace.holds and _is_first(trace, given) for path in trace.holds}
+
+
+def _is_first(trace: Trace, given: list[np.ndarray]) -> bool:
+    if not trace.inputs:
+        return False
+    arrays = list(trace.inputs.values())
+    return all(array.dtype.kind in "iu" for array in arrays) or any(np.array_equal(arrays[0], each) for each in given)
+
+
 def modules(place: Localized | None) -> str:
     """The module to look at, in both namings; empty where none can be named."""
     if place is None:
@@ -48,9 +70,16 @@ def _named(trace: Trace) -> str:
 
 
 def position(comparison: Comparison) -> dict[str, int]:
-    """For the reference's tensors the place of the last call of a module that holds them; none for a bare pytree."""
+    """For the reference's tensors the place of the first call of a module that holds them; none for a bare pytree.
+
+    Of the calls of a tied one no later place is certain: the wrong share may be that of the first.
+    """
     try:
         traces = comparison.reference.traced(comparison.bound.ours, Setting(comparison.setting.device))
     except PairError:
         return {}
-    return {path: place for place, trace in enumerate(traces) for path in trace.holds}
+    found: dict[str, int] = {}
+    for place, trace in enumerate(traces):
+        for path in trace.holds:
+            found.setdefault(path, place)
+    return found

@@ -21,6 +21,10 @@ def _leaky(slope: float) -> Function:
     return lambda x: np.where(x > 0, x, slope * x)
 
 
+def _capped(cap: float) -> Function:
+    return lambda x: cap * np.tanh(x / cap)
+
+
 ACTIVATIONS: dict[str, Function] = {
     "the identity": lambda x: x,
     "the exact GELU": lambda x: x * 0.5 * (1 + erf(x / np.sqrt(2))),
@@ -41,6 +45,7 @@ ACTIVATIONS: dict[str, Function] = {
     "hard swish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
     "hard sigmoid (x / 6 + 1 / 2)": lambda x: np.clip(x / 6 + 0.5, 0, 1),
     "hard sigmoid (x / 5 + 1 / 2)": lambda x: np.clip(x / 5 + 0.5, 0, 1),
+    **{f"a soft cap at {cap:g}": _capped(cap) for cap in (5, 10, 15, 20, 30, 50)},
     "hard tanh": lambda x: np.clip(x, -1, 1),
     "softmax over the last axis": lambda x: softmax(x, -1),
     "log-softmax over the last axis": lambda x: log_softmax(x, -1),
@@ -52,14 +57,19 @@ _GATES = 4
 
 
 def activation(gap: Gap) -> Cause | None:
-    """Both apply an elementwise function to something that both have, alone or as a gate, and not the same one."""
+    """Both apply an elementwise function to something that both have, alone or as a gate: another one, or to others."""
+    ours = theirs = None
     for label, arguments, through in _uses(gap):
         made = {name: function(arguments) * through for name, function in ACTIVATIONS.items()}
-        ours = _closest(made, gap, gap.reference)
-        theirs = _closest(made, gap, gap.port)
-        if ours and theirs and ours != theirs and gap.is_reference(made[ours]) and gap.is_port(made[theirs]):
-            return Cause("activation", f"of {label} the reference takes {ours} and the port {theirs}")
-    return None
+        one, other = _closest(made, gap, gap.reference), _closest(made, gap, gap.port)
+        ours = (label, one) if ours is None and one and gap.is_reference(made[one]) else ours
+        theirs = (label, other) if theirs is None and other and gap.is_port(made[other]) else theirs
+        if one and other and ours == (label, one) and theirs == (label, other):
+            return Cause("activation", f"of {label} the reference takes {one} and the port {other}")
+    if ours is None or theirs is None or ours[1] == theirs[1] == "the identity":
+        return None
+    name = "activation" if ours[1] != theirs[1] else "wiring"
+    return Cause(name, f"of {ours[0]} the reference takes {ours[1]}, of {theirs[0]} the port {theirs[1]}")
 
 
 def _closest(made: dict[str, np.ndarray], gap: Gap, of: np.ndarray) -> str:

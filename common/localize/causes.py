@@ -4,15 +4,33 @@ from __future__ import annotations
 
 from .activations import activation
 from .attention import attention
+from .convolving import convolution
 from .gap import Cause, Gap
 from .norms import norm
 from .patterns import border, constant, mask, scale
+from .pooling import pooling
 from .products import moved, transposed
 from .randomness import dropout
+from .roundings import rounded
 from .wiring import factors
 
 # What computes both sides anew comes before what only looks at where they differ.
-SOUGHT = (norm, activation, dropout, factors, constant, attention, transposed, moved, scale, mask, border)
+SOUGHT = (
+    norm,
+    activation,
+    dropout,
+    factors,
+    constant,
+    attention,
+    pooling,
+    transposed,
+    moved,
+    scale,
+    rounded,
+    mask,
+    border,
+    convolution,
+)
 
 
 def cause_of(gap: Gap) -> Cause | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +11,9 @@ import numpy as np
 from ..maps import Map
 from ..tolerance import FACTOR
 from ..traces import Trace, is_floating
+from .calling import other_calls
 from .causes import cause_of
-from .comparing import Likeness, rounding, wide
+from .comparing import Likeness, apart, rounding, wide
 from .gap import Cause, Gap, Known
 from .inputs import other_mask, other_order, other_settings, other_whole_numbers
 from .pairing import Paired, closest, outputs, paired
@@ -41,12 +42,13 @@ class Localized:
     before: tuple[Trace, Trace] | None = None
     after: tuple[Trace, Trace] | None = None
     cause: Cause | None = None
+    calls: Cause | None = None
 
     @property
     def tells(self) -> bool:
         """Whether it says more than that the whole model differs, of which a flat port shows nothing else."""
         is_whole = self.reference is not None and not self.reference.path
-        return not is_whole or any((self.before, self.after, self.cause))
+        return not is_whole or any((self.before, self.after, self.cause, self.calls))
 
     def __str__(self) -> str:
         parts = [self._module(), self._between(), f"Likely cause: {self.cause}." if self.cause else ""]
@@ -154,7 +156,10 @@ def localize(
     sides = _Sides(reference, port, weights, pairs)
     found = _searched(sides, _limits(pairs, limit, FACTOR * max(len(map.rows), 1) ** 0.5), _AMPLIFIED, again)
     # Few coarse arrays among fine ones leave room for less: for what is far more than what comes in.
-    return found or _searched(sides, _limits(pairs, limit, _FEW), _FAR_AMPLIFIED, again, are_few=True)
+    found = found or _searched(sides, _limits(pairs, limit, _FEW), _FAR_AMPLIFIED, again, are_few=True)
+    if found is None or (found.cause is not None and found.after is not None):
+        return found
+    return replace(found, calls=other_calls(reference, port, map, pairs))
 
 
 def _searched(
@@ -280,13 +285,24 @@ def _cause(
     )
     cause = cause_of(gap) or other_mask(found.pair)
     if cause or not inside:
-        return cause or other_settings(found.pair) or _moved(found, gap)
+        return cause or _flattened(found) or other_settings(found.pair) or _moved(found, gap)
     return other_order(after.pair, sides.pairs) if after else None
+
+
+def _flattened(found: _Measured) -> Cause | None:
+    """The inputs have the same numbers, and no order of their axes makes them the same array."""
+    if found.input is None or apart(found.input.aligned, found.input.exact) <= found.limit:
+        return None
+    text = "the port's input has the reference's numbers in another order, as of another one of the axes before"
+    return Cause("axis order", f"{text} that were made one, or backwards along one")
 
 
 def _moved(found: _Measured, gap: Gap) -> Cause | None:
     """The input agrees only in another order of axes, of a layer that does not have them in the order of its kind."""
     if found.input is None or not found.input.order or any(array.ndim > 2 for _, array in gap.held()):
+        return None
+    # A layer that works on channels alone may have them last, as all of its program.
+    if found.output is not None and found.output.order == found.input.order and gap.reference.ndim > 3:
         return None
     names = "abcdefgh"[: len(found.input.order)]
     order = f"{' '.join(names)} -> {' '.join(names[axis] for axis in found.input.order)}"

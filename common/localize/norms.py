@@ -164,6 +164,8 @@ def _statistics(x: np.ndarray, affine: Affine) -> Iterator[Statistics]:
         axes,
         outside=True,
     )
+    root = "the root mean square of each position's features with eps added to it"
+    yield Statistics(root, zero, square, axes, outside=True)
     if len(axes) == 1:
         yield from _of_channels(x, axes[0], others)
 

@@ -45,12 +45,11 @@ class Paired(NamedTuple):
 
 def paired(reference: Sequence[Trace], port: Sequence[Trace], map: Map, limit: float) -> list[Paired]:
     """The calls that correspond, in the order in which the reference's ended."""
-    ours = calls(reference, [row.reference for row in map.rows], _leading(map, "reference_piece"))
-    theirs = calls(port, [row.port for row in map.rows], _leading(map, "port_piece"))
+    ours, theirs = calls_of(reference, port, map)
     found = []
-    mine, yours = _by_rows(ours), _by_rows(theirs)
+    mine, yours = by_rows(ours), by_rows(theirs)
     for rows in mine:
-        for one, other in _in_order(_groups(mine[rows]), _groups(yours.get(rows, []))):
+        for one, other in _in_order(groups(mine[rows]), groups(yours.get(rows, []))):
             found += _chained(one, other, limit)
     order = {call.place: number for number, call in enumerate(ours)}
     found.sort(key=lambda pair: order[pair.reference.place])
@@ -59,6 +58,12 @@ def paired(reference: Sequence[Trace], port: Sequence[Trace], map: Map, limit: f
     if reference and port and not any(not pair.reference.above for pair in found):
         found += [Paired(ours[-1], theirs[-1])] * (not ours[-1].above and not theirs[-1].above)
     return sorted(found, key=lambda pair: order[pair.reference.place])
+
+
+def calls_of(reference: Sequence[Trace], port: Sequence[Trace], map: Map) -> tuple[list[Call], list[Call]]:
+    """Both sides' calls in the order in which they ended."""
+    ours = calls(reference, [row.reference for row in map.rows], _leading(map, "reference_piece"))
+    return ours, calls(port, [row.port for row in map.rows], _leading(map, "port_piece"))
 
 
 def calls(traces: Sequence[Trace], holders: Sequence[str], leading: Sequence[int | None]) -> list[Call]:
@@ -109,7 +114,7 @@ def _above(traces: Sequence[Trace]) -> list[tuple[int, ...]]:
     return found
 
 
-def _by_rows(found: Sequence[Call]) -> dict[frozenset[int], list[Call]]:
+def by_rows(found: Sequence[Call]) -> dict[frozenset[int], list[Call]]:
     made: dict[frozenset[int], list[Call]] = {}
     for call in found:
         if call.rows:
@@ -117,15 +122,15 @@ def _by_rows(found: Sequence[Call]) -> dict[frozenset[int], list[Call]]:
     return made
 
 
-def _groups(found: Sequence[Call]) -> list[list[Call]]:
+def groups(found: Sequence[Call]) -> list[list[Call]]:
     """Calls of modules that hold the same rows: each with those it was made in, from the innermost out."""
-    groups: list[list[Call]] = []
+    made: list[list[Call]] = []
     for call in found:
-        if groups and call.place in groups[-1][-1].above:
-            groups[-1].append(call)
+        if made and call.place in made[-1][-1].above:
+            made[-1].append(call)
         else:
-            groups.append([call])
-    return groups
+            made.append([call])
+    return made
 
 
 def _in_order(ours: list[list[Call]], theirs: list[list[Call]]) -> list[tuple[list[Call], list[Call]]]:

@@ -26,10 +26,20 @@ def factors(gap: Gap) -> Cause | None:
 def _basis(gap: Gap) -> list[Known]:
     found: list[Known] = []
     for known in gap.known:
-        is_new = all(apart(known.array, other.array) > gap.limit for other in found)
-        if known.array.shape == gap.reference.shape and np.isfinite(known.array).all() and is_new:
-            found.append(known)
+        array = _spread(known.array, gap.reference.shape)
+        if array is None or not np.isfinite(array).all():
+            continue
+        if all(apart(array, other.array) > gap.limit for other in found):
+            found.append(Known(known.label, array))
     return found[:_MOST]
+
+
+def _spread(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+    """In a shape of the same features, which it may have to be repeated for; None where it does not fit."""
+    if array.ndim < 2 or array.shape[-1] != shape[-1] or array.ndim > len(shape):
+        return None
+    fits = all(one in (1, length) for one, length in zip(array.shape[::-1], shape[::-1], strict=False))
+    return np.broadcast_to(array, shape) if fits else None
 
 
 def _sum(gap: Gap, basis: list[Known], of: np.ndarray) -> np.ndarray | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -12,21 +12,24 @@ from ...common.closeness import error, is_comparable, is_silent, norm
 from ...common.layouts import Layout
 from ...common.maps import MapRow
 from ...common.pairs import Probe
-from ..comparison import Comparison, Point
-from ..locating import located, modules, position
+from ...common.values import FAINT
+from ..comparison import Comparison, Point, Rounding
+from ..locating import entered, located, modules, position
 from ..precision import ROUNDINGS
 from ..report import Finding
+from .explaining import explain
 from .telling import Told, other_orders, tell
 
 Arrays = Mapping[str, np.ndarray]
 
 
 class _Error(NamedTuple):
-    """An error, and what is allowed after a look at the reference's own."""
+    """An error, and what is allowed after a look at the reference's own, where there was need of one."""
 
     measured: float
     allowed: float
     policy: str
+    own: float = 0.0
 
     @property
     def ok(self) -> bool:
@@ -39,38 +42,55 @@ def forward(comparison: Comparison) -> Iterator[Finding]:
     At values of ordinary size, and if it is so there also at faint and at large ones, where an eps or a bound shows.
     """
     bound, (ours, theirs) = comparison.bound, comparison.probes
-    plain = list(_outputs(comparison, bound.ordinary, ours.outputs, theirs.outputs, lambda: comparison.exact))
+    plain = list(_outputs(comparison, bound.ordinary, ours.outputs, theirs.outputs, comparison.rounding))
     yield from plain
     if comparison.setting.is_coarse or not all(finding.ok for finding in plain):
         return
-    for point in bound.outer_points:
+    for point in chain(bound.outer_points, _faint_beginning(comparison)):
         one = comparison.reference.outputs(point.ours, comparison.setting)
         other = comparison.port.outputs(point.theirs, comparison.setting)
         # Where the reference has no number, as the root of a negative one, nothing can be compared.
         loud = {name: array for name, array in one.items() if is_comparable(array)}
         partners = {name: other[partner] for name, partner in zip(one, other, strict=True) if name in loud}
-        yield from _outputs(comparison, point, loud, partners, partial(_exactly, comparison, point))
+        yield from _outputs(comparison, point, loud, partners, comparison.rounding_at(point))
 
 
-def _exactly(comparison: Comparison, point: Point) -> Probe | None:
-    return comparison.probe_exactly(comparison.reference, point.ours, gradients=False)
+def _faint_beginning(comparison: Comparison) -> Iterator[Point]:
+    """Where only what enters is faint: beside a residual an eps shows in none of the points where all is."""
+    bound, first = comparison.bound, entered(comparison)
+    if first and len(first) < len(bound.ours):
+        ours = {path: value * np.float32(FAINT) if path in first else value for path, value in bound.ours.items()}
+        changed = {path: value for path, value in ours.items() if path in bound.map.by_reference}
+        yield Point("faint first layers", ours, {**bound.theirs, **bound.carried(changed)})
 
 
 def _outputs(
-    comparison: Comparison, point: Point, ours: Arrays, theirs: Arrays, exact: Callable[[], Probe | None]
+    comparison: Comparison, point: Point, ours: Arrays, theirs: Arrays, rounding: Rounding
 ) -> Iterator[Finding]:
-    place, sought = None, False
+    place, told, sought = None, Told("", ""), False
     where = f" at {point.name}" if point.name else ""
     for (name, one), two in zip(ours.items(), theirs.values(), strict=True):
-        judged = _judged(comparison, one, two, exact, lambda probe, name=name: probe.outputs[name])
+        judged = _judged(comparison, one, two, rounding, lambda probe, name=name: probe.outputs[name])
         label = (f"output {name!r}" if name else "the output") + where
         if judged.ok:
             yield _finding("", judged, f"{label} agrees", details={"output": name})
             continue
+        if point.name and judged.own > _COARSEST:
+            words = f"{label}: nothing can be told, since rounding alone moves the reference's by {judged.own:.1e}"
+            yield Finding("", None, None, None, words)
+            continue
         if not sought:
             place, sought = located(comparison, point), True
-        words = f"{label} differs by {judged.measured:.2g} of its norm. {_alike(one, two)}{place or ''}"
-        cause = place.cause.name if place and place.cause else _plain_cause(one, two)
+            told = explain(comparison, point, place, ours, theirs)
+        size = f" by {judged.measured:.2g} of its norm" if np.isfinite(judged.measured) else ""
+        parts = (
+            f"{label} differs{size}.",
+            _alike(one, two),
+            str(place or ""),
+            told.words,
+        )
+        words = " ".join(part.strip() for part in parts if part)
+        cause = told.cause or _plain_cause(one, two)
         yield _finding("", judged, words.strip(), cause=cause, module=modules(place), details={"output": name})
 
 
@@ -97,7 +117,16 @@ def gradients(comparison: Comparison) -> Iterator[Finding]:
         if both is not None:
             judged[row] = _row_error(comparison, row, *both)
     wrong = [row for row, each in judged.items() if not each.ok]
-    place = _boundary(comparison, wrong) if wrong and _outputs_agree(comparison) else ""
+    is_hidden = bool(wrong) and _outputs_agree(comparison)
+    boundary = _boundary(comparison, wrong) if is_hidden else ""
+    place = (
+        f"; the outputs agree, and of all modules with a wrong gradient {boundary} is called last" if boundary else ""
+    )
+    # Outputs that agree at this precision may differ in a finer one, and by something known.
+    finer = located(comparison, comparison.bound.ordinary) if is_hidden else None
+    if finer is not None and finer.cause is not None:
+        place, boundary = f"; beyond rounding the outputs differ too. {finer}", modules(finer)
+    known = finer.cause.name if finer is not None and finer.cause is not None else ""
     expected = {row.reference: both[0] for row, both in found.items() if both is not None} if wrong else {}
     for row, each in judged.items():
         if each.ok:
@@ -108,7 +137,7 @@ def gradients(comparison: Comparison) -> Iterator[Finding]:
         told = tell(theirs, ours, each.allowed, others)
         words = f"{_named(row)}: the gradient {told.words}{place}"
         module = f"{comparison.reference.module(row.reference)!r} = {comparison.port.module(row.port)!r}"
-        yield _finding(row.reference, each, words, row.port, _gradient_cause(told), module)
+        yield _finding(row.reference, each, words, row.port, known or _gradient_cause(told), boundary or module)
 
 
 def _gradient_cause(told: Told) -> str:
@@ -122,14 +151,13 @@ def _outputs_agree(comparison: Comparison) -> bool:
 
 
 def _boundary(comparison: Comparison, wrong: list[MapRow]) -> str:
-    """How far back from the outputs the gradients are right: before the last module with a wrong one all may be."""
+    """The last module with a wrong gradient: from the outputs back to it all gradients are right."""
     places = position(comparison)
     placed = [(places[row.reference], row) for row in wrong if row.reference in places]
     if not placed:
         return ""
     last = max(placed, key=lambda each: each[0])[1]
-    names = f"{comparison.reference.module(last.reference)!r} = {comparison.port.module(last.port)!r}"
-    return f"; the outputs agree, and of all modules with a wrong gradient {names} is called last"
+    return f"{comparison.reference.module(last.reference)!r} = {comparison.port.module(last.port)!r}"
 
 
 def _pair_of(row: MapRow, ours: Probe, theirs: Probe) -> tuple[np.ndarray, np.ndarray] | None:
@@ -157,7 +185,7 @@ def _row_error(comparison: Comparison, row: MapRow, ours: np.ndarray, theirs: np
         size = norm(theirs) / (loudest[1] * max(theirs.size, 1) ** 0.5) if loudest[1] else 0.0
         return _Error(size, limit, f"{comparison.policy}, beside the largest gradient: this one is zero")
     return _judged(
-        comparison, ours, theirs, lambda: comparison.exact, lambda probe: _laid_out(row, probe.gradients[row.reference])
+        comparison, ours, theirs, comparison.rounding, lambda probe: _laid_out(row, probe.gradients[row.reference])
     )
 
 
@@ -165,37 +193,47 @@ def _judged(
     comparison: Comparison,
     ours: np.ndarray,
     theirs: np.ndarray,
-    exact: Callable[[], Probe | None],
+    rounding: Rounding,
     of: Callable[[Probe], np.ndarray],
 ) -> _Error:
     """The error of the port's array, and what is allowed.
 
     At float32 the two are held against each other, and only what is too far apart against the reference's run in
     float64: a small difference of large numbers is rounded coarsely on both sides. A coarser precision is judged by
-    that run always, since there one rounding is a percent.
+    that run always, since there one rounding is a percent. How much one rounding makes is seen in the reference's own
+    error, and where that is small by chance, or a gradient jumps, as that of a maximum does between two values that
+    round to one, in its errors after other roundings of the weights.
 
-    exact: the reference's run in float64. of: the array in it.
+    of: the array in a run of the reference.
     """
     direct = error(_fine(theirs), _fine(ours))
     plain = _Error(direct, comparison.limit, comparison.policy)
     if not np.isfinite(direct) or (plain.ok and not comparison.setting.is_coarse):
         return plain
-    probe = exact()
+    probe = rounding.exact
     if probe is None:
         return plain
     right = of(probe)
     own, found = error(_fine(ours), right), error(_fine(theirs), right)
-    explained = ROUNDINGS * own
+    allowed = _explained(comparison, ROUNDINGS * own)
+    if found > allowed and (own <= _COARSEST or comparison.setting.is_coarse):
+        own = max(own, *(error(_fine(of(each)), right) for each in rounding.nudged))
+        allowed = max(allowed, _explained(comparison, _KINKS * own))
+    policy = f"what rounding makes of the reference, {own:.1e} against its float64 run, or {comparison.policy}"
+    return _Error(found, allowed, policy, own)
+
+
+def _explained(comparison: Comparison, size: float) -> float:
+    """How large an error may be where rounding makes one of that size."""
     if comparison.setting.is_coarse:
-        allowed = min(comparison.limit, max(explained, 4 * comparison.setting.eps))
-    else:
-        allowed = max(comparison.limit, explained if own <= _COARSEST else 0.0)
-    policy = f"{ROUNDINGS:g} times the reference's own error {own:.1e} against its float64 run, or {comparison.policy}"
-    return _Error(found, allowed, policy)
+        return min(comparison.limit, max(size, 4 * comparison.setting.eps))
+    return max(comparison.limit, size if size <= ROUNDINGS * _COARSEST else 0.0)
 
 
 # Beyond it an error of the reference itself explains nothing.
 _COARSEST = 0.01
+# Where rounding decides, a port may be as far from the exact array as the reference is after another rounding.
+_KINKS = 2.0
 
 
 def layout(comparison: Comparison) -> Iterator[Finding]:

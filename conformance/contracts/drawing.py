@@ -13,12 +13,18 @@ from ...common.pairs import reported
 from ..comparison import Bound
 from ..report import Finding
 from ..sides import Side
+from ..statistics.orthogonality import gain_of
 from .initialization import Judged, examine_pair, plan_seeds
 
 # The port draws with other seeds: where both have one generator, equal draws would be no evidence.
 _PORT_SEEDS = 1_000_000_000
 # How far the seeds of one check are from those of the next.
 _STRIDE = 1_000
+# A sign that should be random is one coin for each draw of an orthogonal matrix. Of so many pairs of draws half differ
+# in it, which is 2^-47 if one side's never changes.
+_SIGNS = 96
+# A tensor of more entries than this in all its draws takes too long to draw so often.
+_MOST_VALUES = 2**22
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,22 @@ def _draws(side: Side, device: str, sampling: Sampling, seed: int) -> dict[str, 
     first = _STRIDE * seed + (_PORT_SEEDS if side.role == "port" else 0)
     count = plan_seeds(shapes, sampling.target, sampling.most)
     with reported(side.role):
-        return side.draws(range(first, first + count), device, sampling.target)
+        found = side.draws(range(first, first + count), device, sampling.target)
+        more = _more_of_orthogonal(found)
+        if not more:
+            return found
+        again = side.draws(range(first, first + _SIGNS), device, more)
+    return {path: again[path] if len(again[path]) > len(draws) else draws for path, draws in found.items()}
+
+
+def _more_of_orthogonal(found: Mapping[str, np.ndarray]) -> int:
+    """A target that gives every small orthogonal tensor a draw for each of _SIGNS seeds; 0 where there is none."""
+    sizes = [
+        draws[0].size
+        for draws in found.values()
+        if "float" in draws.dtype.name and len(draws) < _SIGNS and gain_of(draws) is not None
+    ]
+    return _SIGNS * max((size for size in sizes if size * _SIGNS <= _MOST_VALUES), default=0)
 
 
 def _key(row: MapRow) -> str:

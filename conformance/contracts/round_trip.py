@@ -12,12 +12,18 @@ from ...common.pairs import reported
 from ..comparison import Bound
 from ..report import Finding
 from ..sides import Side
+from .telling import Told, tell
 
 _NATURE = "nothing lost, bit for bit, every tie kept"
 
 
 def round_trips(bound: Bound) -> Iterator[Finding]:
-    """Nothing is lost, values come back bit for bit in their dtypes, and ties are kept."""
+    """Nothing is lost, values come back bit for bit in their dtypes, and ties are kept.
+
+    What the reference saves the port saves too. The other way something may be missing: a constant that the reference
+    makes where the port stores it.
+    """
+    yield from _unsaved(bound)
     for side in (bound.reference, bound.port):
         trips = side.wing.round_trips(side.model)
         while True:
@@ -42,6 +48,15 @@ def round_trips(bound: Bound) -> Iterator[Finding]:
                 yield Finding("", True, 0, 0, f"{side.role}: {trip.way}", policy=_NATURE)
 
 
+def _unsaved(bound: Bound) -> Iterator[Finding]:
+    for row in bound.map.rows:
+        ours, theirs = bound.reference.natives.get(row.reference), bound.port.natives.get(row.port)
+        if ours is not None and theirs is not None and ours.saved and not theirs.saved:
+            words = f"{row.port}: the port does not save it, and the reference saves its {row.reference}"
+            module = f"{bound.reference.module(row.reference)!r} = {bound.port.module(row.port)!r}"
+            yield Finding(row.reference, False, 1, 0, words, row.port, _NATURE, "not saved", module)
+
+
 def _lost(side: Side, after: dict[str, Native]) -> Iterator[tuple[str, str, str]]:
     owners = {path: native for native in after.values() for path in (native.path, *native.aliases)}
     for path, before in side.natives.items():
@@ -54,7 +69,9 @@ def _lost(side: Side, after: dict[str, Native]) -> Iterator[tuple[str, str, str]
         elif found.array.shape != before.array.shape:
             yield path, "shape", f"it has shape {found.array.shape}, expected {before.array.shape}"
         elif not np.array_equal(_bits(found.array), _bits(before.array)):
-            yield path, "values lost", "it holds other values"
+            told = tell(found.array, before.array, 0.0) if before.is_floating else Told("", "")
+            cause = told.cause if told.cause == "dropped dtype" else "values lost"
+            yield path, cause, f"it {told.words}" if told.cause else "it holds other values"
         lost = [alias for alias in before.aliases if owners.get(alias) is not found]
         if lost:
             yield path, "lost tie", f"{', '.join(lost)} is not tied to it any more"

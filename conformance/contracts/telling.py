@@ -51,13 +51,16 @@ def _guesses(found: np.ndarray, exact: np.ndarray, limit: float, others: Mapping
     yield from _halves(found, exact, limit)
     size = float(np.vdot(exact, exact))
     scale = float(np.vdot(exact, found)) / size if size else 0.0
-    if scale and error(found, scale * exact) <= max(limit, 1e-6):
+    # A factor of next to one is no cause, and what is left beside it need not be one either.
+    if scale and abs(scale - 1) > 8 * limit and error(found, scale * exact) <= max(limit, 1e-6):
         yield Told("scale", f"is {scale:.4g} times what it should be")
     shift = float(np.mean(found - exact))
     if norm(found - exact - shift) <= max(limit, 1e-6) * max(norm(exact), abs(shift)):
         yield Told("shift", f"is {shift:+.4g} off everywhere")
     for name, dtype in _COARSE.items():
-        if np.array_equal(found, exact.astype(dtype).astype(np.float64)):
+        with np.errstate(over="ignore"):
+            rounded = exact.astype(dtype).astype(np.float64)
+        if np.array_equal(found, rounded):
             yield Told("dropped dtype", f"is what it should be, rounded to {name}")
 
 

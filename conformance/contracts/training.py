@@ -39,17 +39,37 @@ def training(comparison: Comparison) -> Iterator[Finding]:
 
     At float32 both are trained in float64 if they can, where no rounding is left for an optimizer to amplify: AdamW
     makes whole steps of a gradient that is zero but for it.
+
+    Where the port holds a parameter in another form, the same step leads elsewhere; it is left out, and a single step
+    is made, so that nothing else has seen what came of it.
     """
     weights = _own(comparison)
     for optimizer in OPTIMIZERS:
+        reformed = _reformed(comparison, optimizer)
+        steps = 1 if reformed else STEPS
         try:
-            setting, ours, theirs = _trained(comparison, weights, optimizer)
+            setting, ours, theirs = _trained(comparison, weights, optimizer, steps)
         except NotExpressibleError as refused:
             yield Finding("", None, None, None, str(refused))
             return
-        yield from _moved(comparison, weights, optimizer, setting, ours, theirs)
+        yield from _moved(comparison, weights, optimizer, steps, setting, ours, theirs, reformed)
         for side, trained in ((comparison.reference, ours), (comparison.port, theirs)):
-            yield from _still_tied(comparison, side, trained.natives, optimizer)
+            yield from _still_tied(comparison, side, trained.natives, optimizer, steps)
+
+
+def _reformed(comparison: Comparison, optimizer: Optimizer) -> dict[str, str]:
+    """By port path, why a step does not lead the port's parameter where it leads the reference's: by the map alone."""
+    reasons = {}
+    for row in comparison.bound.rows:
+        if not comparison.reference.is_free(row.reference):
+            continue
+        if row.summed:
+            reasons[row.port] = "one side trains several tensors where the other has their sum, which goes another way"
+        elif row.slope != 1:
+            reasons[row.port] = f"the port holds {row.transform} in the place of x: no optimizer scales its steps so"
+        elif row.transform and optimizer.weight_decay:
+            reasons[row.port] = f"the port holds {row.transform} in the place of x, and weight decay shrinks either"
+    return reasons
 
 
 def _own(comparison: Comparison) -> tuple[Weights, Weights]:
@@ -59,14 +79,14 @@ def _own(comparison: Comparison) -> tuple[Weights, Weights]:
 
 
 def _trained(
-    comparison: Comparison, weights: tuple[Weights, Weights], optimizer: Optimizer
+    comparison: Comparison, weights: tuple[Weights, Weights], optimizer: Optimizer, steps: int
 ) -> tuple[Setting, Training, Training]:
     setting = comparison.setting
     settings = [setting] if setting.is_coarse else [Setting(setting.device, "float64"), setting]
     for each in settings:
         try:
             ours, theirs = (
-                side.train(values, targets, optimizer, STEPS, each)
+                side.train(values, targets, optimizer, steps, each)
                 for side, values in zip((comparison.reference, comparison.port), weights, strict=True)
             )
             return each, ours, theirs
@@ -80,9 +100,11 @@ def _moved(
     comparison: Comparison,
     weights: tuple[Weights, Weights],
     optimizer: Optimizer,
+    steps: int,
     setting: Setting,
     ours: Training,
     theirs: Training,
+    reformed: Mapping[str, str],
 ) -> Iterator[Finding]:
     """How far each tensor went, and where to, in the port's layout."""
     ours_after = {path: native.array for path, native in ours.natives.items()}
@@ -92,10 +114,13 @@ def _moved(
         for path, array in after.items()
         if path in theirs.natives
     }
-    exact = _exact_moves(comparison, weights, optimizer, setting)
+    exact = _exact_moves(comparison, weights, optimizer, steps, setting)
     loudest = [scale({path: both[side] for path, both in moves.items()}) for side in (0, 1)]
     for path, (one, other) in moves.items():
         row = comparison.bound.map.by_port[path][0]
+        if path in reformed:
+            yield Finding(row.reference, None, None, None, f"{optimizer.name}: {reformed[path]}", path)
+            continue
         limit, policy = comparison.limit, f"{comparison.policy}, of the way gone"
         if is_silent(one, loudest[0], limit) and is_silent(other, loudest[1], limit):
             yield Finding(row.reference, True, 0.0, limit, f"{optimizer.name}: does not move", path, policy)
@@ -106,11 +131,23 @@ def _moved(
             measured, allowed = error(other, exact[path]), max(limit, ROUNDINGS * own)
             policy = f"{ROUNDINGS:g} times the reference's own error {own:.1e} against its float64 run"
         ok = bool(measured <= allowed)
-        what = "" if ok else f"{row.reference} (= {path}): after {STEPS} steps of {optimizer.name} "
+        what = "" if ok else f"{row.reference} (= {path}): after {_steps(steps, optimizer)} "
         if not ok:
             what += "the port has not moved" if not other.any() else f"it went another way, by {measured:.2g} of it"
-        cause = "" if ok else "buffer" if not comparison.reference.natives[row.reference].trainable else "training"
+        if not ok and not np.isfinite(measured):
+            what = f"{row.reference} (= {path}): after {_steps(steps, optimizer)} it is not finite"
+        cause = "" if ok else _cause(comparison, row, measured)
         yield Finding(row.reference, ok, measured, allowed, what, path, policy, cause, _module(comparison, row, ok))
+
+
+def _cause(comparison: Comparison, row, measured: float) -> str:  # type: ignore[no-untyped-def]
+    if not np.isfinite(measured):
+        return "not finite"
+    return "training" if comparison.reference.natives[row.reference].trainable else "buffer"
+
+
+def _steps(steps: int, optimizer: Optimizer) -> str:
+    return f"{steps} step{'s' if steps > 1 else ''} of {optimizer.name}"
 
 
 def _module(comparison: Comparison, row, ok: bool) -> str:  # type: ignore[no-untyped-def]
@@ -120,13 +157,13 @@ def _module(comparison: Comparison, row, ok: bool) -> str:  # type: ignore[no-un
 
 
 def _exact_moves(
-    comparison: Comparison, weights: tuple[Weights, Weights], optimizer: Optimizer, setting: Setting
+    comparison: Comparison, weights: tuple[Weights, Weights], optimizer: Optimizer, steps: int, setting: Setting
 ) -> dict[str, np.ndarray] | None:
     """Those of the reference in float64, where the comparison itself is coarser; None where there is no need."""
     if setting.precision == "float64":
         return None
     try:
-        exact = comparison.reference.train(weights[0], targets, optimizer, STEPS, Setting(setting.device, "float64"))
+        exact = comparison.reference.train(weights[0], targets, optimizer, steps, Setting(setting.device, "float64"))
     except PairError:
         return None
     after = comparison.bound.carried({path: exact.natives[path].array for path in weights[0]})
@@ -138,15 +175,16 @@ def _move(after: np.ndarray, before: np.ndarray) -> np.ndarray:
 
 
 def _still_tied(
-    comparison: Comparison, side: Side, after: Mapping[str, Native], optimizer: Optimizer
+    comparison: Comparison, side: Side, after: Mapping[str, Native], optimizer: Optimizer, steps: int
 ) -> Iterator[Finding]:
     owners = {path: native.path for native in after.values() for path in (native.path, *native.aliases)}
     before = all_paths(side)
     for path, owner in before.items():
         if path != owner and owners.get(path) != owners.get(owner):
-            words = f"{path}: after {STEPS} steps of {optimizer.name} it is not {owner} any more in the {side.role}"
+            words = f"{path}: after {_steps(steps, optimizer)} it is not {owner} any more in the {side.role}"
             row = (comparison.map.by_reference if side.role == "reference" else comparison.map.by_port)[owner][0]
-            yield Finding(row.reference, False, 1, 0, words, row.port, cause="lost tie")
+            module = f"{side.module(path)!r} of the {side.role}"
+            yield Finding(row.reference, False, 1, 0, words, row.port, cause="lost tie", module=module)
 
 
 def modes(comparison: Comparison) -> Iterator[Finding]:
@@ -167,24 +205,32 @@ def modes(comparison: Comparison) -> Iterator[Finding]:
     limit = comparison.limit
     for (name, one), other in zip(passes[0].outputs.items(), passes[1].outputs.values(), strict=True):
         size = error(other.astype(np.float64), one.astype(np.float64))
-        words = f"in training mode, without dropout, the output {name!r} differs by {size:.2g} of its norm"
+        label = f"the output {name!r}" if name else "the output"
+        words, cause = f"in training mode, without dropout, {label} differs by {size:.2g} of its norm", "mode"
+        if not np.isfinite(size):
+            words, cause = f"in training mode {label} is not finite, or of another shape", "not finite"
         ok = bool(size <= limit)
-        yield Finding("", ok, size, limit, "" if ok else words, policy=comparison.policy, cause="" if ok else "mode")
+        yield Finding("", ok, size, limit, "" if ok else words, "", comparison.policy, "" if ok else cause)
     yield from _buffers(comparison, passes[0].buffers, passes[1].buffers)
     yield _dropout(dropped)
+
+
+def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    """Bit for bit, but for what is not a number."""
+    return bool(np.array_equal(one, other, equal_nan=True))
 
 
 def _inference(comparison: Comparison, sides: Sequence[tuple[Side, Weights]]) -> Iterator[Finding]:
     for side, weights in sides:
         masks = [side.passed(weights, comparison.setting, training=False, dropout=True, seed=seed) for seed in (0, 1)]
-        random = any(not np.array_equal(masks[0].outputs[name], masks[1].outputs[name]) for name in masks[0].outputs)
+        random = any(not _equal(array, masks[1].outputs[name]) for name, array in masks[0].outputs.items())
         words = f"the {side.role} is random in inference mode" if random else f"{side.role}: inference is not random"
         yield Finding("", not random, float(random), 0, words, cause="dropout" if random else "")
         for path, array in masks[0].buffers.items():
             if path not in side.tensors:
                 continue
             before = np.asarray(weights.get(path, side.tensors[path].array), array.dtype)
-            if not np.array_equal(before, array):
+            if not _equal(before, array):
                 words = f"{path}: inference changes this buffer of the {side.role}"
                 where = (path, "") if side.role == "reference" else ("", path)
                 yield Finding(where[0], False, 1, 0, words, where[1], cause="mode")
@@ -262,13 +308,15 @@ def _dropped(side: Side, weights: Weights, setting: Setting, plain: Mapping[str,
             np.sum((outputs[name].astype(np.float64) - array.astype(np.float64)) ** 2) for name, array in plain.items()
         ]
         found.append(float(np.sum(apart)))
-        if seed == 1 and found[0] == found[1]:
+        if seed == 1 and (found[0] == found[1] or not np.isfinite(found).all()):
             # Neither mask made a difference of its own, so none is drawn.
             return np.full(_MASKS, found[0])
     return np.array(found)
 
 
 def _dropout(dropped: Sequence[np.ndarray]) -> Finding:
+    if not all(np.isfinite(each).all() for each in dropped):
+        return Finding("", None, None, None, "outputs in training mode are not finite: dropout cannot be compared")
     random = [bool(np.ptp(each)) for each in dropped]
     if random[0] != random[1]:
         words = ["is random" if each else "is not" for each in random]

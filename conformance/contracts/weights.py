@@ -10,7 +10,7 @@ from ...common.closeness import error
 from ...common.errors import ParitreeError
 from ..comparison import Bound
 from ..report import Finding
-from .telling import tell
+from .telling import Told, tell
 
 # As equal as a carried value is: one rounding, where a sum or a transform makes it.
 _LIMIT = 4 * float(np.finfo(np.float32).eps)
@@ -41,9 +41,34 @@ def values(bound: Bound) -> Iterator[Finding]:
     for path, size in apart.items():
         row = bound.map.by_port[path][0]
         ok = bool(size <= _LIMIT)
-        told = None if ok else tell(found[path], expected[path], _LIMIT, _others(expected, path))
+        told = None if ok else _told(found[path], expected[path], _others(expected, path))
         words = f"{path}: what the port holds {told.words}" if told else ""
-        yield Finding(row.reference, ok, size, _LIMIT, words, path, "one rounding", told.cause if told else "")
+        module = f"{bound.reference.module(row.reference)!r} = {bound.port.module(path)!r}" if told else ""
+        cause = told.cause if told else ""
+        yield Finding(row.reference, ok, size, _LIMIT, words, path, "one rounding", cause, module)
+
+
+# So many standard deviations of a correlation of what has nothing to do with each other.
+_UNRELATED = 5.0
+_LEAST_VALUES = 16
+
+
+def _told(found: np.ndarray, expected: np.ndarray, others: dict[str, np.ndarray]) -> Told:
+    """What the array is; of one that is nothing known, whether it has anything of what it should be."""
+    told = tell(found, expected, _LIMIT, others)
+    if told.cause not in ("", "zero", "shift") or found.shape != expected.shape or found.size < 2:
+        return told
+    value = float(found.flat[0])
+    if (found == found.flat[0]).all():
+        return Told("not carried", f"is {value:g} everywhere, as it was initialized")
+    if told.cause or found.size < _LEAST_VALUES or np.ptp(expected) == 0:
+        return told
+    one, other = (array.astype(np.float64).ravel() - array.astype(np.float64).mean() for array in (found, expected))
+    correlation = float(np.vdot(one, other)) / float(np.linalg.norm(one) * np.linalg.norm(other))
+    if abs(correlation) * found.size**0.5 > _UNRELATED:
+        return told
+    words = f"has nothing of what it should be (their correlation is {correlation:.2g}), as what was initialized"
+    return Told("not carried", words)
 
 
 def _others(arrays: dict[str, np.ndarray], path: str) -> dict[str, np.ndarray]:

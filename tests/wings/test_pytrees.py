@@ -264,4 +264,4 @@ def test_a_tree_of_numpy_is_known_where_jax_is_not_loaded() -> None:
 
 def test_sides_are_the_wings_and_the_pytree_and_a_record_of_each() -> None:
     live = {**paritree.common.wing.HOMES, "pytree": "impl_jax.pytrees"}
-    assert SIDES == {**live, **{f"recorded {name}": f"common.recorded_{name}" for name in live}}
+    assert {**live, **{f"recorded {name}": f"common.recorded_{name}" for name in live}} == SIDES

@@ -78,9 +78,9 @@ def test_a_factory_that_fails_is_named() -> None:
 
 def test_a_factory_that_makes_no_model_and_what_is_no_side_are_refused() -> None:
     expected = "expected a spec, an nn.Module, an nnx.Module or (linen module, variables), found"
-    assert refused(UsageError, torch_model(), lambda seed: 3) == f"{expected} int."
-    assert refused(UsageError, 3, torch_model()) == f"{expected} int."
-    assert refused(UsageError, torch_model(), {"a": 3.0}) == f"{expected} dict."
+    assert refused(UsageError, torch_model(), lambda seed: 3) == f"what the port's factory makes: {expected} int."
+    assert refused(UsageError, 3, torch_model()) == f"reference: {expected} int."
+    assert refused(UsageError, torch_model(), {"a": 3.0}) == f"port: {expected} dict."
 
 
 def test_a_bare_tree_needs_a_call() -> None:

@@ -1,0 +1,1 @@
+"""Planted faults: clean pairs, and mutants of them with one porting mistake each."""
