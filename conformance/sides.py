@@ -72,6 +72,11 @@ class Side:
         """What contracts of arithmetic are about: the saved tensors of floating-point numbers, each tie once."""
         return {path: native for path, native in self.natives.items() if native.saved and native.is_floating}
 
+    @cached_property
+    def is_small(self) -> bool:
+        """Whether a run of it takes less time than what is made ready for one."""
+        return sum(native.array.size for native in self.tensors.values()) <= _FEW_NUMBERS
+
     def is_free(self, path: str) -> bool:
         """Whether it is a parameter that training moves."""
         return self.natives[path].trainable and not self.natives[path].frozen
@@ -98,8 +103,7 @@ class Side:
 
     def outputs(self, weights: Weights, setting: Setting) -> dict[str, np.ndarray]:
         """Of a run; of a small compiled program with the gradients, since to compile another one takes longer."""
-        numbers = sum(native.array.size for native in self.tensors.values())
-        whole = self.wing.NAME != "torch" and numbers <= _FEW_NUMBERS
+        whole = self.wing.NAME != "torch" and self.is_small
         return self.probe(weights, setting, gradients=whole).outputs
 
     def traced(self, weights: Weights, setting: Setting) -> tuple[Trace, ...]:

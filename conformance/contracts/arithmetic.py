@@ -56,8 +56,12 @@ def forward(comparison: Comparison) -> Iterator[Finding]:
 
 
 def _faint_beginning(comparison: Comparison) -> Iterator[Point]:
-    """Where only what enters is faint: beside a residual an eps shows in none of the points where all is."""
-    bound, first = comparison.bound, entered(comparison)
+    """Where only what enters is faint: beside a residual an eps shows in none of the points where all is.
+
+    Not of large models, whose calls take too long to be watched; their tables are faint enough at the ordinary values.
+    """
+    bound = comparison.bound
+    first = entered(comparison) if comparison.reference.is_small else set[str]()
     if first and len(first) < len(bound.ours):
         ours = {path: value * np.float32(FAINT) if path in first else value for path, value in bound.ours.items()}
         changed = {path: value for path, value in ours.items() if path in bound.map.by_reference}
@@ -218,7 +222,8 @@ def _judged(
     allowed = _explained(comparison, ROUNDINGS * own)
     if found > allowed and (own <= _COARSEST or comparison.setting.is_coarse):
         own = max(own, *(error(_fine(of(each)), right) for each in rounding.nudged))
-        allowed = max(allowed, _explained(comparison, _KINKS * own))
+        # The error of a single number may be small by chance in all of these runs; that of many numbers is not.
+        allowed = max(allowed, _explained(comparison, own * (_KINKS + (ROUNDINGS - _KINKS) / right.size**0.5)))
     policy = f"what rounding makes of the reference, {own:.1e} against its float64 run, or {comparison.policy}"
     return _Error(found, allowed, policy, own)
 

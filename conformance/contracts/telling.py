@@ -54,8 +54,8 @@ def _guesses(found: np.ndarray, exact: np.ndarray, limit: float, others: Mapping
     # A factor of next to one is no cause, and what is left beside it need not be one either.
     if scale and abs(scale - 1) > 8 * limit and error(found, scale * exact) <= max(limit, 1e-6):
         yield Told("scale", f"is {scale:.4g} times what it should be")
-    shift = float(np.mean(found - exact))
-    if norm(found - exact - shift) <= max(limit, 1e-6) * max(norm(exact), abs(shift)):
+    shift = float(np.mean(found - exact)) if found.size > 1 else 0.0
+    if shift and norm(found - exact - shift) <= max(limit, 1e-6) * max(norm(exact), abs(shift)):
         yield Told("shift", f"is {shift:+.4g} off everywhere")
     for name, dtype in _COARSE.items():
         with np.errstate(over="ignore"):

@@ -16,9 +16,6 @@ from ..precision import ROUNDINGS, Setting
 from ..report import Finding
 from ..sides import Side, Weights
 
-# Of models with more numbers than that, only the sites of parameters under several paths are told apart.
-_MOST_NUMBERS = 5_000_000
-
 
 def tied_gradients(comparison: Comparison) -> Iterator[Finding]:
     """The port's gradient of a parameter with several sites is the sum of the reference's shares, made in float64."""
@@ -34,8 +31,8 @@ def tied_gradients(comparison: Comparison) -> Iterator[Finding]:
 
 
 def _is_asked(comparison: Comparison, row: MapRow) -> bool:
-    total = sum(native.array.size for native in comparison.reference.tensors.values())
-    return total <= _MOST_NUMBERS or bool(row.reference_aliases or row.port_aliases)
+    """Of large models only the sites of parameters under several paths are told apart."""
+    return comparison.reference.is_small or bool(row.reference_aliases or row.port_aliases)
 
 
 def _shares(side: Side, weights: Weights, setting: Setting, paths: list[str]) -> dict[str, tuple[Site, ...]]:
