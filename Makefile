@@ -26,7 +26,7 @@ wheel-test:
 
 # Every planted fault against every contract: which are found, and what is said of them.
 mutants: $(VENV)/.installed-test
-	$(BIN)/python -m tests.conformance.mutants
+	JOBS=$(JOBS) $(BIN)/python -m tests.conformance.mutants
 
 # More than a thousand runs of pairs without a fault: a false alarm is an error.
 clean-runs: $(VENV)/.installed-test

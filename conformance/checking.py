@@ -10,7 +10,8 @@ from ..common.errors import NotExpressibleError, ParitreeError, UsageError, near
 from ..common.maps import Map
 from ..common.pairs import Pair, PairError
 from .comparison import Bound, Comparison
-from .contracts import arithmetic, structure, tied, training, weights
+from .contracts import arithmetic, modes, structure, tied, training, weights
+from .contracts.determinism import determinism
 from .contracts.drawing import Sampling, initialization
 from .contracts.round_trip import round_trips
 from .known import KnownDifference, accepted, check_contracts
@@ -30,8 +31,8 @@ ARITHMETIC: dict[str, Compared] = {
     "gradients": arithmetic.gradients,
     "tied gradients": tied.tied_gradients,
     "training": training.training,
-    "modes": training.modes,
-    "determinism": arithmetic.determinism,
+    "modes": modes.modes,
+    "determinism": determinism,
 }
 STORED: dict[str, Of] = {"values": weights.values, "round trip": round_trips}
 # In the order of a report: a model with other names cannot be given weights, and one without weights computes nothing.

@@ -85,6 +85,15 @@ class Bound:
         """What the map makes of them, and values of their own for what it is not about."""
         return {**self._alone, **self.carried(self.ours)}
 
+    def partners(self, side: Side, path: str) -> tuple[str, str]:
+        """The reference's and the port's path of a tensor of one side, as far as the map knows."""
+        row = next(iter((self.map.by_reference if side.role == "reference" else self.map.by_port).get(path, ())), None)
+        return (row.reference, row.port) if row else side.places(path)
+
+    def modules(self, row: MapRow) -> str:
+        """The modules that a row's tensors stand in, in both namings."""
+        return f"{self.reference.module(row.reference)!r} = {self.port.module(row.port)!r}"
+
     @property
     def ordinary(self) -> Point:
         return Point("", self.ours, self.theirs)

@@ -81,6 +81,10 @@ class Side:
         """Whether it is a parameter that training moves."""
         return self.natives[path].trainable and not self.natives[path].frozen
 
+    def places(self, path: str) -> tuple[str, str]:
+        """The reference's and the port's path of a finding that is about this side alone."""
+        return (path, "") if self.role == "reference" else ("", path)
+
     def module(self, path: str) -> str:
         """The path of the module that a tensor stands in; Linen has the collection in front of it."""
         return paths.parent(path.partition(".")[2] if self.wing.NAME == "linen" else path)

@@ -140,7 +140,7 @@ def gradients(comparison: Comparison) -> Iterator[Finding]:
         others = {path: array for path, array in expected.items() if path != row.reference}
         told = tell(theirs, ours, each.allowed, others)
         words = f"{_named(row)}: the gradient {told.words}{place}"
-        module = f"{comparison.reference.module(row.reference)!r} = {comparison.port.module(row.port)!r}"
+        module = comparison.bound.modules(row)
         yield _finding(row.reference, each, words, row.port, known or _gradient_cause(told), boundary or module)
 
 
@@ -161,7 +161,7 @@ def _boundary(comparison: Comparison, wrong: list[MapRow]) -> str:
     if not placed:
         return ""
     last = max(placed, key=lambda each: each[0])[1]
-    return f"{comparison.reference.module(last.reference)!r} = {comparison.port.module(last.port)!r}"
+    return comparison.bound.modules(last)
 
 
 def _pair_of(row: MapRow, ours: Probe, theirs: Probe) -> tuple[np.ndarray, np.ndarray] | None:
@@ -280,28 +280,3 @@ def _finding(
     return Finding(
         path, judged.ok, measured, judged.allowed, message, port_path, judged.policy, cause, module, details or {}
     )
-
-
-def determinism(comparison: Comparison) -> Iterator[Finding]:
-    """A second run of each side tells the same, bit for bit."""
-    bound = comparison.bound
-    for side, weights, probe in zip(
-        (bound.reference, bound.port), (bound.ours, bound.theirs), comparison.probes, strict=True
-    ):
-        again = side.probe(weights, comparison.setting)
-        apart = [
-            (name or "the output", error(_fine(again.outputs[name]), _fine(array)))
-            for name, array in probe.outputs.items()
-            if not np.array_equal(again.outputs[name], array, equal_nan=True)
-        ]
-        apart += [
-            (f"the gradient of {path}", error(_fine(again.gradients[path]), _fine(array)))
-            for path, array in probe.gradients.items()
-            if not np.array_equal(again.gradients[path], array, equal_nan=True)
-        ]
-        words, worst = "two runs are equal bit for bit", 0.0
-        if apart:
-            name, worst = max(apart, key=lambda each: each[1])
-            words = f"two runs at the same values differ in {len(apart)} arrays, most in {name} by {worst:.1e}"
-        cause = "random" if apart else ""
-        yield Finding("", not apart, worst, 0.0, f"{side.role}: {words}", policy="bit for bit", cause=cause)

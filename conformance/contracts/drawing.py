@@ -55,7 +55,7 @@ def initialization(bound: Bound, device: str, sampling: Sampling) -> Iterator[Fi
     ties = [(key, alias) for key, each in rows.items() for alias in each[0].reference_aliases or each[0].port_aliases]
     judged = examine_pair(reference, port, alpha=sampling.alpha, ties=ties, fans=dict.fromkeys(rows, reading))
     for each in judged:
-        yield _finding(each, rows.get(each.path, ()))
+        yield _finding(bound, each, rows.get(each.path, ()))
 
 
 def _draws(side: Side, device: str, sampling: Sampling, seed: int) -> dict[str, np.ndarray]:
@@ -96,7 +96,7 @@ def _laid_out(rows: tuple[MapRow, ...], draws: Mapping[str, np.ndarray]) -> np.n
     return np.stack([assemble(rows, lambda path, i=i: draws[path][i]) for i in range(count)])
 
 
-def _finding(judged: Judged, rows: tuple[MapRow, ...]) -> Finding:
+def _finding(bound: Bound, judged: Judged, rows: tuple[MapRow, ...]) -> Finding:
     path, port_path = (rows[0].reference, rows[0].port) if rows else (judged.path, "")
     details: dict[str, Any] = {**judged.details, "test": judged.test, "n": judged.n, "smallest": judged.smallest}
     policy = f"p-value of {judged.test}, above the level that Holm leaves it; would have caught {judged.smallest}"
@@ -109,5 +109,6 @@ def _finding(judged: Judged, rows: tuple[MapRow, ...]) -> Finding:
         port_path,
         policy,
         judged.cause,
-        details=details,
+        "" if judged.ok or not rows else bound.modules(rows[0]),
+        details,
     )

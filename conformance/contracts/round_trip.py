@@ -37,13 +37,9 @@ def round_trips(bound: Bound) -> Iterator[Finding]:
                 break
             faults = list(_lost(side, trip.natives))
             for path, cause, words in faults:
-                row = next(
-                    iter((bound.map.by_reference if side.role == "reference" else bound.map.by_port).get(path, ())),
-                    None,
-                )
-                where = (row.reference, row.port) if row else ((path, "") if side.role == "reference" else ("", path))
+                own, other = bound.partners(side, path)
                 message = f"{path}: after {trip.way} of the {side.role} {words}"
-                yield Finding(where[0], False, len(faults), 0, message, where[1], _NATURE, cause)
+                yield Finding(own, False, len(faults), 0, message, other, _NATURE, cause)
             if not faults:
                 yield Finding("", True, 0, 0, f"{side.role}: {trip.way}", policy=_NATURE)
 
@@ -53,8 +49,7 @@ def _unsaved(bound: Bound) -> Iterator[Finding]:
         ours, theirs = bound.reference.natives.get(row.reference), bound.port.natives.get(row.port)
         if ours is not None and theirs is not None and ours.saved and not theirs.saved:
             words = f"{row.port}: the port does not save it, and the reference saves its {row.reference}"
-            module = f"{bound.reference.module(row.reference)!r} = {bound.port.module(row.port)!r}"
-            yield Finding(row.reference, False, 1, 0, words, row.port, _NATURE, "not saved", module)
+            yield Finding(row.reference, False, 1, 0, words, row.port, _NATURE, "not saved", bound.modules(row))
 
 
 def _lost(side: Side, after: dict[str, Native]) -> Iterator[tuple[str, str, str]]:

@@ -43,7 +43,7 @@ def values(bound: Bound) -> Iterator[Finding]:
         ok = bool(size <= _LIMIT)
         told = None if ok else _told(found[path], expected[path], _others(expected, path))
         words = f"{path}: what the port holds {told.words}" if told else ""
-        module = f"{bound.reference.module(row.reference)!r} = {bound.port.module(path)!r}" if told else ""
+        module = bound.modules(row) if told else ""
         cause = told.cause if told else ""
         yield Finding(row.reference, ok, size, _LIMIT, words, path, "one rounding", cause, module)
 

@@ -1,14 +1,23 @@
 """The table of the mutants: `python -m tests.conformance.mutants [NAME...]`, all contracts on each.
 
-A NAME is a part of a mutant's name or of its clean pair's. The exit code is 0 if every mutant is killed.
+A NAME is a part of a mutant's name or of its clean pair's. The exit code is 0 if every mutant is killed. Two processes
+share the pairs; JOBS in the environment says how many otherwise.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from multiprocessing import get_context
+
+import jax
+
+from paritree.conformance.report import Result
 
 from .catalogue import CLEAN, MUTANTS
 from .frame import Verdict, check
@@ -16,17 +25,39 @@ from .frame import Verdict, check
 
 def main(names: Sequence[str]) -> int:
     chosen = [each for each in MUTANTS if not names or any(name in f"{each.clean}: {each.name}" for name in names)]
-    verdicts = []
-    for mutant in chosen:
-        started = time.perf_counter()
-        verdicts.append(check(mutant, CLEAN[mutant.clean]))
-        print(_line(verdicts[-1], time.perf_counter() - started), flush=True)
-    if not verdicts:
+    if not chosen:
         print(f"no mutant has {' or '.join(map(repr, names))} in its name or in its pair's")
         return 2
+    groups: dict[str, list[int]] = {}
+    for number, mutant in enumerate(MUTANTS):
+        if mutant in chosen:
+            groups.setdefault(mutant.clean, []).append(number)
+    verdicts = []
+    # Processes of their own, since neither framework survives a fork.
+    with ProcessPoolExecutor(int(os.environ.get("JOBS", "2")), get_context("spawn"), _hastily) as pool:
+        for found in as_completed([pool.submit(_judged, numbers) for numbers in groups.values()]):
+            for number, failures, seconds in found.result():
+                verdicts.append(Verdict(MUTANTS[number], failures))
+                print(_line(verdicts[-1], seconds), flush=True)
     print()
     print("\n".join(_totals(verdicts)))
     return 0 if all(verdict.is_killed for verdict in verdicts) else 1
+
+
+def _hastily() -> None:
+    """Programs that run once need no optimization."""
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+def _judged(numbers: Sequence[int]) -> list[tuple[int, tuple[Result, ...], float]]:
+    """Of mutants of one pair, by their number: the failures, without what a drawing would take, and the seconds."""
+    found = []
+    for number in numbers:
+        started, mutant = time.perf_counter(), MUTANTS[number]
+        failures = check(mutant, CLEAN[mutant.clean]).failures
+        bare = tuple(replace(failure, details={}) for failure in failures)
+        found.append((number, bare, time.perf_counter() - started))
+    return found
 
 
 def _line(verdict: Verdict, seconds: float) -> str:
