@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..common.closeness import scale
+from ..common.errors import NotExpressibleError
 from ..common.maps import Map, MapRow
 from ..common.maptransforms import transform_of
 from ..common.pairs import PairError, Probe
@@ -186,19 +187,20 @@ class Rounding:
     @cached_property
     def exact(self) -> Probe | None:
         """The run in float64 on this device; None where the program has none."""
-        try:
-            return self._run(self.weights, replace(self.setting, precision="float64"))
-        except PairError:
-            # Some programs have parts that are float32 whatever they are given.
-            return None
+        return self._run(self.weights, replace(self.setting, precision="float64"))
 
     @cached_property
     def nudged(self) -> tuple[Probe, ...]:
-        """Runs with each weight up or down by as much as rounding it may move it."""
-        return tuple(self._run(self._nudged_by(number), self.setting) for number in range(_NUDGES))
+        """Runs with each weight up or down by as much as rounding it may move it; none of a record."""
+        runs = (self._run(self._nudged_by(number), self.setting) for number in range(_NUDGES))
+        return tuple(run for run in runs if run is not None)
 
-    def _run(self, weights: Weights, setting: Setting) -> Probe:
-        return self.side.probe(weights, setting, gradients=self.gradients)
+    def _run(self, weights: Weights, setting: Setting) -> Probe | None:
+        try:
+            return self.side.probe(weights, setting, gradients=self.gradients)
+        except (PairError, NotExpressibleError):
+            # Some programs have parts that are float32 whatever they are given, and a record has its own runs alone.
+            return None
 
     def _nudged_by(self, number: int) -> Weights:
         step, weights = self.setting.eps / 2, {}

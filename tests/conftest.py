@@ -6,6 +6,8 @@ import os
 
 # Both frameworks share a card, and JAX would take most of its memory at the first call.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+# Nearly every program here runs once, and takes longer to compile than to run. With 0 they are compiled as for users.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import pytest
 

@@ -221,9 +221,10 @@ def _judged(
     own, found = error(_fine(ours), right), error(_fine(theirs), right)
     allowed = _explained(comparison, ROUNDINGS * own)
     if found > allowed and (own <= _COARSEST or comparison.setting.is_coarse):
-        own = max(own, *(error(_fine(of(each)), right) for each in rounding.nudged))
+        own = max(own, *(error(_fine(of(each)), right) for each in rounding.nudged), 0.0)
         # The error of a single number may be small by chance in all of these runs; that of many numbers is not.
-        allowed = max(allowed, _explained(comparison, own * (_KINKS + (ROUNDINGS - _KINKS) / right.size**0.5)))
+        jumps = own * (_KINKS + (ROUNDINGS - _KINKS) / right.size**0.5)
+        allowed = max(allowed, min(jumps, _MOST) if comparison.setting.is_coarse else _explained(comparison, jumps))
     policy = f"what rounding makes of the reference, {own:.1e} against its float64 run, or {comparison.policy}"
     return _Error(found, allowed, policy, own)
 
@@ -239,6 +240,8 @@ def _explained(comparison: Comparison, size: float) -> float:
 _COARSEST = 0.01
 # Where rounding decides, a port may be as far from the exact array as the reference is after another rounding.
 _KINKS = 2.0
+# An array that is zero has an error of 1.
+_MOST = 0.9
 
 
 def layout(comparison: Comparison) -> Iterator[Finding]:

@@ -58,11 +58,8 @@ def test_a_twin_holds_every_contract_of_structure_and_arithmetic(name: str) -> N
     assert bool(known) == any(result.status == "known" for result in report.results)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.thorough) for name in twins.DIFFERING if name != "electra-activation"]
-    + ["electra-activation"],
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", twins.DIFFERING)
 def test_a_twin_that_differs_fails_forward_with_the_module_and_the_cause(name: str) -> None:
     twin, cause, module = twins.DIFFERING[name]
     report = checked(twins.made(twin).pair, ("forward",), name)
