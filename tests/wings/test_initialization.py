@@ -202,7 +202,8 @@ def test_flax_draws_with_jax_nn_initializers(place: int) -> None:
     initializer, own = FLAXS_OWN[place]
     shape = CONVOLUTION if isinstance(initializer, init.VarianceScaling | init.LeCun) else MATRIX
     found = linen.draw(initializer, shape, seed=3, path="a.weight")
-    np.testing.assert_array_equal(found, own(key_of(3, "a.weight"), shape, jnp.float32))
+    # The same operations, which two programs may fuse, and so round, in two ways.
+    np.testing.assert_allclose(found, own(key_of(3, "a.weight"), shape, jnp.float32), rtol=1e-6)
 
 
 def test_flax_draws_a_delta_orthogonal_one_in_its_own_layout() -> None:
