@@ -8,19 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
 from multiprocessing import get_context
 
-import jax
-
-from paritree.conformance.report import Result
-
-from .catalogue import CLEAN, MUTANTS
-from .frame import Verdict, check
+from .catalogue import MUTANTS
+from .frame import Verdict
+from .judging import hastily, judged
 
 
 def main(names: Sequence[str]) -> int:
@@ -34,30 +29,14 @@ def main(names: Sequence[str]) -> int:
             groups.setdefault(mutant.clean, []).append(number)
     verdicts = []
     # Processes of their own, since neither framework survives a fork.
-    with ProcessPoolExecutor(int(os.environ.get("JOBS", "2")), get_context("spawn"), _hastily) as pool:
-        for found in as_completed([pool.submit(_judged, numbers) for numbers in groups.values()]):
+    with ProcessPoolExecutor(int(os.environ.get("JOBS", "2")), get_context("spawn"), hastily) as pool:
+        for found in as_completed([pool.submit(judged, numbers) for numbers in groups.values()]):
             for number, failures, seconds in found.result():
                 verdicts.append(Verdict(MUTANTS[number], failures))
                 print(_line(verdicts[-1], seconds), flush=True)
     print()
     print("\n".join(_totals(verdicts)))
     return 0 if all(verdict.is_killed for verdict in verdicts) else 1
-
-
-def _hastily() -> None:
-    """Programs that run once need no optimization."""
-    jax.config.update("jax_disable_most_optimizations", True)
-
-
-def _judged(numbers: Sequence[int]) -> list[tuple[int, tuple[Result, ...], float]]:
-    """Of mutants of one pair, by their number: the failures, without what a drawing would take, and the seconds."""
-    found = []
-    for number in numbers:
-        started, mutant = time.perf_counter(), MUTANTS[number]
-        failures = check(mutant, CLEAN[mutant.clean]).failures
-        bare = tuple(replace(failure, details={}) for failure in failures)
-        found.append((number, bare, time.perf_counter() - started))
-    return found
 
 
 def _line(verdict: Verdict, seconds: float) -> str:
