@@ -17,10 +17,14 @@ _FEW = 4
 
 @dataclass(frozen=True)
 class Clean:
-    """A pair without a fault. `pair` gives it, with factories on both sides if initializations are to be held."""
+    """A pair without a fault. `pair` gives it, with factories on both sides if initializations are to be held.
+
+    is_drawn_alike: whether it has none in its initializations either; some pairs are about something else.
+    """
 
     name: str
     pair: Callable[[], paritree.Pair]
+    is_drawn_alike: bool = True
 
 
 @dataclass(frozen=True)
