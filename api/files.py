@@ -6,20 +6,17 @@ import os
 from pathlib import Path
 
 from .common.errors import UsageError
+from .common.wholefiles import written_whole
 
 
 def write_whole(path: str | Path, text: str) -> None:
-    """Write a file by way of a draft beside it, which is not left behind.
+    """Write a file, whole or not at all.
 
     Raises:
         OSError: it cannot be written; what was there is there still.
     """
-    draft = Path(f"{path}.part")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with written_whole(Path(path)) as stream:
+        stream.write(text.encode())
 
 
 def check_writable(path: str | Path, what: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from .errors import ShapeError, nearest
 from .maps import EVIDENCE, Map, MapError, MapRow
 from .pieces import Piece, parsed
+from .wholefiles import written_whole
 
 FORMAT = "paritree map"
 VERSION = 2
@@ -21,16 +21,9 @@ WITHOUT_ROWS = ("unmatched_reference", "unmatched_port", "aside_reference", "asi
 
 
 def save(made: Map, file: Path) -> None:
-    """Write it beside its place first and then move it there, so that no half of a file is ever seen."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text(made))
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write the file, whole or not at all."""
+    with written_whole(file) as stream:
+        stream.write(text(made).encode())
 
 
 def text(made: Map) -> str:

@@ -4,45 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import struct
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from .errors import ParitreeError
 from .recordforms import Form, digest
+from .safetensors import DTYPES
+from .wholefiles import written_whole
 
 FORMAT = "paritree record"
 SCHEMA = 1
 METADATA = "__metadata__"
-# By the names that a safetensors file has for them.
-_DTYPES: dict[str, np.dtype] = {
-    name: np.dtype(of)
-    for name, of in {
-        "BOOL": np.bool_,
-        "U8": np.uint8,
-        "I8": np.int8,
-        "F8_E5M2": ml_dtypes.float8_e5m2,
-        "F8_E4M3": ml_dtypes.float8_e4m3fn,
-        "I16": np.int16,
-        "U16": np.uint16,
-        "F16": np.float16,
-        "BF16": ml_dtypes.bfloat16,
-        "I32": np.int32,
-        "U32": np.uint32,
-        "F32": np.float32,
-        "C64": np.complex64,
-        "F64": np.float64,
-        "I64": np.int64,
-        "U64": np.uint64,
-    }.items()
-}
-_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _ANEW = "It is cut short or damaged: copy it again, or record again."
 
 
@@ -51,7 +29,7 @@ class RecordError(ParitreeError, ValueError):
 
 
 def save(content: Form, arrays: Mapping[str, np.ndarray], file: Path) -> None:
-    """Write it beside its place first and then move it there, so that no half of a file is ever seen.
+    """Write the file, whole or not at all.
 
     Raises:
         RecordError: an array of a dtype that the format does not have.
@@ -60,17 +38,10 @@ def save(content: Form, arrays: Mapping[str, np.ndarray], file: Path) -> None:
     # Wider numbers first, so that each array begins at a multiple of its dtype's size.
     keys = sorted(arrays, key=lambda key: (-arrays[key].dtype.itemsize, key))
     head = _head(content, {key: arrays[key] for key in keys})
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(head)
-            for key in keys:
-                stream.write(np.asarray(arrays[key], order="C").reshape(-1).view(np.uint8).data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(file) as stream:
+        stream.write(head)
+        for key in keys:
+            stream.write(np.asarray(arrays[key], order="C").reshape(-1).view(np.uint8).data)
 
 
 def _head(content: Form, arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -141,7 +112,7 @@ def _head_digest(text: str, entries: Mapping[str, Any]) -> str:
 
 
 def _array(data: np.ndarray, entry: Mapping[str, Any]) -> np.ndarray:
-    dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
+    dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
     start = entry["data_offsets"][0]
     held = data[start : start + prod(shape) * dtype.itemsize]
     return np.asarray(held).view(dtype).reshape(shape)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
@@ -26,6 +25,7 @@ from .saving import RoundTrip
 from .sites import Site, SiteProber, asked
 from .traces import Tracer
 from .training import Optimizer, Pass, Passer, Trainer, Training
+from .versions import versions_of
 
 DISTRIBUTIONS = ("paritree", "numpy", "torch", "jax", "flax")
 
@@ -242,14 +242,8 @@ def draws_address(seeds: Sequence[int], target: int | None) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of what runs depend on; nothing is imported for it."""
-    found = {}
-    for name in DISTRIBUTIONS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    """Of what runs depend on."""
+    return versions_of(DISTRIBUTIONS)
 
 
 def _apart(recorded: Inputs, given: Inputs) -> Iterator[tuple[str, str, str]]:

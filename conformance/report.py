@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from ..common.errors import ParitreeError
+from ..common.versions import versions_of
 
 Status = Literal["pass", "fail", "skip", "known"]
 DISTRIBUTIONS = ("paritree", "torch", "jax", "flax", "numpy", "scipy")
@@ -78,13 +78,7 @@ class ContractFailure(ParitreeError, AssertionError):
 
 def versions() -> dict[str, str]:
     """The installed versions of what a result depends on."""
-    found = {}
-    for name in DISTRIBUTIONS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    return versions_of(DISTRIBUTIONS)
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...common.checkpoints import CheckpointError
-from .dtypes import SAFETENSORS
+from ...common.safetensors import DTYPES
 
 METADATA = "__metadata__"
-_NAMES = {dtype: name for name, dtype in SAFETENSORS.items()}
-_ORDER = {dtype: place for place, dtype in enumerate(SAFETENSORS.values())}
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_ORDER = {dtype: place for place, dtype in enumerate(DTYPES.values())}
 _ANEW = "It is cut short or damaged: copy it again."
 
 
@@ -129,10 +129,10 @@ def _span(value: Any, place: str) -> tuple[Entry, int, int]:
         raise CheckpointError(place, "a dtype, a shape and two offsets", repr(value), _ANEW) from None
     if not all(type(number) is int and number >= 0 for number in numbers):
         raise CheckpointError(place, "lengths and offsets", f"{shape!r} and {[begin, stop]!r}", _ANEW)
-    if name not in SAFETENSORS:
-        known = "one of " + ", ".join(SAFETENSORS)
+    if name not in DTYPES:
+        known = "one of " + ", ".join(DTYPES)
         raise CheckpointError(place, known, f"the dtype {name!r}", "Cast the tensor where the file is made.")
-    return Entry(tuple(shape), SAFETENSORS[name]), begin, stop
+    return Entry(tuple(shape), DTYPES[name]), begin, stop
 
 
 def _no_file(file: Path, found: str) -> CheckpointError:
