@@ -118,10 +118,10 @@ if TYPE_CHECKING:
     from .common.models import MODELS as MODELS
     from .common.models import reference_model as reference_model
     from .common.pairs import Pair as Pair
-    from .common.pairs import PairError as PairError
     from .common.records import Record as Record
     from .common.records import RecordError as RecordError
     from .common.rules import Rule as Rule
+    from .common.runs import PairError as PairError
     from .common.spec import Block as Block
     from .common.spec import List as List
     from .common.spec import Sequential as Sequential
@@ -169,7 +169,8 @@ _HOMES = {
     "Rule": ".common.rules",
     "Table": ".common.tables",
     **dict.fromkeys(("Map", "MapError", "MapRow"), ".common.maps"),
-    **dict.fromkeys(("Pair", "PairError"), ".common.pairs"),
+    "Pair": ".common.pairs",
+    "PairError": ".common.runs",
     **dict.fromkeys(("AlignmentError", "Conversion", "align", "carry", "convert"), ".migration"),
     "CheckpointError": ".common.checkpoints",
 }

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from .common.maps import Map
 from .common.pairs import Pair
+from .common.recognition import model_of, side_name
 from .common.records import Record, identity_map
-from .common.wing import model_of, side_name
 from .conformance.checking import DEVICES, PAIR_CONTRACTS, Examination, Wanted, check_pair
 from .conformance.contracts.drawing import Sampling
 from .conformance.known import KnownDifference, load

@@ -127,7 +127,7 @@ def doctor(as_json: bool) -> int:
     """Versions, devices, precision settings and determinism settings."""
     import json
 
-    from .common.wing import WINGS
+    from .common.recognition import WINGS
     from .conformance import load_wing
     from .conformance.report import versions
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 from .common import expansion, paths
 from .common.errors import ParitreeError, UsageError
 from .common.models import ReferenceModel
+from .common.recognition import is_tree, name_of
 from .common.spec import Layer
 from .common.tables import Row, Table
-from .common.wing import SIDES, Wing, is_tree, name_of
-from .conformance.wings import load_wing
+from .common.wing import Wing
+from .conformance.wings import load_wing, side_wing
 
 
 def wing(of: Any) -> Wing:
@@ -81,7 +81,7 @@ def _tree_rows(tree: Any, native: tuple[str | int, ...]) -> Iterator[Row]:
         items = zip(getattr(tree, "_fields", range(len(tree))), tree, strict=True)
     elif is_tree(tree):
         # A node that JAX knows, such as a registered dataclass.
-        found = import_module(f".{SIDES['pytree']}", __package__).natives(tree)
+        found = side_wing(tree).natives(tree)
         for each in found.values():
             yield from _tree_rows(each.array, (*native, *each.keys))
         return

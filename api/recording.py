@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from .common.pairs import Call, Inputs, Pair, PairError
+from .common.pairs import Pair
+from .common.recognition import model_of
 from .common.recording import Recorder
 from .common.records import Record, RecordError, identity_map
-from .common.wing import SIDES, SideWing, model_of, side_name
+from .common.runs import Call, Inputs, PairError
+from .common.wing import SideWing
 from .conformance.checking import PAIR_CONTRACTS, Examination, Wanted, check_pair
 from .conformance.report import Report, Result
+from .conformance.wings import side_wing
 from .migration import AlignmentError, align
 
 # A model that fails one of these against itself can be the reference of none.
@@ -54,7 +56,7 @@ def record(
     live = model_of(model, role="model")
     if isinstance(live, Record):
         raise PairError("model", "a live model", "a record", "It is recorded already.")
-    wing = cast(SideWing, import_module(f".{SIDES[side_name(live)]}", __package__))
+    wing = side_wing(live)
     recorder = Recorder(model, live, wing, inputs, call, train_call)
     pair = Pair(recorder, model, inputs, call, call, train_call, train_call)
     wanted = Wanted(contracts, (device,), precisions, device, seed=seed)

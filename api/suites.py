@@ -19,12 +19,11 @@ from .checking import examined
 from .common.errors import UsageError
 from .common.maps import Map
 from .common.pairs import Pair
-from .common.wing import HOMES
 from .conformance.checking import DEVICES, PAIR_CONTRACTS, Examination, Unit, Wanted, check_names
 from .conformance.contracts.drawing import Sampling
 from .conformance.known import KnownDifference, load
 from .conformance.report import Result
-from .conformance.wings import load_wing
+from .conformance.wings import HOMES, load_wing
 
 # Their results are about one parameter each, whichever the pair; those of the others are about the whole model, or
 # about what only a run can tell.

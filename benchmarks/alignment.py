@@ -17,17 +17,18 @@ import paritree
 from paritree import Linear, Map, Pair, ReLU, Sequential
 from paritree.common.architectures.gpt2 import GPT2Config, gpt2
 from paritree.common.natives import Native
-from paritree.common.pairs import Cotangents, Probe
+from paritree.common.runs import Cotangents, Probe
 from paritree.common.spec import Layer
 from paritree.common.tolerance import allowed
 from paritree.common.values import cotangents
+from paritree.conformance.wings import side_wing
 from paritree.migration.align import aligning
 from paritree.migration.align.leftovers import settle_by_module, settle_by_name, settle_by_value
 from paritree.migration.align.matching import matched, offer_the_silent
 from paritree.migration.align.points import Point, Trial, run
 from paritree.migration.align.proof import prove
 from paritree.migration.align.rows import map_of
-from paritree.migration.align.sides import Side, wing_of
+from paritree.migration.align.sides import Side
 
 from .measure import Action, ratio, row
 
@@ -59,7 +60,7 @@ def cases() -> list[Case]:
 def once(models: Sequence[Any], inputs: tuple[np.ndarray, ...]) -> None:
     """Make each side ready to run and run it forward and backward once, at its own values."""
     for model in models:
-        wing = wing_of(model)
+        wing = side_wing(model)
         with wing.running("cpu", "float32"):
             wing.prober(model, inputs)({}, cotangents)
 

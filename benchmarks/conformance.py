@@ -17,7 +17,7 @@ from paritree import Pair
 from paritree.common.architectures.gpt2 import GPT2Config, gpt2
 from paritree.conformance import Examination, Wanted
 from paritree.conformance.precision import Setting
-from paritree.conformance.sides import wing_of
+from paritree.conformance.wings import side_wing
 
 from .measure import ratio, row
 
@@ -31,7 +31,7 @@ def examination(config: GPT2Config, shape: tuple[int, int], port: str) -> Examin
     tokens = np.random.default_rng(0).integers(0, tiny.vocab_size, shape)
     found = paritree.align(Pair(*_built(tiny, port), (tokens[:1, :8],)))
     models = _built(config, port)
-    shapes = [{path: each.array.shape for path, each in wing_of(model).natives(model).items()} for model in models]
+    shapes = [{path: each.array.shape for path, each in side_wing(model).natives(model).items()} for model in models]
     return Examination(Pair(*models, (tokens,)), found.fit(*shapes), Wanted(CONTRACTS, ("cpu",)))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from .natives import Native
-from .pairs import PairError
+from .runs import PairError
 
 # The tensors of a factory's model for one seed, in memory of their own.
 Made = Callable[[int], Mapping[str, Native]]

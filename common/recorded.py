@@ -17,11 +17,12 @@ import numpy as np
 
 from .errors import NotExpressibleError
 from .natives import Native
-from .pairs import Call, Inputs, Prober
+from .runs import Call, Inputs, Prober
 from .saving import RoundTrip
 from .sites import SiteProber
 from .traces import Tracer
 from .training import Passer, Trainer
+from .wing import SideWing
 
 
 class Running(NamedTuple):
@@ -46,6 +47,10 @@ class Answering(ABC):
     wing: str
     is_factory: bool
 
+    @property
+    def side_wing(self) -> SideWing:
+        return Replay(self.wing)
+
     @abstractmethod
     def __call__(self, seed: int) -> Answering: ...
     @abstractmethod
@@ -66,75 +71,83 @@ class Answering(ABC):
     def draws(self, seeds: Sequence[int], device: str, target: int | None) -> dict[str, np.ndarray]: ...
 
 
-def natives(model: Answering) -> dict[str, Native]:
-    """Every tensor of the model by its path."""
-    return model.natives()
+class Replay:
+    """The functions of a `SideWing` for a side that answers itself."""
 
+    def __init__(self, wing: str) -> None:
+        self.NAME = wing
 
-def with_natives(model: Answering, arrays: Mapping[str, Any]) -> Answering:
-    """What cannot be done: the answers are about the values that the model was asked at."""
-    raise NotExpressibleError("", "a live model to put values into", "a record", "Carry them into the model itself.")
+    def natives(self, model: Answering) -> dict[str, Native]:
+        """Every tensor of the model by its path."""
+        return model.natives()
 
+    def with_natives(self, model: Answering, arrays: Mapping[str, Any]) -> Answering:
+        """What cannot be done: the answers are about the values that the model was asked at."""
+        remedy = "Carry them into the model itself."
+        raise NotExpressibleError("", "a live model to put values into", "a record", remedy)
 
-def prober(model: Answering, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Prober:
-    """The outputs and gradients."""
-    return model.prober(inputs, call, dtype)
+    def prober(self, model: Answering, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Prober:
+        """The outputs and gradients."""
+        return model.prober(inputs, call, dtype)
 
+    def tracer(self, model: Answering, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Tracer:
+        """The calls of modules."""
+        return model.tracer(inputs, call, dtype)
 
-def tracer(model: Answering, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Tracer:
-    """The calls of modules."""
-    return model.tracer(inputs, call, dtype)
+    def site_prober(
+        self, model: Answering, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32"
+    ) -> SiteProber:
+        """The sites of parameters with their shares of the gradient."""
+        return model.site_prober(inputs, call, dtype)
 
+    def trainer(
+        self,
+        model: Answering,
+        inputs: Inputs,
+        call: Call | None = None,
+        *,
+        dtype: str = "float32",
+        train_call: Call | None = None,
+    ) -> Trainer:
+        """What steps of an optimizer leave."""
+        return model.trainer(inputs, call, dtype, train_call)
 
-def site_prober(model: Answering, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> SiteProber:
-    """The sites of parameters with their shares of the gradient."""
-    return model.site_prober(inputs, call, dtype)
+    def passer(
+        self,
+        model: Answering,
+        inputs: Inputs,
+        call: Call | None = None,
+        *,
+        dtype: str = "float32",
+        train_call: Call | None = None,
+    ) -> Passer:
+        """What a pass in either mode gives."""
+        return model.passer(inputs, call, dtype, train_call)
 
+    def round_trips(self, model: Answering) -> Iterator[RoundTrip]:
+        """What came back from each way of saving."""
+        return model.round_trips()
 
-def trainer(
-    model: Answering,
-    inputs: Inputs,
-    call: Call | None = None,
-    *,
-    dtype: str = "float32",
-    train_call: Call | None = None,
-) -> Trainer:
-    """What steps of an optimizer leave."""
-    return model.trainer(inputs, call, dtype, train_call)
+    def draws(
+        self, factory: Answering, seeds: Sequence[int], *, device: str = "cpu", target: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """The initial values, `(draws, *native shape)` by path."""
+        return factory.draws(seeds, device, target)
 
+    def devices(self) -> tuple[str, ...]:
+        """All of them: what was recorded on one device is the reference on any other."""
+        return ("cpu", "cuda")
 
-def passer(
-    model: Answering,
-    inputs: Inputs,
-    call: Call | None = None,
-    *,
-    dtype: str = "float32",
-    train_call: Call | None = None,
-) -> Passer:
-    """What a pass in either mode gives."""
-    return model.passer(inputs, call, dtype, train_call)
-
-
-def round_trips(model: Answering) -> Iterator[RoundTrip]:
-    """What came back from each way of saving."""
-    return model.round_trips()
-
-
-def draws(
-    factory: Answering, seeds: Sequence[int], *, device: str = "cpu", target: int | None = None
-) -> dict[str, np.ndarray]:
-    """The initial values, `(draws, *native shape)` by path."""
-    return factory.draws(seeds, device, target)
-
-
-def devices() -> tuple[str, ...]:
-    """All of them: what was recorded on one device is the reference on any other."""
-    return ("cpu", "cuda")
+    @contextmanager
+    def running(self, device: str = "cpu", dtype: str = "float32", tf32: bool = False) -> Iterator[None]:
+        """How the side is asked; one that is live enters its own wing's."""
+        with asking(device, dtype, tf32):
+            yield
 
 
 @contextmanager
-def running(device: str = "cpu", dtype: str = "float32", tf32: bool = False) -> Iterator[None]:
-    """How the side is asked; one that is live enters its own wing's."""
+def asking(device: str = "cpu", dtype: str = "float32", tf32: bool = False) -> Iterator[None]:
+    """What `asked_with` tells as long as the context lasts."""
     entered = _RUNNING.set(Running(device, dtype, tf32))
     try:
         yield
@@ -143,5 +156,5 @@ def running(device: str = "cpu", dtype: str = "float32", tf32: bool = False) -> 
 
 
 def asked_with() -> Running:
-    """What `running` was entered with."""
+    """What `Replay.running` was entered with."""
     return _RUNNING.get()

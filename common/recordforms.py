@@ -16,7 +16,7 @@ import numpy as np
 from .errors import ParitreeError
 from .maparrays import as_numpy
 from .natives import Native
-from .pairs import Cotangents, Inputs, Probe
+from .runs import Cotangents, Inputs, Probe
 from .saving import RoundTrip
 from .sites import Site
 from .training import Optimizer, Pass, Training

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from . import recordforms as forms
 from .errors import ParitreeError
 from .natives import Native
-from .pairs import Call, Cotangents, Inputs, Probe, Prober, reported
-from .recorded import Answering, asked_with, running
+from .recorded import Answering, asked_with, asking
 from .records import Record, draws_address, precision_text, versions
+from .runs import Call, Cotangents, Inputs, Probe, Prober, reported
 from .saving import RoundTrip
 from .sites import Site, SiteProber
 from .traces import Tracer
 from .training import Optimizer, Pass, Passer, Trainer, Training
-
-if TYPE_CHECKING:
-    from .wing import SideWing
+from .wing import SideWing
 
 Answer = TypeVar("Answer")
 
@@ -103,7 +101,7 @@ class Recorder(Answering):
 
     def _probe_exactly(self, weights: Mapping[str, Any], cotangents: Cotangents, gradients: bool) -> None:
         """The same run in float64, which is asked for where rounding may be what makes a difference."""
-        with running(asked_with().device, "float64"):
+        with asking(asked_with().device, "float64"):
             try:
                 self._probe(weights, cotangents, gradients, "float64")
             except ParitreeError:

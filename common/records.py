@@ -18,9 +18,9 @@ from . import recordforms as forms
 from .errors import NotExpressibleError
 from .maps import Map, MapRow
 from .natives import Native
-from .pairs import Call, Cotangents, Inputs, PairError, Probe, Prober
 from .recorded import Answering, asked_with
 from .recordfiles import RecordError as RecordError
+from .runs import Call, Cotangents, Inputs, PairError, Probe, Prober
 from .saving import RoundTrip
 from .sites import Site, SiteProber, asked
 from .traces import Tracer

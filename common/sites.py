@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .errors import PathError, nearest
-from .pairs import Cotangents
+from .runs import Cotangents
 
 
 @dataclass(frozen=True)

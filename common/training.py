@@ -10,7 +10,7 @@ import numpy as np
 
 from .errors import UsageError, nearest
 from .natives import Native
-from .pairs import Cotangents
+from .runs import Cotangents
 
 OptimizerName = Literal["sgd", "adamw"]
 

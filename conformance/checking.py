@@ -8,7 +8,8 @@ from typing import Any
 
 from ..common.errors import NotExpressibleError, ParitreeError, UsageError, nearest
 from ..common.maps import Map
-from ..common.pairs import Pair, PairError
+from ..common.pairs import Pair
+from ..common.runs import PairError
 from .comparison import Bound, Comparison
 from .contracts import arithmetic, modes, structure, tied, training, weights
 from .contracts.determinism import determinism

@@ -13,7 +13,7 @@ from ..common.closeness import scale
 from ..common.errors import NotExpressibleError
 from ..common.maps import Map, MapRow
 from ..common.maptransforms import transform_of
-from ..common.pairs import PairError, Probe
+from ..common.runs import PairError, Probe
 from ..common.seeding import generator
 from ..common.values import distinct, outer_points
 from .precision import Setting

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..common.localize import Localized, localize
-from ..common.pairs import PairError
+from ..common.runs import PairError
 from ..common.traces import Trace
 from .comparison import Comparison, Point
 from .precision import Setting

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib import import_module
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -14,13 +13,16 @@ import numpy as np
 from ..common import paths
 from ..common.errors import NotExpressibleError
 from ..common.natives import Native
-from ..common.pairs import Call, Cotangents, Inputs, Pair, Probe, reported
+from ..common.pairs import Pair
+from ..common.recognition import is_factory, model_of, side_name
+from ..common.runs import Call, Cotangents, Inputs, Probe, reported
 from ..common.sites import Site
 from ..common.traces import Trace
 from ..common.training import Optimizer, Pass, Training
 from ..common.values import cotangents
-from ..common.wing import SIDES, SideWing, is_factory, model_of, side_name
+from ..common.wing import SideWing
 from .precision import Setting
+from .wings import side_wing
 
 Weights = Mapping[str, np.ndarray]
 Made = TypeVar("Made")
@@ -51,7 +53,7 @@ class Side:
         given = getattr(pair, role)
         model = model_of(given, role=role)
         call, train_call = getattr(pair, f"{role}_call"), getattr(pair, f"{role}_train_call")
-        return Side(role, wing_of(model), given, model, pair.inputs, call, train_call)
+        return Side(role, side_wing(model), given, model, pair.inputs, call, train_call)
 
     @property
     def factory(self) -> Callable[[int], Any] | None:
@@ -160,8 +162,3 @@ class Side:
         if key not in self._ready:
             self._ready[key] = make()
         return cast(Made, self._ready[key])
-
-
-def wing_of(model: Any) -> SideWing:
-    """Raises UsageError for what is no model of any wing."""
-    return cast(SideWing, import_module(f"..{SIDES[side_name(model)]}", __package__))

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import cast
+from typing import Any, cast
 
 from ..common.errors import DeviceError, UsageError, nearest
-from ..common.wing import HOMES, Wing
+from ..common.recognition import side_name
+from ..common.wing import SelfAnswering, SideWing, Wing
+
+# Where each wing lives, below the package.
+HOMES: dict[str, str] = {"torch": "impl_torch", "linen": "impl_jax.linen", "nnx": "impl_jax.nnx"}
+# Where each kind of side of a pair lives that does not answer for itself.
+SIDES: dict[str, str] = {**HOMES, "pytree": "impl_jax.pytrees"}
 
 
 def load_wing(name: str) -> Wing:
@@ -19,6 +25,17 @@ def load_wing(name: str) -> Wing:
     if name not in HOMES:
         raise UsageError(name, "the name of a wing", "none of that name", nearest(name, HOMES))
     return cast(Wing, import_module(f"..{HOMES[name]}", __package__))
+
+
+def side_wing(model: Any) -> SideWing:
+    """The functions for a side of a pair: of its wing, of bare pytrees, or its own.
+
+    Raises:
+        UsageError: what is no model of any wing, and no pytree of arrays.
+    """
+    if isinstance(model, SelfAnswering):
+        return model.side_wing
+    return cast(SideWing, import_module(f"..{SIDES[side_name(model)]}", __package__))
 
 
 def missing_device(device: str, wings: dict[str, Wing]) -> str | None:

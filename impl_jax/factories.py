@@ -12,7 +12,7 @@ from flax.errors import FlaxError
 
 from ..common.factories import drawn
 from ..common.natives import Native
-from ..common.wing import model_of
+from ..common.recognition import model_of
 from .devices import running
 
 # By path, the live arrays of a model; those of one that is made while JAX traces are tracers.

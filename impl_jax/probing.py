@@ -11,7 +11,7 @@ import numpy as np
 
 from ..common.maparrays import as_numpy
 from ..common.natives import check_fit
-from ..common.pairs import Call, Cotangents, Inputs, Probe, Prober, named_arrays
+from ..common.runs import Call, Cotangents, Inputs, Probe, Prober, named_arrays
 from ..common.sites import Site, SiteProber, asked
 from .sites import SplitUses
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..common.errors import NotExpressibleError, UsageError
 from ..common.natives import Native, check_fit
-from ..common.pairs import Call, Inputs, PairError, Prober
+from ..common.runs import Call, Inputs, PairError, Prober
 from ..common.saving import RoundTrip, has_safetensors, loading, saving
 from ..common.sites import SiteProber
 from ..common.traces import Tracer

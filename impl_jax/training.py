@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from ..common.natives import Native, check_fit
-from ..common.pairs import Cotangents, named_arrays
+from ..common.runs import Cotangents, named_arrays
 from ..common.training import Optimizer, Pass, Passer, Trainer, Training
 from .probing import Arrays
 from .trees import placed

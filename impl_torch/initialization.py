@@ -14,10 +14,10 @@ from ..common import initializers as init
 from ..common.factories import drawn
 from ..common.initializers import Initializer
 from ..common.natives import Native
+from ..common.recognition import model_of
 from ..common.rules import Echo, Rule, line, plan
 from ..common.seeding import path_seed
 from ..common.tables import Row
-from ..common.wing import model_of
 from .access import neutral, table
 from .devices import device_of, dtype_of
 from .naming import leaves

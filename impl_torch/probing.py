@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..common.maparrays import as_numpy
 from ..common.natives import check_fit
-from ..common.pairs import Call, Cotangents, Inputs, Probe, Prober, named_arrays
+from ..common.runs import Call, Cotangents, Inputs, Probe, Prober, named_arrays
 from ..common.sites import Site, SiteProber, asked
 from .access import derivatives, inference, neutral, tensor
 from .devices import dtype_of, under_test

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..common.pairs import Call, Inputs
+from ..common.runs import Call, Inputs
 from ..common.traces import Recorder, Trace, Traced, Tracer, named_arguments, plain
 from .access import inference, neutral
 from .devices import dtype_of

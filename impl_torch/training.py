@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from ..common.outputs import check_targets
-from ..common.pairs import Call, Cotangents, Inputs, named_arrays
+from ..common.runs import Call, Cotangents, Inputs, named_arrays
 from ..common.training import Optimizer, Pass, Passer, Trainer, Training
 from .access import arrays, cuda_indices, derivatives, in_mode, neutral, tensor
 from .devices import dtype_of

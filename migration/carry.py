@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any, cast
+from typing import Any
 
 from ..common.maps import Map
-from ..common.wing import HOMES, SIDES, SideWing, Wing, name_of, side_name
+from ..common.recognition import name_of
+from ..conformance.wings import load_wing, side_wing
 
 
 def carry(source: Any, target: Any, map: Map | None = None) -> Any:
@@ -22,12 +22,8 @@ def carry(source: Any, target: Any, map: Map | None = None) -> Any:
         UsageError: one of the two is no model of any wing.
     """
     if map is None:
-        ours, theirs = (cast(Wing, _at(HOMES[name_of(model)])) for model in (source, target))
+        ours, theirs = (load_wing(name_of(model)) for model in (source, target))
         return theirs.load(target, ours.weights(source))
-    one, other = (cast(SideWing, _at(SIDES[side_name(model)])) for model in (source, target))
+    one, other = (side_wing(model) for model in (source, target))
     weights = {path: native.array for path, native in one.natives(source).items()}
     return other.with_natives(target, map.arrays(weights))
-
-
-def _at(home: str) -> Any:
-    return import_module(f"..{home}", __package__)

@@ -11,7 +11,7 @@ import numpy as np
 from ...common.closeness import error, is_comparable, is_silent, norm
 from ...common.layouts import Layout
 from ...common.maps import MapRow
-from ...common.pairs import Probe
+from ...common.runs import Probe
 from ...common.values import FAINT
 from ..comparison import Comparison, Point, Rounding
 from ..locating import entered, located, modules, position

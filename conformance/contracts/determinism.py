@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from ...common.closeness import error
-from ...common.pairs import Probe
-from ...common.wing import model_of
+from ...common.recognition import model_of
+from ...common.runs import Probe
 from ..comparison import Comparison
 from ..report import Finding
 from ..sides import Side, Weights

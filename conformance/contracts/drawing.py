@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...common.maps import MapRow, assemble
-from ...common.pairs import reported
+from ...common.runs import reported
 from ..comparison import Bound
 from ..report import Finding
 from ..sides import Side

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...common.closeness import error
 from ...common.localize import Localized
-from ...common.pairs import PairError
+from ...common.runs import PairError
 from ..comparison import Comparison, Point
 from .telling import Told, tell
 from .undoing import Weights, undone

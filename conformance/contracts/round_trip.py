@@ -8,7 +8,7 @@ import numpy as np
 
 from ...common.errors import ParitreeError
 from ...common.natives import Native
-from ...common.pairs import reported
+from ...common.runs import reported
 from ..comparison import Bound
 from ..report import Finding
 from ..sides import Side

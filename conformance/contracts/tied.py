@@ -9,7 +9,7 @@ import numpy as np
 from ...common.closeness import error
 from ...common.layouts import Layout
 from ...common.maps import MapRow
-from ...common.pairs import PairError
+from ...common.runs import PairError
 from ...common.sites import Site
 from ..comparison import Comparison
 from ..precision import ROUNDINGS, Setting

@@ -10,7 +10,7 @@ from ...common.closeness import error, is_silent, scale
 from ...common.errors import NotExpressibleError
 from ...common.maps import MapRow
 from ...common.natives import Native
-from ...common.pairs import PairError
+from ...common.runs import PairError
 from ...common.seeding import generator
 from ...common.training import Optimizer, Training
 from ..comparison import Comparison

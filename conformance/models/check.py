@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ...common.errors import ParitreeError, UsageError, nearest
 from ...common.models import MODELS, ReferenceModel, reference_model
-from ...common.wing import WINGS
+from ...common.recognition import WINGS
 from ..report import Finding, Report, Result
 from ..wings import load_wing, missing_device, require_device
 from . import numerics, structure

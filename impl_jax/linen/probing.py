@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...common.pairs import Call, Inputs, Prober
+from ...common.runs import Call, Inputs, Prober
 from ...common.sites import SiteProber
 from ..devices import check_dtype
 from ..probing import Arrays, called, compiled, divided

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from flax import linen
 
-from ...common.pairs import Call, Inputs
+from ...common.runs import Call, Inputs
 from ...common.traces import Recorder, Trace, Traced, Tracer, named_arguments, plain
 from ..devices import check_dtype
 from ..probing import called, given

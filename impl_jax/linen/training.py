@@ -17,7 +17,7 @@ from flax.linen import attention
 from ...common.errors import NotExpressibleError
 from ...common.natives import Native
 from ...common.outputs import check_targets
-from ...common.pairs import Call, Inputs
+from ...common.runs import Call, Inputs
 from ...common.training import Passer, Trainer
 from ..devices import check_dtype
 from ..probing import Arrays, called, given

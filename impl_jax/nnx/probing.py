@@ -11,7 +11,7 @@ from typing import Any
 
 from flax import nnx
 
-from ...common.pairs import Call, Inputs, Prober
+from ...common.runs import Call, Inputs, Prober
 from ...common.sites import SiteProber
 from ..devices import check_dtype
 from ..probing import Arrays, called, compiled, divided

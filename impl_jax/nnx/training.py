@@ -15,7 +15,7 @@ from flax import nnx
 from flax.nnx.nn import attention
 
 from ...common.outputs import check_targets
-from ...common.pairs import Call, Cotangents, Inputs
+from ...common.runs import Call, Cotangents, Inputs
 from ...common.training import Optimizer, Pass, Passer, Trainer, Training
 from ..devices import check_dtype
 from ..probing import called, given

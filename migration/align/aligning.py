@@ -9,9 +9,10 @@ from types import MappingProxyType
 
 from ...common.localize import Localized, localize
 from ...common.maps import Map, MapRow
-from ...common.pairs import Pair, PairError
+from ...common.pairs import Pair
+from ...common.recognition import model_of
+from ...common.runs import PairError
 from ...common.tolerance import allowed
-from ...common.wing import model_of
 from .errors import AlignmentError, listed
 from .given import Rules, paths_by, settle_by_rule
 from .leftovers import settle_by_module, settle_by_name, settle_by_value

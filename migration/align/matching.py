@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...common.closeness import is_silent, scale
-from ...common.pairs import Probe
+from ...common.runs import Probe
 from ...common.values import ShapeClass, distinct, shape_class
 from .fingerprints import Candidate, candidates, orders, settled
 from .ledger import Ledger, opened

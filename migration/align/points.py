@@ -9,7 +9,7 @@ import numpy as np
 
 from ...common.closeness import scale
 from ...common.maptransforms import Transform, transform_of
-from ...common.pairs import PairError, Probe
+from ...common.runs import PairError, Probe
 from ...common.tables import counted, shape_text
 from ...common.traces import first_nonfinite
 from ...common.values import ShapeClass, shape_class

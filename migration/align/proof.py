@@ -15,7 +15,7 @@ from ...common.closeness import error, is_comparable, is_silent, scale
 from ...common.layouts import Layout
 from ...common.maps import Map, MapRow
 from ...common.maptransforms import transform_of
-from ...common.pairs import Probe
+from ...common.runs import Probe
 from ...common.values import distinct, outer_points
 from .errors import AlignmentError, listed
 from .sides import Side

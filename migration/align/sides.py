@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,11 @@ import numpy as np
 from ...common import paths
 from ...common.errors import DtypeError
 from ...common.natives import Native
-from ...common.pairs import Call, Inputs, Probe, Prober, reported
+from ...common.runs import Call, Inputs, Probe, Prober, reported
 from ...common.traces import Trace, Tracer
 from ...common.values import cotangents
-from ...common.wing import SIDES, SideWing, side_name
+from ...common.wing import SideWing
+from ...conformance.wings import side_wing
 from .errors import AlignmentError
 from .readings import Group, Shape, kind
 
@@ -104,7 +104,7 @@ def side_of(role: str, model: Any, inputs: Inputs, call: Call | None, dtype: str
         UsageError: what is no model.
         AlignmentError: a model without a parameter.
     """
-    wing = wing_of(model)
+    wing = side_wing(model)
     with wing.running("cpu", dtype):
         natives = wing.natives(model)
         tensors = {path: native for path, native in natives.items() if native.saved and native.is_floating}
@@ -123,11 +123,6 @@ def side_of(role: str, model: Any, inputs: Inputs, call: Call | None, dtype: str
         with reported(role):
             run = made(dtype)
         yield Side(role, ("reference", "port").index(role), wing, model, tensors, aside, made, run, made_to_trace)
-
-
-def wing_of(model: Any) -> SideWing:
-    """Raises UsageError for what is no model of any wing."""
-    return import_module(f"...{SIDES[side_name(model)]}", __package__)  # type: ignore[return-value]
 
 
 def check_dtype(dtype: str) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ...common.errors import UsageError
-from ...common.wing import SIDES, SideWing, side_name
+from ...common.wing import SideWing
+from ...conformance.wings import side_wing
 from .headers import Entry
 from .sources import opened
 
@@ -35,8 +35,7 @@ def entries_like(like: Any) -> dict[str, Entry]:
 
 def _wing_of(model: Any) -> SideWing:
     try:
-        name = side_name(model)
+        return side_wing(model)
     except UsageError as error:
         remedy = error.remedy or "Give an nn.Module, an nnx.Module, (linen module, variables) or a pytree of arrays."
         raise UsageError("like", "a live model of the destination's side", error.found, remedy) from None
-    return cast(SideWing, import_module(f"...{SIDES[name]}", __package__))

@@ -13,8 +13,8 @@ import torch
 from paritree.common import expansion
 from paritree.common.architectures.albert import AlbertConfig, albert
 from paritree.common.errors import UsageError
+from paritree.common.recognition import WINGS
 from paritree.common.tolerance import allowed
-from paritree.common.wing import WINGS
 
 from . import twin
 

@@ -12,8 +12,8 @@ import torch
 
 from paritree.common.architectures.bert import BertConfig, bert
 from paritree.common.errors import UsageError
+from paritree.common.recognition import WINGS
 from paritree.common.tolerance import allowed
-from paritree.common.wing import WINGS
 
 from . import twin
 

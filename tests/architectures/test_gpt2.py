@@ -12,8 +12,8 @@ import torch
 
 from paritree.common.architectures.gpt2 import GPT2Config, gpt2
 from paritree.common.errors import UsageError
+from paritree.common.recognition import WINGS
 from paritree.common.tolerance import allowed
-from paritree.common.wing import WINGS
 
 from . import twin
 

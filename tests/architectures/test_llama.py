@@ -15,7 +15,7 @@ import torch
 
 from paritree.common.architectures.llama import LlamaConfig, llama
 from paritree.common.errors import UsageError
-from paritree.common.wing import WINGS
+from paritree.common.recognition import WINGS
 
 from . import twin
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from paritree.common.architectures.lstm_lm import LSTMLanguageModelConfig, lstm_lm
 from paritree.common.errors import UsageError
-from paritree.common.wing import WINGS
+from paritree.common.recognition import WINGS
 
 from .twin import Twin, assert_same_distributions, assert_same_tables, scatter, tokens
 

@@ -12,8 +12,8 @@ from paritree.common import expansion
 from paritree.common.architectures.t5 import T5Config, t5
 from paritree.common.errors import UsageError
 from paritree.common.layers import RelativeBuckets
+from paritree.common.recognition import WINGS
 from paritree.common.tolerance import allowed, relative_error
-from paritree.common.wing import WINGS
 
 from .twin import Twin, assert_same_distributions, assert_same_tables, config_of, padded, scatter, tokens
 

@@ -22,11 +22,14 @@ from safetensors.numpy import save_file
 import paritree
 from paritree import Map, MapRow, Pair, PairError, Record, RecordError, record
 from paritree.common import recordfiles
+from paritree.common.recognition import is_factory, side_name
+from paritree.common.recorded import Replay
 from paritree.common.recordforms import digest
 from paritree.common.records import UnrecordedError, identity_map
 from paritree.common.values import cotangents
-from paritree.common.wing import HOMES, SideWing, is_factory, side_name
+from paritree.common.wing import SideWing
 from paritree.conformance import PAIR_CONTRACTS
+from paritree.conformance.wings import HOMES
 
 from .conftest import refused
 
@@ -279,9 +282,9 @@ def test_every_kind_of_side_has_its_record():
     needed = [name for name, each in vars(SideWing).items() if callable(each) and not name.startswith("_")]
     assert {"natives", "draws", "running"} <= {*needed}
     for name in (*HOMES, "pytree"):
-        module = import_module(f"paritree.common.recorded_{name}")
-        assert name == module.NAME
-        assert all(hasattr(module, function) for function in needed)
+        wing = Replay(name)
+        assert name == wing.NAME
+        assert all(hasattr(wing, function) for function in needed)
 
 
 def test_the_identity_map_is_of_equal_paths_and_shapes():

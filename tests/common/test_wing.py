@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from paritree.common.errors import UsageError
-from paritree.common.wing import HOMES, WINGS, name_of
+from paritree.common.recognition import WINGS, name_of
+from paritree.conformance.wings import HOMES
 
 from .conftest import refused
 

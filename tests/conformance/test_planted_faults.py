@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from paritree import Linear, ReLU, Sequential, Shared
 from paritree.common.initializers import VarianceScaling
 from paritree.common.models import MODELS
-from paritree.common.wing import WINGS, Wing
+from paritree.common.recognition import WINGS
+from paritree.common.wing import Wing
 from paritree.conformance import load_wing
 from paritree.conformance.models.check import CONTRACTS, check_subjects
 from paritree.conformance.models.subject import Subject

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from paritree.common.models import MODELS, ReferenceModel, neutral_weights
-from paritree.common.wing import WINGS, Wing
+from paritree.common.recognition import WINGS
+from paritree.common.wing import Wing
 from paritree.conformance import load_wing
 
 

@@ -14,8 +14,9 @@ import pytest
 
 from paritree.common import initializers as init
 from paritree.common.models import MODELS
+from paritree.common.recognition import WINGS
 from paritree.common.tables import Row
-from paritree.common.wing import WINGS, Wing
+from paritree.common.wing import Wing
 from paritree.conformance import load_wing
 from paritree.conformance.models.check import check_subjects
 from paritree.conformance.models.subject import Subject

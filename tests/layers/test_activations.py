@@ -20,9 +20,9 @@ from paritree.common.expansion import table
 from paritree.common.initializers import Constant, Uniform
 from paritree.common.layer import UNKNOWN, Layer
 from paritree.common.layers import activations as spec
+from paritree.common.recognition import WINGS
 from paritree.common.spec import Block, Sequential, flow
 from paritree.common.tolerance import relative_error
-from paritree.common.wing import WINGS
 from paritree.conformance import load_wing
 
 from .case import Case

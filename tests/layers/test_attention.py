@@ -16,9 +16,9 @@ from paritree.common.errors import SpecError
 from paritree.common.expansion import table
 from paritree.common.layer import UNKNOWN
 from paritree.common.layers.attention import MultiheadAttention
+from paritree.common.recognition import WINGS
 from paritree.common.spec import Block, Sequential, flow
 from paritree.common.tolerance import relative_error
-from paritree.common.wing import WINGS
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import examine, judge, replicates
 

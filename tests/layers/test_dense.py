@@ -17,8 +17,8 @@ from paritree.common.initializers import Constant, Dirac, Normal, Orthogonal, Un
 from paritree.common.layers import Tanh
 from paritree.common.layers import dense as spec
 from paritree.common.models import neutral_weights
+from paritree.common.recognition import WINGS
 from paritree.common.spec import Block, Sequential
-from paritree.common.wing import WINGS
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import examine, judge, replicates
 

@@ -18,9 +18,9 @@ from torch import nn
 from paritree.common import expansion, paths
 from paritree.common.layers import KINDS
 from paritree.common.layouts import Layout
+from paritree.common.recognition import WINGS
 from paritree.common.spec import ParameterSpec
 from paritree.common.tolerance import allowed, relative_error
-from paritree.common.wing import WINGS
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import Evidence, examine, judge, replicates
 

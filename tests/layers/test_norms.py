@@ -19,9 +19,9 @@ from paritree.common.expansion import table
 from paritree.common.initializers import Constant, Ones, Zeros
 from paritree.common.layer import UNKNOWN, Layer
 from paritree.common.layers import norms
+from paritree.common.recognition import WINGS
 from paritree.common.spec import Block, Sequential, flow
 from paritree.common.tolerance import allowed, relative_error
-from paritree.common.wing import WINGS
 from paritree.conformance import load_wing
 
 from .cases_norms import CASES, inputs

@@ -28,9 +28,9 @@ from paritree.common.layers import (
     Take,
     WeightedValues,
 )
+from paritree.common.recognition import WINGS
 from paritree.common.spec import UNKNOWN, Block, Layer, flow
 from paritree.common.tolerance import allowed, relative_error
-from paritree.common.wing import WINGS
 from paritree.conformance import load_wing
 
 

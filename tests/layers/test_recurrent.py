@@ -19,9 +19,9 @@ from paritree.common.layers import Embedding, Linear
 from paritree.common.layers.cells import CELLS, from_cell, to_cell
 from paritree.common.layers.recurrent import GRU, LSTM, RNN, Recurrent
 from paritree.common.models import neutral_weights
+from paritree.common.recognition import WINGS
 from paritree.common.spec import UNKNOWN, Sequential
 from paritree.common.tolerance import allowed, relative_error
-from paritree.common.wing import WINGS
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import examine, judge, replicates
 

@@ -19,7 +19,7 @@ from flax import linen, nnx
 from torch import nn
 
 from paritree.common.maps import Map, MapRow
-from paritree.common.wing import name_of
+from paritree.common.recognition import name_of
 from paritree.conformance import load_wing
 
 WIDTH, HEADS, WORDS, KINDS = 8, 2, 11, 3

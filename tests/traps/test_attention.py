@@ -23,8 +23,8 @@ from paritree.common.initializers import LeCun, Xavier, Zeros
 from paritree.common.layers.activations import PReLU
 from paritree.common.layers.attention import MultiheadAttention
 from paritree.common.layers.kinds import native
+from paritree.common.recognition import WINGS
 from paritree.common.spec import Layer
-from paritree.common.wing import WINGS
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import examine, judge, replicates
 

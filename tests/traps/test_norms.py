@@ -20,9 +20,9 @@ from torch.nn import functional as F
 from paritree.common.errors import ShapeError
 from paritree.common.layers import Embedding
 from paritree.common.layers import norms as spec
+from paritree.common.recognition import WINGS
 from paritree.common.spec import Block, Layer
 from paritree.common.tolerance import allowed, relative_error
-from paritree.common.wing import WINGS
 from paritree.conformance import load_wing
 
 EXACT = allowed(1)

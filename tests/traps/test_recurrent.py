@@ -18,8 +18,8 @@ from paritree.common.errors import NotExpressibleError
 from paritree.common.initializers import Uniform
 from paritree.common.layers.cells import CELLS, to_cell
 from paritree.common.layers.recurrent import GRU, LSTM, RNN, Recurrent
+from paritree.common.recognition import WINGS
 from paritree.common.tolerance import allowed, relative_error
-from paritree.common.wing import WINGS
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import examine, judge, replicates
 

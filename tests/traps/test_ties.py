@@ -20,9 +20,9 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from paritree.common.errors import NotExpressibleError, TieError, WeightsError
 from paritree.common.layers import Decoder, Embedding, Linear, Tanh
+from paritree.common.recognition import WINGS
 from paritree.common.spec import Block, Sequential, Shared
 from paritree.common.tolerance import allowed, relative_error
-from paritree.common.wing import WINGS
 from paritree.conformance import load_wing
 
 WIDTH = 8

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import pytest
 
 import paritree.common.wing as protocol
-from paritree.common.wing import HOMES, WINGS
+from paritree.common.recognition import WINGS
+from paritree.conformance.wings import HOMES
 
 ROOMS = Path(protocol.__file__).parents[1]
 

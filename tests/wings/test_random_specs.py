@@ -15,8 +15,8 @@ from paritree.common.errors import ParitreeError
 from paritree.common.layers import FixedLinear, Linear, Tanh
 from paritree.common.models import neutral_weights
 from paritree.common.paths import join, parent
+from paritree.common.recognition import WINGS
 from paritree.common.spec import Block, Layer, Sequential, Shared
-from paritree.common.wing import WINGS
 from paritree.conformance import load_wing
 from paritree.impl_jax import linen
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from paritree import PathError, WeightsError, impl_torch
 from paritree.common.natives import Native
-from paritree.common.pairs import Call
+from paritree.common.runs import Call
 from paritree.common.wing import SideWing
 from paritree.impl_jax import linen as impl_linen
 from paritree.impl_jax import nnx as impl_nnx

@@ -15,9 +15,10 @@ from flax import linen, nnx
 from flax.errors import FlaxError
 from torch import nn
 
+from paritree.common.recognition import WINGS
 from paritree.common.traces import Trace, arrays_in, named_arguments, order_of_ends, plain
-from paritree.common.wing import HOMES, WINGS
 from paritree.conformance import load_wing
+from paritree.conformance.wings import HOMES
 
 X = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
 
