@@ -112,14 +112,8 @@ if TYPE_CHECKING:
     from .common.layers import Transposed as Transposed
     from .common.layers import TransposedLinear as TransposedLinear
     from .common.layers import WeightedValues as WeightedValues
-    from .common.maps import Map as Map
-    from .common.maps import MapError as MapError
-    from .common.maps import MapRow as MapRow
     from .common.models import MODELS as MODELS
     from .common.models import reference_model as reference_model
-    from .common.pairs import Pair as Pair
-    from .common.records import Record as Record
-    from .common.records import RecordError as RecordError
     from .common.rules import Rule as Rule
     from .common.runs import PairError as PairError
     from .common.spec import Block as Block
@@ -138,6 +132,12 @@ if TYPE_CHECKING:
     from .migration import align as align
     from .migration import carry as carry
     from .migration import convert as convert
+    from .pairs.maps.map import Map as Map
+    from .pairs.maps.map import MapError as MapError
+    from .pairs.maps.map import MapRow as MapRow
+    from .pairs.pair import Pair as Pair
+    from .pairs.records.record import Record as Record
+    from .pairs.records.record import RecordError as RecordError
     from .recording import record as record
     from .suites import suite as suite
 
@@ -164,12 +164,12 @@ _HOMES = {
     "suite": ".suites",
     **dict.fromkeys(("KnownDifference", "Report", "check_reference_models"), ".conformance"),
     **dict.fromkeys(_ERRORS.split(), ".common.errors"),
-    **dict.fromkeys(("Record", "RecordError"), ".common.records"),
+    **dict.fromkeys(("Record", "RecordError"), ".pairs.records.record"),
     "record": ".recording",
     "Rule": ".common.rules",
     "Table": ".common.tables",
-    **dict.fromkeys(("Map", "MapError", "MapRow"), ".common.maps"),
-    "Pair": ".common.pairs",
+    **dict.fromkeys(("Map", "MapError", "MapRow"), ".pairs.maps.map"),
+    "Pair": ".pairs.pair",
     "PairError": ".common.runs",
     **dict.fromkeys(("AlignmentError", "Conversion", "align", "carry", "convert"), ".migration"),
     "CheckpointError": ".common.checkpoints",

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .common.maps import Map
-from .common.pairs import Pair
 from .common.recognition import model_of, side_name
-from .common.records import Record, identity_map
 from .conformance.checking import DEVICES, PAIR_CONTRACTS, Examination, Wanted, check_pair
 from .conformance.contracts.drawing import Sampling
 from .conformance.known import KnownDifference, load
 from .conformance.report import Report
-from .conformance.sides import Side
 from .migration import AlignmentError, align
+from .pairs.maps.map import Map
+from .pairs.pair import Pair
+from .pairs.records.record import Record, identity_map
+from .pairs.side import Side
 
 
 def check(

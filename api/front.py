@@ -12,7 +12,7 @@ from .common.recognition import is_tree, name_of
 from .common.spec import Layer
 from .common.tables import Row, Table
 from .common.wing import Wing
-from .conformance.wings import load_wing, side_wing
+from .pairs.wings import load_wing, side_wing
 
 
 def wing(of: Any) -> Wing:

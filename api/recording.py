@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .common.pairs import Pair
 from .common.recognition import model_of
-from .common.recording import Recorder
-from .common.records import Record, RecordError, identity_map
 from .common.runs import Call, Inputs, PairError
 from .common.wing import SideWing
 from .conformance.checking import PAIR_CONTRACTS, Examination, Wanted, check_pair
 from .conformance.report import Report, Result
-from .conformance.wings import side_wing
 from .migration import AlignmentError, align
+from .pairs.pair import Pair
+from .pairs.records.record import Record, RecordError, identity_map
+from .pairs.records.recorder import Recorder
+from .pairs.wings import side_wing
 
 # A model that fails one of these against itself can be the reference of none.
 _NEEDED = ("forward", "determinism")

@@ -17,13 +17,13 @@ from typing import Any
 
 from .checking import examined
 from .common.errors import UsageError
-from .common.maps import Map
-from .common.pairs import Pair
 from .conformance.checking import DEVICES, PAIR_CONTRACTS, Examination, Unit, Wanted, check_names
 from .conformance.contracts.drawing import Sampling
 from .conformance.known import KnownDifference, load
 from .conformance.report import Result
-from .conformance.wings import HOMES, load_wing
+from .pairs.maps.map import Map
+from .pairs.pair import Pair
+from .pairs.wings import HOMES, load_wing
 
 # Their results are about one parameter each, whichever the pair; those of the others are about the whole model, or
 # about what only a run can tell.

@@ -19,9 +19,6 @@ from paritree.common.architectures.gpt2 import GPT2Config, gpt2
 from paritree.common.natives import Native
 from paritree.common.runs import Cotangents, Probe
 from paritree.common.spec import Layer
-from paritree.common.tolerance import allowed
-from paritree.common.values import cotangents
-from paritree.conformance.wings import side_wing
 from paritree.migration.align import aligning
 from paritree.migration.align.leftovers import settle_by_module, settle_by_name, settle_by_value
 from paritree.migration.align.matching import matched, offer_the_silent
@@ -29,6 +26,9 @@ from paritree.migration.align.points import Point, Trial, run
 from paritree.migration.align.proof import prove
 from paritree.migration.align.rows import map_of
 from paritree.migration.align.sides import Side
+from paritree.pairs.tolerance import allowed
+from paritree.pairs.values import cotangents
+from paritree.pairs.wings import side_wing
 
 from .measure import Action, ratio, row
 

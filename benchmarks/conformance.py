@@ -16,8 +16,8 @@ import paritree
 from paritree import Pair
 from paritree.common.architectures.gpt2 import GPT2Config, gpt2
 from paritree.conformance import Examination, Wanted
-from paritree.conformance.precision import Setting
-from paritree.conformance.wings import side_wing
+from paritree.pairs.precision import Setting
+from paritree.pairs.wings import side_wing
 
 from .measure import ratio, row
 

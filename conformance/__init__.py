@@ -3,6 +3,7 @@
 No framework is imported here; each wing brings its own when it is loaded.
 """
 
+from ..pairs.wings import load_wing as load_wing
 from .checking import PAIR_CONTRACTS as PAIR_CONTRACTS
 from .checking import Examination as Examination
 from .checking import Wanted as Wanted
@@ -13,4 +14,3 @@ from .models import CONTRACTS as CONTRACTS
 from .models import check_reference_models as check_reference_models
 from .report import Report as Report
 from .report import Result as Result
-from .wings import load_wing as load_wing

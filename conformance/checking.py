@@ -7,19 +7,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..common.errors import NotExpressibleError, ParitreeError, UsageError, nearest
-from ..common.maps import Map
-from ..common.pairs import Pair
 from ..common.runs import PairError
-from .comparison import Bound, Comparison
+from ..pairs.comparison import Bound, Comparison
+from ..pairs.maps.map import Map
+from ..pairs.pair import Pair
+from ..pairs.precision import PRECISIONS, Setting
+from ..pairs.side import Side
+from ..pairs.wings import absence, require
 from .contracts import arithmetic, modes, structure, tied, training, weights
 from .contracts.determinism import determinism
 from .contracts.drawing import Sampling, initialization
 from .contracts.round_trip import round_trips
 from .known import KnownDifference, accepted, check_contracts
-from .precision import PRECISIONS, Setting
 from .report import Finding, Report, Result
-from .sides import Side
-from .wings import absence, require
 
 Of = Callable[[Bound], Iterator[Finding]]
 Compared = Callable[[Comparison], Iterator[Finding]]

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from ..common.tolerance import relative_error
+from ..pairs.tolerance import relative_error
 
 Weights = Mapping[str, np.ndarray]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..common.localize import Localized, localize
 from ..common.runs import PairError
 from ..common.traces import Trace
-from .comparison import Comparison, Point
-from .precision import Setting
+from ..pairs.comparison import Comparison, Point
+from ..pairs.localize import Localized, localize
+from ..pairs.precision import Setting
 
 
 def located(comparison: Comparison, point: Point) -> Localized | None:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..common.maparrays import as_numpy
+from ..common.arrays import as_numpy
 from ..common.natives import check_fit
 from ..common.runs import Call, Cotangents, Inputs, Probe, Prober, named_arrays
 from ..common.sites import Site, SiteProber, asked

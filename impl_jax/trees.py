@@ -15,8 +15,8 @@ import numpy as np
 from flax.core import FrozenDict, meta
 from jax.tree_util import tree_flatten_with_path, tree_map_with_path
 
+from ..common.arrays import as_numpy
 from ..common.errors import ChildNameError
-from ..common.maparrays import as_numpy
 
 Keys = tuple[str | int, ...]
 # Those that can be made anew from their items.

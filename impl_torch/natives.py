@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from ..common import paths
+from ..common.arrays import as_numpy
 from ..common.errors import ShapeError
-from ..common.maparrays import as_numpy
 from ..common.natives import Native, check_fit
 from .access import tensor
 

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from ..common.maparrays import as_numpy
+from ..common.arrays import as_numpy
 from ..common.natives import check_fit
 from ..common.runs import Call, Cotangents, Inputs, Probe, Prober, named_arrays
 from ..common.sites import Site, SiteProber, asked

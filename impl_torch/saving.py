@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import nn
 
-from ..common.maparrays import as_numpy
+from ..common.arrays import as_numpy
 from ..common.saving import RoundTrip, has_safetensors, loading, saving, unlike
 from .natives import copied, natives, owned, write
 

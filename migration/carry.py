@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..common.maps import Map
 from ..common.recognition import name_of
-from ..conformance.wings import load_wing, side_wing
+from ..pairs.maps.map import Map
+from ..pairs.wings import load_wing, side_wing
 
 
 def carry(source: Any, target: Any, map: Map | None = None) -> Any:

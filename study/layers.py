@@ -16,13 +16,13 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from ..common.entries import ENTRIES, Entry, entry
 from ..common.initializers import Initializer
 from ..common.layer import Native, ParameterSpec
 from ..common.layers.cells import CELLS
 from ..common.tables import shape_text
-from ..common.traps import TRAPS
+from .entries import ENTRIES, Entry, entry
 from .markdown import code, escaped, paragraph, table
+from .traps import TRAPS
 
 # The name of an array that is a layer of its own: none, since the layer's path is its path.
 _BARE = "(its path)"

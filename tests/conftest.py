@@ -13,7 +13,7 @@ import pytest
 
 from paritree.common.recognition import WINGS
 from paritree.conformance import load_wing
-from paritree.conformance.wings import missing_device
+from paritree.pairs.wings import missing_device
 
 DEVICES = ("cpu", "cuda")
 

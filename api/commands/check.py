@@ -113,7 +113,7 @@ def _refuse(given: Iterable[str], wrong: dict[str, str], about: str) -> None:
 
 def _of_pair(target: str, given: dict[str, Any]) -> Report:
     from ..checking import check as run
-    from ..common.maps import Map
+    from ..pairs.maps.map import Map
     from ..suites import checked_alpha
     from .pairs import load_pair
 

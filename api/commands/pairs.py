@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..common.pairs import Pair
+    from ..pairs.pair import Pair
 
 
 def load_pair(target: str) -> Pair:
@@ -15,7 +15,7 @@ def load_pair(target: str) -> Pair:
         UsageError: no such file, no such name in it, it is no pair, or the file or the function raises.
     """
     from ..common.errors import UsageError
-    from ..common.pairs import Pair
+    from ..pairs.pair import Pair
     from ..targets import load_target
 
     found = load_target(target)

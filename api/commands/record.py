@@ -62,7 +62,7 @@ def record(target: str, output: str, contracts: str | None, precisions: tuple[st
 
 def _side(target: str, of: dict[str, str | None]) -> _Side:
     from ..common.errors import UsageError
-    from ..common.pairs import Pair
+    from ..pairs.pair import Pair
     from ..targets import load_target
 
     found = load_target(target)

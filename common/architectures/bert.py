@@ -10,15 +10,7 @@ from dataclasses import dataclass
 
 from ..errors import UsageError
 from ..initializers import Normal, Zeros
-from ..layers import (
-    AttentionWeights,
-    Decoder,
-    Dropout,
-    LayerNorm,
-    Linear,
-    Parameter,
-    WeightedValues,
-)
+from ..layers import AttentionWeights, Decoder, Dropout, LayerNorm, Linear, Parameter, WeightedValues
 from ..spec import Block, Layer, List
 from .activations import activation
 from .embeddings import embeddings

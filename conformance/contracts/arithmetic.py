@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...common.closeness import error, is_comparable, is_silent, norm
 from ...common.layouts import Layout
-from ...common.maps import MapRow
 from ...common.runs import Probe
-from ...common.values import FAINT
-from ..comparison import Comparison, Point, Rounding
+from ...pairs.closeness import error, is_comparable, is_silent, norm
+from ...pairs.comparison import Comparison, Point, Rounding
+from ...pairs.maps.map import MapRow
+from ...pairs.precision import ROUNDINGS
+from ...pairs.values import FAINT
 from ..locating import entered, located, modules, position
-from ..precision import ROUNDINGS
 from ..report import Finding
 from .explaining import explain
 from .telling import Told, other_orders, tell

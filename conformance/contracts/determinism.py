@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ...common.closeness import error
 from ...common.recognition import model_of
 from ...common.runs import Probe
-from ..comparison import Comparison
+from ...pairs.closeness import error
+from ...pairs.comparison import Comparison
+from ...pairs.side import Side, Weights
 from ..report import Finding
-from ..sides import Side, Weights
 
 
 def determinism(comparison: Comparison) -> Iterator[Finding]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ...common.maps import MapRow, assemble
 from ...common.runs import reported
-from ..comparison import Bound
+from ...pairs.comparison import Bound
+from ...pairs.maps.map import MapRow, assemble
+from ...pairs.side import Side
 from ..report import Finding
-from ..sides import Side
 from ..statistics.orthogonality import gain_of
 from .initialization import Judged, examine_pair, plan_seeds
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ...common.closeness import error
-from ...common.localize import Localized
 from ...common.runs import PairError
-from ..comparison import Comparison, Point
+from ...pairs.closeness import error
+from ...pairs.comparison import Comparison, Point
+from ...pairs.localize import Localized
 from .telling import Told, tell
 from .undoing import Weights, undone
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from ...common.closeness import error
 from ...common.errors import NotExpressibleError
-from ...common.maps import MapRow
-from ..comparison import Comparison
-from ..precision import Setting
+from ...pairs.closeness import error
+from ...pairs.comparison import Comparison
+from ...pairs.maps.map import MapRow
+from ...pairs.precision import Setting
+from ...pairs.side import Side, Weights
 from ..report import Finding
-from ..sides import Side, Weights
 from ..statistics import compare, judge
 
 # How many masks dropout draws on each side; at 2^-64 per side the sign test has reserve for any correction.

@@ -9,9 +9,9 @@ import numpy as np
 from ...common.errors import ParitreeError
 from ...common.natives import Native
 from ...common.runs import reported
-from ..comparison import Bound
+from ...pairs.comparison import Bound
+from ...pairs.side import Side
 from ..report import Finding
-from ..sides import Side
 from .telling import Told, tell
 
 _NATURE = "nothing lost, bit for bit, every tie kept"

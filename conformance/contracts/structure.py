@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from ...common.errors import nearest
-from ...common.maps import MapRow
 from ...common.natives import Native
 from ...common.tables import shape_text
-from ..comparison import Bound
+from ...pairs.comparison import Bound
+from ...pairs.maps.map import MapRow
+from ...pairs.side import Side
 from ..report import Finding
-from ..sides import Side
 
 
 def names(bound: Bound) -> Iterator[Finding]:

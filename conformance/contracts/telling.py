@@ -9,7 +9,7 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-from ...common.closeness import error, norm
+from ...pairs.closeness import error, norm
 
 # Beyond this many axes the orders of them are not tried.
 _MOST_AXES = 4

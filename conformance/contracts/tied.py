@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...common.closeness import error
 from ...common.layouts import Layout
-from ...common.maps import MapRow
 from ...common.runs import PairError
 from ...common.sites import Site
-from ..comparison import Comparison
-from ..precision import ROUNDINGS, Setting
+from ...pairs.closeness import error
+from ...pairs.comparison import Comparison
+from ...pairs.maps.map import MapRow
+from ...pairs.precision import ROUNDINGS, Setting
+from ...pairs.side import Side, Weights
 from ..report import Finding
-from ..sides import Side, Weights
 
 
 def tied_gradients(comparison: Comparison) -> Iterator[Finding]:

@@ -6,17 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from ...common.closeness import error, is_silent, scale
 from ...common.errors import NotExpressibleError
-from ...common.maps import MapRow
 from ...common.natives import Native
 from ...common.runs import PairError
 from ...common.seeding import generator
 from ...common.training import Optimizer, Training
-from ..comparison import Comparison
-from ..precision import ROUNDINGS, Setting
+from ...pairs.closeness import error, is_silent, scale
+from ...pairs.comparison import Comparison
+from ...pairs.maps.map import MapRow
+from ...pairs.precision import ROUNDINGS, Setting
+from ...pairs.side import Side, Weights
 from ..report import Finding
-from ..sides import Side, Weights
 from .structure import all_paths
 
 STEPS = 3

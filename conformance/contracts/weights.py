@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...common.closeness import error
 from ...common.errors import ParitreeError
-from ..comparison import Bound
+from ...pairs.closeness import error
+from ...pairs.comparison import Bound
 from ..report import Finding
 from .telling import Told, tell
 

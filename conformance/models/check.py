@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from ...common.errors import ParitreeError, UsageError, nearest
 from ...common.models import MODELS, ReferenceModel, reference_model
 from ...common.recognition import WINGS
+from ...pairs.wings import load_wing, missing_device, require_device
 from ..report import Finding, Report, Result
-from ..wings import load_wing, missing_device, require_device
 from . import numerics, structure
 from .initialization import Initialization
 from .subject import Oracle, Subject

@@ -9,8 +9,8 @@ import numpy as np
 
 from ...common import expansion
 from ...common.tables import Row
-from ...common.tolerance import relative_error
 from ...common.wing import Wing
+from ...pairs.tolerance import relative_error
 from ..report import Finding
 from ..statistics import ALPHA, Evidence, Verdict, across, diagnose, examine, judge, replicates
 from .subject import Oracle, Subject

@@ -7,12 +7,12 @@ from contextlib import ExitStack
 from dataclasses import replace
 from types import MappingProxyType
 
-from ...common.localize import Localized, localize
-from ...common.maps import Map, MapRow
-from ...common.pairs import Pair
 from ...common.recognition import model_of
 from ...common.runs import PairError
-from ...common.tolerance import allowed
+from ...pairs.localize import Localized, localize
+from ...pairs.maps.map import Map, MapRow
+from ...pairs.pair import Pair
+from ...pairs.tolerance import allowed
 from .errors import AlignmentError, listed
 from .given import Rules, paths_by, settle_by_rule
 from .leftovers import settle_by_module, settle_by_name, settle_by_value

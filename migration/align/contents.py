@@ -4,7 +4,7 @@ Two tensors are of one *shape class* when their shapes, sorted and with 1s dropp
 every tensor of a class holds the same numbers, and swapping axes of equal length changes none of them. So whatever the
 true map is, it carries one side's values into the other's.
 
-Sizes, and why all of it is float32: see `common/values.py`, which has the values of the proof.
+Sizes, and why all of it is float32: see `pairs/values.py`, which has the values of the proof.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from itertools import groupby, permutations, product
 import numpy as np
 
 from ...common.seeding import generator
-from ...common.values import ShapeClass, drawn, shape_class
+from ...pairs.values import ShapeClass, drawn, shape_class
 from .readings import Structure
 
 

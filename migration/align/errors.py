@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from ...common.errors import ParitreeError
 
 if TYPE_CHECKING:
-    from ...common.localize import Localized
-    from ...common.maps import Map
+    from ...pairs.localize import Localized
+    from ...pairs.maps.map import Map
 
 
 class AlignmentError(ParitreeError, ValueError):

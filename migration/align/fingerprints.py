@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial import KDTree
 
-from ...common.closeness import error, norm
+from ...pairs.closeness import error, norm
 
 Shape = tuple[int, ...]
 

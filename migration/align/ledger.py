@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ...common import paths
-from ...common.maps import Evidence
+from ...pairs.maps.map import Evidence
 from .fingerprints import Order
 from .points import Point, Trial
 from .readings import Family, Part, Tensor

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...common.closeness import is_silent, scale
 from ...common.runs import Probe
-from ...common.values import ShapeClass, distinct, shape_class
+from ...pairs.closeness import is_silent, scale
+from ...pairs.values import ShapeClass, distinct, shape_class
 from .fingerprints import Candidate, candidates, orders, settled
 from .ledger import Ledger, opened
 from .points import Point, Trial

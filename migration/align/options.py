@@ -9,7 +9,7 @@ from itertools import combinations
 from math import log2, prod
 from typing import NamedTuple
 
-from ...common.values import ShapeClass, shape_class
+from ...pairs.values import ShapeClass, shape_class
 from .readings import Assumption, Group, Reading, Shape, Split, plain, readings
 
 # Parts of one axis; more are rather a coincidence of lengths.

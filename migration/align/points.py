@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...common.closeness import scale
-from ...common.maptransforms import Transform, transform_of
 from ...common.runs import PairError, Probe
 from ...common.tables import counted, shape_text
 from ...common.traces import first_nonfinite
-from ...common.values import ShapeClass, shape_class
+from ...pairs.closeness import scale
+from ...pairs.maps.transforms import Transform, transform_of
+from ...pairs.values import ShapeClass, shape_class
 from .contents import filled
 from .errors import AlignmentError, listed
 from .proof import outputs_apart

@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...common.closeness import error, is_comparable, is_silent, scale
 from ...common.layouts import Layout
-from ...common.maps import Map, MapRow
-from ...common.maptransforms import transform_of
 from ...common.runs import Probe
-from ...common.values import distinct, outer_points
+from ...pairs.closeness import error, is_comparable, is_silent, scale
+from ...pairs.maps.map import Map, MapRow
+from ...pairs.maps.transforms import transform_of
+from ...pairs.values import distinct, outer_points
 from .errors import AlignmentError, listed
 from .sides import Side
 

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from ...common.closeness import error
-from ...common.maps import Map
-from ...common.values import ShapeClass, shape_class
+from ...pairs.closeness import error
+from ...pairs.maps.map import Map
+from ...pairs.values import ShapeClass, shape_class
 from .fingerprints import Order, orders, reordered
 from .ledger import Ledger, opened
 from .leftovers import similarity, usual_order

@@ -11,8 +11,8 @@ from string import ascii_lowercase
 
 import numpy as np
 
-from ...common.maps import Map, MapRow
-from ...common.pieces import Piece
+from ...pairs.maps.map import Map, MapRow
+from ...pairs.maps.pieces import Piece
 from .errors import AlignmentError
 from .fingerprints import Order, Shuffle
 from .ledger import Ledger, Match

@@ -15,9 +15,9 @@ from ...common.errors import DtypeError
 from ...common.natives import Native
 from ...common.runs import Call, Inputs, Probe, Prober, reported
 from ...common.traces import Trace, Tracer
-from ...common.values import cotangents
 from ...common.wing import SideWing
-from ...conformance.wings import side_wing
+from ...pairs.values import cotangents
+from ...pairs.wings import side_wing
 from .errors import AlignmentError
 from .readings import Group, Shape, kind
 

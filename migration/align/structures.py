@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...common.values import ShapeClass, shape_class
+from ...pairs.values import ShapeClass, shape_class
 from .options import Option, options_of
 from .readings import Assumption, Group, Reading, Split, Structure
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...common.closeness import is_silent, scale
-from ...common.values import distinct
+from ...pairs.closeness import is_silent, scale
+from ...pairs.values import distinct
 from .sides import Side
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...common.maps import Map
 from ...common.tables import counted
+from ...pairs.maps.map import Map
 from .destinations import begun, check_kind
 from .dtypes import cast_to
 from .likes import entries_like

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from ...common.errors import WeightsError
-from ...common.mapfaults import Faults
-from ...common.mapfit import fitting
-from ...common.maps import Map
 from ...common.tables import counted, shape_text
+from ...pairs.maps.map import Map
+from ...pairs.maps.resize.faults import Faults
+from ...pairs.maps.resize.fit import fitting
 from .dtypes import is_floating
 from .headers import Entry
 from .likeness import groups_of, held, likeness

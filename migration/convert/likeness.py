@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...common.maps import Map
+from ...pairs.maps.map import Map
 from .sources import Source
 
 

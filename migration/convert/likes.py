@@ -8,7 +8,7 @@ from typing import Any
 
 from ...common.errors import UsageError
 from ...common.wing import SideWing
-from ...conformance.wings import side_wing
+from ...pairs.wings import side_wing
 from .headers import Entry
 from .sources import opened
 

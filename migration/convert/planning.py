@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...common.errors import UsageError, WeightsError, nearest
-from ...common.maps import Map, MapRow
+from ...pairs.maps.map import Map, MapRow
 from .dtypes import common_dtype, is_floating
 from .fitting import fitted
 from .headers import Entry

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...common.errors import DtypeError
-from ...common.maps import MapRow, assemble
+from ...pairs.maps.map import MapRow, assemble
 from .copying import SLAB, copy, slabs
 from .destinations import Destination
 from .planning import Plan

@@ -14,8 +14,8 @@ from paritree.common.architectures.resnet import ResNetConfig, resnet
 from paritree.common.architectures.vit import ViTConfig, vit
 from paritree.common.errors import UsageError
 from paritree.common.recognition import WINGS
-from paritree.common.tolerance import relative_error
 from paritree.conformance import load_wing
+from paritree.pairs.tolerance import relative_error
 
 from .twin import assert_same_tables, config_of, scatter
 

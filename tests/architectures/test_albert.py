@@ -14,7 +14,7 @@ from paritree.common import expansion
 from paritree.common.architectures.albert import AlbertConfig, albert
 from paritree.common.errors import UsageError
 from paritree.common.recognition import WINGS
-from paritree.common.tolerance import allowed
+from paritree.pairs.tolerance import allowed
 
 from . import twin
 

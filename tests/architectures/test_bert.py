@@ -13,7 +13,7 @@ import torch
 from paritree.common.architectures.bert import BertConfig, bert
 from paritree.common.errors import UsageError
 from paritree.common.recognition import WINGS
-from paritree.common.tolerance import allowed
+from paritree.pairs.tolerance import allowed
 
 from . import twin
 

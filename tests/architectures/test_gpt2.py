@@ -13,7 +13,7 @@ import torch
 from paritree.common.architectures.gpt2 import GPT2Config, gpt2
 from paritree.common.errors import UsageError
 from paritree.common.recognition import WINGS
-from paritree.common.tolerance import allowed
+from paritree.pairs.tolerance import allowed
 
 from . import twin
 

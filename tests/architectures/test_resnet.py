@@ -14,8 +14,8 @@ from torch import nn
 from paritree.common.architectures.resnet import RESNET_18, RESNET_50, ResNetConfig, resnet
 from paritree.common.errors import UsageError
 from paritree.common.recognition import WINGS
-from paritree.common.tolerance import allowed, relative_error
 from paritree.conformance import load_wing
+from paritree.pairs.tolerance import allowed, relative_error
 
 from .twin import Twin, assert_same_distributions, assert_same_tables, config_of, scatter
 

@@ -22,9 +22,9 @@ from paritree.common import spec as containers
 from paritree.common.architectures import named
 from paritree.common.initializers import places
 from paritree.common.spec import Layer
-from paritree.common.tolerance import allowed, relative_error
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import examine, judge
+from paritree.pairs.tolerance import allowed, relative_error
 
 Inputs = tuple[np.ndarray, ...]
 Config = TypeVar("Config")

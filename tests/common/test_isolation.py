@@ -44,7 +44,7 @@ PLANTED = [
     ("impl_jax/linen/build.py", "from ..nnx.layers import Block", "paritree.impl_jax.nnx.layers.Block"),
     ("impl_jax/nnx/build.py", "from paritree.impl_jax import linen", "paritree.impl_jax.linen"),
     ("impl_jax/nnx/build.py", "from ...migration import carry", "paritree.migration.carry"),
-    ("migration/carry.py", "from ..conformance.wings import load_wing", "paritree.conformance.wings.load_wing"),
+    ("migration/carry.py", "from ..conformance.wings import load_wing", "paritree.pairs.wings.load_wing"),
     ("migration/carry.py", "import numpy\nimport torch", "torch"),
     ("conformance/check.py", "from ..study.record import Behaviour", "paritree.study.record.Behaviour"),
     ("conformance/statistics/scores.py", "import jax", "jax"),

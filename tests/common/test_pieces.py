@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paritree.common.errors import ShapeError
-from paritree.common.pieces import WHOLE, Piece, coverage, covered, parsed
+from paritree.pairs.maps.pieces import WHOLE, Piece, coverage, covered, parsed
 
 TEXTS = {
     "": (),

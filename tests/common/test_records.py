@@ -21,15 +21,15 @@ from safetensors.numpy import save_file
 
 import paritree
 from paritree import Map, MapRow, Pair, PairError, Record, RecordError, record
-from paritree.common import recordfiles
 from paritree.common.recognition import is_factory, side_name
-from paritree.common.recorded import Replay
-from paritree.common.recordforms import digest
-from paritree.common.records import UnrecordedError, identity_map
-from paritree.common.values import cotangents
 from paritree.common.wing import SideWing
 from paritree.conformance import PAIR_CONTRACTS
-from paritree.conformance.wings import HOMES
+from paritree.pairs.records import files as recordfiles
+from paritree.pairs.records.forms import digest
+from paritree.pairs.records.record import UnrecordedError, identity_map
+from paritree.pairs.records.replay import Replay
+from paritree.pairs.values import cotangents
+from paritree.pairs.wings import HOMES
 
 from .conftest import refused
 
@@ -229,7 +229,7 @@ def test_other_versions_are_named(made, monkeypatch):
 
 
 def test_other_cotangents_are_refused(made):
-    weights = {path: paritree.common.values.distinct(path, each.array, False) for path, each in made.natives().items()}
+    weights = {path: paritree.pairs.values.distinct(path, each.array, False) for path, each in made.natives().items()}
     weights.pop("steps")
     probe = made.prober((TOKENS,), None, "float32")(weights, cotangents)
     assert set(probe.gradients) == {"words.weight", "norm.weight", "norm.bias"}
@@ -322,7 +322,7 @@ def test_what_a_run_raised_is_raised_again():
     x = np.ones((2, 3), np.float32)
     model = Narrow(3, 2)
     made = record(model, (x,), contracts=("forward",))
-    weights = {path: paritree.common.values.distinct(path, each.array, False) for path, each in made.natives().items()}
+    weights = {path: paritree.pairs.values.distinct(path, each.array, False) for path, each in made.natives().items()}
     expected = (
         "expected inputs that the model takes, found AssertionError: no other numbers. Check the inputs, and the call "
         "if the pair has one: names, shapes and dtypes."

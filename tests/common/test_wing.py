@@ -6,7 +6,7 @@ import pytest
 
 from paritree.common.errors import UsageError
 from paritree.common.recognition import WINGS, name_of
-from paritree.conformance.wings import HOMES
+from paritree.pairs.wings import HOMES
 
 from .conftest import refused
 

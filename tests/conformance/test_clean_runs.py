@@ -12,11 +12,11 @@ from flax import nnx
 from torch import nn
 
 import paritree
-from paritree.common.maps import Map, MapRow
 from paritree.conformance.checking import Examination, Wanted
-from paritree.conformance.comparison import Comparison
 from paritree.conformance.contracts import arithmetic
-from paritree.conformance.precision import Setting
+from paritree.pairs.comparison import Comparison
+from paritree.pairs.maps.map import Map, MapRow
+from paritree.pairs.precision import Setting
 
 from .mutants import catalogue, modes, stored
 from .mutants.clean_runs import ONCE, PRECISIONS, RUNS, tallies

@@ -7,8 +7,8 @@ import torch
 
 import paritree
 from paritree import Map, Pair
-from paritree.common.maps import MapRow
 from paritree.conformance.report import Result
+from paritree.pairs.maps.map import MapRow
 
 INPUTS = (np.ones((2, 3), np.float32),)
 ROWS = tuple(

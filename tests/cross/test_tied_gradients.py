@@ -17,9 +17,9 @@ from paritree.common import expansion
 from paritree.common.models import MODELS, ReferenceModel, neutral_weights
 from paritree.common.recognition import WINGS
 from paritree.common.seeding import generator
-from paritree.common.tolerance import allowed, relative_error
 from paritree.common.wing import Wing
 from paritree.conformance import load_wing
+from paritree.pairs.tolerance import allowed, relative_error
 
 TIED = [name for name, model in MODELS.items() if model.table().ties]
 REPEATED = [*TIED, "fancy-mlp"]

@@ -22,8 +22,8 @@ from paritree.common.layer import UNKNOWN, Layer
 from paritree.common.layers import activations as spec
 from paritree.common.recognition import WINGS
 from paritree.common.spec import Block, Sequential, flow
-from paritree.common.tolerance import relative_error
 from paritree.conformance import load_wing
+from paritree.pairs.tolerance import relative_error
 
 from .case import Case
 from .cases_activations import CASES, KINKS

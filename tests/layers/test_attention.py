@@ -18,9 +18,9 @@ from paritree.common.layer import UNKNOWN
 from paritree.common.layers.attention import MultiheadAttention
 from paritree.common.recognition import WINGS
 from paritree.common.spec import Block, Sequential, flow
-from paritree.common.tolerance import relative_error
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import examine, judge, replicates
+from paritree.pairs.tolerance import relative_error
 
 from .cases_attention import CASES, CROSS, LENGTH, TIME, WIDTH, mask, sequence
 

@@ -16,14 +16,14 @@ from rich.console import Console
 
 from paritree.cli import cli
 from paritree.common import layers as spec
-from paritree.common.entries import ENTRIES, Entry, entry
 from paritree.common.errors import UsageError
 from paritree.common.layer import Layer
 from paritree.common.spec import Block
-from paritree.common.traps import TRAPS
 from paritree.conformance import load_wing
 from paritree.impl_jax.functions import activations
 from paritree.study import layers
+from paritree.study.entries import ENTRIES, Entry, entry
+from paritree.study.traps import TRAPS
 
 PAGE = Path(__file__).parents[2] / "docs" / "layers.md"
 each_entry = pytest.mark.parametrize("each", ENTRIES.values(), ids=ENTRIES)

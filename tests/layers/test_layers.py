@@ -20,9 +20,9 @@ from paritree.common.layers import KINDS
 from paritree.common.layouts import Layout
 from paritree.common.recognition import WINGS
 from paritree.common.spec import ParameterSpec
-from paritree.common.tolerance import allowed, relative_error
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import Evidence, examine, judge, replicates
+from paritree.pairs.tolerance import allowed, relative_error
 
 from .case import Case
 

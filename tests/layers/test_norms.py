@@ -21,8 +21,8 @@ from paritree.common.layer import UNKNOWN, Layer
 from paritree.common.layers import norms
 from paritree.common.recognition import WINGS
 from paritree.common.spec import Block, Sequential, flow
-from paritree.common.tolerance import allowed, relative_error
 from paritree.conformance import load_wing
+from paritree.pairs.tolerance import allowed, relative_error
 
 from .cases_norms import CASES, inputs
 

@@ -30,8 +30,8 @@ from paritree.common.layers import (
 )
 from paritree.common.recognition import WINGS
 from paritree.common.spec import UNKNOWN, Block, Layer, flow
-from paritree.common.tolerance import allowed, relative_error
 from paritree.conformance import load_wing
+from paritree.pairs.tolerance import allowed, relative_error
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:

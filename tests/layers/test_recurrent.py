@@ -21,9 +21,9 @@ from paritree.common.layers.recurrent import GRU, LSTM, RNN, Recurrent
 from paritree.common.models import neutral_weights
 from paritree.common.recognition import WINGS
 from paritree.common.spec import UNKNOWN, Sequential
-from paritree.common.tolerance import allowed, relative_error
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import examine, judge, replicates
+from paritree.pairs.tolerance import allowed, relative_error
 
 from .flax_cells import CLASSES, draws, output, shapes
 

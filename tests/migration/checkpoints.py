@@ -8,8 +8,8 @@ import ml_dtypes
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from paritree.common.maps import Map, MapRow
-from paritree.common.pieces import parsed
+from paritree.pairs.maps.map import Map, MapRow
+from paritree.pairs.maps.pieces import parsed
 
 SHAPES: dict[str, tuple[int, ...]] = {
     "embed.weight": (7, 4),

@@ -18,9 +18,9 @@ import torch
 from flax import linen, nnx
 from torch import nn
 
-from paritree.common.maps import Map, MapRow
 from paritree.common.recognition import name_of
 from paritree.conformance import load_wing
+from paritree.pairs.maps.map import Map, MapRow
 
 WIDTH, HEADS, WORDS, KINDS = 8, 2, 11, 3
 

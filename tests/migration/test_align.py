@@ -18,9 +18,9 @@ from paritree.common.architectures.gpt2 import GPT2Config, gpt2
 from paritree.common.architectures.llama import LlamaConfig, llama
 from paritree.common.architectures.resnet import ResNetConfig, resnet
 from paritree.common.models import MODELS
-from paritree.common.tolerance import allowed
 from paritree.migration.align.proof import prove
 from paritree.migration.align.sides import side_of
+from paritree.pairs.tolerance import allowed
 
 from . import ports
 

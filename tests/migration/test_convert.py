@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 import paritree
 from paritree import Map, convert
-from paritree.common.pieces import parsed
+from paritree.pairs.maps.pieces import parsed
 
 from .checkpoints import BFLOAT16, assert_equal, example, loaded, row, saved, weights
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from paritree import Map, UsageError, WeightsError, cli, convert
-from paritree.common.pieces import parsed
+from paritree.pairs.maps.pieces import parsed
 
 from .checkpoints import assert_equal, example, loaded, row, saved, weights
 

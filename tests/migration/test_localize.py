@@ -14,13 +14,13 @@ import pytest
 import torch
 from torch import nn
 
-from paritree.common.localize import Localized, localize
-from paritree.common.maps import Map, MapRow
 from paritree.common.recognition import name_of
-from paritree.common.tolerance import allowed
 from paritree.common.traces import Trace, first_nonfinite
 from paritree.conformance import load_wing
-from paritree.conformance.wings import HOMES
+from paritree.pairs.localize import Localized, localize
+from paritree.pairs.maps.map import Map, MapRow
+from paritree.pairs.tolerance import allowed
+from paritree.pairs.wings import HOMES
 
 from .parting import INPUTS, WIDTH, Encoder, Faults, Images, apply, built, drawn, map_between
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from paritree import Map, MapError, MapRow
-from paritree.common.pieces import parsed
+from paritree.pairs.maps.pieces import parsed
 
 BOTH = (("h", 2),)
 ROWS = (

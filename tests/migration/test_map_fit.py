@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from paritree import Map, MapError, MapRow
-from paritree.common.pieces import WHOLE, parsed
+from paritree.pairs.maps.pieces import WHOLE, parsed
 
 Shapes = Mapping[str, tuple[int, ...]]
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paritree import Map, MapError, MapRow
-from paritree.common.maptransforms import transform_of
-from paritree.common.pieces import parsed
+from paritree.pairs.maps.pieces import parsed
+from paritree.pairs.maps.transforms import transform_of
 
 
 def row(reference: str, port: str, shape: Any, port_shape: Any, layout: str, **more: Any) -> MapRow:

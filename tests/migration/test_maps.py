@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paritree import Map, MapError, MapRow, WeightsError
-from paritree.common.maps import assemble, permuting
-from paritree.common.pieces import Piece, parsed
+from paritree.pairs.maps.map import assemble, permuting
+from paritree.pairs.maps.pieces import Piece, parsed
 
 
 def row(reference: str, port: str, shape: Any, port_shape: Any, layout: str, **more: Any) -> MapRow:

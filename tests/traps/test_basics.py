@@ -20,8 +20,8 @@ from paritree.common.errors import WeightsError
 from paritree.common.layers import GELU, Embedding, Linear
 from paritree.common.recognition import WINGS
 from paritree.common.spec import Sequential
-from paritree.common.tolerance import allowed, relative_error
 from paritree.conformance import load_wing
+from paritree.pairs.tolerance import allowed, relative_error
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:

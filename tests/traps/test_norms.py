@@ -22,8 +22,8 @@ from paritree.common.layers import Embedding
 from paritree.common.layers import norms as spec
 from paritree.common.recognition import WINGS
 from paritree.common.spec import Block, Layer
-from paritree.common.tolerance import allowed, relative_error
 from paritree.conformance import load_wing
+from paritree.pairs.tolerance import allowed, relative_error
 
 EXACT = allowed(1)
 

@@ -19,9 +19,9 @@ from paritree.common.initializers import Uniform
 from paritree.common.layers.cells import CELLS, to_cell
 from paritree.common.layers.recurrent import GRU, LSTM, RNN, Recurrent
 from paritree.common.recognition import WINGS
-from paritree.common.tolerance import allowed, relative_error
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import examine, judge, replicates
+from paritree.pairs.tolerance import allowed, relative_error
 
 from ..layers.flax_cells import draws, output
 

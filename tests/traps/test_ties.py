@@ -22,8 +22,8 @@ from paritree.common.errors import NotExpressibleError, TieError, WeightsError
 from paritree.common.layers import Decoder, Embedding, Linear, Tanh
 from paritree.common.recognition import WINGS
 from paritree.common.spec import Block, Sequential, Shared
-from paritree.common.tolerance import allowed, relative_error
 from paritree.conformance import load_wing
+from paritree.pairs.tolerance import allowed, relative_error
 
 WIDTH = 8
 TIED = Sequential(Linear(WIDTH, WIDTH, bias=False), Shared("0"))

@@ -15,7 +15,7 @@ import pytest
 
 import paritree.common.wing as protocol
 from paritree.common.recognition import WINGS
-from paritree.conformance.wings import HOMES
+from paritree.pairs.wings import HOMES
 
 ROOMS = Path(protocol.__file__).parents[1]
 

@@ -20,8 +20,8 @@ from flax import linen, nnx
 import paritree
 from paritree import PairError, UsageError, WeightsError
 from paritree.common.recognition import is_factory, model_of, side_name
-from paritree.conformance.wings import HOMES, SIDES
 from paritree.impl_jax import pytrees
+from paritree.pairs.wings import HOMES, SIDES
 
 from .conftest import assert_close, assert_same, exactly, normal
 

@@ -16,17 +16,7 @@ from flax import nnx as flax_nnx
 from paritree import impl_torch
 from paritree.common.errors import NotExpressibleError, TieError
 from paritree.common.initializers import Normal
-from paritree.common.layers import (
-    GRU,
-    LSTM,
-    RNN,
-    Buffer,
-    Linear,
-    MultiheadAttention,
-    Parameter,
-    PReLU,
-    Transposed,
-)
+from paritree.common.layers import GRU, LSTM, RNN, Buffer, Linear, MultiheadAttention, Parameter, PReLU, Transposed
 from paritree.common.spec import Block, Layer, List, Sequential, Shared
 from paritree.impl_jax import linen, nnx
 

@@ -18,7 +18,7 @@ from torch import nn
 from paritree.common.recognition import WINGS
 from paritree.common.traces import Trace, arrays_in, named_arguments, order_of_ends, plain
 from paritree.conformance import load_wing
-from paritree.conformance.wings import HOMES
+from paritree.pairs.wings import HOMES
 
 X = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
 

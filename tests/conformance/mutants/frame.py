@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 
 import paritree
-from paritree.common.maps import Map
 from paritree.conformance import PAIR_CONTRACTS
 from paritree.conformance.report import Report, Result
+from paritree.pairs.maps.map import Map
 
 # Where more paths fail, to be one of them is not to be named.
 _FEW = 4

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paritree.common.values import distinct, shape_class
 from paritree.migration.align.contents import filled, symmetric
 from paritree.migration.align.fingerprints import orders, reordered
 from paritree.migration.align.readings import PLAIN, Group, Reading, Shape, Split, Structure, Tensor
 from paritree.migration.align.structures import finer, structures
+from paritree.pairs.values import distinct, shape_class
 
 
 def test_a_class_is_a_shape_sorted_without_ones() -> None:

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paritree.common.layouts import Layout
-from paritree.common.maps import MapRow
-from paritree.common.pieces import parsed
 from paritree.migration.align.errors import AlignmentError
 from paritree.migration.align.fingerprints import Order, Shuffle, reordered
 from paritree.migration.align.rows import Factors, carried, pattern
+from paritree.pairs.maps.map import MapRow
+from paritree.pairs.maps.pieces import parsed
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,113 @@
+"""Comparing: how far an array of the port is from one of the reference, whatever the order of their axes.
+
+One framework has channels first and the other last, one splits heads off and the other has them merged. So the port's
+array is seen in every way that gives the reference's shape, and the closest counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from itertools import islice, permutations
+from typing import NamedTuple
+
+import numpy as np
+
+from ...common.traces import is_floating
+
+# Of an array of many axes of one length not all orders are tried.
+_MOST_ORDERS = 720
+
+
+class Likeness(NamedTuple):
+    """The error beside the norm of the reference's array, and the port's array with the reference's axes, beside that.
+
+    order: how the axes of an array of the same shape had to be moved; empty where they had not.
+    """
+
+    error: float
+    aligned: np.ndarray
+    exact: np.ndarray
+    order: tuple[int, ...] = ()
+
+
+def likeness(reference: np.ndarray, port: np.ndarray, limit: float) -> Likeness | None:
+    """The closest of all ways to see the port's array, the first within `limit`.
+
+    One may repeat what the other has once. None where the sizes differ otherwise.
+    """
+    if reference.size != port.size:
+        try:
+            reference, port = np.broadcast_arrays(reference, port)
+        except ValueError:
+            return None
+    exact, best = wide(reference), None
+    for order, seen in islice(_views(wide(port), reference.shape), _MOST_ORDERS):
+        error = apart(seen, exact)
+        if best is None or error < best.error:
+            best = Likeness(error, seen, exact, order)
+        if error <= limit:
+            return best
+    # What was flattened with its axes in another order no view shows.
+    unordered = apart(np.sort(port, axis=None).astype(np.float64), np.sort(reference, axis=None).astype(np.float64))
+    if best is None or unordered <= limit:
+        aligned = best.aligned if best else wide(port).reshape(reference.shape)
+        return Likeness(unordered if unordered <= limit else math.inf, aligned, exact)
+    return best
+
+
+def wide(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float64)
+
+
+def apart(found: np.ndarray, exact: np.ndarray) -> float:
+    """||found - exact|| / ||exact||, entries aside that are infinite alike; infinite where only one side is."""
+    here, there = np.isfinite(found), np.isfinite(exact)
+    if not np.array_equal(here, there) or not np.array_equal(found[~here], exact[~there], equal_nan=True):
+        return math.inf
+    difference, norm = float(np.linalg.norm((found - exact)[here])), float(np.linalg.norm(exact[there]))
+    return difference / norm if norm else (0.0 if difference == 0 else math.inf)
+
+
+def rounding(arrays: Mapping[str, np.ndarray]) -> float:
+    """The unit of rounding of the coarsest floating-point array."""
+    return max((unit(array) for array in arrays.values() if is_floating(array)), default=0.0)
+
+
+def unit(array: np.ndarray) -> float:
+    """The distance from 1 to the next number of the array's type."""
+    import ml_dtypes
+
+    return float(ml_dtypes.finfo(array.dtype).eps) if is_floating(array) else 0.0
+
+
+def _views(array: np.ndarray, shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    """The array in every way that gives `shape`: axes moved, then merged, or split and then moved."""
+    if array.ndim >= len(shape):
+        for order in _orders(array.shape, shape):
+            moved = () if order == tuple(range(array.ndim)) or array.shape != shape else order
+            yield moved, array.transpose(order).reshape(shape)
+        return
+    for order in _orders(shape, array.shape):
+        split = array.reshape(tuple(shape[axis] for axis in order))
+        yield (), split.transpose(np.argsort(order))
+
+
+def _orders(fine: tuple[int, ...], coarse: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """The orders of the axes of `fine` in which merging neighbours gives `coarse`, the order as it is first."""
+    return (
+        order
+        for order in islice(permutations(range(len(fine))), 5040)
+        if _merges(tuple(fine[axis] for axis in order), coarse)
+    )
+
+
+def _merges(fine: tuple[int, ...], coarse: tuple[int, ...]) -> bool:
+    lengths = iter([length for length in fine if length != 1])
+    for whole in (length for length in coarse if length != 1):
+        product = 1
+        while product < whole:
+            product *= next(lengths, whole + 1)
+        if product != whole:
+            return False
+    return next(lengths, None) is None

@@ -1,0 +1,135 @@
+"""Causes that stand in what two modules are given or set to: whole numbers, masks, settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...common.traces import Setting, Trace
+from .gap import Cause
+from .pairing import Paired
+
+# One setting under the names that the frameworks' own layers have for it.
+_NAMES = {
+    "epsilon": "eps",
+    "layer_norm_eps": "eps",
+    "variance_epsilon": "eps",
+    "rate": "p",
+    "strides": "stride",
+    "kernel_dilation": "dilation",
+    "feature_group_count": "groups",
+}
+_COMPARED = {*_NAMES.values(), "negative_slope", "num_groups", "num_heads", "approximate", "alpha"}
+
+
+def other_whole_numbers(pair: Paired, reference: Sequence[Trace], port: Sequence[Trace]) -> Cause | None:
+    """The port's module is given other whole numbers: another default, or positions counted in another way."""
+    ours, theirs = (_whole_numbers(call.trace) for call in pair)
+    if not ours or not theirs:
+        return None
+    # A module's first argument is what it looks up.
+    one, other = (next(iter(each.values())) for each in (ours, theirs))
+    same = _broadcast(one, other)
+    if same is None or np.array_equal(same[0], same[1]):
+        return None
+    name = _outer_name(one, pair.reference.above, reference) or _outer_name(other, pair.port.above, port)
+    given = f"other values of {name!r}" if name else "other whole numbers"
+    return Cause("default input", f"the port is given {given}: {_numbers(*same)}")
+
+
+def _numbers(one: np.ndarray, other: np.ndarray) -> str:
+    difference = other.astype(np.int64) - one.astype(np.int64)
+    if len(np.unique(one)) > 1 and len(np.unique(difference)) == 1:
+        step = int(difference.flat[0])
+        return f"each is {abs(step)} {'more' if step > 0 else 'less'} than in the reference"
+    first = np.flatnonzero(difference)[0]
+    where = f"{np.count_nonzero(difference)} of {difference.size} differ"
+    return f"{int(other.flat[first])} where the reference has {int(one.flat[first])}, {where}"
+
+
+def _outer_name(array: np.ndarray, above: Sequence[int], traces: Sequence[Trace]) -> str:
+    """The name under which the outermost module around that has these numbers is given them."""
+    for place in above:
+        for name, outer in _whole_numbers(traces[place]).items():
+            same = _broadcast(array, outer)
+            if same is not None and array.size == outer.size and np.array_equal(same[0], same[1]):
+                return name
+    return ""
+
+
+def _whole_numbers(trace: Trace) -> dict[str, np.ndarray]:
+    return {name: array for name, array in trace.inputs.items() if array.dtype.kind in "iu" and array.size}
+
+
+def _broadcast(one: np.ndarray, other: np.ndarray) -> list[np.ndarray] | None:
+    """Two arrays in one shape, or None where none is the other's but for axes that repeat."""
+    if one.size == other.size:
+        return [one.ravel(), other.ravel()]
+    try:
+        return [np.array(each) for each in np.broadcast_arrays(one, other)]
+    except ValueError:
+        return None
+
+
+def other_mask(pair: Paired) -> Cause | None:
+    """Both are given a mask of one size, and these hide other places; one may be the other's opposite."""
+    ours, theirs = (_masks(call.trace) for call in pair)
+    for name, one in ours.items():
+        same = [other for other in theirs.values() if other.size == one.size]
+        if same and not any(np.array_equal(one, other) or np.array_equal(one, ~other) for other in same):
+            differ = min(np.count_nonzero(one != other) for other in same)
+            return Cause("mask", f"the port is given another mask than {name!r}, {differ} of {one.size} entries differ")
+    return None
+
+
+def _masks(trace: Trace) -> dict[str, np.ndarray]:
+    """The inputs of exactly two values, as truth values, whatever these two are."""
+    found = {}
+    for name, array in trace.inputs.items():
+        values = np.unique(array)
+        if len(values) == 2:
+            found[name] = (array == values[1]).ravel()
+    return found
+
+
+def other_settings(pair: Paired) -> Cause | None:
+    """A setting of one name has another value. What nothing measured contradicts, but nothing confirms either."""
+    ours, theirs = (_settings(call.trace.settings) for call in pair)
+    differ = [
+        f"{name} is {_text(ours[name])} in the reference and {_text(theirs[name])} in the port"
+        for name in ours
+        if name in theirs and not _same(ours[name], theirs[name])
+    ]
+    return Cause("setting", ", and ".join(differ)) if differ else None
+
+
+def _settings(settings: Any) -> dict[str, Setting]:
+    named = {_NAMES.get(name, name): value for name, value in settings.items()}
+    return {name: value for name, value in named.items() if name in _COMPARED}
+
+
+def _same(one: Setting, other: Setting) -> bool:
+    if isinstance(one, str) != isinstance(other, str) or isinstance(one, bool) != isinstance(other, bool):
+        # `approximate` is a name in one framework and a truth value in the other.
+        return True
+    if isinstance(one, tuple) or isinstance(other, tuple):
+        first, second = (each if isinstance(each, tuple) else (each,) for each in (one, other))
+        return set(first) == set(second) if 1 in (len(first), len(second)) else first == second
+    return one == other
+
+
+def _text(value: Setting) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def other_order(pair: Paired, pairs: Sequence[Paired]) -> Cause | None:
+    """The port has called something before this pair that the reference calls after it, in the same module."""
+    for other in pairs:
+        is_beside = other.reference.above == pair.reference.above and other.port.above == pair.port.above
+        if is_beside and other.reference.place > pair.reference.place and other.port.place < pair.port.place:
+            is_norm = any("norm" in call.trace.name.lower() for call in (pair.reference, other.reference))
+            text = f"the reference calls {pair.reference.trace} before {other.reference.trace}, the port after it"
+            return Cause("norm placed elsewhere" if is_norm else "order", text)
+    return None

@@ -1,0 +1,218 @@
+"""Pairing: which call of a module of the port does what which call of one of the reference does.
+
+Two calls correspond where the rows of the map say so: what the modules and all below them hold is the same set of rows.
+That takes in a layer, a container of layers, a layer that is called more than once, and one layer of a stack that a
+loop goes through. Modules that hold nothing correspond by their place between those, their shapes and their classes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ...common.traces import Trace, is_floating, order_of_ends
+from ..maps.map import Map
+from .comparing import Likeness, likeness
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call with what the pairing needs to know of it.
+
+    rows: numbers of the rows that the module and all below it hold.
+    above: the places, among the traces, of the calls that it was made in, the outermost first.
+    """
+
+    trace: Trace
+    place: int
+    rows: frozenset[int]
+    above: tuple[int, ...]
+
+
+class Paired(NamedTuple):
+    """Two calls that correspond."""
+
+    reference: Call
+    port: Call
+
+    def inside(self, other: Paired) -> bool:
+        return other.reference.place in self.reference.above
+
+
+def paired(reference: Sequence[Trace], port: Sequence[Trace], map: Map, limit: float) -> list[Paired]:
+    """The calls that correspond, in the order in which the reference's ended."""
+    ours, theirs = calls_of(reference, port, map)
+    found = []
+    mine, yours = by_rows(ours), by_rows(theirs)
+    for rows in mine:
+        for one, other in _in_order(groups(mine[rows]), groups(yours.get(rows, []))):
+            found += _chained(one, other, limit)
+    order = {call.place: number for number, call in enumerate(ours)}
+    found.sort(key=lambda pair: order[pair.reference.place])
+    found += _without_rows(ours, theirs, found, limit)
+    # What has no rows at all is a pair by being the whole.
+    if reference and port and not any(not pair.reference.above for pair in found):
+        found += [Paired(ours[-1], theirs[-1])] * (not ours[-1].above and not theirs[-1].above)
+    return sorted(found, key=lambda pair: order[pair.reference.place])
+
+
+def calls_of(reference: Sequence[Trace], port: Sequence[Trace], map: Map) -> tuple[list[Call], list[Call]]:
+    """Both sides' calls in the order in which they ended."""
+    ours = calls(reference, [row.reference for row in map.rows], _leading(map, "reference_piece"))
+    return ours, calls(port, [row.port for row in map.rows], _leading(map, "port_piece"))
+
+
+def calls(traces: Sequence[Trace], holders: Sequence[str], leading: Sequence[int | None]) -> list[Call]:
+    """The calls in the order in which they ended.
+
+    holders: for each row of the map the tensor on this side. leading: for each the position that it takes on the
+    tensor's first axis, if it takes one.
+    """
+    rows_of: dict[str, list[int]] = {}
+    for number, path in enumerate(holders):
+        rows_of.setdefault(path, []).append(number)
+    times: dict[str, int] = {}
+    for trace in traces:
+        times[trace.path] = times.get(trace.path, 0) + 1
+    above = _above(traces)
+    found = []
+    for place in order_of_ends(traces):
+        trace = traces[place]
+        rows = frozenset(row for path in trace.subtree for row in rows_of.get(path, ()))
+        found.append(Call(trace, place, _of_call(rows, trace.call, times[trace.path], leading), above[place]))
+    return found
+
+
+def _leading(map: Map, piece: str) -> list[int | None]:
+    found: list[int | None] = []
+    for row in map.rows:
+        index = getattr(row, piece).index
+        found.append(index[0] if index and isinstance(index[0], int) else None)
+    return found
+
+
+def _of_call(rows: frozenset[int], call: int, times: int, leading: Sequence[int | None]) -> frozenset[int]:
+    """The rows of one call of a module that holds a stack of layers and is called once for each of them."""
+    positions = sorted({position for row in rows if (position := leading[row]) is not None})
+    if times == 1 or len(positions) != times or any(leading[row] is None for row in rows):
+        return rows
+    return frozenset(row for row in rows if leading[row] == positions[call])
+
+
+def _above(traces: Sequence[Trace]) -> list[tuple[int, ...]]:
+    found: list[tuple[int, ...]] = []
+    open_calls: list[int] = []
+    for place, trace in enumerate(traces):
+        while open_calls and traces[open_calls[-1]].depth >= trace.depth:
+            open_calls.pop()
+        found.append(tuple(open_calls))
+        open_calls.append(place)
+    return found
+
+
+def by_rows(found: Sequence[Call]) -> dict[frozenset[int], list[Call]]:
+    made: dict[frozenset[int], list[Call]] = {}
+    for call in found:
+        if call.rows:
+            made.setdefault(call.rows, []).append(call)
+    return made
+
+
+def groups(found: Sequence[Call]) -> list[list[Call]]:
+    """Calls of modules that hold the same rows: each with those it was made in, from the innermost out."""
+    made: list[list[Call]] = []
+    for call in found:
+        if made and call.place in made[-1][-1].above:
+            made[-1].append(call)
+        else:
+            made.append([call])
+    return made
+
+
+def _in_order(ours: list[list[Call]], theirs: list[list[Call]]) -> list[tuple[list[Call], list[Call]]]:
+    """Groups of both sides in order; where there are unequal numbers, those whose sizes are equal."""
+    if len(ours) == len(theirs):
+        return list(zip(ours, theirs, strict=True))
+    found, rest = [], list(theirs)
+    for one in ours:
+        other = next((other for other in rest if _size(other[0]) == _size(one[0])), None)
+        if other is not None:
+            found.append((one, other))
+            rest = rest[rest.index(other) + 1 :]
+    return found
+
+
+def _size(call: Call) -> int:
+    return next(iter(call.trace.outputs.values())).size
+
+
+def _chained(ours: list[Call], theirs: list[Call], limit: float) -> list[Paired]:
+    """Nested calls that hold the same rows: those that give the same, then the innermost and the outermost ones."""
+    found, used = [], set()
+    for one in ours:
+        like = [other for other in theirs if other.place not in used and agree(one, other, limit)]
+        if like:
+            found.append(Paired(one, like[0]))
+            used.add(like[0].place)
+    for end in (0, -1):
+        one, other = ours[end], theirs[end]
+        if other.place not in used and all(pair.reference is not one for pair in found):
+            found.append(Paired(one, other))
+            used.add(other.place)
+    return found
+
+
+def agree(one: Call, other: Call, limit: float) -> bool:
+    found = outputs(one.trace, other.trace, limit)
+    return found is not None and found.error <= limit
+
+
+def outputs(reference: Trace, port: Trace, limit: float) -> Likeness | None:
+    """How far the port's output is from the reference's first one; None where there is none of its size."""
+    return closest(next(iter(reference.outputs.values())), port.outputs, limit)
+
+
+def closest(array: np.ndarray, among: Mapping[str, np.ndarray], limit: float) -> Likeness | None:
+    """The array of the port that is closest to one of the reference, of those of its size."""
+    found = [likeness(array, other, limit) for other in among.values() if is_floating(other) == is_floating(array)]
+    sized = [each for each in found if each is not None]
+    return min(sized, key=lambda each: each.error) if sized else None
+
+
+def _without_rows(ours: list[Call], theirs: list[Call], found: list[Paired], limit: float) -> list[Paired]:
+    """Modules that hold nothing, between the same two calls that correspond, where there are as many of them."""
+    mine = _between(ours, [pair.reference.place for pair in found])
+    yours = _between(theirs, [pair.port.place for pair in found])
+    made = []
+    for place, one in enumerate(mine):
+        other = yours[place]
+        if len(one) == len(other):
+            made += [
+                Paired(first, second)
+                for first, second in zip(one, other, strict=True)
+                if _size(first) == _size(second) and (agree(first, second, limit) or _of_one_kind(first, second))
+            ]
+    return made
+
+
+def _between(found: list[Call], places: list[int]) -> list[list[Call]]:
+    """For the start and after each of the places the calls that hold nothing, up to the next one."""
+    numbers = {place: number for number, place in enumerate(places, 1)}
+    groups: list[list[Call]] = [[] for _ in range(len(places) + 1)]
+    now = 0
+    for call in found:
+        if call.place in numbers:
+            now = numbers[call.place]
+        elif not call.rows and not call.trace.subtree and call.above:
+            groups[now].append(call)
+    return groups
+
+
+def _of_one_kind(one: Call, other: Call) -> bool:
+    """Whether the classes have like names, numbers of dimensions and the like aside: `MaxPool2d`, `max_pool`."""
+    first, second = (re.sub(r"\dd|[^a-z]", "", call.trace.name.lower()) for call in (one, other))
+    return bool(first and second) and (first in second or second in first)

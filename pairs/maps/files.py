@@ -1,0 +1,179 @@
+"""Maps as files: JSON with a version, one row a line, to be read and edited by a person."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import MISSING, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ...common.errors import ShapeError, nearest
+from ...common.wholefiles import written_whole
+from .map import EVIDENCE, Map, MapError, MapRow
+from .pieces import Piece, parsed
+
+FORMAT = "paritree map"
+VERSION = 2
+# The fields of a Map that name what has no row, in its order.
+WITHOUT_ROWS = ("unmatched_reference", "unmatched_port", "aside_reference", "aside_port")
+
+
+def save(made: Map, file: Path) -> None:
+    """Write the file, whole or not at all."""
+    with written_whole(file) as stream:
+        stream.write(text(made).encode())
+
+
+def text(made: Map) -> str:
+    """The file's content."""
+    head = {
+        "format": FORMAT,
+        "version": VERSION,
+        "direction": made.direction,
+        **{name: getattr(made, name) for name in WITHOUT_ROWS},
+        # What was verified is these rows: a change of them makes the digest another one.
+        "verified": _digest(made) if made.verified else None,
+    }
+    lines = [f'"{key}": {json.dumps(value, ensure_ascii=False)}' for key, value in head.items()]
+    rows = ",\n".join(f"  {json.dumps(_written(row), ensure_ascii=False)}" for row in made.rows)
+    return "{\n" + ",\n".join([*lines, f'"rows": [\n{rows}\n]']) + "\n}\n"
+
+
+def load(file: Path) -> Map:
+    """Raises MapError; see `Map.load`."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MapError(str(file), "a file with a map", error.strerror or str(error)) from None
+    except ValueError as error:
+        raise MapError(
+            str(file), "a map in JSON", f"no JSON ({error})", "The file is cut short or no map; make it anew."
+        ) from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise MapError(str(file), f'JSON with "format": "{FORMAT}"', "something else", "Give a file of Map.save.")
+    if content.get("version") != VERSION:
+        found = f"version {content.get('version')!r}"
+        remedy = "Make the map anew, or use the release that wrote it."
+        if content.get("version") == 1:
+            remedy = "Version 1 was about other paths and had no pieces: align the models anew."
+        raise MapError(str(file), f"version {VERSION}", found, remedy)
+    return _map_of(content, file)
+
+
+def _map_of(content: dict[str, Any], file: Path) -> Map:
+    _check_names(content, ("format", "version", "direction", *WITHOUT_ROWS, "verified", "rows"), str(file), "a map")
+    rows = content.get("rows")
+    if not isinstance(rows, list):
+        raise MapError(f"{file}: rows", "a list of rows", type(rows).__name__)
+    direction = _texts(content.get("direction"), f"{file}: direction")
+    if len(direction) != 2:
+        raise MapError(f"{file}: direction", "two names", str(len(direction)))
+    read = tuple(_row(row, f"{file}: rows[{number}]") for number, row in enumerate(rows))
+    without: dict[str, Any] = {name: _texts(content.get(name, []), f"{file}: {name}") for name in WITHOUT_ROWS}
+    try:
+        found = Map(read, (direction[0], direction[1]), **without)
+    except MapError as error:
+        raise MapError(f"{file}: {error.path}", error.expected, error.found, error.remedy) from None
+    return replace(found, verified=content.get("verified") == _digest(found))
+
+
+# The fields of a row that must be there; the others have a default, and one that has it is not written.
+_REQUIRED = tuple(field.name for field in fields(MapRow) if field.init and field.default is MISSING)
+_DEFAULTS = {field.name: field.default for field in fields(MapRow) if field.init and field.default is not MISSING}
+
+
+def _written(row: MapRow) -> dict[str, Any]:
+    """A row as JSON has it: pieces as text, sizes as an object, what has its default left out."""
+    found = {name: getattr(row, name) for name in _REQUIRED}
+    found |= {name: getattr(row, name) for name, default in _DEFAULTS.items() if getattr(row, name) != default}
+    if "sizes" in found:
+        found["sizes"] = dict(row.sizes)
+    return {name: str(value) if isinstance(value, Piece) else value for name, value in found.items()}
+
+
+def _row(row: Any, place: str) -> MapRow:
+    if not isinstance(row, dict):
+        raise MapError(place, "a row as an object", type(row).__name__)
+    _check_names(row, (*_REQUIRED, *_DEFAULTS), place, "a row")
+    missing = [name for name in _REQUIRED if name not in row]
+    if missing:
+        raise MapError(place, "the entries " + ", ".join(map(repr, _REQUIRED)), f"no {missing[0]!r}")
+    read: dict[str, Any] = {name: _READERS[name](value, f"{place}.{name}") for name, value in row.items()}
+    try:
+        return MapRow(**read)
+    except MapError as error:
+        raise MapError(f"{place} ({error.path})", error.expected, error.found, error.remedy) from None
+
+
+def _check_names(entries: dict[str, Any], known: tuple[str, ...], place: str, what: str) -> None:
+    unknown = [name for name in entries if name not in known]
+    if unknown:
+        raise MapError(place, f"no other entries than {what} has", repr(unknown[0]), nearest(unknown[0], known))
+
+
+def _text(value: Any, place: str) -> str:
+    if not isinstance(value, str):
+        raise MapError(place, "a text", type(value).__name__)
+    return value
+
+
+def _texts(value: Any, place: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise MapError(place, "a list of texts", repr(value))
+    return tuple(value)
+
+
+def _shape(value: Any, place: str) -> tuple[int, ...]:
+    if not isinstance(value, list) or not all(type(length) is int and length >= 0 for length in value):
+        raise MapError(place, "a list of lengths", repr(value))
+    return tuple(value)
+
+
+def _sizes(value: Any, place: str) -> tuple[tuple[str, int], ...]:
+    if not isinstance(value, dict) or not all(type(length) is int and length >= 0 for length in value.values()):
+        raise MapError(place, "an object with the length of each bracketed axis", repr(value))
+    return tuple(value.items())
+
+
+def _piece(value: Any, place: str) -> Piece:
+    try:
+        return parsed(_text(value, place))
+    except ShapeError as error:
+        raise MapError(place, error.expected, error.found) from None
+
+
+def _evidence(value: Any, place: str) -> str:
+    if value not in EVIDENCE:
+        raise MapError(place, "one of " + ", ".join(map(repr, EVIDENCE)), repr(value))
+    return value
+
+
+def _flag(value: Any, place: str) -> bool:
+    if not isinstance(value, bool):
+        raise MapError(place, "true or false", repr(value))
+    return value
+
+
+_READERS: dict[str, Callable[[Any, str], Any]] = {
+    "reference": _text,
+    "port": _text,
+    "shape": _shape,
+    "port_shape": _shape,
+    "layout": _text,
+    "evidence": _evidence,
+    "sizes": _sizes,
+    "reference_piece": _piece,
+    "port_piece": _piece,
+    "transform": _text,
+    "summed": _flag,
+    "reference_aliases": _texts,
+    "port_aliases": _texts,
+}
+
+
+def _digest(made: Map) -> str:
+    """A hash of all that the proof was about: the rows, and what has none."""
+    about = [[_written(row) for row in made.rows], made.direction, *(getattr(made, name) for name in WITHOUT_ROWS)]
+    return hashlib.blake2b(json.dumps(about).encode(), digest_size=16).hexdigest()

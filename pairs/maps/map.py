@@ -1,0 +1,185 @@
+"""Maps: which tensor of a reference is which of its port, and with which axes.
+
+A map is about native tensors, each under its owner's path as its framework spells it, dotted. A row may be about a
+piece of a tensor, so that what one side packs the other may split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...common.errors import MapError as MapError
+from .arrays import assemble as assemble
+from .coverage import check_rows, check_sums, with_zeros
+from .patterns import permuting as permuting
+from .rows import EVIDENCE as EVIDENCE
+from .rows import Evidence as Evidence
+from .rows import MapRow as MapRow
+from .trees import given_arrays, nested, with_aliases
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Shape = tuple[int, ...]
+# The directions whose weights are a tree; a `state_dict` and the leaves of a bare pytree are flat.
+TREES = ("linen", "nnx")
+
+
+@dataclass(frozen=True)
+class Map:
+    """The correspondence between the two sides of a pair.
+
+    direction: what the two sides are, such as `("torch", "linen")`.
+    unmatched_reference, unmatched_port: owners' paths without a row.
+    aside_reference, aside_port: owners that no map is about, buffers of whole numbers and those that are not saved with
+        the model: counters and constants, which each side has of its own.
+    verified: whether distinct values, carried across by the rows, gave equal outputs and gradients.
+
+    Raises:
+        MapError: a path twice, a tensor of which an entry is in no row or in two, or rows that do not agree on a shape.
+    """
+
+    rows: tuple[MapRow, ...]
+    direction: tuple[str, str]
+    unmatched_reference: tuple[str, ...] = ()
+    unmatched_port: tuple[str, ...] = ()
+    aside_reference: tuple[str, ...] = ()
+    aside_port: tuple[str, ...] = ()
+    verified: bool = False
+    by_reference: Mapping[str, tuple[MapRow, ...]] = field(init=False, repr=False, compare=False, hash=False)
+    by_port: Mapping[str, tuple[MapRow, ...]] = field(init=False, repr=False, compare=False, hash=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", with_zeros(self.rows))
+        check_sums(self.rows)
+        object.__setattr__(self, "by_reference", _grouped(self.rows, "reference"))
+        object.__setattr__(self, "by_port", _grouped(self.rows, "port"))
+        check_rows("reference", self.by_reference, (*self.unmatched_reference, *self.aside_reference))
+        check_rows("port", self.by_port, (*self.unmatched_port, *self.aside_port))
+
+    @property
+    def coverage(self) -> float:
+        """The share of both sides' owners that have rows; 1.0 where there are none."""
+        matched = len(self.by_reference) + len(self.by_port)
+        total = matched + len(self.unmatched_reference) + len(self.unmatched_port)
+        return matched / total if total else 1.0
+
+    def carry(self, weights: Any) -> dict[str, Any]:
+        """The reference's weights as the port's tree.
+
+        weights: path -> array, or nested mappings and lists of arrays, of any framework. An alias may be given with
+            its owner, to which it must be equal, or for it. What is unmatched or aside may be given and is left out.
+
+        Nested dicts for a Linen or NNX port (`module.apply(made.carry(model.state_dict()), x)`; an NNX list's keys are
+        whole numbers), flat with every alias for PyTorch and a bare pytree. The arrays are NumPy's: views of the given
+        ones where a row is whole and its axes only change places.
+
+        Raises:
+            WeightsError: one message for all missing, extra and misshapen entries and ties of two values.
+        """
+        carried = self.arrays(weights)
+        if self.direction[1] in TREES:
+            return nested(carried, with_numbers=self.direction[1] == "nnx")
+        return with_aliases(carried, self.by_port)
+
+    def arrays(self, weights: Any) -> dict[str, np.ndarray]:
+        """As `carry`, but flat and the port's owners only: what a wing's `with_natives` takes.
+
+        Raises:
+            WeightsError: as `carry`.
+        """
+        given = given_arrays(self, weights)
+        return {path: assemble(rows, given.__getitem__) for path, rows in self.by_port.items()}
+
+    def inverse(self) -> Map:
+        """The way back."""
+        return Map(
+            tuple(row.inverse() for row in self.rows),
+            (self.direction[1], self.direction[0]),
+            self.unmatched_port,
+            self.unmatched_reference,
+            self.aside_port,
+            self.aside_reference,
+            self.verified,
+        )
+
+    def compose(self, other: Map) -> Map:
+        """This map followed by `other`: torch to Linen with Linen to NNX is torch to NNX.
+
+        What one of the two has no row for, the result has none for. It is verified if both are.
+
+        Raises:
+            MapError: `other` starts from another model: one message for all its paths and shapes that differ; or rows
+                that do not make one.
+        """
+        from .joins import joined_rows, without_rows
+
+        made = Map(joined_rows(self, other), (self.direction[0], other.direction[1]))
+        return replace(
+            made,
+            unmatched_reference=without_rows(self.by_reference, self.unmatched_reference, made.by_reference),
+            unmatched_port=without_rows(other.by_port, other.unmatched_port, made.by_port),
+            aside_reference=self.aside_reference,
+            aside_port=other.aside_port,
+            verified=self.verified and other.verified,
+        )
+
+    def fit(
+        self,
+        reference_shapes: Mapping[str, Sequence[int]],
+        port_shapes: Mapping[str, Sequence[int]] | None = None,
+    ) -> Map:
+        """The same map for another size of the model: one found on a tiny configuration, for the full-size one.
+
+        reference_shapes, port_shapes: the new models' shapes by native path, owners or all.
+
+        Rows that differ only in numbers of their paths (`h.3.` and `h_3.`) or in places of a stack (`[3]`) are one
+        template where the port's numbers follow from the reference's along a line; it is used for every number that
+        the new reference has. A number that never varied, since the tiny model has one layer, is taken to be the one
+        that is the same in both paths; if there is none it stays what it was. A new path that several templates could
+        be about takes those of the known path of its rank with most numbers in common. Lengths follow from the shapes
+        on both ends of a row: `[8:16]` of 24 beside a kernel of 8 is `[768:1536]` of 2304 beside one of 768. Without
+        the port's shapes, spans of one length stay so, unless another axis that was as long as one tells that they are
+        not, and the factors of a split axis must follow from the reference; where they do not, an error says so.
+
+        The result is verified only if it is this map.
+
+        Raises:
+            MapError: all that is missing, extra or misshapen on either side, and all lengths that do not follow.
+        """
+        from .resize.fit import fitted
+
+        shapes = {path: tuple(shape) for path, shape in reference_shapes.items()}
+        port = None if port_shapes is None else {path: tuple(shape) for path, shape in port_shapes.items()}
+        return fitted(self, shapes, port)
+
+    def save(self, file: str | Path) -> None:
+        """Write the map as JSON, one row a line. The file appears whole or not at all; one that is there is replaced.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        from .files import save
+
+        save(self, Path(file))
+
+    @staticmethod
+    def load(file: str | Path) -> Map:
+        """Read a map. One whose rows were edited since it was verified is verified no more.
+
+        Raises:
+            MapError: the file is not there, is no map, is one of another version, or does not hold together.
+        """
+        from .files import load
+
+        return load(Path(file))
+
+
+def _grouped(rows: tuple[MapRow, ...], side: str) -> dict[str, tuple[MapRow, ...]]:
+    found: dict[str, list[MapRow]] = {}
+    for row in rows:
+        found.setdefault(getattr(row, side), []).append(row)
+    return {path: tuple(each) for path, each in found.items()}

@@ -1,0 +1,50 @@
+"""Pairs: two models that claim to be the same, and the inputs that both are given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..common.runs import Call, Inputs, PairError
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A reference and a port of it.
+
+    reference, port: an `nn.Module`, an `nnx.Module`, `(linen module, variables)` or any pytree of JAX's or NumPy's
+        arrays; or a factory, a function that gives one of these for a seed.
+    inputs: a tuple or a dict of NumPy arrays, given to a model by position or by name.
+    reference_call, port_call: `call(model, inputs)` for a side that wants another call than `model(*inputs)` (in
+        Linen `module.apply(variables, *inputs)`), or gives more than is to be compared. A pytree cannot be called, and
+        needs one. The model is in inference mode as far as its framework knows one: a Linen module has arguments for
+        it, a pytree's call its own ways.
+    reference_train_call, port_train_call: the same in training mode, for the contracts that are about it. PyTorch and
+        NNX models are put into that mode and need none. In Linen it gives `(output, updated collections)`, as
+        `module.apply(variables, *inputs, train=True, mutable=["batch_stats"])` does.
+
+    Raises:
+        PairError: inputs of another kind.
+    """
+
+    reference: Any
+    port: Any
+    inputs: Inputs
+    reference_call: Call | None = None
+    port_call: Call | None = None
+    reference_train_call: Call | None = None
+    port_train_call: Call | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.inputs, tuple | Mapping):
+            found = type(self.inputs).__name__
+            raise PairError("inputs", "a tuple or a dict of arrays", found, "For one array write (array,).")
+        named = self.inputs.items() if isinstance(self.inputs, Mapping) else enumerate(self.inputs)
+        for name, array in named:
+            if not isinstance(array, np.ndarray):
+                raise PairError(
+                    f"inputs.{name}", "a NumPy array", type(array).__name__, "Both sides get the same arrays."
+                )

@@ -1,0 +1,164 @@
+"""A side of a pair under examination: its live model, and what it can be made ready for, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from ..common import paths
+from ..common.errors import NotExpressibleError
+from ..common.natives import Native
+from ..common.recognition import is_factory, model_of, side_name
+from ..common.runs import Call, Cotangents, Inputs, Probe, reported
+from ..common.sites import Site
+from ..common.traces import Trace
+from ..common.training import Optimizer, Pass, Training
+from ..common.wing import SideWing
+from .pair import Pair
+from .precision import Setting
+from .values import cotangents
+from .wings import side_wing
+
+Weights = Mapping[str, np.ndarray]
+Made = TypeVar("Made")
+# Of models with more numbers a run takes longer than to compile.
+_FEW_NUMBERS = 5_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One side of a pair.
+
+    role: `reference` or `port`.
+    given: the side as the pair has it. model: live, of seed 0 if a factory makes it; it is not changed.
+    """
+
+    role: str
+    wing: SideWing
+    given: Any
+    model: Any
+    inputs: Inputs
+    call: Call | None = None
+    train_call: Call | None = None
+    _ready: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    @staticmethod
+    def of(pair: Pair, role: str) -> Side:
+        """Raises UsageError for what is no model; PairError for a factory that raises."""
+        given = getattr(pair, role)
+        model = model_of(given, role=role)
+        call, train_call = getattr(pair, f"{role}_call"), getattr(pair, f"{role}_train_call")
+        return Side(role, side_wing(model), given, model, pair.inputs, call, train_call)
+
+    @property
+    def factory(self) -> Callable[[int], Any] | None:
+        return self.given if is_factory(self.given) else None
+
+    @property
+    def kind(self) -> str:
+        """What it is, for a report: `torch`, `nnx`, `recorded torch`."""
+        return side_name(self.model)
+
+    @cached_property
+    def natives(self) -> dict[str, Native]:
+        with reported(self.role):
+            return self.wing.natives(self.model)
+
+    @cached_property
+    def tensors(self) -> dict[str, Native]:
+        """What contracts of arithmetic are about: the saved tensors of floating-point numbers, each tie once."""
+        return {path: native for path, native in self.natives.items() if native.saved and native.is_floating}
+
+    @cached_property
+    def is_small(self) -> bool:
+        """Whether a run of it takes less time than what is made ready for one."""
+        return sum(native.array.size for native in self.tensors.values()) <= _FEW_NUMBERS
+
+    def is_free(self, path: str) -> bool:
+        """Whether it is a parameter that training moves."""
+        return self.natives[path].trainable and not self.natives[path].frozen
+
+    def places(self, path: str) -> tuple[str, str]:
+        """The reference's and the port's path of a finding that is about this side alone."""
+        return (path, "") if self.role == "reference" else ("", path)
+
+    def module(self, path: str) -> str:
+        """The path of the module that a tensor stands in; Linen has the collection in front of it."""
+        return paths.parent(path.partition(".")[2] if self.wing.NAME == "linen" else path)
+
+    @contextmanager
+    def running(self, setting: Setting) -> Iterator[None]:
+        with self.wing.running(setting.device, setting.dtype, setting.has_tf32), reported(self.role):
+            try:
+                yield
+            except NotExpressibleError as error:
+                if error.path:
+                    raise
+                raise NotExpressibleError(self.role, error.expected, error.found, error.remedy) from None
+
+    def probe(self, weights: Weights, setting: Setting, *, gradients: bool = True) -> Probe:
+        """Outputs and gradients at the given weights."""
+        with self.running(setting):
+            run = self._made("prober", setting, lambda: self.wing.prober(*self._called, dtype=setting.dtype))
+            return run(weights, cotangents, gradients=gradients)
+
+    def outputs(self, weights: Weights, setting: Setting) -> dict[str, np.ndarray]:
+        """Of a run; of a small compiled program with the gradients, since to compile another one takes longer."""
+        whole = self.wing.NAME != "torch" and self.is_small
+        return self.probe(weights, setting, gradients=whole).outputs
+
+    def traced(self, weights: Weights, setting: Setting) -> tuple[Trace, ...]:
+        """What the calls of its modules took and gave; nothing for a bare pytree, which has none."""
+        with self.running(setting):
+            run = self._made("tracer", setting, lambda: self.wing.tracer(*self._called, dtype=setting.dtype))
+            return run(weights)
+
+    def sites(self, weights: Weights, setting: Setting, paths: Sequence[str]) -> dict[str, tuple[Site, ...]]:
+        """The sites of the parameters at `paths`, with each one's share of the gradient."""
+        with self.running(setting):
+            run = self._made("site_prober", setting, lambda: self.wing.site_prober(*self._called, dtype=setting.dtype))
+            return run(weights, cotangents, paths)
+
+    def train(
+        self, weights: Weights, targets: Cotangents, optimizer: Optimizer, steps: int, setting: Setting
+    ) -> Training:
+        """What some steps in training mode leave, dropout switched off."""
+        with self.running(setting):
+            run = self._made(
+                "trainer",
+                setting,
+                lambda: self.wing.trainer(*self._called, dtype=setting.dtype, train_call=self.train_call),
+            )
+            return run(weights, targets, optimizer, steps)
+
+    def passed(
+        self, weights: Weights, setting: Setting, *, training: bool, dropout: bool = False, seed: int = 0
+    ) -> Pass:
+        """What one forward pass in a mode gives."""
+        with self.running(setting):
+            run = self._made(
+                "passer",
+                setting,
+                lambda: self.wing.passer(*self._called, dtype=setting.dtype, train_call=self.train_call),
+            )
+            return run(weights, training=training, dropout=dropout, seed=seed)
+
+    def draws(self, seeds: Sequence[int], device: str, target: int) -> dict[str, np.ndarray]:
+        """Initial values by path, at least `target` entries of each if the seeds suffice: (draws, *native shape)."""
+        with self.running(Setting(device)):
+            return self.wing.draws(self.given, seeds, device=device, target=target)
+
+    @property
+    def _called(self) -> tuple[Any, Inputs, Call | None]:
+        return self.model, self.inputs, self.call
+
+    def _made(self, what: str, setting: Setting, make: Callable[[], Made]) -> Made:
+        key = (what, setting)
+        if key not in self._ready:
+            self._ready[key] = make()
+        return cast(Made, self._ready[key])
