@@ -20,9 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .checking import check as check
-    from .common import architectures as architectures
     from .common import initializers as initializers
-    from .common.checkpoints import CheckpointError as CheckpointError
     from .common.errors import ChildNameError as ChildNameError
     from .common.errors import DeviceError as DeviceError
     from .common.errors import DtypeError as DtypeError
@@ -112,15 +110,17 @@ if TYPE_CHECKING:
     from .common.layers import Transposed as Transposed
     from .common.layers import TransposedLinear as TransposedLinear
     from .common.layers import WeightedValues as WeightedValues
-    from .common.models import MODELS as MODELS
-    from .common.models import reference_model as reference_model
-    from .common.rules import Rule as Rule
-    from .common.runs import PairError as PairError
+    from .common.models import architectures as architectures
+    from .common.models.reference import MODELS as MODELS
+    from .common.models.reference import reference_model as reference_model
     from .common.spec import Block as Block
     from .common.spec import List as List
     from .common.spec import Sequential as Sequential
     from .common.spec import Shared as Shared
+    from .common.spec.rules import Rule as Rule
     from .common.tables import Table as Table
+    from .common.trees import CheckpointError as CheckpointError
+    from .common.wing.runs import PairError as PairError
     from .conformance import KnownDifference as KnownDifference
     from .conformance import Report as Report
     from .conformance import check_reference_models as check_reference_models
@@ -159,30 +159,30 @@ _HOMES = {
     **dict.fromkeys(("build", "table", "wing"), ".front"),
     **dict.fromkeys(_LAYERS.split(), ".common.layers"),
     **dict.fromkeys(("Block", "List", "Sequential", "Shared"), ".common.spec"),
-    **dict.fromkeys(("MODELS", "reference_model"), ".common.models"),
+    **dict.fromkeys(("MODELS", "reference_model"), ".common.models.reference"),
     "check": ".checking",
     "suite": ".suites",
     **dict.fromkeys(("KnownDifference", "Report", "check_reference_models"), ".conformance"),
     **dict.fromkeys(_ERRORS.split(), ".common.errors"),
     **dict.fromkeys(("Record", "RecordError"), ".pairs.records.record"),
     "record": ".recording",
-    "Rule": ".common.rules",
+    "Rule": ".common.spec.rules",
     "Table": ".common.tables",
     **dict.fromkeys(("Map", "MapError", "MapRow"), ".pairs.maps.map"),
     "Pair": ".pairs.pair",
-    "PairError": ".common.runs",
+    "PairError": ".common.wing.runs",
     **dict.fromkeys(("AlignmentError", "Conversion", "align", "carry", "convert"), ".migration"),
-    "CheckpointError": ".common.checkpoints",
+    "CheckpointError": ".common.trees",
 }
 
-_ROOMS = ("architectures", "initializers")
+_ROOMS = {"architectures": ".common.models.architectures", "initializers": ".common.initializers"}
 
 __all__ = [*sorted(_HOMES), *_ROOMS]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
-        return import_module(f".common.{name}", __name__)
+        return import_module(_ROOMS[name], __name__)
     if name in _HOMES:
         return getattr(import_module(_HOMES[name], __name__), name)
     raise AttributeError(f"module 'paritree' has no attribute {name!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .common.recognition import model_of, side_name
+from .common.wing.recognition import model_of, side_name
 from .conformance.checking import DEVICES, PAIR_CONTRACTS, Examination, Wanted, check_pair
 from .conformance.contracts.drawing import Sampling
 from .conformance.known import KnownDifference, load

@@ -49,8 +49,8 @@ def table(target: str | None, as_json: bool) -> int:
     from .targets import load_target
 
     if target is None:
-        from .common.architectures import ARCHITECTURES
-        from .common.models import MODELS
+        from .common.models.architectures import ARCHITECTURES
+        from .common.models.reference import MODELS
 
         titles = {name: each.title for name, each in {**MODELS, **ARCHITECTURES}.items()}
         width = max(map(len, titles))
@@ -127,7 +127,7 @@ def doctor(as_json: bool) -> int:
     """Versions, devices, precision settings and determinism settings."""
     import json
 
-    from .common.recognition import WINGS
+    from .common.wing.recognition import WINGS
     from .conformance import load_wing
     from .conformance.report import versions
 

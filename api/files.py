@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from .common.errors import UsageError
-from .common.wholefiles import written_whole
+from .common.files import written_whole
 
 
 def write_whole(path: str | Path, text: str) -> None:

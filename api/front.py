@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .common import expansion, paths
+from .common import paths
 from .common.errors import ParitreeError, UsageError
-from .common.models import ReferenceModel
-from .common.recognition import is_tree, name_of
-from .common.spec import Layer
+from .common.models.reference import ReferenceModel
+from .common.spec import Layer, expansion
 from .common.tables import Row, Table
-from .common.wing import Wing
+from .common.wing.protocols import Wing
+from .common.wing.recognition import is_tree, name_of
 from .pairs.wings import load_wing, side_wing
 
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .common.recognition import model_of
-from .common.runs import Call, Inputs, PairError
-from .common.wing import SideWing
+from .common.wing.protocols import SideWing
+from .common.wing.recognition import model_of
+from .common.wing.runs import Call, Inputs, PairError
 from .conformance.checking import PAIR_CONTRACTS, Examination, Wanted, check_pair
 from .conformance.report import Report, Result
 from .migration import AlignmentError, align

@@ -15,10 +15,10 @@ import numpy as np
 
 import paritree
 from paritree import Linear, Map, Pair, ReLU, Sequential
-from paritree.common.architectures.gpt2 import GPT2Config, gpt2
-from paritree.common.natives import Native
-from paritree.common.runs import Cotangents, Probe
+from paritree.common.models.architectures.gpt2 import GPT2Config, gpt2
 from paritree.common.spec import Layer
+from paritree.common.wing.runs import Cotangents, Probe
+from paritree.common.wing.stored import Native
 from paritree.migration.align import aligning
 from paritree.migration.align.leftovers import settle_by_module, settle_by_name, settle_by_value
 from paritree.migration.align.matching import matched, offer_the_silent

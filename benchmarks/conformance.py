@@ -14,7 +14,7 @@ import numpy as np
 
 import paritree
 from paritree import Pair
-from paritree.common.architectures.gpt2 import GPT2Config, gpt2
+from paritree.common.models.architectures.gpt2 import GPT2Config, gpt2
 from paritree.conformance import Examination, Wanted
 from paritree.pairs.precision import Setting
 from paritree.pairs.wings import side_wing

@@ -8,8 +8,8 @@ import jax
 import torch
 
 from paritree import initializers as init
-from paritree.common import expansion
 from paritree.common.layers import Linear
+from paritree.common.spec import expansion
 from paritree.impl_jax import draws
 from paritree.impl_torch import initialization
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..common.errors import NotExpressibleError, ParitreeError, UsageError, nearest
-from ..common.runs import PairError
+from ..common.wing.runs import PairError
 from ..pairs.comparison import Bound, Comparison
 from ..pairs.maps.map import Map
 from ..pairs.pair import Pair

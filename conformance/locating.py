@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..common.runs import PairError
-from ..common.traces import Trace
+from ..common.wing.runs import PairError
+from ..common.wing.traces import Trace
 from ..pairs.comparison import Comparison, Point
 from ..pairs.localize import Localized, localize
 from ..pairs.precision import Setting

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax.errors import FlaxError
 
-from ..common.factories import drawn
-from ..common.natives import Native
-from ..common.recognition import model_of
+from ..common.wing.factories import drawn
+from ..common.wing.recognition import model_of
+from ..common.wing.stored import Native
 from .devices import running
 
 # By path, the live arrays of a model; those of one that is made while JAX traces are tracers.

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..common.arrays import as_numpy
-from ..common.natives import check_fit
-from ..common.runs import Call, Cotangents, Inputs, Probe, Prober, named_arrays
-from ..common.sites import Site, SiteProber, asked
+from ..common.wing.runs import Call, Cotangents, Inputs, Probe, Prober, named_arrays
+from ..common.wing.sites import Site, SiteProber, asked
+from ..common.wing.stored import check_fit
 from .sites import SplitUses
 
 # A side's arrays by their paths.

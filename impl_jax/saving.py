@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..common.natives import Native
-from ..common.saving import loading, saving, unlike
+from ..common.wing.saving import loading, saving, unlike
+from ..common.wing.stored import Native
 
 
 def others(listed: Mapping[str, Native]) -> dict[str, np.ndarray]:

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ..common.natives import Native, check_fit
-from ..common.runs import Cotangents, named_arrays
-from ..common.training import Optimizer, Pass, Passer, Trainer, Training
+from ..common.wing.runs import Cotangents, named_arrays
+from ..common.wing.stored import Native, check_fit
+from ..common.wing.training import Optimizer, Pass, Passer, Trainer, Training
 from .probing import Arrays
 from .trees import placed
 

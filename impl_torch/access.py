@@ -15,9 +15,9 @@ from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from ..common.errors import ShapeError
-from ..common.outputs import one_array
 from ..common.tables import Row, Table
 from ..common.ties import Tie
+from ..common.wing.outputs import one_array
 from .naming import find, leaves
 
 

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-from ..common import expansion, paths, spec
+from ..common import paths, spec
 from ..common.errors import NotExpressibleError
+from ..common.spec import expansion
 from .devices import device_of, dtype_of
 from .initialization import fill
 from .layers import At, maker_of

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-from ..common import expansion, spec
+from ..common import spec
 from ..common.errors import SpecError
+from ..common.spec import expansion
 from .access import arrays, cuda_indices, inference
 from .initialization import fill
 from .naming import leaves

@@ -18,9 +18,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from ..common.arrays import as_numpy
-from ..common.natives import check_fit
-from ..common.runs import Call, Cotangents, Inputs, Probe, Prober, named_arrays
-from ..common.sites import Site, SiteProber, asked
+from ..common.wing.runs import Call, Cotangents, Inputs, Probe, Prober, named_arrays
+from ..common.wing.sites import Site, SiteProber, asked
+from ..common.wing.stored import check_fit
 from .access import derivatives, inference, neutral, tensor
 from .devices import dtype_of, under_test
 from .natives import copied, owned, write

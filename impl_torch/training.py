@@ -13,9 +13,9 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from ..common.outputs import check_targets
-from ..common.runs import Call, Cotangents, Inputs, named_arrays
-from ..common.training import Optimizer, Pass, Passer, Trainer, Training
+from ..common.wing.outputs import check_targets
+from ..common.wing.runs import Call, Cotangents, Inputs, named_arrays
+from ..common.wing.training import Optimizer, Pass, Passer, Trainer, Training
 from .access import arrays, cuda_indices, derivatives, in_mode, neutral, tensor
 from .devices import dtype_of
 from .natives import natives, with_natives

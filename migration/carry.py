@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..common.recognition import name_of
+from ..common.wing.recognition import name_of
 from ..pairs.maps.map import Map
 from ..pairs.wings import load_wing, side_wing
 

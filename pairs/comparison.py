@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..common.errors import NotExpressibleError
-from ..common.runs import PairError, Probe
 from ..common.seeding import generator
+from ..common.wing.runs import PairError, Probe
 from .closeness import scale
 from .maps.map import Map, MapRow
 from .maps.transforms import transform_of

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..common.runs import Call, Inputs, PairError
+from ..common.wing.runs import Call, Inputs, PairError
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ import numpy as np
 
 from ..common import paths
 from ..common.errors import NotExpressibleError
-from ..common.natives import Native
-from ..common.recognition import is_factory, model_of, side_name
-from ..common.runs import Call, Cotangents, Inputs, Probe, reported
-from ..common.sites import Site
-from ..common.traces import Trace
-from ..common.training import Optimizer, Pass, Training
-from ..common.wing import SideWing
+from ..common.wing.protocols import SideWing
+from ..common.wing.recognition import is_factory, model_of, side_name
+from ..common.wing.runs import Call, Cotangents, Inputs, Probe, reported
+from ..common.wing.sites import Site
+from ..common.wing.stored import Native
+from ..common.wing.traces import Trace
+from ..common.wing.training import Optimizer, Pass, Training
 from .pair import Pair
 from .precision import Setting
 from .values import cotangents

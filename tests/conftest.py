@@ -11,7 +11,7 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import pytest
 
-from paritree.common.recognition import WINGS
+from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.pairs.wings import missing_device
 

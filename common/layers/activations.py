@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Literal
 
 from ..errors import SpecError
 from ..initializers import Constant, Initializer
-from ..layer import UNKNOWN, Features, Layer, Native, ParameterSpec, positive
 from ..layouts import SAME, Layout
+from ..spec.layer import UNKNOWN, Features, Layer, Native, ParameterSpec, positive
 from .checks import check_initializer, check_number, finite
 from .shapes import shown
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from ..errors import SpecError
 from ..initializers import LeCun, VarianceScaling, Xavier, Zeros
-from ..layer import Features, Layer, Native, ParameterSpec, positive
 from ..layouts import Layout
+from ..spec.layer import Features, Layer, Native, ParameterSpec, positive
 from .checks import check_bias, check_number
 from .shapes import axes, fits
 

@@ -15,8 +15,8 @@ from einops import rearrange
 
 from ..errors import NotExpressibleError, UsageError, WeightsError, nearest
 from ..initializers import LeCun, Orthogonal, Zeros
-from ..layer import Native
 from ..layouts import SAME, TRANSPOSED
+from ..spec.layer import Native
 from .recurrent import GRU, LSTM, RNN, Recurrent
 
 

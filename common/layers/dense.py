@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 from ..errors import InitializerError, SpecError
 from ..initializers import Initializer, LeCun, Normal, Uniform, VarianceScaling, ZeroRow, Zeros
-from ..layer import Features, Layer, Native, ParameterSpec, positive, width, with_width
 from ..layouts import TRANSPOSED
-from ..references import Tied
+from ..spec.layer import Features, Layer, Native, ParameterSpec, positive, width, with_width
+from ..spec.references import Tied
 from .checks import check_bias, check_initializer, finite
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from ..errors import NotExpressibleError
-from ..layer import Layer, Native
+from ..spec.layer import Layer, Native
 
 KINDS: dict[str, type[Layer]] = {}
 Word = str | Callable[[Any], str]

@@ -14,8 +14,8 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 from ..errors import SpecError
-from ..layer import UNKNOWN, Features, Layer, flat, positive, width, with_width
 from ..layouts import Layout
+from ..spec.layer import UNKNOWN, Features, Layer, flat, positive, width, with_width
 from .checks import check_number
 from .shapes import shown
 

@@ -14,8 +14,8 @@ from typing import ClassVar, Literal
 
 from ..errors import ShapeError, SpecError
 from ..initializers import Uniform
-from ..layer import Features, Layer, Native, ParameterSpec, positive, width
 from ..layouts import SAME, TRANSPOSED
+from ..spec.layer import Features, Layer, Native, ParameterSpec, positive, width
 from .checks import check_number
 
 _NAME = re.compile(r"(?P<role>\w+)_l(?P<layer>0|[1-9][0-9]*)(?P<reverse>_reverse)?")

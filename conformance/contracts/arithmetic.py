@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...common.layouts import Layout
-from ...common.runs import Probe
+from ...common.wing.runs import Probe
 from ...pairs.closeness import error, is_comparable, is_silent, norm
 from ...pairs.comparison import Comparison, Point, Rounding
 from ...pairs.maps.map import MapRow

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ...common.recognition import model_of
-from ...common.runs import Probe
+from ...common.wing.recognition import model_of
+from ...common.wing.runs import Probe
 from ...pairs.closeness import error
 from ...pairs.comparison import Comparison
 from ...pairs.side import Side, Weights

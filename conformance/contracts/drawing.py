@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...common.runs import reported
+from ...common.wing.runs import reported
 from ...pairs.comparison import Bound
 from ...pairs.maps.map import MapRow, assemble
 from ...pairs.side import Side

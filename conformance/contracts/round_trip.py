@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...common.errors import ParitreeError
-from ...common.natives import Native
-from ...common.runs import reported
+from ...common.wing.runs import reported
+from ...common.wing.stored import Native
 from ...pairs.comparison import Bound
 from ...pairs.side import Side
 from ..report import Finding

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from ...common.errors import nearest
-from ...common.natives import Native
 from ...common.tables import shape_text
+from ...common.wing.stored import Native
 from ...pairs.comparison import Bound
 from ...pairs.maps.map import MapRow
 from ...pairs.side import Side

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...common.layouts import Layout
-from ...common.runs import PairError
-from ...common.sites import Site
+from ...common.wing.runs import PairError
+from ...common.wing.sites import Site
 from ...pairs.closeness import error
 from ...pairs.comparison import Comparison
 from ...pairs.maps.map import MapRow

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from ...common.errors import NotExpressibleError
-from ...common.natives import Native
-from ...common.runs import PairError
 from ...common.seeding import generator
-from ...common.training import Optimizer, Training
+from ...common.wing.runs import PairError
+from ...common.wing.stored import Native
+from ...common.wing.training import Optimizer, Training
 from ...pairs.closeness import error, is_silent, scale
 from ...pairs.comparison import Comparison
 from ...pairs.maps.map import MapRow

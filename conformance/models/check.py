@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ...common.errors import ParitreeError, UsageError, nearest
-from ...common.models import MODELS, ReferenceModel, reference_model
-from ...common.recognition import WINGS
+from ...common.models.reference import MODELS, ReferenceModel, reference_model
+from ...common.wing.recognition import WINGS
 from ...pairs.wings import load_wing, missing_device, require_device
 from ..report import Finding, Report, Result
 from . import numerics, structure

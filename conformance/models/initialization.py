@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ...common import expansion
+from ...common.spec import expansion
 from ...common.tables import Row
-from ...common.wing import Wing
+from ...common.wing.protocols import Wing
 from ...pairs.tolerance import relative_error
 from ..report import Finding
 from ..statistics import ALPHA, Evidence, Verdict, across, diagnose, examine, judge, replicates

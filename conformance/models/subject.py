@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ...common import expansion
-from ...common.models import ReferenceModel, neutral_weights
+from ...common.models.reference import ReferenceModel, neutral_weights
 from ...common.seeding import generator
-from ...common.sites import Site
-from ...common.spec import Layer
+from ...common.spec import Layer, expansion
 from ...common.tables import Table
-from ...common.wing import Wing
+from ...common.wing.protocols import Wing
+from ...common.wing.sites import Site
 
 LEARNING_RATE = 0.1
 

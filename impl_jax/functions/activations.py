@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...common.layer import Layer
 from ...common.layers import activations as spec
+from ...common.spec.layer import Layer
 
 
 def identity(x: jax.Array) -> jax.Array:

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from ...common.errors import ShapeError
-from ...common.layer import Layer
 from ...common.layers import operations as spec
 from ...common.layers import sequences
+from ...common.spec.layer import Layer
 
 
 def flatten(x: jax.Array) -> jax.Array:

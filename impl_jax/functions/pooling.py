@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...common.layer import Layer
 from ...common.layers.pooling import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, MaxPool, Pool
+from ...common.spec.layer import Layer
 
 
 @partial(jax.jit, static_argnames="layer")

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen, traverse_util
 
-from ...common import expansion, paths, spec
+from ...common import paths, spec
 from ...common.errors import NotExpressibleError
 from ...common.layers import native
-from ...common.program import chain
+from ...common.spec import expansion
+from ...common.spec.program import chain
 from ...common.tables import Table
 from ..devices import check_dtype, device_of, native_dtype
 from ..draws import NativeInit, draw_native, layout_of, path_key

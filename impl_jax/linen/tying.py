@@ -16,8 +16,8 @@ from flax import linen, traverse_util
 
 from ...common import paths
 from ...common.errors import NotExpressibleError, TieError
-from ...common.sites import Site
 from ...common.ties import Tie, TieGroup, check_tie
+from ...common.wing.sites import Site
 from ..sites import neutral_sites, shares
 from .access import neutral, objective, owner_leaves, table
 from .layers.containers import Block, Members

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ...common import expansion, paths, spec
+from ...common import paths, spec
 from ...common.errors import NotExpressibleError
+from ...common.spec import expansion
 from ..devices import check_dtype, device_of
 from ..draws import draw_native, layout_of, path_key
 from ..parts import split_native

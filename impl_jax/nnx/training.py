@@ -14,9 +14,9 @@ import optax
 from flax import nnx
 from flax.nnx.nn import attention
 
-from ...common.outputs import check_targets
-from ...common.runs import Call, Cotangents, Inputs
-from ...common.training import Optimizer, Pass, Passer, Trainer, Training
+from ...common.wing.outputs import check_targets
+from ...common.wing.runs import Call, Cotangents, Inputs
+from ...common.wing.training import Optimizer, Pass, Passer, Trainer, Training
 from ..devices import check_dtype
 from ..probing import called, given
 from ..training import floating, goals_of, squared_error, statistics_dtype, tracing, transformation, whole_attention

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...common.program import Program, run
+from ...common.spec.program import Program, run
 
 
 class Block(nn.Module):

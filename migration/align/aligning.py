@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from types import MappingProxyType
 
-from ...common.recognition import model_of
-from ...common.runs import PairError
+from ...common.wing.recognition import model_of
+from ...common.wing.runs import PairError
 from ...pairs.localize import Localized, localize
 from ...pairs.maps.map import Map, MapRow
 from ...pairs.pair import Pair

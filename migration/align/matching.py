@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...common.runs import Probe
+from ...common.wing.runs import Probe
 from ...pairs.closeness import is_silent, scale
 from ...pairs.values import ShapeClass, distinct, shape_class
 from .fingerprints import Candidate, candidates, orders, settled

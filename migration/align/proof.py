@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...common.layouts import Layout
-from ...common.runs import Probe
+from ...common.wing.runs import Probe
 from ...pairs.closeness import error, is_comparable, is_silent, scale
 from ...pairs.maps.map import Map, MapRow
 from ...pairs.maps.transforms import transform_of

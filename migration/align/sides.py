@@ -12,10 +12,10 @@ import numpy as np
 
 from ...common import paths
 from ...common.errors import DtypeError
-from ...common.natives import Native
-from ...common.runs import Call, Inputs, Probe, Prober, reported
-from ...common.traces import Trace, Tracer
-from ...common.wing import SideWing
+from ...common.wing.protocols import SideWing
+from ...common.wing.runs import Call, Inputs, Probe, Prober, reported
+from ...common.wing.stored import Native
+from ...common.wing.traces import Trace, Tracer
 from ...pairs.values import cotangents
 from ...pairs.wings import side_wing
 from .errors import AlignmentError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...common.checkpoints import CheckpointError, leaves
+from ...common.trees import CheckpointError, leaves
 from .headers import Entry
 
 MARK = "_METADATA"

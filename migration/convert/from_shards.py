@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ...common.checkpoints import CheckpointError
 from ...common.tables import counted
+from ...common.trees import CheckpointError
 from .from_torch import TorchCheckpoint
 from .headers import Entry
 from .sources import Source, opened_file

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...common.checkpoints import CheckpointError, leaves
+from ...common.trees import CheckpointError, leaves
 from .headers import Entry
 
 # Where a training script keeps the model's weights beside its optimizer's, in the order in which they are tried.

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...common.checkpoints import CheckpointError
+from ...common.trees import CheckpointError
 
 PART = ".paritree-part"
 

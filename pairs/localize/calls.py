@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...common.traces import Trace
+from ...common.wing.traces import Trace
 from ..maps.map import Map
 from .gap import Cause
 from .inputs import other_order

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...common.traces import Trace, is_floating
+from ...common.wing.traces import Trace, is_floating
 from ..maps.map import Map
 from ..tolerance import FACTOR
 from .calls import other_calls

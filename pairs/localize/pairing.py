@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...common.traces import Trace, is_floating, order_of_ends
+from ...common.wing.traces import Trace, is_floating, order_of_ends
 from ..maps.map import Map
 from .comparing import Likeness, likeness
 

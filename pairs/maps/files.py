@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import ShapeError, nearest
-from ...common.wholefiles import written_whole
+from ...common.files import written_whole
 from .map import EVIDENCE, Map, MapError, MapRow
 from .pieces import Piece, parsed
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...common.arrays import as_numpy
-from ...common.checkpoints import leaves
 from ...common.errors import MapError, WeightsError
 from ...common.tables import counted, shape_text
+from ...common.trees import leaves
 from .rows import MapRow
 
 if TYPE_CHECKING:

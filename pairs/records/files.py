@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ...common.errors import ParitreeError
+from ...common.files import written_whole
 from ...common.safetensors import DTYPES
-from ...common.wholefiles import written_whole
 from .forms import Form, digest
 
 FORMAT = "paritree record"

@@ -15,11 +15,11 @@ import numpy as np
 
 from ...common.arrays import as_numpy
 from ...common.errors import ParitreeError
-from ...common.natives import Native
-from ...common.runs import Cotangents, Inputs, Probe
-from ...common.saving import RoundTrip
-from ...common.sites import Site
-from ...common.training import Optimizer, Pass, Training
+from ...common.wing.runs import Cotangents, Inputs, Probe
+from ...common.wing.saving import RoundTrip
+from ...common.wing.sites import Site
+from ...common.wing.stored import Native
+from ...common.wing.training import Optimizer, Pass, Training
 
 Form = dict[str, Any]
 # Keeps an array and gives its digest; gives the array of a digest.

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from ...common.errors import NotExpressibleError
-from ...common.natives import Native
-from ...common.runs import Call, Cotangents, Inputs, PairError, Probe, Prober
-from ...common.saving import RoundTrip
-from ...common.sites import Site, SiteProber, asked
-from ...common.traces import Tracer
-from ...common.training import Optimizer, Pass, Passer, Trainer, Training
 from ...common.versions import versions_of
+from ...common.wing.runs import Call, Cotangents, Inputs, PairError, Probe, Prober
+from ...common.wing.saving import RoundTrip
+from ...common.wing.sites import Site, SiteProber, asked
+from ...common.wing.stored import Native
+from ...common.wing.traces import Tracer
+from ...common.wing.training import Optimizer, Pass, Passer, Trainer, Training
 from ..maps.map import Map, MapRow
 from . import forms as forms
 from .files import RecordError as RecordError

@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ...common.errors import ParitreeError
-from ...common.natives import Native
-from ...common.runs import Call, Cotangents, Inputs, Probe, Prober, reported
-from ...common.saving import RoundTrip
-from ...common.sites import Site, SiteProber
-from ...common.traces import Tracer
-from ...common.training import Optimizer, Pass, Passer, Trainer, Training
-from ...common.wing import SideWing
+from ...common.wing.protocols import SideWing
+from ...common.wing.runs import Call, Cotangents, Inputs, Probe, Prober, reported
+from ...common.wing.saving import RoundTrip
+from ...common.wing.sites import Site, SiteProber
+from ...common.wing.stored import Native
+from ...common.wing.traces import Tracer
+from ...common.wing.training import Optimizer, Pass, Passer, Trainer, Training
 from . import forms as forms
 from .record import Record, draws_address, precision_text, versions
 from .replay import Answering, asked_with, asking

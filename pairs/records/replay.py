@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...common.errors import NotExpressibleError
-from ...common.natives import Native
-from ...common.runs import Call, Inputs, Prober
-from ...common.saving import RoundTrip
-from ...common.sites import SiteProber
-from ...common.traces import Tracer
-from ...common.training import Passer, Trainer
-from ...common.wing import SideWing
+from ...common.wing.protocols import SideWing
+from ...common.wing.runs import Call, Inputs, Prober
+from ...common.wing.saving import RoundTrip
+from ...common.wing.sites import SiteProber
+from ...common.wing.stored import Native
+from ...common.wing.traces import Tracer
+from ...common.wing.training import Passer, Trainer
 
 
 class Running(NamedTuple):

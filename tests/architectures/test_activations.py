@@ -8,12 +8,12 @@ import torch
 import transformers
 from transformers.activations import ACT2FN
 
-from paritree.common.architectures.activations import ACTIVATIONS, REFUSED, activation
-from paritree.common.architectures.llama import LlamaConfig, llama
-from paritree.common.architectures.resnet import ResNetConfig, resnet
-from paritree.common.architectures.vit import ViTConfig, vit
 from paritree.common.errors import UsageError
-from paritree.common.recognition import WINGS
+from paritree.common.models.architectures.activations import ACTIVATIONS, REFUSED, activation
+from paritree.common.models.architectures.llama import LlamaConfig, llama
+from paritree.common.models.architectures.resnet import ResNetConfig, resnet
+from paritree.common.models.architectures.vit import ViTConfig, vit
+from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.pairs.tolerance import relative_error
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from paritree.common import expansion
-from paritree.common.architectures.albert import AlbertConfig, albert
 from paritree.common.errors import UsageError
-from paritree.common.recognition import WINGS
+from paritree.common.models.architectures.albert import AlbertConfig, albert
+from paritree.common.spec import expansion
+from paritree.common.wing.recognition import WINGS
 from paritree.pairs.tolerance import allowed
 
 from . import twin

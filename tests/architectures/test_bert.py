@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from paritree.common.architectures.bert import BertConfig, bert
 from paritree.common.errors import UsageError
-from paritree.common.recognition import WINGS
+from paritree.common.models.architectures.bert import BertConfig, bert
+from paritree.common.wing.recognition import WINGS
 from paritree.pairs.tolerance import allowed
 
 from . import twin

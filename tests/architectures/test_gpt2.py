@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from paritree.common.architectures.gpt2 import GPT2Config, gpt2
 from paritree.common.errors import UsageError
-from paritree.common.recognition import WINGS
+from paritree.common.models.architectures.gpt2 import GPT2Config, gpt2
+from paritree.common.wing.recognition import WINGS
 from paritree.pairs.tolerance import allowed
 
 from . import twin

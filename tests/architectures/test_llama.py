@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from paritree.common.architectures.llama import LlamaConfig, llama
 from paritree.common.errors import UsageError
-from paritree.common.recognition import WINGS
+from paritree.common.models.architectures.llama import LlamaConfig, llama
+from paritree.common.wing.recognition import WINGS
 
 from . import twin
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from paritree.common.architectures.lstm_lm import LSTMLanguageModelConfig, lstm_lm
 from paritree.common.errors import UsageError
-from paritree.common.recognition import WINGS
+from paritree.common.models.architectures.lstm_lm import LSTMLanguageModelConfig, lstm_lm
+from paritree.common.wing.recognition import WINGS
 
 from .twin import Twin, assert_same_distributions, assert_same_tables, scatter, tokens
 

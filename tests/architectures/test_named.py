@@ -11,7 +11,7 @@ import torch
 
 import paritree
 from paritree import UsageError
-from paritree.common.architectures import ARCHITECTURES, GPT2Config, from_transformers, gpt2
+from paritree.common.models.architectures import ARCHITECTURES, GPT2Config, from_transformers, gpt2
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -11,9 +11,9 @@ import torch
 import transformers
 from torch import nn
 
-from paritree.common.architectures.resnet import RESNET_18, RESNET_50, ResNetConfig, resnet
 from paritree.common.errors import UsageError
-from paritree.common.recognition import WINGS
+from paritree.common.models.architectures.resnet import RESNET_18, RESNET_50, ResNetConfig, resnet
+from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.pairs.tolerance import allowed, relative_error
 

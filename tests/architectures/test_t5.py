@@ -8,11 +8,11 @@ import torch
 import transformers
 from transformers.models.t5.modeling_t5 import T5Attention
 
-from paritree.common import expansion
-from paritree.common.architectures.t5 import T5Config, t5
 from paritree.common.errors import UsageError
 from paritree.common.layers import RelativeBuckets
-from paritree.common.recognition import WINGS
+from paritree.common.models.architectures.t5 import T5Config, t5
+from paritree.common.spec import expansion
+from paritree.common.wing.recognition import WINGS
 from paritree.pairs.tolerance import allowed, relative_error
 
 from .twin import Twin, assert_same_distributions, assert_same_tables, config_of, padded, scatter, tokens

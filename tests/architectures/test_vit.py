@@ -7,8 +7,8 @@ import pytest
 import torch
 import transformers
 
-from paritree.common.architectures.vit import ViTConfig, vit
-from paritree.common.recognition import WINGS
+from paritree.common.models.architectures.vit import ViTConfig, vit
+from paritree.common.wing.recognition import WINGS
 
 from .twin import Twin, assert_same_distributions, assert_same_tables, config_of, scatter
 

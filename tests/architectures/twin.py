@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from paritree.common import expansion, initializers, layers
+from paritree.common import initializers, layers
 from paritree.common import spec as containers
-from paritree.common.architectures import named
 from paritree.common.initializers import places
-from paritree.common.spec import Layer
+from paritree.common.models.architectures import named
+from paritree.common.spec import Layer, expansion
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import examine, judge
 from paritree.pairs.tolerance import allowed, relative_error

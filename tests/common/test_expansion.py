@@ -9,10 +9,10 @@ from hypothesis import given
 
 from paritree.common import paths
 from paritree.common.errors import InitializerError, PathError, SpecError
-from paritree.common.expansion import Use, table, untied, uses
 from paritree.common.initializers import Dirac, Normal, Orthogonal, Uniform, Xavier, Zeros
 from paritree.common.layers import Decoder, Embedding, FixedLinear, Linear, ReLU
 from paritree.common.spec import Block, Layer, ParameterSpec, Sequential, Shared, flow, index
+from paritree.common.spec.expansion import Use, table, untied, uses
 from paritree.common.ties import Tie
 
 from .conftest import refused

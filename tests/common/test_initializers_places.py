@@ -11,8 +11,8 @@ from paritree.common.errors import InitializerError
 from paritree.common.initializers import Initializer
 from paritree.common.initializers.places import Arange, InverseFrequencies, LowerTriangle
 from paritree.common.layers import Buffer
-from paritree.common.recognition import WINGS
 from paritree.common.spec import Block
+from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import examine, judge
 

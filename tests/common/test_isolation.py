@@ -25,15 +25,15 @@ def test_every_room_is_looked_at():
 
 
 PLANTED = [
-    ("common/spec.py", "import torch", "torch"),
-    ("common/spec.py", "import numpy\nimport jax.numpy as jnp", "jax.numpy"),
+    ("common/spec/__init__.py", "import torch", "torch"),
+    ("common/spec/__init__.py", "import numpy\nimport jax.numpy as jnp", "jax.numpy"),
     ("common/initializers/laws.py", "def draw():\n    from flax import nnx", "flax.nnx"),
-    ("common/spec.py", "from ..impl_torch import build", "paritree.impl_torch.build"),
+    ("common/spec/__init__.py", "from ..impl_torch import build", "paritree.impl_torch.build"),
     ("common/initializers/laws.py", "from ...conformance import check", "paritree.conformance.check"),
-    ("common/spec.py", "from ..front import table", "paritree.front.table"),
-    ("common/spec.py", "from importlib import import_module\nimport_module('jax')", "jax"),
-    ("common/spec.py", "import importlib\nimportlib.import_module('..impl_jax.nnx')", "paritree.impl_jax.nnx"),
-    ("common/spec.py", "__import__('torch.nn')", "torch.nn"),
+    ("common/spec/__init__.py", "from ..front import table", "paritree.front.table"),
+    ("common/spec/__init__.py", "from importlib import import_module\nimport_module('jax')", "jax"),
+    ("common/spec/__init__.py", "import importlib\nimportlib.import_module('..impl_jax.nnx')", "paritree.impl_jax.nnx"),
+    ("common/spec/__init__.py", "__import__('torch.nn')", "torch.nn"),
     ("impl_torch/build.py", "import jax", "jax"),
     ("impl_torch/build.py", "import torch\nfrom flax import linen", "flax.linen"),
     ("impl_torch/build.py", "from ..impl_jax.linen import build", "paritree.impl_jax.linen.build"),
@@ -75,7 +75,7 @@ def test_a_planted_import_is_found(file, source, imported, tmp_path):
     ("file", "source"),
     [
         (
-            "common/spec.py",
+            "common/spec/__init__.py",
             "from . import paths\nfrom .initializers import Normal\nfrom .. import common\nimport numpy",
         ),
         ("common/torchlike.py", "import jaxtyping\nfrom .jax import torch"),
@@ -115,7 +115,7 @@ load(sys.argv[1])
 PRINT_A_TABLE = """
 import json, sys
 loaded = []
-from paritree.common.models import MODELS
+from paritree.common.models.reference import MODELS
 for model in MODELS.values():
     loaded.append(str(model.table()))
 import paritree

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from paritree.common.errors import ShapeError, UsageError
-from paritree.common.expansion import table, untied
 from paritree.common.initializers import Xavier
 from paritree.common.layers import Linear
-from paritree.common.models import MODELS, neutral_weights, reference_model
+from paritree.common.models.reference import MODELS, neutral_weights, reference_model
 from paritree.common.spec import Sequential, flow
+from paritree.common.spec.expansion import table, untied
 from paritree.common.tables import Row, Table
 
 from .conftest import refused

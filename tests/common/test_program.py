@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from paritree.common.errors import ChildNameError, InitializerError, PathError, SpecError
-from paritree.common.expansion import table, untied
 from paritree.common.initializers import Normal, Ones, Zeros
 from paritree.common.layers import Buffer, Decoder, Embedding, Flatten, Linear, Parameter, ReLU, Split, Tanh
-from paritree.common.program import read, run
 from paritree.common.spec import Block, List, Sequential, Shared, flow
+from paritree.common.spec.expansion import table, untied
+from paritree.common.spec.program import read, run
 
 from .conftest import refused
 

@@ -21,8 +21,8 @@ from safetensors.numpy import save_file
 
 import paritree
 from paritree import Map, MapRow, Pair, PairError, Record, RecordError, record
-from paritree.common.recognition import is_factory, side_name
-from paritree.common.wing import SideWing
+from paritree.common.wing.protocols import SideWing
+from paritree.common.wing.recognition import is_factory, side_name
 from paritree.conformance import PAIR_CONTRACTS
 from paritree.pairs.records import files as recordfiles
 from paritree.pairs.records.forms import digest

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from paritree.common.errors import InitializerError, PathError
-from paritree.common.expansion import table
 from paritree.common.initializers import Constant, Normal, Uniform, Xavier, Zeros
 from paritree.common.layers import Decoder, Embedding, FixedLinear, Linear, ReLU
-from paritree.common.rules import Rule, line, plan
 from paritree.common.spec import Block, Sequential, Shared
+from paritree.common.spec.expansion import table
+from paritree.common.spec.rules import Rule, line, plan
 from paritree.common.tables import Table
 
 from .conftest import refused

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from paritree.common.errors import DtypeError, InitializerError, PathError, ShapeError, WeightsError
-from paritree.common.expansion import table
 from paritree.common.initializers import Normal
 from paritree.common.layers import Decoder, Embedding, FixedLinear, Linear, ReLU
 from paritree.common.layouts import TRANSPOSED
 from paritree.common.spec import Block, Sequential, Shared
+from paritree.common.spec.expansion import table
 from paritree.common.tables import Row, Table, counted, dtype_name, native_text, shape_text
 from paritree.common.ties import Tie, TieGroup
 

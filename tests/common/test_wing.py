@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from paritree.common.errors import UsageError
-from paritree.common.recognition import WINGS, name_of
+from paritree.common.wing.recognition import WINGS, name_of
 from paritree.pairs.wings import HOMES
 
 from .conftest import refused

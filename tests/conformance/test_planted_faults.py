@@ -17,9 +17,9 @@ from torch.nn import functional as F
 
 from paritree import Linear, ReLU, Sequential, Shared
 from paritree.common.initializers import VarianceScaling
-from paritree.common.models import MODELS
-from paritree.common.recognition import WINGS
-from paritree.common.wing import Wing
+from paritree.common.models.reference import MODELS
+from paritree.common.wing.protocols import Wing
+from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.conformance.models.check import CONTRACTS, check_subjects
 from paritree.conformance.models.subject import Subject

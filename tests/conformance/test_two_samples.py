@@ -15,7 +15,7 @@ from scipy import special, stats
 
 from paritree.common.errors import ShapeError
 from paritree.common.initializers import Masked, Normal, Uniform
-from paritree.common.runs import PairError
+from paritree.common.wing.runs import PairError
 from paritree.conformance.contracts.initialization import Judged, difference, examine_pair, plan_seeds
 from paritree.conformance.statistics import compare, copies, examine, judge
 from paritree.conformance.statistics.coins import count_p, critical, run_p, sum_p

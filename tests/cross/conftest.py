@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from paritree.common.models import MODELS, ReferenceModel, neutral_weights
-from paritree.common.recognition import WINGS
-from paritree.common.wing import Wing
+from paritree.common.models.reference import MODELS, ReferenceModel, neutral_weights
+from paritree.common.wing.protocols import Wing
+from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from paritree.common import layers as ls
 from paritree.common.errors import ParitreeError, SpecError
-from paritree.common.expansion import table
 from paritree.common.initializers import Normal
 from paritree.common.spec import Block, Layer, List, Sequential, Shared, flow
+from paritree.common.spec.expansion import table
 
 Shape = tuple[int, ...]
 Draw = Callable[..., Any]

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from paritree.common import initializers as init
-from paritree.common.models import MODELS
-from paritree.common.recognition import WINGS
+from paritree.common.models.reference import MODELS
 from paritree.common.tables import Row
-from paritree.common.wing import Wing
+from paritree.common.wing.protocols import Wing
+from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.conformance.models.check import check_subjects
 from paritree.conformance.models.subject import Subject

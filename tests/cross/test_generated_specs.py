@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from paritree.common import expansion, layers, spec
+from paritree.common import layers, spec
 from paritree.common.initializers import *  # noqa: F403 - a spec's code names them
 from paritree.common.layers import *  # noqa: F403
-from paritree.common.models import neutral_weights
-from paritree.common.recognition import WINGS
+from paritree.common.models.reference import neutral_weights
 from paritree.common.spec import *  # noqa: F403
+from paritree.common.spec import expansion
+from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 
 from .generated import ANY, VOCABULARY, Generated, specs

@@ -6,7 +6,7 @@ import pytest
 
 from paritree import impl_torch
 from paritree.common import paths
-from paritree.common.models import MODELS
+from paritree.common.models.reference import MODELS
 
 from . import native
 from .conftest import Case

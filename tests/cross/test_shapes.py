@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from paritree.common.models import neutral_weights
+from paritree.common.models.reference import neutral_weights
 
 from . import native
 from .conftest import Case

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from paritree.common import expansion
-from paritree.common.models import MODELS, ReferenceModel, neutral_weights
-from paritree.common.recognition import WINGS
+from paritree.common.models.reference import MODELS, ReferenceModel, neutral_weights
 from paritree.common.seeding import generator
-from paritree.common.wing import Wing
+from paritree.common.spec import expansion
+from paritree.common.wing.protocols import Wing
+from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.pairs.tolerance import allowed, relative_error
 

@@ -9,10 +9,10 @@ import numpy as np
 from flax import linen, nnx
 from torch import nn
 
-from paritree.common.layer import Layer
 from paritree.common.layers import activations as spec
 from paritree.common.layers.dense import Linear
 from paritree.common.spec import Sequential
+from paritree.common.spec.layer import Layer
 
 from .case import Case
 

@@ -16,12 +16,12 @@ from torch import nn
 
 from paritree.common import layers
 from paritree.common.errors import InitializerError, SpecError
-from paritree.common.expansion import table
 from paritree.common.initializers import Constant, Uniform
-from paritree.common.layer import UNKNOWN, Layer
 from paritree.common.layers import activations as spec
-from paritree.common.recognition import WINGS
 from paritree.common.spec import Block, Sequential, flow
+from paritree.common.spec.expansion import table
+from paritree.common.spec.layer import UNKNOWN, Layer
+from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.pairs.tolerance import relative_error
 

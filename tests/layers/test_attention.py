@@ -13,11 +13,11 @@ import pytest
 from flax import linen, nnx
 
 from paritree.common.errors import SpecError
-from paritree.common.expansion import table
-from paritree.common.layer import UNKNOWN
 from paritree.common.layers.attention import MultiheadAttention
-from paritree.common.recognition import WINGS
 from paritree.common.spec import Block, Sequential, flow
+from paritree.common.spec.expansion import table
+from paritree.common.spec.layer import UNKNOWN
+from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import examine, judge, replicates
 from paritree.pairs.tolerance import relative_error

@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from paritree.common.errors import InitializerError, SpecError
-from paritree.common.expansion import table, untied
 from paritree.common.initializers import Constant, Dirac, Normal, Orthogonal, Uniform, Xavier, ZeroRow, Zeros
 from paritree.common.layers import Tanh
 from paritree.common.layers import dense as spec
-from paritree.common.models import neutral_weights
-from paritree.common.recognition import WINGS
+from paritree.common.models.reference import neutral_weights
 from paritree.common.spec import Block, Sequential
+from paritree.common.spec.expansion import table, untied
+from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import examine, judge, replicates
 

@@ -17,8 +17,8 @@ from rich.console import Console
 from paritree.cli import cli
 from paritree.common import layers as spec
 from paritree.common.errors import UsageError
-from paritree.common.layer import Layer
 from paritree.common.spec import Block
+from paritree.common.spec.layer import Layer
 from paritree.conformance import load_wing
 from paritree.impl_jax.functions import activations
 from paritree.study import layers

@@ -15,11 +15,11 @@ import torch
 from flax import nnx, traverse_util
 from torch import nn
 
-from paritree.common import expansion, paths
+from paritree.common import paths
 from paritree.common.layers import KINDS
 from paritree.common.layouts import Layout
-from paritree.common.recognition import WINGS
-from paritree.common.spec import ParameterSpec
+from paritree.common.spec import ParameterSpec, expansion
+from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import Evidence, examine, judge, replicates
 from paritree.pairs.tolerance import allowed, relative_error

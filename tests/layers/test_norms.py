@@ -15,12 +15,12 @@ from flax import linen, nnx
 from torch import nn
 
 from paritree.common.errors import NotExpressibleError, ShapeError, SpecError
-from paritree.common.expansion import table
 from paritree.common.initializers import Constant, Ones, Zeros
-from paritree.common.layer import UNKNOWN, Layer
 from paritree.common.layers import norms
-from paritree.common.recognition import WINGS
 from paritree.common.spec import Block, Sequential, flow
+from paritree.common.spec.expansion import table
+from paritree.common.spec.layer import UNKNOWN, Layer
+from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.pairs.tolerance import allowed, relative_error
 

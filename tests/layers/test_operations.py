@@ -28,8 +28,8 @@ from paritree.common.layers import (
     Take,
     WeightedValues,
 )
-from paritree.common.recognition import WINGS
 from paritree.common.spec import UNKNOWN, Block, Layer, flow
+from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.pairs.tolerance import allowed, relative_error
 

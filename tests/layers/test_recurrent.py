@@ -13,14 +13,13 @@ import torch
 from flax import linen
 from torch import nn
 
-from paritree.common import expansion
 from paritree.common.errors import NotExpressibleError, ParitreeError, ShapeError, SpecError, UsageError, WeightsError
 from paritree.common.layers import Embedding, Linear
 from paritree.common.layers.cells import CELLS, from_cell, to_cell
 from paritree.common.layers.recurrent import GRU, LSTM, RNN, Recurrent
-from paritree.common.models import neutral_weights
-from paritree.common.recognition import WINGS
-from paritree.common.spec import UNKNOWN, Sequential
+from paritree.common.models.reference import neutral_weights
+from paritree.common.spec import UNKNOWN, Sequential, expansion
+from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import examine, judge, replicates
 from paritree.pairs.tolerance import allowed, relative_error

@@ -18,7 +18,7 @@ import torch
 from flax import linen, nnx
 from torch import nn
 
-from paritree.common.recognition import name_of
+from paritree.common.wing.recognition import name_of
 from paritree.conformance import load_wing
 from paritree.pairs.maps.map import Map, MapRow
 

@@ -14,10 +14,10 @@ import torch
 
 import paritree
 from paritree import AlignmentError, Map, Pair, PairError
-from paritree.common.architectures.gpt2 import GPT2Config, gpt2
-from paritree.common.architectures.llama import LlamaConfig, llama
-from paritree.common.architectures.resnet import ResNetConfig, resnet
-from paritree.common.models import MODELS
+from paritree.common.models.architectures.gpt2 import GPT2Config, gpt2
+from paritree.common.models.architectures.llama import LlamaConfig, llama
+from paritree.common.models.architectures.resnet import ResNetConfig, resnet
+from paritree.common.models.reference import MODELS
 from paritree.migration.align.proof import prove
 from paritree.migration.align.sides import side_of
 from paritree.pairs.tolerance import allowed

@@ -7,8 +7,8 @@ import pytest
 
 import paritree
 from paritree import Linear, ReLU, Sequential, UsageError, WeightsError
-from paritree.common.models import MODELS, neutral_weights
-from paritree.common.recognition import WINGS
+from paritree.common.models.reference import MODELS, neutral_weights
+from paritree.common.wing.recognition import WINGS
 
 
 @pytest.mark.parametrize("target", WINGS)

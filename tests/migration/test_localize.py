@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-from paritree.common.recognition import name_of
-from paritree.common.traces import Trace, first_nonfinite
+from paritree.common.wing.recognition import name_of
+from paritree.common.wing.traces import Trace, first_nonfinite
 from paritree.conformance import load_wing
 from paritree.pairs.localize import Localized, localize
 from paritree.pairs.maps.map import Map, MapRow

@@ -11,8 +11,8 @@ import pytest
 
 import paritree
 from paritree import Linear, NotExpressibleError, Pair, PairError, ReLU, Sequential
-from paritree.common.recognition import WINGS
-from paritree.common.runs import named_arrays, reported
+from paritree.common.wing.recognition import WINGS
+from paritree.common.wing.runs import named_arrays, reported
 
 A, B = np.zeros(1), np.ones(2)
 

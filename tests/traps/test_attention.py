@@ -18,13 +18,13 @@ from flax import linen, nnx
 from torch import nn
 from torch.nn import functional as F
 
-from paritree.common.expansion import table
 from paritree.common.initializers import LeCun, Xavier, Zeros
 from paritree.common.layers.activations import PReLU
 from paritree.common.layers.attention import MultiheadAttention
 from paritree.common.layers.kinds import native
-from paritree.common.recognition import WINGS
 from paritree.common.spec import Layer
+from paritree.common.spec.expansion import table
+from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import examine, judge, replicates
 

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from paritree.common.errors import WeightsError
 from paritree.common.layers import GELU, Embedding, Linear
-from paritree.common.recognition import WINGS
 from paritree.common.spec import Sequential
+from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.pairs.tolerance import allowed, relative_error
 

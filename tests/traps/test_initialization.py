@@ -20,15 +20,14 @@ import torch
 from flax import linen, nnx
 from torch import nn
 
-from paritree.common import expansion
 from paritree.common import initializers as init
 from paritree.common.errors import InitializerError
 from paritree.common.initializers import Initializer
 from paritree.common.layers import Decoder, Embedding, LayerNorm, Linear
-from paritree.common.recognition import WINGS
-from paritree.common.rules import Rule
-from paritree.common.spec import Block, Layer, Sequential
+from paritree.common.spec import Block, Layer, Sequential, expansion
+from paritree.common.spec.rules import Rule
 from paritree.common.tables import Row
+from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import examine, judge, replicates
 

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from paritree.common.errors import ShapeError
 from paritree.common.layers import Embedding
 from paritree.common.layers import norms as spec
-from paritree.common.recognition import WINGS
 from paritree.common.spec import Block, Layer
+from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.pairs.tolerance import allowed, relative_error
 

@@ -13,12 +13,12 @@ import torch
 from flax import linen, nnx
 from torch import nn
 
-from paritree.common import expansion
 from paritree.common.errors import NotExpressibleError
 from paritree.common.initializers import Uniform
 from paritree.common.layers.cells import CELLS, to_cell
 from paritree.common.layers.recurrent import GRU, LSTM, RNN, Recurrent
-from paritree.common.recognition import WINGS
+from paritree.common.spec import expansion
+from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import examine, judge, replicates
 from paritree.pairs.tolerance import allowed, relative_error

@@ -20,8 +20,8 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from paritree.common.errors import NotExpressibleError, TieError, WeightsError
 from paritree.common.layers import Decoder, Embedding, Linear, Tanh
-from paritree.common.recognition import WINGS
 from paritree.common.spec import Block, Sequential, Shared
+from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.pairs.tolerance import allowed, relative_error
 

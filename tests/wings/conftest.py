@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paritree.common.recognition import WINGS
+from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 
 

@@ -26,7 +26,7 @@ from paritree.common.layers import (
     Sum,
     Tanh,
 )
-from paritree.common.models import MODELS
+from paritree.common.models.reference import MODELS
 from paritree.common.paths import join
 from paritree.common.spec import Block, Layer, References, Sequential, Shared
 

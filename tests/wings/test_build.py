@@ -10,11 +10,10 @@ import pytest
 import torch
 from flax import nnx, traverse_util
 
-from paritree.common import expansion
 from paritree.common.errors import DeviceError, DtypeError, NotExpressibleError
 from paritree.common.layers import Decoder, Dropout, Embedding, FixedLinear, Linear, ReLU, Tanh
-from paritree.common.models import neutral_weights
-from paritree.common.spec import Block, Sequential, Shared
+from paritree.common.models.reference import neutral_weights
+from paritree.common.spec import Block, Sequential, Shared, expansion
 
 from .conftest import assert_same, exactly
 from .specs import LANGUAGE, SPECS, STRUCTURES, evaluate, inputs_of

@@ -17,7 +17,7 @@ import torch
 from flax import nnx
 
 from paritree import impl_torch
-from paritree.common.runs import PairError, reported
+from paritree.common.wing.runs import PairError, reported
 from paritree.impl_jax import linen, pytrees
 from paritree.impl_jax import nnx as nnx_wing
 

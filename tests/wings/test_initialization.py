@@ -19,12 +19,13 @@ from scipy import stats
 from torch.nn import init as torch_init
 
 from paritree import impl_torch
-from paritree.common import expansion, initializers
+from paritree.common import initializers
 from paritree.common import initializers as init
 from paritree.common.errors import InitializerError
 from paritree.common.initializers import Continuous, Initializer, Law, fans
 from paritree.common.layers import Linear
 from paritree.common.seeding import path_seed, path_words
+from paritree.common.spec import expansion
 from paritree.impl_jax import linen, nnx
 
 from .conftest import exactly

@@ -13,8 +13,8 @@ from paritree import impl_torch
 from paritree.common.errors import InitializerError, NotExpressibleError, ShapeError, SpecError
 from paritree.common.initializers import Normal, Orthogonal
 from paritree.common.layers import FixedLinear, Linear, ReLU
-from paritree.common.rules import Rule
 from paritree.common.spec import Block, Layer, Sequential, Shared, flow
+from paritree.common.spec.rules import Rule
 from paritree.impl_jax import linen, nnx
 
 from .conftest import assert_same, exactly, normal

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import pytest
 
-import paritree.common.wing as protocol
-from paritree.common.recognition import WINGS
+import paritree.common.wing.protocols as protocol
+from paritree.common.wing.recognition import WINGS
 from paritree.pairs.wings import HOMES
 
-ROOMS = Path(protocol.__file__).parents[1]
+ROOMS = Path(protocol.__file__).parents[2]
 
 
 class Difference(NamedTuple):

@@ -19,7 +19,7 @@ from flax import linen, nnx
 import paritree
 from paritree import NotExpressibleError, ShapeError, WeightsError
 from paritree import impl_torch as torch_wing
-from paritree.common.natives import Native
+from paritree.common.wing.stored import Native
 from paritree.conformance import load_wing
 from paritree.impl_jax import linen as linen_wing
 from paritree.impl_jax import nnx as nnx_wing

@@ -19,7 +19,7 @@ from flax import linen, nnx
 
 import paritree
 from paritree import PairError, UsageError, WeightsError
-from paritree.common.recognition import is_factory, model_of, side_name
+from paritree.common.wing.recognition import is_factory, model_of, side_name
 from paritree.impl_jax import pytrees
 from paritree.pairs.wings import HOMES, SIDES
 
@@ -256,7 +256,7 @@ def test_a_factory_that_fails_is_reported_with_its_side(factory: Callable[..., A
 
 def test_a_tree_of_numpy_is_known_where_jax_is_not_loaded() -> None:
     program = (
-        "import sys, numpy as np\nfrom paritree.common.recognition import side_name\n"
+        "import sys, numpy as np\nfrom paritree.common.wing.recognition import side_name\n"
         "print(side_name({'a': [np.ones(1)]}), 'jax' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from paritree.common import expansion
 from paritree.common.errors import ParitreeError
 from paritree.common.layers import FixedLinear, Linear, Tanh
-from paritree.common.models import neutral_weights
+from paritree.common.models.reference import neutral_weights
 from paritree.common.paths import join, parent
-from paritree.common.recognition import WINGS
-from paritree.common.spec import Block, Layer, Sequential, Shared
+from paritree.common.spec import Block, Layer, Sequential, Shared, expansion
+from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.impl_jax import linen
 

@@ -11,8 +11,8 @@ import pytest
 from paritree.common import initializers as init
 from paritree.common.errors import InitializerError, PathError
 from paritree.common.layers import Decoder, Embedding, FixedLinear, Linear, ReLU
-from paritree.common.rules import Rule
 from paritree.common.spec import Block, Layer, Shared
+from paritree.common.spec.rules import Rule
 
 from .conftest import assert_same, exactly
 from .foreign import STRANGERS

@@ -15,9 +15,9 @@ from flax import linen, nnx
 from torch import nn
 
 from paritree import PathError, WeightsError, impl_torch
-from paritree.common.natives import Native
-from paritree.common.runs import Call
-from paritree.common.wing import SideWing
+from paritree.common.wing.protocols import SideWing
+from paritree.common.wing.runs import Call
+from paritree.common.wing.stored import Native
 from paritree.impl_jax import linen as impl_linen
 from paritree.impl_jax import nnx as impl_nnx
 from paritree.impl_jax import pytrees

@@ -14,11 +14,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from paritree import impl_torch
-from paritree.common import expansion
-from paritree.common.expansion import untied
 from paritree.common.layers import Embedding, Linear, Tanh
-from paritree.common.models import neutral_weights
-from paritree.common.spec import Block
+from paritree.common.models.reference import neutral_weights
+from paritree.common.spec import Block, expansion
+from paritree.common.spec.expansion import untied
 from paritree.impl_jax import linen as impl_linen
 from paritree.impl_jax import nnx as impl_nnx
 

@@ -15,8 +15,8 @@ from flax import linen, nnx
 from flax.errors import FlaxError
 from torch import nn
 
-from paritree.common.recognition import WINGS
-from paritree.common.traces import Trace, arrays_in, named_arguments, order_of_ends, plain
+from paritree.common.wing.recognition import WINGS
+from paritree.common.wing.traces import Trace, arrays_in, named_arguments, order_of_ends, plain
 from paritree.conformance import load_wing
 from paritree.pairs.wings import HOMES
 

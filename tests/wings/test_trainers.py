@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from paritree import impl_torch
 from paritree.common.errors import NotExpressibleError, WeightsError
-from paritree.common.training import Optimizer, Pass, Training
+from paritree.common.wing.training import Optimizer, Pass, Training
 from paritree.impl_jax import linen as impl_linen
 from paritree.impl_jax import nnx as impl_nnx
 from paritree.impl_jax import pytrees

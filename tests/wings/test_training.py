@@ -11,11 +11,11 @@ from flax import nnx as flax_nnx
 from flax.errors import ScopeParamShapeError
 
 from paritree import impl_torch
-from paritree.common.expansion import table as table_of
 from paritree.common.initializers import Eye
 from paritree.common.layers import Dropout, Linear
-from paritree.common.models import neutral_weights
+from paritree.common.models.reference import neutral_weights
 from paritree.common.spec import Sequential
+from paritree.common.spec.expansion import table as table_of
 from paritree.impl_jax import nnx
 
 from .conftest import assert_close, assert_same, normal

@@ -12,9 +12,9 @@ from flax import nnx as flax_nnx
 
 from paritree import impl_torch
 from paritree.common.errors import NotExpressibleError, ParitreeError, PathError, TieError
-from paritree.common.expansion import untied
 from paritree.common.layers import Decoder, Embedding, FixedLinear, Linear, Tanh
 from paritree.common.spec import Block, Layer, Sequential, Shared
+from paritree.common.spec.expansion import untied
 from paritree.common.ties import Tie, TieGroup
 from paritree.impl_jax import nnx
 

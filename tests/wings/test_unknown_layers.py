@@ -14,8 +14,8 @@ from flax import linen, nnx
 import paritree
 from paritree import ChildNameError, InitializerError, NotExpressibleError, Rule, ShapeError, UsageError
 from paritree.common.initializers import LeCun, Normal, Zeros
-from paritree.common.recognition import WINGS
 from paritree.common.spec import Layer
+from paritree.common.wing.recognition import WINGS
 
 
 class Compact(linen.Module):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ....common.layer import Layer
 from ....common.layers import kinds
 from ....common.layers.kinds import Word
+from ....common.spec.layer import Layer
 from . import activations, attention, convolutions, dense, norms, operations, pooling, recurrent
 from .at import At as At
 from .at import Maker, Makers

@@ -8,7 +8,7 @@ from typing import Any
 
 from flax import nnx
 
-from ....common.layer import Layer
+from ....common.spec.layer import Layer
 
 
 @dataclass(frozen=True)

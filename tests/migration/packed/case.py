@@ -13,7 +13,7 @@ from flax import nnx, traverse_util
 from torch import nn
 
 from paritree import Pair
-from paritree.common.runs import Call
+from paritree.common.wing.runs import Call
 
 # By native path, dotted.
 Weights = Mapping[str, np.ndarray]

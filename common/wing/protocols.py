@@ -1,0 +1,118 @@
+"""What the rooms above the wings ask of one: which functions it has, and with which arguments.
+
+A wing is a package that satisfies `Wing`: functions that take any live model of its framework. A side of a pair needs
+less of it, a `SideWing`, and may be something that no wing knows, a bare pytree; or it answers for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from ..spec import Layer
+from ..tables import Row, Table
+from .runs import Call, Inputs, Prober
+from .saving import RoundTrip
+from .sites import Site, SiteProber
+from .stored import Native
+from .traces import Tracer
+from .training import Passer, Trainer
+
+
+class SideWing(Protocol):
+    """What a pair asks of each of its sides, as functions of a live model: its tensors, and runs of it."""
+
+    NAME: str
+
+    def natives(self, model: Any) -> dict[str, Native]: ...
+    def with_natives(self, model: Any, arrays: Mapping[str, Any]) -> Any: ...
+    def prober(self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Prober: ...
+    def tracer(self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Tracer: ...
+    def trainer(
+        self,
+        model: Any,
+        inputs: Inputs,
+        call: Call | None = None,
+        *,
+        dtype: str = "float32",
+        train_call: Call | None = None,
+    ) -> Trainer: ...
+    def passer(
+        self,
+        model: Any,
+        inputs: Inputs,
+        call: Call | None = None,
+        *,
+        dtype: str = "float32",
+        train_call: Call | None = None,
+    ) -> Passer: ...
+    def round_trips(self, model: Any) -> Iterator[RoundTrip]: ...
+    def site_prober(
+        self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32"
+    ) -> SiteProber: ...
+    def draws(
+        self, factory: Any, seeds: Sequence[int], *, device: str = "cpu", target: int | None = None
+    ) -> dict[str, np.ndarray]: ...
+    def devices(self) -> tuple[str, ...]: ...
+    def running(
+        self, device: str = "cpu", dtype: str = "float32", tf32: bool = False
+    ) -> AbstractContextManager[None]: ...
+
+
+class Wing(Protocol):
+    """A wing's functions, as the rooms above use them. A model is whatever `build` returns.
+
+    What changes a model returns the model to go on with: the same object in torch and NNX, a new one in Linen.
+    """
+
+    NAME: str
+
+    def build(self, model: Layer, *, seed: int = 0, dtype: str = "float32", device: str = "cpu") -> Any: ...
+    def table(self, model: Any, inputs: Sequence[np.ndarray] | None = None) -> Table: ...
+    def weights(self, model: Any) -> dict[str, np.ndarray]: ...
+    def load(self, model: Any, weights: Mapping[str, np.ndarray]) -> Any: ...
+    def call(self, model: Any, inputs: Sequence[np.ndarray]) -> np.ndarray: ...
+    def value_and_gradients(
+        self, model: Any, inputs: Sequence[np.ndarray], cotangent: np.ndarray
+    ) -> tuple[float, dict[str, np.ndarray]]: ...
+    def site_gradients(
+        self, model: Any, inputs: Sequence[np.ndarray], cotangent: np.ndarray
+    ) -> dict[str, tuple[Site, ...]]: ...
+    def natives(self, model: Any) -> dict[str, Native]: ...
+    def with_natives(self, model: Any, arrays: Mapping[str, Any]) -> Any: ...
+    def prober(self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Prober: ...
+    def tracer(self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Tracer: ...
+    def step(
+        self,
+        model: Any,
+        inputs: Sequence[np.ndarray],
+        targets: np.ndarray,
+        *,
+        learning_rate: float = 0.1,
+        seed: int = 0,
+    ) -> tuple[Any, float]: ...
+    def identical(self, model: Any, one: str, other: str) -> bool: ...
+    def sample(self, row: Row, *, seeds: Sequence[int], device: str = "cpu") -> np.ndarray: ...
+    def devices(self) -> tuple[str, ...]: ...
+    def running(
+        self, device: str = "cpu", dtype: str = "float32", tf32: bool = False
+    ) -> AbstractContextManager[None]: ...
+    def settings(self) -> dict[str, str]: ...
+
+
+@runtime_checkable
+class SelfAnswering(Protocol):
+    """A side that brings its own functions: what was recorded of a model, say.
+
+    wing: that of the model: `torch`, `linen`, `nnx` or `pytree`.
+    is_factory: whether it stands for a factory. It is then called with a seed, and 0 gives itself.
+    """
+
+    wing: str
+    is_factory: bool
+
+    @property
+    def side_wing(self) -> SideWing: ...
