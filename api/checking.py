@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .common.wing.recognition import model_of, side_name
-from .conformance.checking import DEVICES, PAIR_CONTRACTS, Examination, Wanted, check_pair
+from .conformance.check import DEVICES, PAIR_CONTRACTS, Examination, Wanted, check_pair
 from .conformance.contracts.drawing import Sampling
 from .conformance.known import KnownDifference, load
-from .conformance.report import Report
+from .conformance.results import Report
 from .migration import AlignmentError, align
 from .pairs.maps.map import Map
 from .pairs.pair import Pair

@@ -129,7 +129,7 @@ def doctor(as_json: bool) -> int:
 
     from .common.wing.recognition import WINGS
     from .conformance import load_wing
-    from .conformance.report import versions
+    from .conformance.results import versions
 
     found: dict[str, dict[str, str]] = {name: load_wing(name).settings() for name in WINGS}
     if as_json:

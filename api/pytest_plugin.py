@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from .conformance.report import Report, Result
+    from .conformance.results import Report, Result
     from .suites import Options, Part, Suite, SuiteRun, Verdict
 
 # Named in the header, as far as they are installed.
@@ -269,7 +269,7 @@ class Gathered:
         return described + [f"paritree: {', '.join(names)} is set to: {line}" for line, names in shared.items()]
 
     def report(self) -> Report:
-        from .conformance.report import Report
+        from .conformance.results import Report
 
         found = self.suites.values()
         results = [result for each in found for unit in each.results.values() for result in unit]
@@ -286,7 +286,7 @@ def _check_options(config: pytest.Config) -> None:
     devices = [*(option("paritree_device") or ()), *filter(None, [option("require_device")])]
     alpha, report = option("paritree_alpha"), option("paritree_report")
     if devices or alpha is not None:
-        from .conformance.checking import DEVICES, check_names
+        from .conformance.check import DEVICES, check_names
         from .suites import checked_alpha
 
         check_names(devices, DEVICES, "device")

@@ -10,8 +10,8 @@ from typing import Any
 from .common.wing.protocols import SideWing
 from .common.wing.recognition import model_of
 from .common.wing.runs import Call, Inputs, PairError
-from .conformance.checking import PAIR_CONTRACTS, Examination, Wanted, check_pair
-from .conformance.report import Report, Result
+from .conformance.check import PAIR_CONTRACTS, Examination, Wanted, check_pair
+from .conformance.results import Report, Result
 from .migration import AlignmentError, align
 from .pairs.pair import Pair
 from .pairs.records.record import Record, RecordError, identity_map

@@ -4,13 +4,13 @@ No framework is imported here; each wing brings its own when it is loaded.
 """
 
 from ..pairs.wings import load_wing as load_wing
-from .checking import PAIR_CONTRACTS as PAIR_CONTRACTS
-from .checking import Examination as Examination
-from .checking import Wanted as Wanted
-from .checking import check_pair as check_pair
+from .check import PAIR_CONTRACTS as PAIR_CONTRACTS
+from .check import Examination as Examination
+from .check import Wanted as Wanted
+from .check import check_pair as check_pair
 from .contracts.drawing import Sampling as Sampling
 from .known import KnownDifference as KnownDifference
 from .models import CONTRACTS as CONTRACTS
 from .models import check_reference_models as check_reference_models
-from .report import Report as Report
-from .report import Result as Result
+from .results import Report as Report
+from .results import Result as Result

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..common.errors import UsageError, nearest
-from .report import Result
+from .results import Result
 
 _KEYS = ("contract", "path", "reason", "device", "precision")
 

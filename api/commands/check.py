@@ -10,7 +10,7 @@ import click
 from .output import coloured, progress
 
 if TYPE_CHECKING:
-    from ..conformance.report import Report
+    from ..conformance.results import Report
 
 HOLD, FAILED = 0, 1
 STDOUT = "-"

@@ -15,10 +15,10 @@ from ...pairs.comparison import Comparison, Point, Rounding
 from ...pairs.maps.map import MapRow
 from ...pairs.precision import ROUNDINGS
 from ...pairs.values import FAINT
-from ..locating import entered, located, modules, position
-from ..report import Finding
-from .explaining import explain
-from .telling import Told, other_orders, tell
+from ..explain.diagnosis import Told, other_orders, tell
+from ..explain.locating import entered, located, modules, position
+from ..explain.outputs import explain
+from ..results import Finding
 
 Arrays = Mapping[str, np.ndarray]
 

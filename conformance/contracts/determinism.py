@@ -11,7 +11,7 @@ from ...common.wing.runs import Probe
 from ...pairs.closeness import error
 from ...pairs.comparison import Comparison
 from ...pairs.side import Side, Weights
-from ..report import Finding
+from ..results import Finding
 
 
 def determinism(comparison: Comparison) -> Iterator[Finding]:

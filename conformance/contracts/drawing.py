@@ -12,7 +12,7 @@ from ...common.wing.runs import reported
 from ...pairs.comparison import Bound
 from ...pairs.maps.map import MapRow, assemble
 from ...pairs.side import Side
-from ..report import Finding
+from ..results import Finding
 from ..statistics.orthogonality import gain_of
 from .initialization import Judged, examine_pair, plan_seeds
 

@@ -12,7 +12,7 @@ from ...pairs.comparison import Comparison
 from ...pairs.maps.map import MapRow
 from ...pairs.precision import Setting
 from ...pairs.side import Side, Weights
-from ..report import Finding
+from ..results import Finding
 from ..statistics import compare, judge
 
 # How many masks dropout draws on each side; at 2^-64 per side the sign test has reserve for any correction.

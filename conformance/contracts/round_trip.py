@@ -11,8 +11,8 @@ from ...common.wing.runs import reported
 from ...common.wing.stored import Native
 from ...pairs.comparison import Bound
 from ...pairs.side import Side
-from ..report import Finding
-from .telling import Told, tell
+from ..explain.diagnosis import Told, tell
+from ..results import Finding
 
 _NATURE = "nothing lost, bit for bit, every tie kept"
 

@@ -11,7 +11,7 @@ from ...common.wing.stored import Native
 from ...pairs.comparison import Bound
 from ...pairs.maps.map import MapRow
 from ...pairs.side import Side
-from ..report import Finding
+from ..results import Finding
 
 
 def names(bound: Bound) -> Iterator[Finding]:

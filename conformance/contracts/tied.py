@@ -14,7 +14,7 @@ from ...pairs.comparison import Comparison
 from ...pairs.maps.map import MapRow
 from ...pairs.precision import ROUNDINGS, Setting
 from ...pairs.side import Side, Weights
-from ..report import Finding
+from ..results import Finding
 
 
 def tied_gradients(comparison: Comparison) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from ...pairs.comparison import Comparison
 from ...pairs.maps.map import MapRow
 from ...pairs.precision import ROUNDINGS, Setting
 from ...pairs.side import Side, Weights
-from ..report import Finding
+from ..results import Finding
 from .structure import all_paths
 
 STEPS = 3

@@ -9,8 +9,8 @@ import numpy as np
 from ...common.errors import ParitreeError
 from ...pairs.closeness import error
 from ...pairs.comparison import Bound
-from ..report import Finding
-from .telling import Told, tell
+from ..explain.diagnosis import Told, tell
+from ..results import Finding
 
 # As equal as a carried value is: one rounding, where a sum or a transform makes it.
 _LIMIT = 4 * float(np.finfo(np.float32).eps)

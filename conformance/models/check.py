@@ -8,7 +8,7 @@ from ...common.errors import ParitreeError, UsageError, nearest
 from ...common.models.reference import MODELS, ReferenceModel, reference_model
 from ...common.wing.recognition import WINGS
 from ...pairs.wings import load_wing, missing_device, require_device
-from ..report import Finding, Report, Result
+from ..results import Finding, Report, Result
 from . import numerics, structure
 from .initialization import Initialization
 from .subject import Oracle, Subject

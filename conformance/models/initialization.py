@@ -11,7 +11,7 @@ from ...common.spec import expansion
 from ...common.tables import Row
 from ...common.wing.protocols import Wing
 from ...pairs.tolerance import relative_error
-from ..report import Finding
+from ..results import Finding
 from ..statistics import ALPHA, Evidence, Verdict, across, diagnose, examine, judge, replicates
 from .subject import Oracle, Subject
 

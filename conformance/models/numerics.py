@@ -8,7 +8,7 @@ import numpy as np
 
 from ...pairs.tolerance import allowed, relative_error
 from ..diagnosis import Weights, explain, intervene, missing_site
-from ..report import Finding
+from ..results import Finding
 from .subject import LEARNING_RATE, Oracle, Subject
 
 

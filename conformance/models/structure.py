@@ -9,7 +9,7 @@ import numpy as np
 from ...common.errors import ParitreeError
 from ...common.tables import Row, alike, shape_text
 from ..diagnosis import explain
-from ..report import Finding
+from ..results import Finding
 from .subject import Oracle, Subject
 
 

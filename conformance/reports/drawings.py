@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ..report import Result
+from ..results import Result
 from .units import both_paths, measured, number, printable
 
 _WIDTH, _HEIGHT = 300.0, 128.0

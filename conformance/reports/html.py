@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from ...common.tables import counted
-from ..report import Report, Result
+from ..results import Report, Result
 from .drawings import errors, histogram, shares, side, text
 from .style import STYLE
 from .terminal import statistics, told

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, get_args
 import numpy as np
 
 from ...common.errors import UsageError, nearest
-from ..report import Report, Result, Status
+from ..results import Report, Result, Status
 
 # A change that a reader would notice is a new number.
 SCHEMA = 2

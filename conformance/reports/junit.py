@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree as ET
 
-from ..report import Report, Result
+from ..results import Report, Result
 from .terminal import told
 from .units import allowed, both_paths, measured, printable, title
 

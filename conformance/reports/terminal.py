@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from ...common.tables import columns, counted
-from ..report import Report, Result
+from ..results import Report, Result
 from .units import (
     Unit,
     allowed,

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..report import Result, Status
+from ..results import Result, Status
 
 # What a group of results says as a whole is the first of these that occurs in it.
 _ORDER: tuple[Status, ...] = ("fail", "known", "pass", "skip")

@@ -10,24 +10,24 @@ of each side against each other, and `likeliest` names the scheme of one side.
 
 from __future__ import annotations
 
-from .battery import examine as examine
 from .copies import copies as copies
 from .diagnosis import diagnose as diagnose
-from .effects import ALPHA as ALPHA
-from .effects import BETA as BETA
-from .effects import TARGET as TARGET
-from .effects import SmallestEffects as SmallestEffects
-from .effects import replicates as replicates
-from .effects import sample_size_cut_off as sample_size_cut_off
-from .effects import sample_size_distance as sample_size_distance
-from .effects import sample_size_mean as sample_size_mean
-from .effects import sample_size_outside as sample_size_outside
-from .effects import sample_size_std as sample_size_std
-from .effects import smallest_effects as smallest_effects
 from .evidence import Evidence as Evidence
 from .evidence import Verdict as Verdict
 from .holm import judge as judge
 from .independence import across as across
-from .paired import compare as compare
+from .one_sample import examine as examine
+from .power import ALPHA as ALPHA
+from .power import BETA as BETA
+from .power import TARGET as TARGET
+from .power import SmallestEffects as SmallestEffects
+from .power import replicates as replicates
+from .power import sample_size_cut_off as sample_size_cut_off
+from .power import sample_size_distance as sample_size_distance
+from .power import sample_size_mean as sample_size_mean
+from .power import sample_size_outside as sample_size_outside
+from .power import sample_size_std as sample_size_std
+from .power import smallest_effects as smallest_effects
 from .schemes import Scheme as Scheme
 from .schemes import likeliest as likeliest
+from .two_sample import compare as compare

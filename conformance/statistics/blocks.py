@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import effects
+from . import power as effects
 from .evidence import Evidence, inapplicable
 from .pooled import chi_square_p, mean_p, shift_in_words, spread_in_words
 from .scores import Scores

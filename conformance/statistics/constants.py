@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from .coins import count_p
 from .evidence import Evidence, constraint
+from .sign_tests import count_p
 
 Values = np.ndarray[Any, Any]
 

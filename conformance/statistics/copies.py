@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from .coins import caught, sum_p
 from .constants import still
 from .evidence import Evidence, constraint
+from .sign_tests import caught, sum_p
 
 Values = np.ndarray[Any, Any]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .effects import ALPHA, BETA
 from .evidence import Evidence, Verdict
+from .power import ALPHA, BETA
 
 
 def thresholds(p_values: Sequence[float], alpha: float = ALPHA) -> list[float]:

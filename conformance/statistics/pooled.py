@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special
 
 from ...common.initializers.laws import ContinuousPart
-from . import effects
+from . import power as effects
 from .evidence import Evidence, inapplicable
 from .scores import Scores, pull_in
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from paritree import cli
-from paritree.conformance.report import Result
+from paritree.conformance.results import Result
 
 COMMAND = [sys.executable, "-m", "paritree"]
 

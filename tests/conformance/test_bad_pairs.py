@@ -15,7 +15,7 @@ from torch import nn
 import paritree
 from paritree import PairError, UsageError
 from paritree.conformance.known import KnownDifference
-from paritree.conformance.report import Report
+from paritree.conformance.results import Report
 from paritree.pairs.maps.map import Map, MapRow
 
 INPUTS = (np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32),)

@@ -12,7 +12,7 @@ from flax import nnx
 from torch import nn
 
 import paritree
-from paritree.conformance.checking import Examination, Wanted
+from paritree.conformance.check import Examination, Wanted
 from paritree.conformance.contracts import arithmetic
 from paritree.pairs.comparison import Comparison
 from paritree.pairs.maps.map import Map, MapRow

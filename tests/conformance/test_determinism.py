@@ -7,7 +7,7 @@ import torch
 
 import paritree
 from paritree import Map, Pair
-from paritree.conformance.report import Result
+from paritree.conformance.results import Result
 from paritree.pairs.maps.map import MapRow
 
 INPUTS = (np.ones((2, 3), np.float32),)

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from paritree.common.errors import UsageError
-from paritree.conformance.report import ContractFailure, Report, Result, versions
 from paritree.conformance.reports.terminal import text
+from paritree.conformance.results import ContractFailure, Report, Result, versions
 
 DOCS = Path(__file__).parents[2] / "docs" / "reports.md"
 POLICY = "32 eps sqrt(4 tensors), eps of float32 1.2e-07"

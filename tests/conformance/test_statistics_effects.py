@@ -18,9 +18,9 @@ from paritree.conformance.statistics import (
     sample_size_std,
     smallest_effects,
 )
-from paritree.conformance.statistics.effects import cut_off, masses, mean_shift, std_factors
 from paritree.conformance.statistics.evidence import constraint, inapplicable
 from paritree.conformance.statistics.holm import thresholds
+from paritree.conformance.statistics.power import cut_off, masses, mean_shift, std_factors
 
 ALPHA, BETA = 1e-10, 1e-6
 CUT_STD = 0.87962566103423978

@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from paritree.conformance.contracts.telling import other_orders, tell
+from paritree.conformance.explain.diagnosis import other_orders, tell
 
 Values = np.ndarray
 EXACT = np.random.default_rng(0).normal(size=(6, 6))

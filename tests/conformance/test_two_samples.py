@@ -18,10 +18,10 @@ from paritree.common.initializers import Masked, Normal, Uniform
 from paritree.common.wing.runs import PairError
 from paritree.conformance.contracts.initialization import Judged, difference, examine_pair, plan_seeds
 from paritree.conformance.statistics import compare, copies, examine, judge
-from paritree.conformance.statistics.coins import count_p, critical, run_p, sum_p
 from paritree.conformance.statistics.formats import cells, coarser
 from paritree.conformance.statistics.matched import spread
 from paritree.conformance.statistics.orthogonality import gain_of
+from paritree.conformance.statistics.sign_tests import count_p, critical, run_p, sum_p
 
 Draws = np.ndarray[Any, Any]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Draws]

@@ -12,9 +12,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from paritree.conformance.checking import Examination, Unit, Wanted
+from paritree.conformance.check import Examination, Unit, Wanted
 from paritree.conformance.contracts.drawing import Sampling
-from paritree.conformance.report import Result
+from paritree.conformance.results import Result
 
 from . import catalogue
 from .frame import Clean, map_of

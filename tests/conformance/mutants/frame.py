@@ -8,7 +8,7 @@ from functools import cache
 
 import paritree
 from paritree.conformance import PAIR_CONTRACTS
-from paritree.conformance.report import Report, Result
+from paritree.conformance.results import Report, Result
 from paritree.pairs.maps.map import Map
 
 # Where more paths fail, to be one of them is not to be named.

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import jax
 
-from paritree.conformance.report import Result
+from paritree.conformance.results import Result
 
 from .catalogue import CLEAN, MUTANTS
 from .frame import check

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special
 
 from ...common.initializers import Law
-from . import effects
+from . import power as effects
 from .blocks import LEAST_VALUES
 from .evidence import Evidence, inapplicable
 from .scores import on_atom

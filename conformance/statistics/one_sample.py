@@ -11,10 +11,10 @@ import numpy as np
 
 from ...common.errors import DtypeError, ShapeError
 from ...common.initializers import DeltaOrthogonal, Initializer, Law, Orthogonal, Sparse, ZeroRow
-from .atoms import atom_masses, atom_places, sign
 from .blocks import blocks
 from .evidence import Evidence, constraint, inapplicable
 from .formats import HALF, eps
+from .point_masses import atom_masses, atom_places, sign
 from .pooled import pooled
 from .rounding import unrounded
 from .scores import outside, scores

@@ -19,7 +19,7 @@ from .contracts.determinism import determinism
 from .contracts.drawing import Sampling, initialization
 from .contracts.round_trip import round_trips
 from .known import KnownDifference, accepted, check_contracts
-from .report import Finding, Report, Result
+from .results import Finding, Report, Result
 
 Of = Callable[[Bound], Iterator[Finding]]
 Compared = Callable[[Comparison], Iterator[Finding]]

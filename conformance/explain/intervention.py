@@ -8,7 +8,7 @@ from itertools import combinations, islice, permutations
 import numpy as np
 
 from ...common import paths
-from .telling import Told, other_orders
+from .diagnosis import Told, other_orders
 
 Weights = Mapping[str, np.ndarray]
 # A guess is a forward pass of the port.

@@ -10,8 +10,8 @@ from ...common.wing.runs import PairError
 from ...pairs.closeness import error
 from ...pairs.comparison import Comparison, Point
 from ...pairs.localize import Localized
-from .telling import Told, tell
-from .undoing import Weights, undone
+from .diagnosis import Told, tell
+from .intervention import Weights, undone
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..common.wing.runs import PairError
-from ..common.wing.traces import Trace
-from ..pairs.comparison import Comparison, Point
-from ..pairs.localize import Localized, localize
-from ..pairs.precision import Setting
+from ...common.wing.runs import PairError
+from ...common.wing.traces import Trace
+from ...pairs.comparison import Comparison, Point
+from ...pairs.localize import Localized, localize
+from ...pairs.precision import Setting
 
 
 def located(comparison: Comparison, point: Point) -> Localized | None:

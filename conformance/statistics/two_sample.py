@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 
 from .blocks import LEAST_VALUES, SECTIONS
-from .coins import caught, count_p, run_p, sum_p
 from .constants import constants, in_words, still
 from .evidence import Evidence, constraint, inapplicable
 from .formats import eps
 from .matched import Matched, alike, matched
 from .orthogonality import gain_of
+from .sign_tests import caught, count_p, run_p, sum_p
 
 Values = np.ndarray[Any, Any]
 
