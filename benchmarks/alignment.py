@@ -19,13 +19,13 @@ from paritree.common.models.architectures.gpt2 import GPT2Config, gpt2
 from paritree.common.spec import Layer
 from paritree.common.wing.runs import Cotangents, Probe
 from paritree.common.wing.stored import Native
-from paritree.migration.align import aligning
-from paritree.migration.align.leftovers import settle_by_module, settle_by_name, settle_by_value
+from paritree.migration.align import align as aligning
 from paritree.migration.align.matching import matched, offer_the_silent
 from paritree.migration.align.points import Point, Trial, run
 from paritree.migration.align.proof import prove
 from paritree.migration.align.rows import map_of
 from paritree.migration.align.sides import Side
+from paritree.migration.align.tie_breaking import settle_by_module, settle_by_name, settle_by_value
 from paritree.pairs.tolerance import allowed
 from paritree.pairs.values import cotangents
 from paritree.pairs.wings import side_wing

@@ -103,7 +103,7 @@ def ours_orbax(folder: Path, size: Size) -> Callable[[], object]:
 
 
 def _ours(folder: Path, source: str, destination: str) -> Callable[[], object]:
-    import paritree.migration.convert.working  # noqa: F401
+    import paritree.migration.convert.execute  # noqa: F401
     from paritree.migration import convert
 
     return lambda: convert(folder / source, folder / destination, folder / "map.json")

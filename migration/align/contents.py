@@ -18,7 +18,7 @@ import numpy as np
 
 from ...common.seeding import generator
 from ...pairs.values import ShapeClass, drawn, shape_class
-from .readings import Structure
+from .axis_groupings import Structure
 
 
 @lru_cache(maxsize=256)

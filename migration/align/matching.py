@@ -15,8 +15,8 @@ import numpy as np
 from ...common.wing.runs import Probe
 from ...pairs.closeness import is_silent, scale
 from ...pairs.values import ShapeClass, distinct, shape_class
+from .candidates import Ledger, opened
 from .fingerprints import Candidate, candidates, orders, settled
-from .ledger import Ledger, opened
 from .points import Point, Trial
 from .rows import carried, rows_of
 from .sides import Side

@@ -10,7 +10,7 @@ from math import log2, prod
 from typing import NamedTuple
 
 from ...pairs.values import ShapeClass, shape_class
-from .readings import Assumption, Group, Reading, Shape, Split, plain, readings
+from .axis_groupings import Assumption, Group, Reading, Shape, Split, plain, readings
 
 # Parts of one axis; more are rather a coincidence of lengths.
 MOST_PARTS = 64

@@ -13,12 +13,12 @@ from ...common.wing.traces import first_nonfinite
 from ...pairs.closeness import scale
 from ...pairs.maps.transforms import Transform, transform_of
 from ...pairs.values import ShapeClass, shape_class
+from .additive import Sums
+from .axis_groupings import PLAIN, Reading, Shape, Structure
 from .contents import filled
 from .errors import AlignmentError, listed
 from .proof import outputs_apart
-from .readings import PLAIN, Reading, Shape, Structure
 from .sides import Side
-from .sums import Sums
 
 Weights = dict[str, np.ndarray]
 

@@ -13,13 +13,13 @@ import numpy as np
 
 from ...pairs.maps.map import Map, MapRow
 from ...pairs.maps.pieces import Piece
+from .additive import Addend
+from .axis_groupings import EVERY, REVERSED, Part
+from .candidates import Ledger, Match
 from .errors import AlignmentError
 from .fingerprints import Order, Shuffle
-from .ledger import Ledger, Match
 from .points import Trial
-from .readings import EVERY, REVERSED, Part
 from .sides import Side
-from .sums import Addend
 
 Arrays = Mapping[str, np.ndarray]
 Factors = tuple[tuple[int, ...], ...]

@@ -18,8 +18,8 @@ from ...common.wing.stored import Native
 from ...common.wing.traces import Trace, Tracer
 from ...pairs.values import cotangents
 from ...pairs.wings import side_wing
+from .axis_groupings import Group, Shape, kind
 from .errors import AlignmentError
-from .readings import Group, Shape, kind
 
 
 @dataclass(frozen=True)

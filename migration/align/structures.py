@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...pairs.values import ShapeClass, shape_class
+from .axis_groupings import Assumption, Group, Reading, Split, Structure
 from .options import Option, options_of
-from .readings import Assumption, Group, Reading, Split, Structure
 
 # What is tried, the likeliest first: structures, and orders of what lies unequally along one axis.
 MOST_STRUCTURES, MOST_ORDERS = 8, 12

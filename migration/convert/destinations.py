@@ -48,9 +48,9 @@ def begun(place: Path, entries: Mapping[str, Entry], aliases: Mapping[str, str],
         CheckpointError: there is no room, or a dtype that the kind does not have.
     """
     if place.suffix == ".safetensors":
-        from .to_safetensors import SafetensorsWriter
+        from .writers.safetensors import SafetensorsWriter
 
         return SafetensorsWriter(place, entries, aliases, framework)
-    from .to_orbax import OrbaxWriter
+    from .writers.orbax import OrbaxWriter
 
     return OrbaxWriter(place, entries, aliases, framework)

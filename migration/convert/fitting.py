@@ -11,7 +11,7 @@ from ...pairs.maps.resize.faults import Faults
 from ...pairs.maps.resize.fit import fitting
 from .dtypes import is_floating
 from .headers import Entry
-from .likeness import groups_of, held, likeness
+from .source_match import groups_of, held, likeness
 from .sources import Source
 
 NOTHING = "Nothing was written."

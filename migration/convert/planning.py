@@ -12,7 +12,7 @@ from ...pairs.maps.map import Map, MapRow
 from .dtypes import common_dtype, is_floating
 from .fitting import fitted
 from .headers import Entry
-from .likeness import groups_of, held, is_port
+from .source_match import groups_of, held, is_port
 from .sources import Source
 
 # Ties are compared by runs of so many entries, so that neither tensor is in memory as a whole.

@@ -55,11 +55,11 @@ def opened(place: Path) -> Source:
 def _opened(place: Path) -> Source:
     # Each kind brings what it needs, a framework too, so it is imported when it is met.
     if place.is_dir():
-        from .from_orbax import OrbaxFolder
+        from .readers.orbax import OrbaxFolder
 
         return OrbaxFolder(place)
     if place.name.endswith(INDEX):
-        from .from_shards import Shards
+        from .readers.shards import Shards
 
         return Shards(place)
     return opened_file(place)
@@ -68,11 +68,11 @@ def _opened(place: Path) -> Source:
 def opened_file(place: Path) -> Source:
     """A source that is one file; raises CheckpointError as `opened` does."""
     if place.suffix == ".safetensors":
-        from .from_safetensors import SafetensorsFile
+        from .readers.safetensors import SafetensorsFile
 
         return SafetensorsFile(place)
     if place.suffix in TORCH:
-        from .from_torch import TorchCheckpoint
+        from .readers.torch import TorchCheckpoint
 
         return TorchCheckpoint(place)
     found = f"a file that ends in {place.suffix!r}" if place.suffix else "a file without an ending"

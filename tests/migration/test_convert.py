@@ -290,7 +290,8 @@ def test_the_result_as_text() -> None:
 
 def test_a_source_gives_back_what_was_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each entry once, and not before the last tensor that needs it."""
-    from paritree.migration.convert import from_safetensors, working
+    from paritree.migration.convert import execute as working
+    from paritree.migration.convert.readers import safetensors as from_safetensors
 
     events: list[str] = []
     release, make = from_safetensors.SafetensorsFile.release, working._Making.__call__

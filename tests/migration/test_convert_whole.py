@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from paritree import CheckpointError, convert
-from paritree.migration.convert import to_safetensors, whole
+from paritree.migration.convert import publish as whole
+from paritree.migration.convert.writers import safetensors as to_safetensors
 
 from .checkpoints import assert_equal, example, loaded, saved, weights
 
@@ -125,7 +126,7 @@ def test_room_is_asked_for_before_the_work_begins(tmp_path: Path, monkeypatch: p
 def test_a_full_disk_under_orbax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from types import SimpleNamespace
 
-    from paritree.migration.convert import to_orbax
+    from paritree.migration.convert.writers import orbax as to_orbax
 
     source = saved(tmp_path / "source.safetensors", weights())
     monkeypatch.setattr(to_orbax.shutil, "disk_usage", lambda place: SimpleNamespace(free=100))

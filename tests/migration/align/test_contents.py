@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from paritree.migration.align.axis_groupings import PLAIN, Group, Reading, Shape, Split, Structure, Tensor
 from paritree.migration.align.contents import filled, symmetric
 from paritree.migration.align.fingerprints import orders, reordered
-from paritree.migration.align.readings import PLAIN, Group, Reading, Shape, Split, Structure, Tensor
 from paritree.migration.align.structures import finer, structures
 from paritree.pairs.values import distinct, shape_class
 

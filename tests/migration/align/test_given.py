@@ -11,8 +11,8 @@ import pytest
 
 import paritree
 from paritree import AlignmentError, Pair
-from paritree.migration.align.given import paths_by
 from paritree.migration.align.sides import Side, side_of
+from paritree.migration.align.user_rules import paths_by
 
 from .. import ports
 

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paritree.migration.align.readings import PLAIN, Reading, Split, Structure, Tensor, families, kind, plain, readings
+from paritree.migration.align.axis_groupings import (
+    PLAIN,
+    Reading,
+    Split,
+    Structure,
+    Tensor,
+    families,
+    kind,
+    plain,
+    readings,
+)
 from paritree.pairs.maps.pieces import covered
 
 SHAPES = st.lists(st.sampled_from([1, 2, 3, 4, 6, 8, 12]), min_size=0, max_size=3).map(tuple)

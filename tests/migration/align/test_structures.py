@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from paritree.migration.align.readings import Group, Reading, Shape, Split, Structure
+from paritree.migration.align.axis_groupings import Group, Reading, Shape, Split, Structure
 from paritree.migration.align.structures import MOST_STRUCTURES, finer, reordered, structures
 
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from paritree.migration.align.additive import Addend, sums_of
 from paritree.migration.align.sides import side_of
-from paritree.migration.align.sums import Addend, sums_of
 from paritree.pairs.tolerance import allowed
 
 INPUT = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)

@@ -11,11 +11,11 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 
+from .additive import Sums, sums_of
+from .axis_groupings import PLAIN, Group, Structure, kind
 from .points import Point, Trial, agree, run
-from .readings import PLAIN, Group, Structure, kind
 from .sides import Side
 from .structures import finer, reordered, structures
-from .sums import Sums, sums_of
 
 # Runs after the first.
 MOST_TRIALS = 96

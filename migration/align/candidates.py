@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from ...common import paths
 from ...pairs.maps.map import Evidence
+from .axis_groupings import Family, Part, Tensor
 from .fingerprints import Order
 from .points import Point, Trial
-from .readings import Family, Part, Tensor
 from .sides import Side
 
 # For each open part of the reference the port's that it may be, each with the orders that its axes may have.
@@ -82,7 +82,7 @@ class Ledger:
 
     def settle(self, key: str, port: str, evidence: Evidence) -> bool:
         """Note a partner, if the order of its axes is known too, and strike it from all other options."""
-        from .leftovers import usual_order
+        from .tie_breaking import usual_order
 
         possible = self.options[key][port]
         order = possible[0] if len(possible) == 1 else usual_order(self, key, port, possible)

@@ -12,12 +12,12 @@ from ...common.tables import counted
 from ...pairs.maps.map import Map
 from .destinations import begun, check_kind
 from .dtypes import cast_to
-from .likes import entries_like
+from .execute import Progress, worked
 from .planning import Plan, planned
+from .publish import check_free, draft, unwritable
 from .skipping import Skipping
 from .sources import Source, opened
-from .whole import check_free, draft, unwritable
-from .working import Progress, worked
+from .target_shapes import entries_like
 
 Place = str | os.PathLike[str]
 

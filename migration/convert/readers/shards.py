@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ...common.tables import counted
-from ...common.trees import CheckpointError
-from .from_torch import TorchCheckpoint
-from .headers import Entry
-from .sources import Source, opened_file
+from ....common.tables import counted
+from ....common.trees import CheckpointError
+from ..headers import Entry
+from ..sources import Source, opened_file
+from .torch import TorchCheckpoint
 
 
 class Shards:

@@ -13,16 +13,16 @@ from ...pairs.localize import Localized, localize
 from ...pairs.maps.map import Map, MapRow
 from ...pairs.pair import Pair
 from ...pairs.tolerance import allowed
+from .approximate import rough_map
 from .errors import AlignmentError, listed
-from .given import Rules, paths_by, settle_by_rule
-from .leftovers import settle_by_module, settle_by_name, settle_by_value
 from .matching import Matching, matched, offer_the_silent
 from .points import Point, Trial, check_comparable, run, uneven
 from .proof import distinct_weights, outputs_apart, prove
-from .rough import rough_map
 from .rows import map_of
+from .search import agreeing, likeliest
 from .sides import Side, check_dtype, side_of
-from .trials import agreeing, likeliest
+from .tie_breaking import settle_by_module, settle_by_name, settle_by_value
+from .user_rules import Rules, paths_by, settle_by_rule
 
 
 def align(pair: Pair, *, dtype: str = "float32", rules: Rules = MappingProxyType({})) -> Map:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .copying import bits
-from .headers import Entry, written
+from ..copying import bits
+from ..headers import Entry, written
 
 # The disk begins with what is written when so much of it waits, so that little is left to wait for at the end.
 SYNCED = 128 << 20

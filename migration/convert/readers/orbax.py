@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...common.trees import CheckpointError, leaves
-from .headers import Entry
+from ....common.trees import CheckpointError, leaves
+from ..headers import Entry
 
 MARK = "_METADATA"
 # What a CheckpointManager calls the only item of a step.

@@ -15,8 +15,8 @@ from itertools import chain
 import numpy as np
 
 from ...common import paths
+from .candidates import Ledger, Options
 from .fingerprints import Order, reordered
-from .ledger import Ledger, Options
 
 Values = Mapping[str, np.ndarray]
 

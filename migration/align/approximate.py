@@ -15,14 +15,14 @@ from scipy.optimize import linear_sum_assignment
 from ...pairs.closeness import error
 from ...pairs.maps.map import Map
 from ...pairs.values import ShapeClass, shape_class
+from .axis_groupings import Part
+from .candidates import Ledger, opened
 from .fingerprints import Order, orders, reordered
-from .ledger import Ledger, opened
-from .leftovers import similarity, usual_order
 from .points import Point
 from .proof import output_errors
-from .readings import Part
 from .rows import map_of
 from .sides import Side
+from .tie_breaking import similarity, usual_order
 
 # Of larger classes only the names are compared.
 MOST_COMPARED = 64

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ...pairs.maps.trees import nested
-from .copying import bits
-from .headers import Entry
+from ....pairs.maps.trees import nested
+from ..copying import bits
+from ..headers import Entry
 
 
 class OrbaxWriter:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from . import headers
-from .headers import Entry
+from .. import headers
+from ..headers import Entry
 
 
 class SafetensorsFile:

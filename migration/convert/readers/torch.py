@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ...common.trees import CheckpointError, leaves
-from .headers import Entry
+from ....common.trees import CheckpointError, leaves
+from ..headers import Entry
 
 # Where a training script keeps the model's weights beside its optimizer's, in the order in which they are tried.
 WEIGHTS = ("state_dict", "model_state_dict", "model")
