@@ -23,7 +23,7 @@ from paritree.conformance import load_wing
 from paritree.conformance.statistics import examine, judge, replicates
 from paritree.pairs.tolerance import allowed, relative_error
 
-from ..layers.flax_cells import draws, output
+from ..wings.layers.flax_cells import draws, output
 
 FEATURES, HIDDEN = 5, 7
 X = np.random.default_rng(0).normal(size=(4, 10, FEATURES)).astype(np.float32)

@@ -24,7 +24,7 @@ class OrbaxFolder:
 
     def __init__(self, folder: Path) -> None:
         """Raises CheckpointError: it is no Orbax checkpoint, or damaged."""
-        found = dict(leaves(import_module("...impl_jax.files", __package__).read(_checkpoint(folder))))
+        found = dict(leaves(import_module("....impl_jax.files", __package__).read(_checkpoint(folder))))
         arrays = {path: np.asarray(value) for path, value in found.items() if hasattr(value, "dtype")}
         self.others: tuple[str, ...] = tuple(path for path in found if path not in arrays)
         # An nnx.State that was saved as it is has a Variable, and so a node, about every array.

@@ -56,7 +56,7 @@ class TorchCheckpoint:
         self._arrays = None
 
     def _read(self) -> Any:
-        return import_module("...impl_torch.files", __package__).read(self._file)
+        return import_module("....impl_torch.files", __package__).read(self._file)
 
 
 _REMEDY = "Save `model.state_dict()`, alone or under the key 'state_dict'."

@@ -34,7 +34,7 @@ class OrbaxWriter:
     def finish(self) -> None:
         arrays = {**self._arrays, **{alias: self._arrays[path] for alias, path in self._aliases.items()}}
         tree = nested(arrays, with_numbers=self._framework == "nnx")
-        import_module("...impl_jax.files", __package__).write(self._folder, tree)
+        import_module("....impl_jax.files", __package__).write(self._folder, tree)
 
     def close(self) -> None:
         self._arrays = {}

@@ -14,7 +14,7 @@ from paritree.common.spec import Block, List, Sequential, Shared, flow
 from paritree.common.spec.expansion import table, untied
 from paritree.common.spec.program import read, run
 
-from .conftest import refused
+from ..conftest import refused
 
 CHILDREN = {
     "a": ReLU(),

@@ -12,7 +12,7 @@ from paritree.common.spec.expansion import table
 from paritree.common.spec.rules import Rule, line, plan
 from paritree.common.tables import Table
 
-from .conftest import refused
+from ..conftest import refused
 
 MODEL = table(
     Block(

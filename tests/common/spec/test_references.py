@@ -9,8 +9,8 @@ from paritree.common.errors import PathError, SpecError
 from paritree.common.layers import Decoder, Embedding, Linear, ReLU
 from paritree.common.spec import Block, Layer, References, Sequential, Shared, flow, index
 
-from .conftest import refused
-from .specs import NAMES, generated
+from ..conftest import refused
+from ..specs import NAMES, generated
 
 
 def owners(spec: Layer) -> dict[str, str]:

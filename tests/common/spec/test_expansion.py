@@ -15,8 +15,8 @@ from paritree.common.spec import Block, Layer, ParameterSpec, Sequential, Shared
 from paritree.common.spec.expansion import Use, table, untied, uses
 from paritree.common.ties import Tie
 
-from .conftest import refused
-from .specs import generated, lazy
+from ..conftest import refused
+from ..specs import generated, lazy
 
 
 def walk(case, path, source):

@@ -13,7 +13,7 @@ from paritree.common.spec import Sequential, flow
 from paritree.common.spec.expansion import table, untied
 from paritree.common.tables import Row, Table
 
-from .conftest import refused
+from ..conftest import refused
 
 EVERY = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 

@@ -31,7 +31,7 @@ from paritree.pairs.records.replay import Replay
 from paritree.pairs.values import cotangents
 from paritree.pairs.wings import HOMES
 
-from .conftest import refused
+from ...common.conftest import refused
 
 TOKENS = np.random.default_rng(0).integers(0, 7, size=(2, 4))
 ANEW = "It is cut short or damaged: copy it again, or record again."

@@ -17,7 +17,7 @@ from paritree.common.errors import UsageError
 from paritree.conformance.reports.terminal import text
 from paritree.conformance.results import ContractFailure, Report, Result, versions
 
-DOCS = Path(__file__).parents[2] / "docs" / "reports.md"
+DOCS = Path(__file__).parents[3] / "docs" / "reports.md"
 POLICY = "32 eps sqrt(4 tensors), eps of float32 1.2e-07"
 HOLDS = Result("tiny", "torch -> nnx", "cpu", "gradients", "", "pass", 1e-7, 7.6e-6, policy=POLICY)
 # What would end an attribute, an element, a script, a comment or a document, and what XML does not allow at all.

@@ -17,8 +17,8 @@ from paritree.common.errors import ChildNameError, PathError, SpecError
 from paritree.common.layers import Decoder, Dropout, Embedding, FixedLinear, Flatten, Linear, ReLU, Sum
 from paritree.common.spec import UNKNOWN, Block, Sequential, Shared, flow, index
 
-from .conftest import refused
-from .specs import NAMES, generated, lazy
+from ..conftest import refused
+from ..specs import NAMES, generated, lazy
 
 
 @given(generated())

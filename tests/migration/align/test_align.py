@@ -22,7 +22,7 @@ from paritree.migration.align.proof import prove
 from paritree.migration.align.sides import side_of
 from paritree.pairs.tolerance import allowed
 
-from . import ports
+from .. import ports
 
 TOKENS = ports.TOKENS
 # One of them has a parameter that is not used; see below.

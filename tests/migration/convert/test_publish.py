@@ -16,7 +16,7 @@ from paritree import CheckpointError, convert
 from paritree.migration.convert import publish as whole
 from paritree.migration.convert.writers import safetensors as to_safetensors
 
-from .checkpoints import assert_equal, example, loaded, saved, weights
+from ..checkpoints import assert_equal, example, loaded, saved, weights
 
 # Converts through the command line, and stops at the second run of a tensor, which it says.
 CHILD = """

@@ -8,7 +8,7 @@ from paritree.common.errors import UsageError
 from paritree.common.wing.recognition import WINGS, name_of
 from paritree.pairs.wings import HOMES
 
-from .conftest import refused
+from ..common.conftest import refused
 
 
 def base(module, name="Module"):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from .imports import ROOMS, files, module_of, room_of, violations
+from .house import ROOMS, files, module_of, room_of, violations
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 def test_each_room_imports_only_what_lies_below_it():

@@ -29,7 +29,7 @@ from paritree.common.layers import (
 )
 from paritree.common.spec import Shared, Tied
 
-from .conftest import refused
+from ..conftest import refused
 
 
 def held(layer):
