@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .common.errors import DeviceError as DeviceError
     from .common.errors import DtypeError as DtypeError
     from .common.errors import InitializerError as InitializerError
+    from .common.errors import MapError as MapError
     from .common.errors import NotExpressibleError as NotExpressibleError
     from .common.errors import ParitreeError as ParitreeError
     from .common.errors import PathError as PathError
@@ -110,17 +111,17 @@ if TYPE_CHECKING:
     from .common.layers import Transposed as Transposed
     from .common.layers import TransposedLinear as TransposedLinear
     from .common.layers import WeightedValues as WeightedValues
+    from .common.models import MODELS as MODELS
     from .common.models import architectures as architectures
-    from .common.models.reference import MODELS as MODELS
-    from .common.models.reference import reference_model as reference_model
+    from .common.models import reference_model as reference_model
     from .common.spec import Block as Block
     from .common.spec import List as List
+    from .common.spec import Rule as Rule
     from .common.spec import Sequential as Sequential
     from .common.spec import Shared as Shared
-    from .common.spec.rules import Rule as Rule
     from .common.tables import Table as Table
     from .common.trees import CheckpointError as CheckpointError
-    from .common.wing.runs import PairError as PairError
+    from .common.wing import PairError as PairError
     from .conformance import KnownDifference as KnownDifference
     from .conformance import Report as Report
     from .conformance import check_reference_models as check_reference_models
@@ -132,12 +133,11 @@ if TYPE_CHECKING:
     from .migration import align as align
     from .migration import carry as carry
     from .migration import convert as convert
-    from .pairs.maps.map import Map as Map
-    from .pairs.maps.map import MapError as MapError
-    from .pairs.maps.map import MapRow as MapRow
+    from .pairs.maps import Map as Map
+    from .pairs.maps import MapRow as MapRow
     from .pairs.pair import Pair as Pair
-    from .pairs.records.record import Record as Record
-    from .pairs.records.record import RecordError as RecordError
+    from .pairs.records import Record as Record
+    from .pairs.records import RecordError as RecordError
     from .recording import record as record
     from .suites import suite as suite
 
@@ -152,8 +152,8 @@ _LAYERS = (
     "TransposedLinear WeightedValues"
 )
 _ERRORS = (
-    "ChildNameError DeviceError DtypeError InitializerError NotExpressibleError ParitreeError PathError ShapeError "
-    "SpecError TieError UsageError WeightsError"
+    "ChildNameError DeviceError DtypeError InitializerError MapError NotExpressibleError ParitreeError PathError "
+    "ShapeError SpecError TieError UsageError WeightsError"
 )
 _HOMES = {
     **dict.fromkeys(("build", "table", "wing"), ".front"),
@@ -168,7 +168,7 @@ _HOMES = {
     "record": ".recording",
     "Rule": ".common.spec.rules",
     "Table": ".common.tables",
-    **dict.fromkeys(("Map", "MapError", "MapRow"), ".pairs.maps.map"),
+    **dict.fromkeys(("Map", "MapRow"), ".pairs.maps"),
     "Pair": ".pairs.pair",
     "PairError": ".common.wing.runs",
     **dict.fromkeys(("AlignmentError", "Conversion", "align", "carry", "convert"), ".migration"),

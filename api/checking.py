@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .common.wing.recognition import model_of, side_name
+from .common.wing import model_of, side_name
 from .conformance.check import DEVICES, PAIR_CONTRACTS, Examination, Wanted, check_pair
-from .conformance.contracts.drawing import Sampling
+from .conformance.contracts import Sampling
 from .conformance.known import KnownDifference, load
-from .conformance.results import Report
+from .conformance.report import Report
 from .migration import AlignmentError, align
-from .pairs.maps.map import Map
+from .pairs.maps import Map
 from .pairs.pair import Pair
-from .pairs.records.record import Record, identity_map
+from .pairs.records import Record, identity_map
 from .pairs.side import Side
 
 

@@ -9,11 +9,7 @@ from importlib.metadata import version
 
 import click
 
-from .commands.align import align
-from .commands.check import check
-from .commands.convert import convert
-from .commands.output import progress
-from .commands.record import record
+from .commands import COMMANDS, progress
 from .files import write_whole
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -28,10 +24,8 @@ def cli() -> None:
     """
 
 
-cli.add_command(align)
-cli.add_command(check)
-cli.add_command(convert)
-cli.add_command(record)
+for command in COMMANDS:
+    cli.add_command(command)
 
 
 @cli.command()
@@ -49,8 +43,8 @@ def table(target: str | None, as_json: bool) -> int:
     from .targets import load_target
 
     if target is None:
+        from .common.models import MODELS
         from .common.models.architectures import ARCHITECTURES
-        from .common.models.reference import MODELS
 
         titles = {name: each.title for name, each in {**MODELS, **ARCHITECTURES}.items()}
         width = max(map(len, titles))
@@ -127,7 +121,7 @@ def doctor(as_json: bool) -> int:
     """Versions, devices, precision settings and determinism settings."""
     import json
 
-    from .common.wing.recognition import WINGS
+    from .common.wing import WINGS
     from .conformance import load_wing
     from .conformance.results import versions
 

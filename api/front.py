@@ -7,11 +7,10 @@ from typing import Any
 
 from .common import paths
 from .common.errors import ParitreeError, UsageError
-from .common.models.reference import ReferenceModel
-from .common.spec import Layer, expansion
+from .common.models import ReferenceModel
+from .common.spec import Layer, table_of
 from .common.tables import Row, Table
-from .common.wing.protocols import Wing
-from .common.wing.recognition import is_tree, name_of
+from .common.wing import Wing, is_tree, name_of
 from .pairs.wings import load_wing, side_wing
 
 
@@ -56,7 +55,7 @@ def table(model: Any, inputs: Sequence[Any] | None = None) -> Table:
     if isinstance(model, ReferenceModel):
         return model.table()
     if isinstance(model, Layer):
-        return expansion.table(model)
+        return table_of(model)
     if isinstance(model, str):
         raise UsageError(model, "a model", "a text", "Reference models are in paritree.MODELS.")
     try:

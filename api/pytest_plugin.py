@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from .conformance.results import Report, Result
+    from .conformance.report import Report
+    from .conformance.results import Result
     from .suites import Options, Part, Suite, SuiteRun, Verdict
 
 # Named in the header, as far as they are installed.
@@ -269,7 +270,7 @@ class Gathered:
         return described + [f"paritree: {', '.join(names)} is set to: {line}" for line, names in shared.items()]
 
     def report(self) -> Report:
-        from .conformance.results import Report
+        from .conformance.report import Report
 
         found = self.suites.values()
         results = [result for each in found for unit in each.results.values() for result in unit]

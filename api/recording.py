@@ -7,15 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .common.wing.protocols import SideWing
-from .common.wing.recognition import model_of
-from .common.wing.runs import Call, Inputs, PairError
+from .common.wing import Call, Inputs, PairError, SideWing, model_of
 from .conformance.check import PAIR_CONTRACTS, Examination, Wanted, check_pair
-from .conformance.results import Report, Result
+from .conformance.report import Report
+from .conformance.results import Result
 from .migration import AlignmentError, align
 from .pairs.pair import Pair
-from .pairs.records.record import Record, RecordError, identity_map
-from .pairs.records.recorder import Recorder
+from .pairs.records import Record, Recorder, RecordError, identity_map
 from .pairs.wings import side_wing
 
 # A model that fails one of these against itself can be the reference of none.

@@ -18,10 +18,10 @@ from typing import Any
 from .checking import examined
 from .common.errors import UsageError
 from .conformance.check import DEVICES, PAIR_CONTRACTS, Examination, Unit, Wanted, check_names
-from .conformance.contracts.drawing import Sampling
+from .conformance.contracts import Sampling
 from .conformance.known import KnownDifference, load
 from .conformance.results import Result
-from .pairs.maps.map import Map
+from .pairs.maps import Map
 from .pairs.pair import Pair
 from .pairs.wings import HOMES, load_wing
 

@@ -55,8 +55,8 @@ def _takes_one(factory: Any) -> bool:
 
 
 def _named(name: str) -> Any:
+    from .common.models import MODELS
     from .common.models.architectures import ARCHITECTURES
-    from .common.models.reference import MODELS
 
     if name in ARCHITECTURES:
         return ARCHITECTURES[name].make()

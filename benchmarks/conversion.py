@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paritree.pairs.maps.map import Map, MapRow
+from paritree.pairs.maps import Map, MapRow
 
 from .measure import row
 

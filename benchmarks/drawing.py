@@ -38,7 +38,7 @@ def our_torch(initializer: init.Initializer) -> Action:
 
 def our_jax(initializer: init.Initializer) -> Action:
     """As a wing draws a kernel: by path, in the native layout."""
-    row = expansion.table(Linear(SHAPE[1], SHAPE[0], weight_init=initializer))["weight"]
+    row = expansion.table_of(Linear(SHAPE[1], SHAPE[0], weight_init=initializer))["weight"]
     layout = draws.layout_of(row)
 
     def draw() -> jax.Array:

@@ -8,9 +8,9 @@ from .check import PAIR_CONTRACTS as PAIR_CONTRACTS
 from .check import Examination as Examination
 from .check import Wanted as Wanted
 from .check import check_pair as check_pair
-from .contracts.drawing import Sampling as Sampling
+from .contracts import Sampling as Sampling
 from .known import KnownDifference as KnownDifference
 from .models import CONTRACTS as CONTRACTS
 from .models import check_reference_models as check_reference_models
-from .results import Report as Report
+from .report import Report as Report
 from .results import Result as Result

@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..common.errors import NotExpressibleError, ParitreeError, UsageError, nearest
-from ..common.wing.runs import PairError
+from ..common.wing import PairError
 from ..pairs.comparison import Bound, Comparison
-from ..pairs.maps.map import Map
+from ..pairs.maps import Map
 from ..pairs.pair import Pair
 from ..pairs.precision import PRECISIONS, Setting
 from ..pairs.side import Side
 from ..pairs.wings import absence, require
-from .contracts import arithmetic, modes, structure, tied, training, weights
-from .contracts.determinism import determinism
-from .contracts.drawing import Sampling, initialization
-from .contracts.round_trip import round_trips
+from .contracts import ARITHMETIC, PAIR_CONTRACTS, STORED, STRUCTURE, Sampling, initialization
 from .known import KnownDifference, accepted, check_contracts
-from .results import Finding, Report, Result
+from .report import Report
+from .results import Finding, Result
 
-Of = Callable[[Bound], Iterator[Finding]]
-Compared = Callable[[Comparison], Iterator[Finding]]
-
-STRUCTURE: dict[str, Of] = {"names": structure.names, "shapes": structure.shapes, "ties": structure.ties}
-# Those that need both sides to be run at carried values.
-ARITHMETIC: dict[str, Compared] = {
-    "layout": arithmetic.layout,
-    "forward": arithmetic.forward,
-    "gradients": arithmetic.gradients,
-    "tied gradients": tied.tied_gradients,
-    "training": training.training,
-    "modes": modes.modes,
-    "determinism": determinism,
-}
-STORED: dict[str, Of] = {"values": weights.values, "round trip": round_trips}
-# In the order of a report: a model with other names cannot be given weights, and one without weights computes nothing.
-PAIR_CONTRACTS = (*STRUCTURE, *ARITHMETIC, *STORED, "initialization")
 DEVICES = ("cpu", "cuda")
 
 Progress = Callable[[str], None]

@@ -1,19 +1,15 @@
-"""Results and the report that gathers them."""
+"""Results: what contracts found, and all of a check together."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..common.errors import ParitreeError
 from ..common.versions import versions_of
 
 Status = Literal["pass", "fail", "skip", "known"]
 DISTRIBUTIONS = ("paritree", "torch", "jax", "flax", "numpy", "scipy")
-# The width of the text where there is no terminal to have one.
-_WIDTH = 110
 
 
 @dataclass(frozen=True)
@@ -72,17 +68,13 @@ class Result:
     details: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
-class ContractFailure(ParitreeError, AssertionError):
-    """Raised by `Report.raise_for_failure`; the text lists every failing contract."""
-
-
 def versions() -> dict[str, str]:
     """The installed versions of what a result depends on."""
     return versions_of(DISTRIBUTIONS)
 
 
 @dataclass(frozen=True)
-class Report:
+class Results:
     """The results of a check.
 
     facts: what holds for all of them, by a word for it: `alpha`, the chance of a false alarm.
@@ -108,58 +100,3 @@ class Report:
     def is_of_pair(self) -> bool:
         """Whether it is about pairs, and not about models that were built from a spec."""
         return any(" -> " in result.wing for result in self.results)
-
-    # The forms below import each other and this module: each is fetched when it is asked for.
-
-    def raise_for_failure(self) -> None:
-        """Raises ContractFailure if a contract does not hold; of a pair with many failures it lists the first."""
-        from .reports import terminal
-
-        if not self.ok and not self.failures:
-            raise ContractFailure("", "at least one contract to be checked", "none", "Look at what was skipped.")
-        if self.failures:
-            lines = terminal.folded(self) if self.is_of_pair else map(terminal.sentence, self.failures)
-            found = f"{len(self.failures)} that do not:\n" + "\n".join(lines)
-            raise ContractFailure("", "all contracts to hold", found)
-
-    def to_json(self) -> str:
-        """JSON with a schema version, see docs/reports.md. What is not finite becomes null."""
-        from .reports import json_form
-
-        return json_form.written(self)
-
-    @staticmethod
-    def from_json(text: str) -> Report:
-        """The report that `to_json` has written.
-
-        Raises:
-            UsageError: no JSON, no report, or one of another schema version.
-        """
-        from .reports import json_form
-
-        return json_form.read(text)
-
-    def to_junit(self) -> str:
-        """JUnit's XML: a suite for each device and precision, a case for each contract and path."""
-        from .reports import junit
-
-        return junit.xml(self)
-
-    def to_html(self) -> str:
-        """One page with everything in it: it loads nothing and runs no script."""
-        from .reports import html
-
-        return html.page(self)
-
-    def __str__(self) -> str:
-        """As wide as the terminal."""
-        from .reports import terminal
-
-        return terminal.text(self, shutil.get_terminal_size((_WIDTH, 24)).columns)
-
-    @property
-    def summary(self) -> str:
-        """The last line of the text: how many contracts hold."""
-        from .reports import terminal
-
-        return terminal.summary_of_pair(self) if self.is_of_pair else terminal.summary_of_models(self)

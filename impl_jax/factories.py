@@ -10,9 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.errors import FlaxError
 
-from ..common.wing.factories import drawn
-from ..common.wing.recognition import model_of
-from ..common.wing.stored import Native
+from ..common.wing import Native, drawn, model_of
 from .devices import running
 
 # By path, the live arrays of a model; those of one that is made while JAX traces are tracers.

@@ -10,9 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..common.arrays import as_numpy
-from ..common.wing.runs import Call, Cotangents, Inputs, Probe, Prober, named_arrays
-from ..common.wing.sites import Site, SiteProber, asked
-from ..common.wing.stored import check_fit
+from ..common.wing import Call, Cotangents, Inputs, Probe, Prober, Site, SiteProber, asked, check_fit, named_arrays
 from .sites import SplitUses
 
 # A side's arrays by their paths.

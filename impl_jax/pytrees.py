@@ -13,12 +13,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..common.errors import NotExpressibleError, UsageError
-from ..common.wing.runs import Call, Inputs, PairError, Prober
-from ..common.wing.saving import RoundTrip, has_safetensors, loading, saving
-from ..common.wing.sites import SiteProber
-from ..common.wing.stored import Native, check_fit
-from ..common.wing.traces import Tracer
-from ..common.wing.training import Passer, Trainer
+from ..common.wing import (
+    Call,
+    Inputs,
+    Native,
+    PairError,
+    Passer,
+    Prober,
+    RoundTrip,
+    SiteProber,
+    Tracer,
+    Trainer,
+    check_fit,
+    has_safetensors,
+    loading,
+    saving,
+)
 from .devices import check_dtype
 from .devices import devices as devices
 from .devices import running as running

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..common.wing.saving import loading, saving, unlike
-from ..common.wing.stored import Native
+from ..common.wing import Native, loading, saving, unlike
 
 
 def others(listed: Mapping[str, Native]) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ from jax.extend.core import Jaxpr, Literal, Var
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from ..common.layouts import Layout
-from ..common.wing.sites import Site
+from ..common.wing import Site
 from .parts import joined
 
 # Calls that only wrap other equations: what they do with a parameter is looked at inside.

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from ..common.wing.traces import Recorder, Trace
+from ..common.wing import Recorder, Trace
 from .trees import is_array
 
 

@@ -13,9 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ..common.wing.runs import Cotangents, named_arrays
-from ..common.wing.stored import Native, check_fit
-from ..common.wing.training import Optimizer, Pass, Passer, Trainer, Training
+from ..common.wing import Cotangents, Native, Optimizer, Pass, Passer, Trainer, Training, check_fit, named_arrays
 from .probing import Arrays
 from .trees import placed
 

@@ -17,7 +17,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from ..common.errors import ShapeError
 from ..common.tables import Row, Table
 from ..common.ties import Tie
-from ..common.wing.outputs import one_array
+from ..common.wing import one_array
 from .naming import find, leaves
 
 

@@ -11,11 +11,10 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from ..common import paths, spec
 from ..common.errors import NotExpressibleError
-from ..common.spec import expansion
+from ..common.spec import table_of
 from .devices import device_of, dtype_of
 from .initialization import fill
-from .layers import At, maker_of
-from .layers.containers import Array, Block, List, reserved
+from .layers import Array, At, Block, List, maker_of, reserved
 from .naming import leaves
 
 
@@ -29,7 +28,7 @@ def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: s
         NotExpressibleError: a child's name that `nn.Module` keeps for itself, or a bare array as the whole model.
         DtypeError, DeviceError: PyTorch has no such type, or does not see the device.
     """
-    table = expansion.table(model, dtype)
+    table = table_of(model, dtype)
     resolved, _ = spec.flow(model)
     module = _Construction(resolved, device_of(device), dtype_of(dtype)).module("", resolved)
     if isinstance(module, Array):

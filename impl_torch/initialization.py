@@ -13,11 +13,9 @@ from torch import nn
 from ..common import initializers as init
 from ..common.initializers import Initializer
 from ..common.seeding import path_seed
-from ..common.spec.rules import Echo, Rule, line, plan
+from ..common.spec import Echo, Rule, line, plan
 from ..common.tables import Row
-from ..common.wing.factories import drawn
-from ..common.wing.recognition import model_of
-from ..common.wing.stored import Native
+from ..common.wing import Native, drawn, model_of
 from .access import neutral, table
 from .devices import device_of, dtype_of
 from .naming import leaves

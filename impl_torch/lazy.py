@@ -11,7 +11,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from ..common import spec
 from ..common.errors import SpecError
-from ..common.spec import expansion
+from ..common.spec import table_of
 from .access import arrays, cuda_indices, inference
 from .initialization import fill
 from .naming import leaves
@@ -33,7 +33,7 @@ def materialize(model: nn.Module, layer: spec.Layer, inputs: Sequence[np.ndarray
     if not inputs:
         raise SpecError("", "an input to learn the widths from", "none", "Give the arrays of one forward pass.")
     resolved, _ = spec.flow(layer, *(tuple(array.shape[1:]) for array in inputs))
-    rows = expansion.table(resolved)
+    rows = table_of(resolved)
     waiting = {
         leaf.path for leaf in leaves(model) if isinstance(leaf.array, (UninitializedParameter, UninitializedBuffer))
     }

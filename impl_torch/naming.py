@@ -13,8 +13,7 @@ from ..common.errors import PathError, nearest
 from ..common.layers import kind_of
 from ..common.layouts import SAME, Layout
 from ..common.tables import Kind, once
-from .layers import KINDS
-from .layers.containers import Block
+from .layers import KINDS, Block
 
 
 class Leaf(NamedTuple):

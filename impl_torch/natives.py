@@ -16,7 +16,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from ..common import paths
 from ..common.arrays import as_numpy
 from ..common.errors import ShapeError
-from ..common.wing.stored import Native, check_fit
+from ..common.wing import Native, check_fit
 from .access import tensor
 
 

@@ -18,9 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from ..common.arrays import as_numpy
-from ..common.wing.runs import Call, Cotangents, Inputs, Probe, Prober, named_arrays
-from ..common.wing.sites import Site, SiteProber, asked
-from ..common.wing.stored import check_fit
+from ..common.wing import Call, Cotangents, Inputs, Probe, Prober, Site, SiteProber, asked, check_fit, named_arrays
 from .access import derivatives, inference, neutral, tensor
 from .devices import dtype_of, under_test
 from .natives import copied, owned, write

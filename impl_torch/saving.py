@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..common.arrays import as_numpy
-from ..common.wing.saving import RoundTrip, has_safetensors, loading, saving, unlike
+from ..common.wing import RoundTrip, has_safetensors, loading, saving, unlike
 from .natives import copied, natives, owned, write
 
 

@@ -13,7 +13,7 @@ import torch
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._pytree import tree_map
 
-from ..common.wing.sites import Site
+from ..common.wing import Site
 from .access import derivatives, neutral
 
 # What the mode is not shown: an `autograd.Function` of somebody's own is handed the parameter itself.

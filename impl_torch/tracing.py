@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..common.wing.runs import Call, Inputs
-from ..common.wing.traces import Recorder, Trace, Traced, Tracer, named_arguments, plain
+from ..common.wing import Call, Inputs, Recorder, Trace, Traced, Tracer, named_arguments, plain
 from .access import inference, neutral
 from .devices import dtype_of
 from .natives import owned, with_natives

@@ -13,9 +13,18 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from ..common.wing.outputs import check_targets
-from ..common.wing.runs import Call, Cotangents, Inputs, named_arrays
-from ..common.wing.training import Optimizer, Pass, Passer, Trainer, Training
+from ..common.wing import (
+    Call,
+    Cotangents,
+    Inputs,
+    Optimizer,
+    Pass,
+    Passer,
+    Trainer,
+    Training,
+    check_targets,
+    named_arrays,
+)
 from .access import arrays, cuda_indices, derivatives, in_mode, neutral, tensor
 from .devices import dtype_of
 from .natives import natives, with_natives

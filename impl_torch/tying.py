@@ -12,7 +12,7 @@ from torch import nn
 from ..common import paths
 from ..common.errors import TieError
 from ..common.ties import Tie, TieGroup, check_tie
-from ..common.wing.sites import Site
+from ..common.wing import Site
 from .access import get_parameter, inference, objective, table
 from .naming import leaves
 from .sites import SplitUses

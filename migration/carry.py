@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..common.wing.recognition import name_of
-from ..pairs.maps.map import Map
+from ..common.wing import name_of
+from ..pairs.maps import Map
 from ..pairs.wings import load_wing, side_wing
 
 

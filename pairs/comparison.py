@@ -11,10 +11,9 @@ import numpy as np
 
 from ..common.errors import NotExpressibleError
 from ..common.seeding import generator
-from ..common.wing.runs import PairError, Probe
+from ..common.wing import PairError, Probe
 from .closeness import scale
-from .maps.map import Map, MapRow
-from .maps.transforms import transform_of
+from .maps import Map, MapRow, transform_of
 from .precision import Setting
 from .side import Side, Weights
 from .values import distinct, outer_points

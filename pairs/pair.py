@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..common.wing.runs import Call, Inputs, PairError
+from ..common.wing import Call, Inputs, PairError
 
 
 @dataclass(frozen=True)

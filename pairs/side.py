@@ -12,13 +12,23 @@ import numpy as np
 
 from ..common import paths
 from ..common.errors import NotExpressibleError
-from ..common.wing.protocols import SideWing
-from ..common.wing.recognition import is_factory, model_of, side_name
-from ..common.wing.runs import Call, Cotangents, Inputs, Probe, reported
-from ..common.wing.sites import Site
-from ..common.wing.stored import Native
-from ..common.wing.traces import Trace
-from ..common.wing.training import Optimizer, Pass, Training
+from ..common.wing import (
+    Call,
+    Cotangents,
+    Inputs,
+    Native,
+    Optimizer,
+    Pass,
+    Probe,
+    SideWing,
+    Site,
+    Trace,
+    Training,
+    is_factory,
+    model_of,
+    reported,
+    side_name,
+)
 from .pair import Pair
 from .precision import Setting
 from .values import cotangents

@@ -7,8 +7,7 @@ from importlib import import_module
 from typing import Any, cast
 
 from ..common.errors import DeviceError, UsageError, nearest
-from ..common.wing.protocols import SelfAnswering, SideWing, Wing
-from ..common.wing.recognition import side_name
+from ..common.wing import SelfAnswering, SideWing, Wing, side_name
 
 # Where each wing lives, below the package.
 HOMES: dict[str, str] = {"torch": "impl_torch", "linen": "impl_jax.linen", "nnx": "impl_jax.nnx"}

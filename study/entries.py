@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from ..common import layers as spec
 from ..common.errors import UsageError, nearest
 from ..common.initializers import Normal, Zeros
-from ..common.spec.layer import Layer, ParameterSpec
-from ..common.spec.references import Tied
+from ..common.spec import Layer, ParameterSpec, Tied
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..common.initializers import Initializer
-from ..common.layers.cells import CELLS
-from ..common.spec.layer import Native, ParameterSpec
+from ..common.layers import CELLS
+from ..common.spec import Native, ParameterSpec
 from ..common.tables import shape_text
 from .entries import ENTRIES, Entry, entry
 from .markdown import code, escaped, paragraph, table

@@ -1,7 +1,9 @@
 """Reads which modules each room imports, without running it, and says which of them it may not.
 
-Imports go down only: api -> study, migration, conformance -> wings -> common. The three rooms on one floor do not
-import each other, nor do the wings. A framework is for its wing alone, and for the study's records.
+Imports go down only: api -> study, migration, conformance -> pairs -> wings -> common. The three rooms on one floor do
+not import each other, nor do the wings. A framework is for its wing alone, and for the study's records. From outside of
+a folder below a room imports come from that folder's face, its `__init__`; and no chain of imports leads back to where
+it began, wherever in a file they stand.
 """
 
 from __future__ import annotations
@@ -31,11 +33,12 @@ ROOMS: dict[str, Allowed] = {
     "impl_jax": Allowed(("common",), JAX),
     "impl_jax.linen": Allowed(("common", "impl_jax"), JAX),
     "impl_jax.nnx": Allowed(("common", "impl_jax"), JAX),
-    "migration": Allowed(("common", *WINGS)),
-    "conformance": Allowed(("common", *WINGS)),
-    "study": Allowed(("common", *WINGS, "study.behaviours")),
-    "study.behaviours": Allowed(("common", *WINGS, "study"), (*TORCH, *JAX)),
-    "api": Allowed(("common", *WINGS, "migration", "conformance", "study", "study.behaviours")),
+    "pairs": Allowed(("common", *WINGS)),
+    "migration": Allowed(("common", *WINGS, "pairs")),
+    "conformance": Allowed(("common", *WINGS, "pairs")),
+    "study": Allowed(("common", *WINGS, "pairs", "study.behaviours")),
+    "study.behaviours": Allowed(("common", *WINGS, "pairs", "study"), (*TORCH, *JAX)),
+    "api": Allowed(("common", *WINGS, "pairs", "migration", "conformance", "study", "study.behaviours")),
 }
 
 
@@ -48,6 +51,69 @@ def violations(root: Path) -> list[str]:
             if not is_allowed(room, imported):
                 found.append(f"{file.relative_to(root).as_posix()}:{line}: {room} may not import {imported}")
     return found
+
+
+def past_a_face(root: Path) -> list[str]:
+    """`FILE:LINE: MODULE is inside of FOLDER`, for every import from outside of a folder of one of its modules.
+
+    A module that stands directly in a room is its own face, and so is a row of the study.
+    """
+    found = []
+    for file, line, target in _edges(root):
+        folder = target.parent
+        is_inside = target.name != "__init__.py" and len(folder.relative_to(root).parts) > 1
+        if is_inside and folder not in file.parents and "behaviours" not in folder.parts:
+            place = f"{file.relative_to(root).as_posix()}:{line}"
+            found.append(f"{place}: {module_of(root, target)} is inside of {folder.relative_to(root).as_posix()}")
+    return found
+
+
+def circles(root: Path) -> list[list[str]]:
+    """The files that import each other round in a circle, each circle once, sorted."""
+    graph: dict[str, list[str]] = {}
+    for file, _, target in _edges(root):
+        if target != file:
+            ends = (each.relative_to(root).as_posix() for each in (file, target))
+            graph.setdefault(next(ends), []).append(next(ends))
+    components = strong_components(graph)
+    return sorted(sorted(members) for members in components if len(members) > 1)
+
+
+def strong_components(graph: dict[str, list[str]]) -> list[set[str]]:
+    """The strongly connected components, by Tarjan's algorithm (SIAM J. Comput. 1, 1972)."""
+    number: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    path: list[str] = []
+    found: list[set[str]] = []
+
+    def visit(node: str) -> None:
+        number[node] = lowest[node] = len(number)
+        path.append(node)
+        for other in graph.get(node, ()):
+            if other not in number:
+                visit(other)
+            if other in path:
+                lowest[node] = min(lowest[node], lowest[other])
+        if lowest[node] == number[node]:
+            start = path.index(node)
+            found.append(set(path[start:]))
+            del path[start:]
+
+    for node in graph:
+        if node not in number:
+            visit(node)
+    return found
+
+
+def _edges(root: Path) -> Iterator[tuple[Path, int, Path]]:
+    """(file, line, imported file) of every import between files below `root`."""
+    modules = {module_of(root, file): file for file in files(root)}
+    for file in modules.values():
+        for line, imported in imports(file.read_text(encoding="utf-8"), package_of(root, file)):
+            # What is imported from a module may be a module or a name in one.
+            target = modules.get(imported) or modules.get(imported.rpartition(".")[0])
+            if target is not None:
+                yield file, line, target
 
 
 def files(root: Path) -> list[Path]:

@@ -9,13 +9,70 @@ from pathlib import Path
 
 import pytest
 
-from .house import ROOMS, files, module_of, room_of, violations
+from .house import ROOMS, circles, files, module_of, past_a_face, room_of, violations
 
 ROOT = Path(__file__).parents[1]
 
 
 def test_each_room_imports_only_what_lies_below_it():
     assert violations(ROOT) == []
+
+
+def test_from_outside_of_a_folder_imports_come_from_its_face():
+    assert past_a_face(ROOT) == []
+
+
+def test_no_chain_of_imports_leads_back_to_where_it_began():
+    assert circles(ROOT) == []
+
+
+def plant(root, sources):
+    for file, source in sources.items():
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_text(source)
+
+
+PAST = {
+    "pairs/maps/__init__.py": "from .rows import MapRow as MapRow",
+    "pairs/maps/rows.py": "from .resize import fit\nMapRow = 1",
+    "pairs/maps/resize/__init__.py": "fit = 1",
+    "pairs/maps/resize/sizes.py": "from ..rows import MapRow",
+}
+LATE = "from typing import TYPE_CHECKING\n\ndef late():\n    {}\nif TYPE_CHECKING:\n    import numpy\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "module"),
+    [
+        ("from .maps.rows import MapRow", 1, "rows"),
+        ("import numpy\nfrom .maps import rows", 2, "rows"),
+        (LATE.format("from .maps.rows import MapRow"), 4, "rows"),
+        ("from paritree.pairs.maps.resize.sizes import MapRow", 1, "resize.sizes"),
+        ("from importlib import import_module\nimport_module('.maps.rows', __package__)", 2, "rows"),
+    ],
+)
+def test_a_planted_import_past_a_face_is_found(source, line, module, tmp_path):
+    plant(tmp_path, {**PAST, "pairs/side.py": "from .maps import MapRow\nfrom . import pair", "pairs/pair.py": source})
+    folder = "pairs/maps/resize" if "." in module else "pairs/maps"
+    expected = f"pairs/pair.py:{line}: paritree.pairs.maps.{module} is inside of {folder}"
+    assert past_a_face(tmp_path) == [expected]
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "from .one import a",
+        "def late():\n    from .one import a",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from . import one",
+    ],
+)
+def test_a_planted_circle_is_found(back, tmp_path):
+    plant(
+        tmp_path, {"common/one.py": "from .two import b", "common/two.py": "from . import three", "common/four.py": ""}
+    )
+    assert circles(tmp_path) == []
+    plant(tmp_path, {"common/three.py": back})
+    assert circles(tmp_path) == [["common/one.py", "common/three.py", "common/two.py"]]
 
 
 def test_every_room_is_looked_at():
@@ -25,15 +82,15 @@ def test_every_room_is_looked_at():
 
 
 PLANTED = [
-    ("common/spec/__init__.py", "import torch", "torch"),
-    ("common/spec/__init__.py", "import numpy\nimport jax.numpy as jnp", "jax.numpy"),
+    ("common/tables.py", "import torch", "torch"),
+    ("common/tables.py", "import numpy\nimport jax.numpy as jnp", "jax.numpy"),
     ("common/initializers/laws.py", "def draw():\n    from flax import nnx", "flax.nnx"),
-    ("common/spec/__init__.py", "from ..impl_torch import build", "paritree.impl_torch.build"),
+    ("common/tables.py", "from ..impl_torch import build", "paritree.impl_torch.build"),
     ("common/initializers/laws.py", "from ...conformance import check", "paritree.conformance.check"),
-    ("common/spec/__init__.py", "from ..front import table", "paritree.front.table"),
-    ("common/spec/__init__.py", "from importlib import import_module\nimport_module('jax')", "jax"),
-    ("common/spec/__init__.py", "import importlib\nimportlib.import_module('..impl_jax.nnx')", "paritree.impl_jax.nnx"),
-    ("common/spec/__init__.py", "__import__('torch.nn')", "torch.nn"),
+    ("common/tables.py", "from ..front import table", "paritree.front.table"),
+    ("common/tables.py", "from importlib import import_module\nimport_module('jax')", "jax"),
+    ("common/tables.py", "import importlib\nimportlib.import_module('..impl_jax.nnx')", "paritree.impl_jax.nnx"),
+    ("common/tables.py", "__import__('torch.nn')", "torch.nn"),
     ("impl_torch/build.py", "import jax", "jax"),
     ("impl_torch/build.py", "import torch\nfrom flax import linen", "flax.linen"),
     ("impl_torch/build.py", "from ..impl_jax.linen import build", "paritree.impl_jax.linen.build"),
@@ -44,7 +101,9 @@ PLANTED = [
     ("impl_jax/linen/build.py", "from ..nnx.layers import Block", "paritree.impl_jax.nnx.layers.Block"),
     ("impl_jax/nnx/build.py", "from paritree.impl_jax import linen", "paritree.impl_jax.linen"),
     ("impl_jax/nnx/build.py", "from ...migration import carry", "paritree.migration.carry"),
-    ("migration/carry.py", "from ..conformance.wings import load_wing", "paritree.pairs.wings.load_wing"),
+    ("migration/carry.py", "from ..conformance.check import Wanted", "paritree.conformance.check.Wanted"),
+    ("pairs/side.py", "from ..migration import align", "paritree.migration.align"),
+    ("impl_torch/build.py", "from ..pairs import wings", "paritree.pairs.wings"),
     ("migration/carry.py", "import numpy\nimport torch", "torch"),
     ("conformance/check.py", "from ..study.record import Behaviour", "paritree.study.record.Behaviour"),
     ("conformance/statistics/scores.py", "import jax", "jax"),
@@ -75,7 +134,7 @@ def test_a_planted_import_is_found(file, source, imported, tmp_path):
     ("file", "source"),
     [
         (
-            "common/spec/__init__.py",
+            "common/tables.py",
             "from . import paths\nfrom .initializers import Normal\nfrom .. import common\nimport numpy",
         ),
         ("common/torchlike.py", "import jaxtyping\nfrom .jax import torch"),
@@ -138,6 +197,7 @@ def probe(program: str, *arguments: str) -> tuple[set[str], list[str]]:
     [
         ("paritree", set()),
         ("paritree.common", set()),
+        ("paritree.pairs", set()),
         ("paritree.conformance", set()),
         ("paritree.migration", set()),
         ("paritree.study", set()),

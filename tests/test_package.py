@@ -12,7 +12,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = {
     "api": "paritree",
-    **{room: f"paritree/{room}" for room in ("common", "conformance", "impl_jax", "impl_torch", "migration", "study")},
+    **{
+        room: f"paritree/{room}"
+        for room in ("common", "conformance", "impl_jax", "impl_torch", "migration", "pairs", "study")
+    },
 }
 
 

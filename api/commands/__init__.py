@@ -1,1 +1,9 @@
 """The command line's longer commands, each with its options and its body; `cli.py` puts them together."""
+
+from .align import align
+from .check import check
+from .convert import convert
+from .output import progress as progress
+from .record import record
+
+COMMANDS = (align, check, convert, record)

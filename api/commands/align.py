@@ -12,7 +12,7 @@ from .pairs import load_pair
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ..pairs.maps.map import Map, MapRow
+    from ..pairs.maps import Map, MapRow
 
 FOUND, NOT_PROVED = 0, 1
 

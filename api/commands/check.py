@@ -10,7 +10,7 @@ import click
 from .output import coloured, progress
 
 if TYPE_CHECKING:
-    from ..conformance.results import Report
+    from ..conformance.report import Report
 
 HOLD, FAILED = 0, 1
 STDOUT = "-"
@@ -113,7 +113,7 @@ def _refuse(given: Iterable[str], wrong: dict[str, str], about: str) -> None:
 
 def _of_pair(target: str, given: dict[str, Any]) -> Report:
     from ..checking import check as run
-    from ..pairs.maps.map import Map
+    from ..pairs.maps import Map
     from ..suites import checked_alpha
     from .pairs import load_pair
 

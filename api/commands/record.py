@@ -12,7 +12,7 @@ import click
 from .output import progress
 
 if TYPE_CHECKING:
-    from ..common.wing.runs import Call, Inputs
+    from ..common.wing import Call, Inputs
 
 OK = 0
 

@@ -23,6 +23,7 @@ from .fans import Fans as Fans
 from .fans import fans as fans
 from .fans import gain as gain
 from .laws import Continuous as Continuous
+from .laws import ContinuousPart as ContinuousPart
 from .laws import Law as Law
 from .places import Arange as Arange
 from .places import InverseFrequencies as InverseFrequencies

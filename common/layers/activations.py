@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 from ..errors import SpecError
 from ..initializers import Constant, Initializer
 from ..layouts import SAME, Layout
-from ..spec.layer import UNKNOWN, Features, Layer, Native, ParameterSpec, positive
+from ..spec import UNKNOWN, Features, Layer, Native, ParameterSpec, positive
 from .checks import check_initializer, check_number, finite
 from .shapes import shown
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ..errors import SpecError
 from ..initializers import LeCun, VarianceScaling, Xavier, Zeros
 from ..layouts import Layout
-from ..spec.layer import Features, Layer, Native, ParameterSpec, positive
+from ..spec import Features, Layer, Native, ParameterSpec, positive
 from .checks import check_bias, check_number
 from .shapes import axes, fits
 

@@ -16,7 +16,7 @@ from einops import rearrange
 from ..errors import NotExpressibleError, UsageError, WeightsError, nearest
 from ..initializers import LeCun, Orthogonal, Zeros
 from ..layouts import SAME, TRANSPOSED
-from ..spec.layer import Native
+from ..spec import Native
 from .recurrent import GRU, LSTM, RNN, Recurrent
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InitializerError, SpecError
 from ..initializers import Initializer
-from ..spec.layer import Layer
+from ..spec import Layer
 
 
 def check_bias(layer: Layer, bias: Any, bias_init: Any) -> None:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, get_args
 from ..errors import SpecError
 from ..initializers import Initializer, LeCun, Uniform, VarianceScaling, Zeros
 from ..layouts import Layout
-from ..spec.layer import Features, Native, ParameterSpec, positive
+from ..spec import Features, Native, ParameterSpec, positive
 from .checks import check_bias, check_initializer
 from .shapes import shown
 from .windows import Numbers, Windowed

@@ -11,8 +11,7 @@ from typing import Any, ClassVar
 from ..errors import InitializerError, SpecError
 from ..initializers import Initializer, LeCun, Normal, Uniform, VarianceScaling, ZeroRow, Zeros
 from ..layouts import TRANSPOSED
-from ..spec.layer import Features, Layer, Native, ParameterSpec, positive, width, with_width
-from ..spec.references import Tied
+from ..spec import Features, Layer, Native, ParameterSpec, Tied, positive, width, with_width
 from .checks import check_bias, check_initializer, finite
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from ..errors import NotExpressibleError
-from ..spec.layer import Layer, Native
+from ..spec import Layer, Native
 
 KINDS: dict[str, type[Layer]] = {}
 Word = str | Callable[[Any], str]
@@ -45,7 +45,7 @@ def names_in(kind: str, present: Mapping[str, tuple[int, ...]]) -> list[str]:
 Maker = TypeVar("Maker")
 
 
-def maker_of(makers: Mapping[type[Layer], Maker], layer: Layer, path: str, wing: str) -> Maker:
+def maker_in(makers: Mapping[type[Layer], Maker], layer: Layer, path: str, wing: str) -> Maker:
     """What makes a wing's module of a layer: the maker of its class, or of the nearest ancestor that has one.
 
     Raises:

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..errors import SpecError
 from ..initializers import Constant, Initializer, Ones, Zeros
-from ..spec.layer import Features, Layer, Native, ParameterSpec, positive
+from ..spec import Features, Layer, Native, ParameterSpec, positive
 from .checks import check_initializer, check_number
 from .shapes import shown
 

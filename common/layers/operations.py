@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from ..errors import SpecError
 from ..layouts import Layout
-from ..spec.layer import UNKNOWN, Features, Layer, flat, positive, width, with_width
+from ..spec import UNKNOWN, Features, Layer, flat, positive, width, with_width
 from .checks import check_number
 from .shapes import shown
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..errors import SpecError
-from ..spec.layer import Features
+from ..spec import Features
 from .windows import Numbers, Windowed
 
 

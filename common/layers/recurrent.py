@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 from ..errors import ShapeError, SpecError
 from ..initializers import Uniform
 from ..layouts import SAME, TRANSPOSED
-from ..spec.layer import Features, Layer, Native, ParameterSpec, positive, width
+from ..spec import Features, Layer, Native, ParameterSpec, positive, width
 from .checks import check_number
 
 _NAME = re.compile(r"(?P<role>\w+)_l(?P<layer>0|[1-9][0-9]*)(?P<reverse>_reverse)?")
@@ -125,7 +125,7 @@ def _place(layer: type[Recurrent], name: str) -> tuple[int, bool, int] | None:
     return int(found["layer"]), bool(found["reverse"]), layer.roles.index(found["role"])
 
 
-def check_input(shape: tuple[int, ...], features: int) -> None:
+def check_recurrent_input(shape: tuple[int, ...], features: int) -> None:
     """Refuse an array that is not (batch, time, features): of two axes PyTorch would take the first one for the time.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..errors import SpecError
-from ..spec.layer import UNKNOWN, Features, Layer, positive
+from ..spec import UNKNOWN, Features, Layer, positive
 from .checks import check_number
 from .shapes import axes, fits, length, shown
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import SpecError
-from ..spec.layer import Features, Layer
+from ..spec import Features, Layer
 
 
 def axes(features: Features, layer: Layer, path: str, *names: str) -> tuple[int | None, ...]:

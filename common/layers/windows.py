@@ -7,7 +7,7 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 from ..errors import SpecError
-from ..spec.layer import Features, Layer
+from ..spec import Features, Layer
 from .shapes import axes, shown
 
 # A setting: one number for all spatial axes, or one for each. It is stored as one where all are the same.

@@ -10,8 +10,7 @@ from ..errors import UsageError, nearest
 from ..initializers import Ones
 from ..layers import Decoder, Embedding, FixedLinear, Halve, Linear, ReLU, Sum, Tanh
 from ..seeding import generator
-from ..spec import Block, Layer, Sequential, Shared, flow
-from ..spec.expansion import table
+from ..spec import Block, Layer, Sequential, Shared, flow, table_of
 from ..tables import Row, Table
 
 
@@ -37,7 +36,7 @@ class ReferenceModel:
         return flow(self.spec, self.input_shape[1:])[0]
 
     def table(self, dtype: str = "float32") -> Table:
-        return table(self.resolved, dtype)
+        return table_of(self.resolved, dtype)
 
     def inputs(self, seed: int = 0, dtype: str = "float32") -> tuple[np.ndarray, ...]:
         """Neutral inputs, the same for one seed in every process; tokens are int32."""

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 from .. import paths
 from ..errors import ChildNameError, PathError, SpecError, nearest
-from .flow import flow
 from .layer import Layer
 from .program import Program, chain, read
+from .shape_flow import flow
 
 
 @dataclass(frozen=True, init=False, repr=False)

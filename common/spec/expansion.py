@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from .. import paths
 from ..tables import Row, Table
 from ..ties import Tie
-from .flow import flow
 from .layer import Layer, ParameterSpec
 from .references import References, Shared, Tied
+from .shape_flow import flow
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def uses(spec: Layer) -> Iterator[Use]:
             yield Use(path, source, layer)
 
 
-def table(spec: Layer, dtype: str = "float32") -> Table:
+def table_of(spec: Layer, dtype: str = "float32") -> Table:
     """The table of the model that the spec describes, no framework needed.
 
     Raises:

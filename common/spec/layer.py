@@ -6,14 +6,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from ..errors import SpecError
 from ..initializers import Initializer
 from ..layouts import SAME, Layout
-
-if TYPE_CHECKING:
-    from .program import Program
+from .program import Program
 
 # The shape of what flows between two layers, without the batch axis. None stands for a length that is not known, an
 # Ellipsis in front for axes of which nothing is: (..., 8) is "any number of axes, the last of width 8".

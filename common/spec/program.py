@@ -16,15 +16,24 @@ import operator
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from ..errors import PathError, SpecError, nearest
-from .layer import Layer
 
 OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 _SIGNS: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}
 
 Path = tuple[str, ...]
+
+
+class Called(Protocol):
+    """What a program knows of a layer that it calls: a `Layer` is one."""
+
+    @property
+    def inputs(self) -> tuple[int, int]: ...
+    @property
+    def program(self) -> Program | None: ...
+    def children(self) -> Sequence[tuple[str, Called]]: ...
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,7 @@ def bound(program: Program, inputs: Sequence[Any], path: str) -> dict[str, Any]:
     return dict(zip(program.inputs, (*inputs, *missing), strict=True))
 
 
-def read(text: str, children: Mapping[str, Layer]) -> Program:
+def read(text: str, children: Mapping[str, Called]) -> Program:
     """The program that `text` is, the loops over children unrolled.
 
     Raises:
@@ -140,7 +149,7 @@ def _parsed(text: str) -> ast.FunctionDef:
 class _Reader:
     """Turns a function into steps. `names` holds what a name means: a value, or the path of a child in a loop."""
 
-    def __init__(self, children: Mapping[str, Layer]) -> None:
+    def __init__(self, children: Mapping[str, Called]) -> None:
         self.children = children
         self.names: dict[str, Argument | Path] = {}
         self.steps: list[Step] = []
@@ -237,10 +246,10 @@ class _Reader:
                 return known
         _refuse(node, "a child: `name`, `name.name` or `name[0]`")
 
-    def _layer(self, path: Path, node: ast.AST) -> Layer:
+    def _layer(self, path: Path, node: ast.AST) -> Called:
         """The child at a path, as far as it is known here: what a Shared leads to is not."""
         children = dict(self.children)
-        layer: Layer | None = None
+        layer: Called | None = None
         for depth, name in enumerate(path):
             if name not in children:
                 whole = ".".join(path[: depth + 1])
@@ -255,7 +264,7 @@ def _is_literal(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and type(node.value) in (int, float) and math.isfinite(node.value)  # type: ignore[arg-type]
 
 
-def inputs_of(layer: Layer) -> tuple[int, int]:
+def inputs_of(layer: Called) -> tuple[int, int]:
     """The least and the greatest number of inputs of a layer; a Block's are its program's."""
     program = layer.program
     return layer.inputs if program is None else (program.required, len(program.inputs))

@@ -14,8 +14,8 @@ import numpy as np
 
 from ..spec import Layer
 from ..tables import Row, Table
+from .round_trips import RoundTrip
 from .runs import Call, Inputs, Prober
-from .saving import RoundTrip
 from .sites import Site, SiteProber
 from .stored import Native
 from .traces import Tracer

@@ -9,15 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ...common.layouts import Layout
-from ...common.wing.runs import Probe
+from ...common.wing import Probe
 from ...pairs.closeness import error, is_comparable, is_silent, norm
 from ...pairs.comparison import Comparison, Point, Rounding
-from ...pairs.maps.map import MapRow
+from ...pairs.maps import MapRow
 from ...pairs.precision import ROUNDINGS
 from ...pairs.values import FAINT
-from ..explain.diagnosis import Told, other_orders, tell
-from ..explain.locating import entered, located, modules, position
-from ..explain.outputs import explain
+from ..explain import Told, entered, explain, located, modules, other_orders, position, tell
 from ..results import Finding
 
 Arrays = Mapping[str, np.ndarray]

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ...common.wing.recognition import model_of
-from ...common.wing.runs import Probe
+from ...common.wing import Probe, model_of
 from ...pairs.closeness import error
 from ...pairs.comparison import Comparison
 from ...pairs.side import Side, Weights

@@ -9,7 +9,7 @@ import numpy as np
 from ...common.errors import NotExpressibleError
 from ...pairs.closeness import error
 from ...pairs.comparison import Comparison
-from ...pairs.maps.map import MapRow
+from ...pairs.maps import MapRow
 from ...pairs.precision import Setting
 from ...pairs.side import Side, Weights
 from ..results import Finding

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...common.errors import ParitreeError
-from ...common.wing.runs import reported
-from ...common.wing.stored import Native
+from ...common.wing import Native, reported
 from ...pairs.comparison import Bound
 from ...pairs.side import Side
-from ..explain.diagnosis import Told, tell
+from ..explain import Told, tell
 from ..results import Finding
 
 _NATURE = "nothing lost, bit for bit, every tie kept"

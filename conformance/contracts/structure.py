@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from ...common.errors import nearest
 from ...common.tables import shape_text
-from ...common.wing.stored import Native
+from ...common.wing import Native
 from ...pairs.comparison import Bound
-from ...pairs.maps.map import MapRow
+from ...pairs.maps import MapRow
 from ...pairs.side import Side
 from ..results import Finding
 

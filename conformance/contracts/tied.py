@@ -7,11 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...common.layouts import Layout
-from ...common.wing.runs import PairError
-from ...common.wing.sites import Site
+from ...common.wing import PairError, Site
 from ...pairs.closeness import error
 from ...pairs.comparison import Comparison
-from ...pairs.maps.map import MapRow
+from ...pairs.maps import MapRow
 from ...pairs.precision import ROUNDINGS, Setting
 from ...pairs.side import Side, Weights
 from ..results import Finding

@@ -8,12 +8,10 @@ import numpy as np
 
 from ...common.errors import NotExpressibleError
 from ...common.seeding import generator
-from ...common.wing.runs import PairError
-from ...common.wing.stored import Native
-from ...common.wing.training import Optimizer, Training
+from ...common.wing import Native, Optimizer, PairError, Training
 from ...pairs.closeness import error, is_silent, scale
 from ...pairs.comparison import Comparison
-from ...pairs.maps.map import MapRow
+from ...pairs.maps import MapRow
 from ...pairs.precision import ROUNDINGS, Setting
 from ...pairs.side import Side, Weights
 from ..results import Finding

@@ -9,7 +9,7 @@ import numpy as np
 from ...common.errors import ParitreeError
 from ...pairs.closeness import error
 from ...pairs.comparison import Bound
-from ..explain.diagnosis import Told, tell
+from ..explain import Told, tell
 from ..results import Finding
 
 # As equal as a carried value is: one rounding, where a sum or a transform makes it.

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...common.wing.runs import PairError
-from ...common.wing.traces import Trace
+from ...common.wing import PairError, Trace
 from ...pairs.comparison import Comparison, Point
 from ...pairs.localize import Localized, localize
 from ...pairs.precision import Setting

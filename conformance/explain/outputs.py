@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ...common.wing.runs import PairError
+from ...common.wing import PairError
 from ...pairs.closeness import error
 from ...pairs.comparison import Comparison, Point
 from ...pairs.localize import Localized

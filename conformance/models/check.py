@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ...common.errors import ParitreeError, UsageError, nearest
-from ...common.models.reference import MODELS, ReferenceModel, reference_model
-from ...common.wing.recognition import WINGS
+from ...common.models import MODELS, ReferenceModel, reference_model
+from ...common.wing import WINGS
 from ...pairs.wings import load_wing, missing_device, require_device
-from ..results import Finding, Report, Result
+from ..report import Report
+from ..results import Finding, Result
 from . import numerics, structure
 from .initialization import Initialization
 from .subject import Oracle, Subject

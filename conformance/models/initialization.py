@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ...common.spec import expansion
+from ...common.spec import table_of
 from ...common.tables import Row
-from ...common.wing.protocols import Wing
+from ...common.wing import Wing
 from ...pairs.tolerance import relative_error
 from ..results import Finding
 from ..statistics import ALPHA, Evidence, Verdict, across, diagnose, examine, judge, replicates
@@ -33,7 +33,7 @@ class Initialization:
 
     def observe(self, subject: Subject, oracle: Oracle) -> None:
         """Draw every parameter often enough, and hold the draws against the oracle's initializers."""
-        drawn = expansion.table(subject.spec)
+        drawn = table_of(subject.spec)
         keys: dict[str, Key] = {}
         for row in oracle.table.owners:
             if row.path in drawn:
@@ -96,7 +96,7 @@ def _margin(verdict: Verdict) -> float:
 
 def _linked(subject: Subject) -> Iterator[Finding]:
     """Findings for every parameter that a build does not draw as `sample` does."""
-    rows = expansion.table(subject.spec).owners
+    rows = table_of(subject.spec).owners
     with subject.wing.running(subject.device):
         for seed in LINKED_SEEDS:
             built = subject.wing.weights(subject.wing.build(subject.spec, seed=seed, device=subject.device))

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ...common.models.reference import ReferenceModel, neutral_weights
+from ...common.models import ReferenceModel, neutral_weights
 from ...common.seeding import generator
-from ...common.spec import Layer, expansion
+from ...common.spec import Layer, uses
 from ...common.tables import Table
-from ...common.wing.protocols import Wing
-from ...common.wing.sites import Site
+from ...common.wing import Site, Wing
 
 LEARNING_RATE = 0.1
 
@@ -61,7 +60,7 @@ class Oracle:
     @cached_property
     def depth(self) -> int:
         """How many layers an error can add up over."""
-        return sum(1 for _ in expansion.uses(self.reference.resolved))
+        return sum(1 for _ in uses(self.reference.resolved))
 
     @cached_property
     def output(self) -> np.ndarray:

@@ -1,4 +1,10 @@
-"""The forms of a report: text for a terminal, JSON, JUnit's XML, and one page of HTML.
+"""The forms of a report: text for a terminal, JSON, JUnit's XML, and one page of HTML; each made by one function."""
 
-Each form is made by one function of a `Report`; `Report` imports it when it is asked for.
-"""
+from .html import to_html as to_html
+from .json_form import from_json as from_json
+from .json_form import to_json as to_json
+from .junit import to_junit as to_junit
+from .terminal import folded as folded
+from .terminal import sentence as sentence
+from .terminal import summary as summary
+from .terminal import to_text as to_text

@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from ...common.tables import counted
-from ..results import Report, Result
+from ..results import Result, Results
 from .drawings import errors, histogram, shares, side, text
 from .style import STYLE
-from .terminal import statistics, told
+from .terminal import statistics, summary, told
 from .units import Unit, allowed, both_paths, causes, distinct, effects, measured, number, skipped, title, units
 
 # Failures, histograms and rows of a table that are written out; more are counted.
@@ -30,7 +30,7 @@ _SETTINGS = {
 Section = tuple[str, str, str]
 
 
-def page(report: Report) -> str:
+def to_html(report: Results) -> str:
     """The whole page, as UTF-8 text."""
     found = units(report.results)
     sections = [section for section in _sections(report, found) if section[2]]
@@ -51,7 +51,7 @@ def page(report: Report) -> str:
     )
 
 
-def _sections(report: Report, found: Sequence[Unit]) -> Iterator[Section]:
+def _sections(report: Results, found: Sequence[Unit]) -> Iterator[Section]:
     yield "Contracts", "contracts", _contracts(found)
     yield "What fails", "failures", _failures(found)
     yield "Known differences", "known", _known(report.results)
@@ -63,7 +63,7 @@ def _sections(report: Report, found: Sequence[Unit]) -> Iterator[Section]:
     yield "Environment", "environment", _environment(report, found)
 
 
-def _head(report: Report, found: Sequence[Unit], name: str) -> str:
+def _head(report: Results, found: Sequence[Unit], name: str) -> str:
     verdict = "pass" if report.ok else "fail"
     words = (
         "The contracts hold" if report.ok else "The contracts do not hold" if report.failures else "Nothing was shown"
@@ -77,7 +77,7 @@ def _head(report: Report, found: Sequence[Unit], name: str) -> str:
     )
     return (
         f"<h1>{text(name)}</h1>"
-        f'<p><span class="status {verdict}">{_SIGNS[verdict]} {words}.</span> {text(report.summary)}.</p>'
+        f'<p><span class="status {verdict}">{_SIGNS[verdict]} {words}.</span> {text(summary(report))}.</p>'
         f'<dl class="tiles" aria-label="Contracts by result, and known differences">{tiles}</dl>'
     )
 
@@ -320,7 +320,7 @@ def _tied(results: Sequence[Result]) -> str:
 # Numbers behind it
 
 
-def _statistics(report: Report) -> str:
+def _statistics(report: Results) -> str:
     words = statistics(report)
     if not words:
         return ""
@@ -331,7 +331,7 @@ def _statistics(report: Report) -> str:
     return f"<p>{text(words)}.</p>\n{table}"
 
 
-def _environment(report: Report, found: Sequence[Unit]) -> str:
+def _environment(report: Results, found: Sequence[Unit]) -> str:
     rows = [(text(name), text(value)) for name, value in report.environment.items()]
     if found:
         rows.append(("devices", text(", ".join(distinct(found, "device")))))

@@ -6,12 +6,12 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn, TypeVar, get_args
 
 import numpy as np
 
 from ...common.errors import UsageError, nearest
-from ..results import Report, Result, Status
+from ..results import Result, Results, Status
 
 # A change that a reader would notice is a new number.
 SCHEMA = 2
@@ -19,10 +19,11 @@ _FIELDS = tuple(field.name for field in fields(Result))
 _NUMBERS = ("measured", "allowed")
 # JSON has no word for these. The field is null, and this word beside it lets a reader have it back.
 _NOT_FINITE = "not_finite"
+Made = TypeVar("Made", bound=Results)
 _TOP = {"schema": int, "ok": bool, "facts": dict, "versions": dict, "results": list}
 
 
-def written(report: Report) -> str:
+def to_json(report: Results) -> str:
     """One object, one result a line."""
     head = {"schema": SCHEMA, "ok": report.ok, "facts": _plain(report.facts), "versions": dict(report.environment)}
     lines = [f" {json.dumps(name)}: {json.dumps(value, allow_nan=False)}," for name, value in head.items()]
@@ -53,21 +54,21 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | None) else str(value)
 
 
-def read(text: str) -> Report:
-    """The report that was written.
+def from_json(text: str, kind: type[Made]) -> Made:
+    """The report that was written, as one of a kind of results.
 
     Raises:
         UsageError: no JSON, no report, or one of another schema version.
     """
     found = _parsed(text)
     _check_schema(found)
-    for name, kind in _TOP.items():
+    for name, expected in _TOP.items():
         if name not in found:
             raise UsageError("report", f"a field {name!r}", "none")
-        if not isinstance(found[name], kind):
-            raise UsageError(f"report.{name}", _KINDS[kind], type(found[name]).__name__)
+        if not isinstance(found[name], expected):
+            raise UsageError(f"report.{name}", _KINDS[expected], type(found[name]).__name__)
     results = tuple(_read(entry, f"report.results[{number}]") for number, entry in enumerate(found["results"]))
-    return Report(results, found["facts"], found["versions"])
+    return kind(results, found["facts"], found["versions"])
 
 
 def _parsed(text: str) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree as ET
 
-from ..results import Report, Result
+from ..results import Result, Results
 from .terminal import told
 from .units import allowed, both_paths, measured, printable, title
 
 
-def xml(report: Report) -> str:
+def to_junit(report: Results) -> str:
     """The whole document, with its declaration (UTF-8)."""
     root = ET.Element("testsuites", _counts(report.results) | {"name": "paritree"})
     suites: dict[tuple[str, str], list[Result]] = {}

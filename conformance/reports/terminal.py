@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from ...common.tables import columns, counted
-from ..results import Report, Result
+from ..results import Result, Results
 from .units import (
     Unit,
     allowed,
@@ -41,7 +41,7 @@ def sentence(result: Result) -> str:
     return f"{result.model} [{result.wing}, {result.device}{precision}] {result.contract}: {result.message}"
 
 
-def folded(report: Report) -> list[str]:
+def folded(report: Results) -> list[str]:
     """The failures of a pair, one a line: the first of each contract and how many more."""
     lines: list[str] = []
     for unit in units(report.results):
@@ -52,7 +52,7 @@ def folded(report: Report) -> list[str]:
     return lines
 
 
-def text(report: Report, width: int) -> str:
+def to_text(report: Results, width: int) -> str:
     """The whole report.
 
     width: of a line; a path that is longer than that stays whole.
@@ -63,12 +63,12 @@ def text(report: Report, width: int) -> str:
 # The reference models
 
 
-def _of_models(report: Report) -> str:
+def _of_models(report: Results) -> str:
     lines = columns(_rows(report.results))
     if report.failures:
         lines += ["", *(sentence(result) for result in report.failures)]
     lines += ["", *(f"skipped: {reason}" for reason in skipped(report.results))]
-    return "\n".join((*lines, report.summary))
+    return "\n".join((*lines, summary(report)))
 
 
 def _rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
@@ -84,7 +84,12 @@ def _rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
     return lines
 
 
-def summary_of_models(report: Report) -> str:
+def summary(report: Results) -> str:
+    """How many contracts hold, in a line."""
+    return _summary_of_pair(report) if report.is_of_pair else _summary_of_models(report)
+
+
+def _summary_of_models(report: Results) -> str:
     """`279 contracts on 11 models (torch, linen, nnx; cpu): all hold`."""
     checked = [result for result in report.results if result.status != "skip"]
     keys = {(result.model, result.wing, result.device, result.contract) for result in checked}
@@ -100,14 +105,14 @@ def summary_of_models(report: Report) -> str:
 # A pair
 
 
-def _of_pair(report: Report, width: int) -> str:
+def _of_pair(report: Results, width: int) -> str:
     found = units(report.results)
     blocks = [
         [printable(title(report.results)), *_overview(found, width)],
         *_failures(found, width),
         _known(found, width),
         _skipped(report, found, width),
-        [line for words in (statistics(report), report.summary) if words for line in _wrapped(words, width)],
+        [line for words in (statistics(report), summary(report)) if words for line in _wrapped(words, width)],
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
@@ -224,7 +229,7 @@ def _known(found: Sequence[Unit], width: int) -> list[str]:
     return lines
 
 
-def _skipped(report: Report, found: Sequence[Unit], width: int) -> list[str]:
+def _skipped(report: Results, found: Sequence[Unit], width: int) -> list[str]:
     """Each reason with the contracts that it keeps from being checked; an absent device says its own name."""
     lines: list[str] = []
     shown = [name for name in _varying(found) if name != "wing"]
@@ -239,7 +244,7 @@ def _skipped(report: Report, found: Sequence[Unit], width: int) -> list[str]:
     return lines
 
 
-def statistics(report: Report) -> str:
+def statistics(report: Results) -> str:
     """The rate of false alarms, among how many parameters, and the smallest effects; empty without such a contract."""
     judged = [
         result for result in report.results if result.contract == "initialization" and result.measured is not None
@@ -260,7 +265,7 @@ def statistics(report: Report) -> str:
     return f"initialization: {'; '.join(parts)}"
 
 
-def summary_of_pair(report: Report) -> str:
+def _summary_of_pair(report: Results) -> str:
     """`12 contracts of pair (torch -> nnx; cpu; float32): 2 do not hold, 9 hold, 1 differs as declared; 1 skipped`."""
     found = units(report.results)
     counts = {status: sum(unit.status == status for unit in found) for status in ("fail", "known", "pass", "skip")}

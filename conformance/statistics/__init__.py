@@ -10,13 +10,13 @@ of each side against each other, and `likeliest` names the scheme of one side.
 
 from __future__ import annotations
 
-from .copies import copies as copies
 from .diagnosis import diagnose as diagnose
 from .evidence import Evidence as Evidence
 from .evidence import Verdict as Verdict
 from .holm import judge as judge
 from .independence import across as across
 from .one_sample import examine as examine
+from .orthogonality import gain_of as gain_of
 from .power import ALPHA as ALPHA
 from .power import BETA as BETA
 from .power import TARGET as TARGET
@@ -28,6 +28,7 @@ from .power import sample_size_mean as sample_size_mean
 from .power import sample_size_outside as sample_size_outside
 from .power import sample_size_std as sample_size_std
 from .power import smallest_effects as smallest_effects
+from .repeated_draws import copies as copies
 from .schemes import Scheme as Scheme
 from .schemes import likeliest as likeliest
 from .two_sample import compare as compare

@@ -15,6 +15,9 @@ import numpy as np
 
 from ...common.errors import InitializerError
 from ...common.initializers import (
+    TWO_SIGMA_STD,
+    Continuous,
+    ContinuousPart,
     Initializer,
     Kaiming,
     Law,
@@ -25,8 +28,6 @@ from ...common.initializers import (
     Uniform,
     Xavier,
 )
-from ...common.initializers.families import TWO_SIGMA_STD
-from ...common.initializers.laws import Continuous, ContinuousPart
 from .blocks import SECTIONS
 from .pooled import pooled
 from .scores import outside, scores

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from scipy import special
 
-from ...common.initializers.laws import ContinuousPart
+from ...common.initializers import ContinuousPart
 from . import power as effects
 from .evidence import Evidence, inapplicable
 from .scores import Scores, pull_in

@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...common.initializers import Law
-from ...common.initializers.families import TWO_SIGMA_STD
-from ...common.initializers.laws import Continuous
+from ...common.initializers import TWO_SIGMA_STD, Continuous, Law
 from .constants import still
 from .diagnosis import ACCEPT, likelihood
 from .formats import HALF, eps

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from ...common.initializers import Law
-from ...common.initializers.laws import ContinuousPart
+from ...common.initializers import ContinuousPart, Law
 
 # Beyond this there is no score; a correct draw never gets there.
 _LEAST_PROBABILITY = 1e-300

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...common.layers import activations as spec
-from ...common.spec.layer import Layer
+from ...common import layers as spec
+from ...common.spec import Layer
 
 
 def identity(x: jax.Array) -> jax.Array:
@@ -39,7 +39,7 @@ def softplus(x: jax.Array, beta: float, threshold: float) -> jax.Array:
     return jnp.where(beta * x > threshold, x, jax.nn.softplus(beta * x) / beta)
 
 
-FUNCTIONS: dict[type[Layer], Callable[[Any], Callable[..., Any]]] = {
+ACTIVATIONS: dict[type[Layer], Callable[[Any], Callable[..., Any]]] = {
     spec.Identity: lambda layer: identity,
     spec.ReLU: lambda layer: jax.nn.relu,
     spec.ReLU6: lambda layer: jax.nn.relu6,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
-from ...common.layers.convolutions import Convolution, TransposedConvolution
+from ...common.layers import Convolution, TransposedConvolution
 
 
 def entering(x: jax.Array, layer: Convolution | TransposedConvolution) -> jax.Array:

@@ -7,8 +7,8 @@ import math
 import jax
 import jax.numpy as jnp
 
+from ...common import layers as spec
 from ...common.errors import NotExpressibleError, ShapeError
-from ...common.layers import norms as spec
 
 
 def refuse_unknown_settings(layer: spec.BatchNorm | spec.InstanceNorm, path: str) -> None:

@@ -9,10 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ...common import layers as spec
 from ...common.errors import ShapeError
-from ...common.layers import operations as spec
-from ...common.layers import sequences
-from ...common.spec.layer import Layer
+from ...common.spec import Layer
 
 
 def flatten(x: jax.Array) -> jax.Array:
@@ -69,7 +68,7 @@ def attention_weights(
     mask: jax.Array | None = None,
     bias: jax.Array | None = None,
     *,
-    layer: sequences.AttentionWeights,
+    layer: spec.AttentionWeights,
 ) -> jax.Array:
     """softmax(scale q k^T + bias), with what is masked out lowered to the least number."""
     queries, keys = _heads(query, layer.heads), _heads(key, layer.kv_heads or layer.heads)
@@ -83,7 +82,7 @@ def attention_weights(
     return jax.nn.softmax(scores, axis=-1)
 
 
-def weighted_values(weights: jax.Array, value: jax.Array, *, layer: sequences.WeightedValues) -> jax.Array:
+def weighted_values(weights: jax.Array, value: jax.Array, *, layer: spec.WeightedValues) -> jax.Array:
     """The sums of the values by the weights, the heads one behind the other."""
     values = _heads(value, layer.kv_heads or layer.heads)
     summed = (weights @ _repeated(values, layer.heads)).swapaxes(1, 2)
@@ -97,7 +96,7 @@ def attention(
     mask: jax.Array | None = None,
     bias: jax.Array | None = None,
     *,
-    layer: sequences.Attention,
+    layer: spec.Attention,
 ) -> jax.Array:
     """Both in one."""
     weights = attention_weights(query, key, mask, bias, layer=layer.weights)
@@ -137,12 +136,12 @@ def rotary(x: jax.Array, angles: jax.Array) -> jax.Array:
     return jnp.stack((first * cos - second * sin, second * cos + first * sin), -2).reshape(x.shape)
 
 
-def relative_buckets(queries: jax.Array, keys: jax.Array, *, layer: sequences.RelativeBuckets) -> jax.Array:
+def relative_buckets(queries: jax.Array, keys: jax.Array, *, layer: spec.RelativeBuckets) -> jax.Array:
     """The buckets of the distances between two sequences' places."""
     return jnp.asarray(layer.table(queries.shape[1], keys.shape[1]))
 
 
-FUNCTIONS: dict[type[Layer], Callable[[Any], Callable[..., Any]]] = {
+OPERATIONS: dict[type[Layer], Callable[[Any], Callable[..., Any]]] = {
     spec.Flatten: lambda layer: flatten,
     spec.Halve: lambda layer: partial(halve, limit=layer.limit),
     spec.Sum: lambda layer: jnp.sum,
@@ -150,12 +149,12 @@ FUNCTIONS: dict[type[Layer], Callable[[Any], Callable[..., Any]]] = {
     spec.Concatenate: lambda layer: partial(concatenate, axis=layer.axis),
     spec.Take: lambda layer: partial(take, index=layer.index, axis=layer.axis),
     spec.Rearrange: lambda layer: layer.layout.to_native,
-    sequences.Positions: lambda layer: positions,
-    sequences.Prefix: lambda layer: prefix,
-    sequences.AttentionWeights: lambda layer: partial(attention_weights, layer=layer),
-    sequences.WeightedValues: lambda layer: partial(weighted_values, layer=layer),
-    sequences.Attention: lambda layer: partial(attention, layer=layer),
-    sequences.RotaryAngles: lambda layer: rotary_angles,
-    sequences.Rotary: lambda layer: rotary,
-    sequences.RelativeBuckets: lambda layer: partial(relative_buckets, layer=layer),
+    spec.Positions: lambda layer: positions,
+    spec.Prefix: lambda layer: prefix,
+    spec.AttentionWeights: lambda layer: partial(attention_weights, layer=layer),
+    spec.WeightedValues: lambda layer: partial(weighted_values, layer=layer),
+    spec.Attention: lambda layer: partial(attention, layer=layer),
+    spec.RotaryAngles: lambda layer: rotary_angles,
+    spec.Rotary: lambda layer: rotary,
+    spec.RelativeBuckets: lambda layer: partial(relative_buckets, layer=layer),
 }

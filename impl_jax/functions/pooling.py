@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...common.layers.pooling import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, MaxPool, Pool
-from ...common.spec.layer import Layer
+from ...common.layers import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, MaxPool, Pool
+from ...common.spec import Layer
 
 
 @partial(jax.jit, static_argnames="layer")
@@ -103,7 +103,7 @@ def _greatest(x: jax.Array, windows: Sequence[np.ndarray]) -> jax.Array:
     return x
 
 
-FUNCTIONS: dict[type[Layer], Callable[[Any], Callable[..., Any]]] = {
+POOLING: dict[type[Layer], Callable[[Any], Callable[..., Any]]] = {
     MaxPool: lambda layer: partial(max_pool, layer=layer),
     AvgPool: lambda layer: partial(avg_pool, layer=layer),
     AdaptiveMaxPool: lambda layer: partial(adaptive_max_pool, layer=layer),

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...common.layers import recurrent as spec
+from ...common import layers as spec
 
 Weights = Mapping[str, jax.Array]
 State = Any
@@ -34,7 +34,7 @@ def outputs(layer: spec.Recurrent, weights: Weights, x: jax.Array, drop: Callabl
     Raises:
         ShapeError: an input with other axes.
     """
-    spec.check_input(x.shape, layer.input)
+    spec.check_recurrent_input(x.shape, layer.input)
     for number in range(layer.layers):
         read = drop(x) if number else x
         directions = [_direction(layer, weights, suffix, read) for suffix in layer.suffixes(number)]

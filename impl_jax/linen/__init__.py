@@ -3,6 +3,9 @@
 Its files mirror those of `impl_torch` and `impl_jax/nnx`, function by function.
 """
 
+from ..devices import devices as devices
+from ..devices import running as running
+from ..devices import settings as settings
 from .access import call as call
 from .access import get_parameter as get_parameter
 from .access import load as load
@@ -12,9 +15,6 @@ from .access import table as table
 from .access import value_and_gradients as value_and_gradients
 from .access import weights as weights
 from .build import build as build
-from .devices import devices as devices
-from .devices import running as running
-from .devices import settings as settings
 from .initialization import draw as draw
 from .initialization import draws as draws
 from .initialization import initialize as initialize

@@ -18,7 +18,7 @@ from flax.core import meta
 from ...common.errors import ShapeError
 from ...common.tables import Row, Table
 from ...common.ties import Tie
-from ...common.wing.outputs import one_array
+from ...common.wing import one_array
 from ..parts import joined, native_shape, parted
 from .naming import Leaf, Model, find, leaves, like
 

@@ -12,14 +12,12 @@ from flax import linen, traverse_util
 from ...common import paths, spec
 from ...common.errors import NotExpressibleError
 from ...common.layers import native
-from ...common.spec import expansion
-from ...common.spec.program import chain
+from ...common.spec import chain, table_of
 from ...common.tables import Table
 from ..devices import check_dtype, device_of, native_dtype
 from ..draws import NativeInit, draw_native, layout_of, path_key
 from ..parts import split_native
-from .layers import At, maker_of
-from .layers.containers import Block, Members, Sequence, reserved
+from .layers import At, Block, Members, Sequence, maker_of, reserved
 from .naming import Model, places, stored_name
 
 
@@ -35,7 +33,7 @@ def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: s
         DeviceError: JAX does not see the device.
     """
     check_dtype(dtype)
-    table = expansion.table(model, dtype)
+    table = table_of(model, dtype)
     resolved, _ = spec.flow(model)
     module = _Construction(resolved, table, dtype).module("", resolved)
     if not isinstance(module, linen.Module):

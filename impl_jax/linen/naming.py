@@ -22,10 +22,7 @@ from ...common.errors import NotExpressibleError, PathError, nearest
 from ...common.layouts import STORED, Layout
 from ...common.tables import Kind, once
 from ..parts import native_shape, native_text
-from .layers import KINDS
-from .layers.activations import PReLU
-from .layers.containers import Block, Sequence, native_name
-from .layers.dense import Decoder, Transposed
+from .layers import KINDS, Block, Decoder, PReLU, Sequence, Transposed, native_name
 
 Model = tuple[linen.Module, dict[str, Any]]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...common.wing.stored import Native, check_fit
+from ...common.wing import Native, check_fit
 from ..trees import arrays_of, by_path, filled, placed
 from .naming import Model, like, stored_kind
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...common.wing.runs import Call, Inputs, Prober
-from ...common.wing.sites import SiteProber
+from ...common.wing import Call, Inputs, Prober, SiteProber
 from ..devices import check_dtype
 from ..probing import Arrays, called, compiled, divided
 from ..trees import arrays_of, by_path, filled

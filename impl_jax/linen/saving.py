@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from flax import serialization
 
-from ...common.wing.saving import RoundTrip, has_safetensors, loading, saving
+from ...common.wing import RoundTrip, has_safetensors, loading, saving
 from ..saving import by_safetensors, others
 from .naming import Model, like
 from .natives import natives, with_natives

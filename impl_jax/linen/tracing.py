@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from flax import linen
 
-from ...common.wing.runs import Call, Inputs
-from ...common.wing.traces import Recorder, Trace, Traced, Tracer, named_arguments, plain
+from ...common.wing import Call, Inputs, Recorder, Trace, Traced, Tracer, named_arguments, plain
 from ..devices import check_dtype
 from ..probing import called, given
 from ..tracing import cast, recorded

@@ -15,10 +15,7 @@ from flax.core.scope import LazyRng, Scope
 from flax.linen import attention
 
 from ...common.errors import NotExpressibleError
-from ...common.wing.outputs import check_targets
-from ...common.wing.runs import Call, Inputs
-from ...common.wing.stored import Native
-from ...common.wing.training import Passer, Trainer
+from ...common.wing import Call, Inputs, Native, Passer, Trainer, check_targets
 from ..devices import check_dtype
 from ..probing import Arrays, called, given
 from ..training import REMEDY, Mode, Run, statistics_dtype, tracing, tree_passer, tree_trainer, whole_attention

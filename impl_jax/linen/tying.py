@@ -17,12 +17,11 @@ from flax import linen, traverse_util
 from ...common import paths
 from ...common.errors import NotExpressibleError, TieError
 from ...common.ties import Tie, TieGroup, check_tie
-from ...common.wing.sites import Site
+from ...common.wing import Site
 from ..sites import neutral_sites, shares
 from .access import neutral, objective, owner_leaves, table
-from .layers.containers import Block, Members
-from .layers.containers import Sequence as LayerSequence
-from .layers.dense import Decoder
+from .layers import Block, Decoder, Members
+from .layers import Sequence as LayerSequence
 from .naming import Model, Place, find, places
 
 

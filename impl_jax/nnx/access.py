@@ -17,7 +17,7 @@ from flax import nnx
 from ...common.errors import ShapeError
 from ...common.tables import Row, Table
 from ...common.ties import Tie
-from ...common.wing.outputs import one_array
+from ...common.wing import one_array
 from ..parts import joined, native_shape, parted
 from .naming import Leaf, find, leaves, members, nodes
 

@@ -11,12 +11,11 @@ from flax import nnx
 
 from ...common import paths, spec
 from ...common.errors import NotExpressibleError
-from ...common.spec import expansion
+from ...common.spec import table_of
 from ..devices import check_dtype, device_of
 from ..draws import draw_native, layout_of, path_key
 from ..parts import split_native
-from .layers import At, maker_of
-from .layers.containers import Block, reserved
+from .layers import At, Block, maker_of, reserved
 from .naming import leaves
 
 
@@ -31,7 +30,7 @@ def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: s
         DeviceError: JAX does not see the device.
     """
     check_dtype(dtype)
-    table = expansion.table(model, dtype)
+    table = table_of(model, dtype)
     resolved, _ = spec.flow(model)
     for row in table:
         if None in row.shape:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from ...common.spec.rules import Echo, Rule, line, plan
+from ...common.spec import Echo, Rule, line, plan
 from ..draws import draw as draw
 from ..draws import draw_native, path_key
 from ..draws import sample as sample

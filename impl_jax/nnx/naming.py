@@ -17,10 +17,7 @@ from ...common.errors import PathError, nearest
 from ...common.layouts import STORED, Layout
 from ...common.tables import Kind, once
 from ..parts import native_shape, native_text
-from .layers import KINDS
-from .layers.activations import PReLU
-from .layers.containers import Block
-from .layers.dense import Transposed
+from .layers import KINDS, Block, PReLU, Transposed
 
 # What can hold a Variable: a plain container does where it is marked as data.
 NODES = (nnx.Pytree, list, tuple, dict)

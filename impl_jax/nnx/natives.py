@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from ...common.wing.stored import Native, check_fit
+from ...common.wing import Native, check_fit
 from ..trees import Keys, arrays_of, by_path, dotted, filled, placed
 from .naming import members, nodes
 

@@ -11,8 +11,7 @@ from typing import Any
 
 from flax import nnx
 
-from ...common.wing.runs import Call, Inputs, Prober
-from ...common.wing.sites import SiteProber
+from ...common.wing import Call, Inputs, Prober, SiteProber
 from ..devices import check_dtype
 from ..probing import Arrays, called, compiled, divided
 from ..trees import arrays_of, by_path, filled

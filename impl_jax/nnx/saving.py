@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from flax import nnx
 
-from ...common.wing.saving import RoundTrip, has_safetensors, loading, saving
+from ...common.wing import RoundTrip, has_safetensors, loading, saving
 from ..saving import by_safetensors, others
 from .natives import natives, with_natives
 

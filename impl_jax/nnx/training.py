@@ -14,9 +14,7 @@ import optax
 from flax import nnx
 from flax.nnx.nn import attention
 
-from ...common.wing.outputs import check_targets
-from ...common.wing.runs import Call, Cotangents, Inputs
-from ...common.wing.training import Optimizer, Pass, Passer, Trainer, Training
+from ...common.wing import Call, Cotangents, Inputs, Optimizer, Pass, Passer, Trainer, Training, check_targets
 from ..devices import check_dtype
 from ..probing import called, given
 from ..training import floating, goals_of, squared_error, statistics_dtype, tracing, transformation, whole_attention

@@ -14,7 +14,7 @@ from flax import nnx
 from ...common.errors import NotExpressibleError, TieError
 from ...common.layouts import Layout
 from ...common.ties import Tie, TieGroup, check_tie
-from ...common.wing.sites import Site
+from ...common.wing import Site
 from ..sites import neutral_sites, shares
 from .access import inference, neutral, objective, owner_leaves, table, values
 from .naming import find, nodes

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from ...common.layers import kinds
-from ...common.layers.kinds import Word
-from ...common.spec.layer import Layer
+from ...common.layers import Word, maker_in
+from ...common.spec import Layer
 from . import activations, attention, convolutions, dense, norms, operations, pooling, recurrent
 from .at import At as At
 from .at import Maker, Makers
+from .containers import Array as Array
+from .containers import Block as Block
+from .containers import List as List
+from .containers import reserved as reserved
 
 FAMILIES = (dense, activations, operations, convolutions, pooling, norms, attention, recurrent)
 MAKERS: Makers = {layer: maker for family in FAMILIES for layer, maker in family.MAKERS.items()}
@@ -16,4 +19,4 @@ KINDS: dict[type, Word] = {module: word for family in FAMILIES for module, word 
 
 def maker_of(layer: Layer, path: str) -> Maker:
     """What makes the module of a layer; raises NotExpressibleError for a layer that the wing does not know."""
-    return kinds.maker_of(MAKERS, layer, path, "torch")
+    return maker_in(MAKERS, layer, path, "torch")

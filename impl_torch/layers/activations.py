@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 from torch.nn.utils import skip_init
 
-from ...common.layers import activations as spec
-from ...common.layers.kinds import Word
+from ...common import layers as spec
+from ...common.layers import Word
 from .at import At, Makers
 
 

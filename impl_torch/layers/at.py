@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...common.spec.layer import Layer
+from ...common.spec import Layer
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.nn.utils import skip_init
 
-from ...common.layers import attention as spec
-from ...common.layers.kinds import Word
+from ...common import layers as spec
+from ...common.layers import Word
 from .at import At, Makers
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...common.spec.program import Program, run
+from ...common.spec import Program, run
 
 
 class Block(nn.Module):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torch.nn.utils import skip_init
 
-from ...common.layers.convolutions import Convolution, TransposedConvolution
-from ...common.layers.kinds import Word
+from ...common.layers import Convolution, TransposedConvolution, Word
 from .at import At, Makers
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch.nn.utils import skip_init
 
 from ...common import layers as spec
-from ...common.layers.kinds import Word
+from ...common.layers import Word
 from .at import At, Makers
 from .containers import Array
 

@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import skip_init
 
-from ...common.layers import norms as spec
-from ...common.layers.kinds import Word
+from ...common import layers as spec
+from ...common.layers import Word
 from .at import At, Makers
 
 

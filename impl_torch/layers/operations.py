@@ -6,10 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ...common import layers as spec
 from ...common.errors import ShapeError
-from ...common.layers import operations as spec
-from ...common.layers import sequences
-from ...common.layers.kinds import Word
+from ...common.layers import Word
 from .at import Makers
 
 
@@ -100,7 +99,7 @@ class Prefix(nn.Module):
 class AttentionWeights(nn.Module):
     """softmax(scale q k^T + bias), with what is masked out lowered to the least number."""
 
-    def __init__(self, layer: sequences.AttentionWeights) -> None:
+    def __init__(self, layer: spec.AttentionWeights) -> None:
         super().__init__()
         self.layer = layer
 
@@ -127,7 +126,7 @@ class AttentionWeights(nn.Module):
 class WeightedValues(nn.Module):
     """The sums of the values by the weights, the heads one behind the other."""
 
-    def __init__(self, layer: sequences.WeightedValues) -> None:
+    def __init__(self, layer: spec.WeightedValues) -> None:
         super().__init__()
         self.layer = layer
 
@@ -139,7 +138,7 @@ class WeightedValues(nn.Module):
 class Attention(nn.Module):
     """Both in one."""
 
-    def __init__(self, layer: sequences.Attention) -> None:
+    def __init__(self, layer: spec.Attention) -> None:
         super().__init__()
         self.weights = AttentionWeights(layer.weights)
         self.values = WeightedValues(layer.values)
@@ -197,7 +196,7 @@ class Rotary(nn.Module):
 class RelativeBuckets(nn.Module):
     """The buckets of the distances between two sequences' places."""
 
-    def __init__(self, layer: sequences.RelativeBuckets) -> None:
+    def __init__(self, layer: spec.RelativeBuckets) -> None:
         super().__init__()
         self.layer = layer
 
@@ -213,13 +212,13 @@ MAKERS: Makers = {
     spec.Concatenate: lambda layer, at: Concatenate(layer.axis),
     spec.Take: lambda layer, at: Take(layer.index, layer.axis),
     spec.Rearrange: lambda layer, at: Rearrange(layer),
-    sequences.Positions: lambda layer, at: Positions(),
-    sequences.Prefix: lambda layer, at: Prefix(),
-    sequences.AttentionWeights: lambda layer, at: AttentionWeights(layer),
-    sequences.WeightedValues: lambda layer, at: WeightedValues(layer),
-    sequences.Attention: lambda layer, at: Attention(layer),
-    sequences.RotaryAngles: lambda layer, at: RotaryAngles(),
-    sequences.Rotary: lambda layer, at: Rotary(),
-    sequences.RelativeBuckets: lambda layer, at: RelativeBuckets(layer),
+    spec.Positions: lambda layer, at: Positions(),
+    spec.Prefix: lambda layer, at: Prefix(),
+    spec.AttentionWeights: lambda layer, at: AttentionWeights(layer),
+    spec.WeightedValues: lambda layer, at: WeightedValues(layer),
+    spec.Attention: lambda layer, at: Attention(layer),
+    spec.RotaryAngles: lambda layer, at: RotaryAngles(),
+    spec.Rotary: lambda layer, at: Rotary(),
+    spec.RelativeBuckets: lambda layer, at: RelativeBuckets(layer),
 }
 KINDS: dict[type, Word] = {}

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from ...common.layers.kinds import Word
-from ...common.layers.pooling import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, MaxPool
+from ...common.layers import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, MaxPool, Word
 from .at import At, Makers
 
 Classes = tuple[Callable[..., nn.Module], ...]

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...common.layers import recurrent as spec
-from ...common.layers.kinds import Word
+from ...common import layers as spec
+from ...common.layers import Word
 from .at import At, Makers
 
 
@@ -19,7 +19,7 @@ class OutputAlone(nn.RNNBase):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         # Two axes PyTorch would take for a single sequence, where every other layer takes the first one for the batch.
-        spec.check_input(tuple(x.shape), self.input_size)
+        spec.check_recurrent_input(tuple(x.shape), self.input_size)
         with _kernels(self, x):
             output, _ = super().forward(x)
         return output

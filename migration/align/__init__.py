@@ -1,4 +1,4 @@
 """Alignment: which parameter of a reference is which of its port, found by measurement and then proved."""
 
-from .align import align as align
+from .alignment import align as align
 from .errors import AlignmentError as AlignmentError

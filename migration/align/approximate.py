@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from ...pairs.closeness import error
-from ...pairs.maps.map import Map
+from ...pairs.maps import Map
 from ...pairs.values import ShapeClass, shape_class
 from .axis_groupings import Part
 from .candidates import Ledger, opened
@@ -22,7 +22,7 @@ from .points import Point
 from .proof import output_errors
 from .rows import map_of
 from .sides import Side
-from .tie_breaking import similarity, usual_order
+from .tie_breaking import similarity
 
 # Of larger classes only the names are compared.
 MOST_COMPARED = 64
@@ -47,7 +47,7 @@ def rough_map(point: Point, reference: Side, port: Side) -> Map:
     # The clear ones first: an order of axes that is not clear is that of the others of these names.
     for guess in sorted(found, key=lambda guess: guess.unlike):
         ways = orders(guess.part.shape, guess.other.shape)
-        usual = usual_order(ledger, guess.part.key, guess.other.key, ways) if guess.unlike > CLEAR else None
+        usual = ledger.usual_order(guess.part.key, guess.other.key, ways) if guess.unlike > CLEAR else None
         ledger.match(guess.part.key, guess.other.key, usual or guess.order, "name")
     return map_of(ledger, point.trial, reference, port)
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...common import paths
-from ...pairs.maps.pieces import WHOLE, Piece, Span
+from ...pairs.maps import WHOLE, Piece, Span
 
 Shape = tuple[int, ...]
 EVERY: Span = (None, None, None)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...common import paths
-from ...pairs.maps.map import Evidence
+from ...pairs.maps import Evidence
 from .axis_groupings import Family, Part, Tensor
 from .fingerprints import Order
 from .points import Point, Trial
@@ -82,11 +82,15 @@ class Ledger:
 
     def settle(self, key: str, port: str, evidence: Evidence) -> bool:
         """Note a partner, if the order of its axes is known too, and strike it from all other options."""
-        from .tie_breaking import usual_order
-
         possible = self.options[key][port]
-        order = possible[0] if len(possible) == 1 else usual_order(self, key, port, possible)
+        order = possible[0] if len(possible) == 1 else self.usual_order(key, port, possible)
         return order is not None and self.match(key, port, order, evidence)
+
+    def usual_order(self, key: str, port: str, possible: Sequence[Order]) -> Order | None:
+        """The one order that all settled parts of tensors of these two last names have."""
+        names = paths.leaf(self.parts[0][key].path), paths.leaf(self.parts[1][port].path)
+        usual = self.orders(names) & set(possible)
+        return usual.pop() if len(usual) == 1 else None
 
     def match(self, key: str, port: str, order: Order, evidence: Evidence) -> bool:
         """Note a partner. False where one of the two tensors is known to consist of other parts."""

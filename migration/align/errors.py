@@ -8,7 +8,7 @@ from ...common.errors import ParitreeError
 
 if TYPE_CHECKING:
     from ...pairs.localize import Localized
-    from ...pairs.maps.map import Map
+    from ...pairs.maps import Map
 
 
 class AlignmentError(ParitreeError, ValueError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...common.wing.runs import Probe
+from ...common.wing import Probe
 from ...pairs.closeness import is_silent, scale
 from ...pairs.values import ShapeClass, distinct, shape_class
 from .candidates import Ledger, opened

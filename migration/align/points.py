@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...common.tables import counted, shape_text
-from ...common.wing.runs import PairError, Probe
-from ...common.wing.traces import first_nonfinite
+from ...common.wing import PairError, Probe, first_nonfinite
 from ...pairs.closeness import scale
-from ...pairs.maps.transforms import Transform, transform_of
+from ...pairs.maps import Transform, transform_of
 from ...pairs.values import ShapeClass, shape_class
 from .additive import Sums
 from .axis_groupings import PLAIN, Reading, Shape, Structure

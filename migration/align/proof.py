@@ -12,10 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ...common.layouts import Layout
-from ...common.wing.runs import Probe
+from ...common.wing import Probe
 from ...pairs.closeness import error, is_comparable, is_silent, scale
-from ...pairs.maps.map import Map, MapRow
-from ...pairs.maps.transforms import transform_of
+from ...pairs.maps import Map, MapRow, transform_of
 from ...pairs.values import distinct, outer_points
 from .errors import AlignmentError, listed
 from .sides import Side

@@ -11,8 +11,7 @@ from string import ascii_lowercase
 
 import numpy as np
 
-from ...pairs.maps.map import Map, MapRow
-from ...pairs.maps.pieces import Piece
+from ...pairs.maps import Map, MapRow, Piece
 from .additive import Addend
 from .axis_groupings import EVERY, REVERSED, Part
 from .candidates import Ledger, Match

@@ -12,10 +12,7 @@ import numpy as np
 
 from ...common import paths
 from ...common.errors import DtypeError
-from ...common.wing.protocols import SideWing
-from ...common.wing.runs import Call, Inputs, Probe, Prober, reported
-from ...common.wing.stored import Native
-from ...common.wing.traces import Trace, Tracer
+from ...common.wing import Call, Inputs, Native, Probe, Prober, SideWing, Trace, Tracer, reported
 from ...pairs.values import cotangents
 from ...pairs.wings import side_wing
 from .axis_groupings import Group, Shape, kind

@@ -7,14 +7,13 @@ closest names. Each step only narrows what the one before has left.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from difflib import SequenceMatcher
 from functools import lru_cache
 from itertools import chain
 
 import numpy as np
 
-from ...common import paths
 from .candidates import Ledger, Options
 from .fingerprints import Order, reordered
 
@@ -102,10 +101,3 @@ def _settle_the_only(ledger: Ledger, modules: Mapping[str, set[str]]) -> None:
                 (port,) = options
                 if all(other == key or len(ledger.options[other]) > 1 for other in ledger.takers(port)):
                     changed |= ledger.settle(key, port, "sibling")
-
-
-def usual_order(ledger: Ledger, key: str, port: str, possible: Sequence[Order]) -> Order | None:
-    """The one order that all settled parts of tensors of these two last names have."""
-    names = paths.leaf(ledger.parts[0][key].path), paths.leaf(ledger.parts[1][port].path)
-    usual = ledger.orders(names) & set(possible)
-    return usual.pop() if len(usual) == 1 else None

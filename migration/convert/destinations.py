@@ -48,9 +48,9 @@ def begun(place: Path, entries: Mapping[str, Entry], aliases: Mapping[str, str],
         CheckpointError: there is no room, or a dtype that the kind does not have.
     """
     if place.suffix == ".safetensors":
-        from .writers.safetensors import SafetensorsWriter
+        from .writers import SafetensorsWriter
 
         return SafetensorsWriter(place, entries, aliases, framework)
-    from .writers.orbax import OrbaxWriter
+    from .writers import OrbaxWriter
 
     return OrbaxWriter(place, entries, aliases, framework)

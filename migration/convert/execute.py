@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ...common.errors import DtypeError
-from ...pairs.maps.map import MapRow, assemble
+from ...pairs.maps import MapRow, assemble
 from .copying import SLAB, copy, slabs
 from .destinations import Destination
 from .planning import Plan
-from .sources import Source
+from .readers import Source
 
 # More threads than this wait for the memory and not for each other.
 MOST_THREADS = 8

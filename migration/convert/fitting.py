@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ...common.errors import WeightsError
 from ...common.tables import counted, shape_text
-from ...pairs.maps.map import Map
-from ...pairs.maps.resize.faults import Faults
-from ...pairs.maps.resize.fit import fitting
+from ...pairs.maps import Map
+from ...pairs.maps.resize import Faults, fitting
 from .dtypes import is_floating
 from .headers import Entry
+from .readers import Source
 from .source_match import groups_of, held, likeness
-from .sources import Source
 
 NOTHING = "Nothing was written."
 SKIP = "Leave out what the map does not know with --skip PATH (in Python skip=[...])."

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...common.errors import UsageError, WeightsError, nearest
-from ...pairs.maps.map import Map, MapRow
+from ...pairs.maps import Map, MapRow
 from .dtypes import common_dtype, is_floating
 from .fitting import fitted
 from .headers import Entry
+from .readers import Source
 from .source_match import groups_of, held, is_port
-from .sources import Source
 
 # Ties are compared by runs of so many entries, so that neither tensor is in memory as a whole.
 RUN = 1 << 22

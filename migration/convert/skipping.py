@@ -9,7 +9,7 @@ import numpy as np
 
 from ...common.errors import UsageError, nearest
 from .headers import Entry
-from .sources import Source
+from .readers import Source
 
 
 class Skipping:

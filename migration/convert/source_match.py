@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...pairs.maps.map import Map
-from .sources import Source
+from ...pairs.maps import Map
+from .readers import Source
 
 
 def is_port(source: Source, made: Map) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UsageError
-from ...common.wing.protocols import SideWing
+from ...common.wing import SideWing
 from ...pairs.wings import side_wing
 from .headers import Entry
 from .sources import opened

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...common.wing.traces import Trace
-from ..maps.map import Map
+from ...common.wing import Trace
+from ..maps import Map
 from .gap import Cause
 from .inputs import other_order
 from .pairing import Call, Paired, by_rows, calls_of, groups

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...common.wing.traces import is_floating
+from ...common.wing import is_floating
 
 # Of an array of many axes of one length not all orders are tried.
 _MOST_ORDERS = 720

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...common.wing.traces import Setting, Trace
+from ...common.wing import Setting, Trace
 from .gap import Cause
 from .pairing import Paired
 

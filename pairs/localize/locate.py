@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...common.wing.traces import Trace, is_floating
-from ..maps.map import Map
+from ...common.wing import Trace, is_floating
+from ..maps import Map
 from ..tolerance import FACTOR
 from .calls import other_calls
-from .causes import cause_of
-from .causes.randomness import random_calls
+from .causes import cause_of, random_calls
 from .comparing import Likeness, apart, rounding, wide
 from .gap import Cause, Gap, Known
 from .inputs import other_mask, other_order, other_settings, other_whole_numbers

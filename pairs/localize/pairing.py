@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...common.wing.traces import Trace, is_floating, order_of_ends
-from ..maps.map import Map
+from ...common.wing import Trace, is_floating, order_of_ends
+from ..maps import Map
 from .comparing import Likeness, likeness
 
 

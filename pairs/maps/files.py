@@ -7,12 +7,15 @@ import json
 from collections.abc import Callable
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ...common.errors import ShapeError, nearest
+from ...common.errors import MapError, ShapeError, nearest
 from ...common.files import written_whole
-from .map import EVIDENCE, Map, MapError, MapRow
+from .correspondence import Correspondence
 from .pieces import Piece, parsed
+from .rows import EVIDENCE, MapRow
+
+Made = TypeVar("Made", bound=Correspondence)
 
 FORMAT = "paritree map"
 VERSION = 2
@@ -20,13 +23,13 @@ VERSION = 2
 WITHOUT_ROWS = ("unmatched_reference", "unmatched_port", "aside_reference", "aside_port")
 
 
-def save(made: Map, file: Path) -> None:
+def save(made: Correspondence, file: Path) -> None:
     """Write the file, whole or not at all."""
     with written_whole(file) as stream:
         stream.write(text(made).encode())
 
 
-def text(made: Map) -> str:
+def text(made: Correspondence) -> str:
     """The file's content."""
     head = {
         "format": FORMAT,
@@ -41,8 +44,8 @@ def text(made: Map) -> str:
     return "{\n" + ",\n".join([*lines, f'"rows": [\n{rows}\n]']) + "\n}\n"
 
 
-def load(file: Path) -> Map:
-    """Raises MapError; see `Map.load`."""
+def load(file: Path, kind: type[Made]) -> Made:
+    """The map of a file, as one of a kind of correspondence. Raises MapError; see `Map.load`."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -59,10 +62,10 @@ def load(file: Path) -> Map:
         if content.get("version") == 1:
             remedy = "Version 1 was about other paths and had no pieces: align the models anew."
         raise MapError(str(file), f"version {VERSION}", found, remedy)
-    return _map_of(content, file)
+    return _made_of(content, file, kind)
 
 
-def _map_of(content: dict[str, Any], file: Path) -> Map:
+def _made_of(content: dict[str, Any], file: Path, kind: type[Made]) -> Made:
     _check_names(content, ("format", "version", "direction", *WITHOUT_ROWS, "verified", "rows"), str(file), "a map")
     rows = content.get("rows")
     if not isinstance(rows, list):
@@ -73,7 +76,7 @@ def _map_of(content: dict[str, Any], file: Path) -> Map:
     read = tuple(_row(row, f"{file}: rows[{number}]") for number, row in enumerate(rows))
     without: dict[str, Any] = {name: _texts(content.get(name, []), f"{file}: {name}") for name in WITHOUT_ROWS}
     try:
-        found = Map(read, (direction[0], direction[1]), **without)
+        found = kind(read, (direction[0], direction[1]), **without)
     except MapError as error:
         raise MapError(f"{file}: {error.path}", error.expected, error.found, error.remedy) from None
     return replace(found, verified=content.get("verified") == _digest(found))
@@ -173,7 +176,7 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
 }
 
 
-def _digest(made: Map) -> str:
+def _digest(made: Correspondence) -> str:
     """A hash of all that the proof was about: the rows, and what has none."""
     about = [[_written(row) for row in made.rows], made.direction, *(getattr(made, name) for name in WITHOUT_ROWS)]
     return hashlib.blake2b(json.dumps(about).encode(), digest_size=16).hexdigest()

@@ -7,29 +7,24 @@ piece of a tensor, so that what one side packs the other may split.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...common.errors import MapError as MapError
-from .arrays import assemble as assemble
-from .coverage import check_rows, check_sums, with_zeros
-from .patterns import permuting as permuting
-from .rows import EVIDENCE as EVIDENCE
-from .rows import Evidence as Evidence
-from .rows import MapRow as MapRow
+import numpy as np
+
+from . import files
+from .arrays import assemble
+from .correspondence import Correspondence
+from .resize import fitted
 from .trees import given_arrays, nested, with_aliases
 
-if TYPE_CHECKING:
-    import numpy as np
-
-Shape = tuple[int, ...]
 # The directions whose weights are a tree; a `state_dict` and the leaves of a bare pytree are flat.
 TREES = ("linen", "nnx")
 
 
 @dataclass(frozen=True)
-class Map:
+class Map(Correspondence):
     """The correspondence between the two sides of a pair.
 
     direction: what the two sides are, such as `("torch", "linen")`.
@@ -41,31 +36,6 @@ class Map:
     Raises:
         MapError: a path twice, a tensor of which an entry is in no row or in two, or rows that do not agree on a shape.
     """
-
-    rows: tuple[MapRow, ...]
-    direction: tuple[str, str]
-    unmatched_reference: tuple[str, ...] = ()
-    unmatched_port: tuple[str, ...] = ()
-    aside_reference: tuple[str, ...] = ()
-    aside_port: tuple[str, ...] = ()
-    verified: bool = False
-    by_reference: Mapping[str, tuple[MapRow, ...]] = field(init=False, repr=False, compare=False, hash=False)
-    by_port: Mapping[str, tuple[MapRow, ...]] = field(init=False, repr=False, compare=False, hash=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "rows", with_zeros(self.rows))
-        check_sums(self.rows)
-        object.__setattr__(self, "by_reference", _grouped(self.rows, "reference"))
-        object.__setattr__(self, "by_port", _grouped(self.rows, "port"))
-        check_rows("reference", self.by_reference, (*self.unmatched_reference, *self.aside_reference))
-        check_rows("port", self.by_port, (*self.unmatched_port, *self.aside_port))
-
-    @property
-    def coverage(self) -> float:
-        """The share of both sides' owners that have rows; 1.0 where there are none."""
-        matched = len(self.by_reference) + len(self.by_port)
-        total = matched + len(self.unmatched_reference) + len(self.unmatched_port)
-        return matched / total if total else 1.0
 
     def carry(self, weights: Any) -> dict[str, Any]:
         """The reference's weights as the port's tree.
@@ -106,27 +76,6 @@ class Map:
             self.verified,
         )
 
-    def compose(self, other: Map) -> Map:
-        """This map followed by `other`: torch to Linen with Linen to NNX is torch to NNX.
-
-        What one of the two has no row for, the result has none for. It is verified if both are.
-
-        Raises:
-            MapError: `other` starts from another model: one message for all its paths and shapes that differ; or rows
-                that do not make one.
-        """
-        from .joins import joined_rows, without_rows
-
-        made = Map(joined_rows(self, other), (self.direction[0], other.direction[1]))
-        return replace(
-            made,
-            unmatched_reference=without_rows(self.by_reference, self.unmatched_reference, made.by_reference),
-            unmatched_port=without_rows(other.by_port, other.unmatched_port, made.by_port),
-            aside_reference=self.aside_reference,
-            aside_port=other.aside_port,
-            verified=self.verified and other.verified,
-        )
-
     def fit(
         self,
         reference_shapes: Mapping[str, Sequence[int]],
@@ -150,8 +99,6 @@ class Map:
         Raises:
             MapError: all that is missing, extra or misshapen on either side, and all lengths that do not follow.
         """
-        from .resize.fit import fitted
-
         shapes = {path: tuple(shape) for path, shape in reference_shapes.items()}
         port = None if port_shapes is None else {path: tuple(shape) for path, shape in port_shapes.items()}
         return fitted(self, shapes, port)
@@ -162,9 +109,7 @@ class Map:
         Raises:
             OSError: the file cannot be written.
         """
-        from .files import save
-
-        save(self, Path(file))
+        files.save(self, Path(file))
 
     @staticmethod
     def load(file: str | Path) -> Map:
@@ -173,13 +118,4 @@ class Map:
         Raises:
             MapError: the file is not there, is no map, is one of another version, or does not hold together.
         """
-        from .files import load
-
-        return load(Path(file))
-
-
-def _grouped(rows: tuple[MapRow, ...], side: str) -> dict[str, tuple[MapRow, ...]]:
-    found: dict[str, list[MapRow]] = {}
-    for row in rows:
-        found.setdefault(getattr(row, side), []).append(row)
-    return {path: tuple(each) for path, each in found.items()}
+        return files.load(Path(file), Map)

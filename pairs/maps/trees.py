@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,13 +11,11 @@ from ...common.arrays import as_numpy
 from ...common.errors import MapError, WeightsError
 from ...common.tables import counted, shape_text
 from ...common.trees import leaves
+from .correspondence import Correspondence
 from .rows import MapRow
 
-if TYPE_CHECKING:
-    from .map import Map
 
-
-def given_arrays(made: Map, weights: Any) -> dict[str, Any]:
+def given_arrays(made: Correspondence, weights: Any) -> dict[str, Any]:
     """The reference's arrays by owner, checked against the map's rows.
 
     Raises:

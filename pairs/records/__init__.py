@@ -1,1 +1,6 @@
 """Records: one side of a pair, recorded to be held against another somewhere else."""
+
+from .record import Record as Record
+from .record import RecordError as RecordError
+from .record import identity_map as identity_map
+from .recorder import Recorder as Recorder

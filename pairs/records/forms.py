@@ -15,11 +15,7 @@ import numpy as np
 
 from ...common.arrays import as_numpy
 from ...common.errors import ParitreeError
-from ...common.wing.runs import Cotangents, Inputs, Probe
-from ...common.wing.saving import RoundTrip
-from ...common.wing.sites import Site
-from ...common.wing.stored import Native
-from ...common.wing.training import Optimizer, Pass, Training
+from ...common.wing import Cotangents, Inputs, Native, Optimizer, Pass, Probe, RoundTrip, Site, Training
 
 Form = dict[str, Any]
 # Keeps an array and gives its digest; gives the array of a digest.

@@ -16,13 +16,26 @@ import numpy as np
 
 from ...common.errors import NotExpressibleError
 from ...common.versions import versions_of
-from ...common.wing.runs import Call, Cotangents, Inputs, PairError, Probe, Prober
-from ...common.wing.saving import RoundTrip
-from ...common.wing.sites import Site, SiteProber, asked
-from ...common.wing.stored import Native
-from ...common.wing.traces import Tracer
-from ...common.wing.training import Optimizer, Pass, Passer, Trainer, Training
-from ..maps.map import Map, MapRow
+from ...common.wing import (
+    Call,
+    Cotangents,
+    Inputs,
+    Native,
+    Optimizer,
+    PairError,
+    Pass,
+    Passer,
+    Probe,
+    Prober,
+    RoundTrip,
+    Site,
+    SiteProber,
+    Tracer,
+    Trainer,
+    Training,
+    asked,
+)
+from ..maps import Map, MapRow
 from . import forms as forms
 from .files import RecordError as RecordError
 from .replay import Answering, asked_with

@@ -9,13 +9,25 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ...common.errors import ParitreeError
-from ...common.wing.protocols import SideWing
-from ...common.wing.runs import Call, Cotangents, Inputs, Probe, Prober, reported
-from ...common.wing.saving import RoundTrip
-from ...common.wing.sites import Site, SiteProber
-from ...common.wing.stored import Native
-from ...common.wing.traces import Tracer
-from ...common.wing.training import Optimizer, Pass, Passer, Trainer, Training
+from ...common.wing import (
+    Call,
+    Cotangents,
+    Inputs,
+    Native,
+    Optimizer,
+    Pass,
+    Passer,
+    Probe,
+    Prober,
+    RoundTrip,
+    SideWing,
+    Site,
+    SiteProber,
+    Tracer,
+    Trainer,
+    Training,
+    reported,
+)
 from . import forms as forms
 from .record import Record, draws_address, precision_text, versions
 from .replay import Answering, asked_with, asking

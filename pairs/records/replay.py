@@ -16,13 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...common.errors import NotExpressibleError
-from ...common.wing.protocols import SideWing
-from ...common.wing.runs import Call, Inputs, Prober
-from ...common.wing.saving import RoundTrip
-from ...common.wing.sites import SiteProber
-from ...common.wing.stored import Native
-from ...common.wing.traces import Tracer
-from ...common.wing.training import Passer, Trainer
+from ...common.wing import Call, Inputs, Native, Passer, Prober, RoundTrip, SideWing, SiteProber, Tracer, Trainer
 
 
 class Running(NamedTuple):

@@ -13,14 +13,14 @@ from paritree.common.initializers import Normal
 from paritree.common.layers import Decoder, Embedding, FixedLinear, Linear, ReLU
 from paritree.common.layouts import TRANSPOSED
 from paritree.common.spec import Block, Sequential, Shared
-from paritree.common.spec.expansion import table
+from paritree.common.spec.expansion import table_of
 from paritree.common.tables import Row, Table, counted, dtype_name, native_text, shape_text
 from paritree.common.ties import Tie, TieGroup
 
 from .conftest import refused
 
 # One of everything: a plain layer, an alias, a buffer, a tie with a bias of its own.
-MIXED = table(
+MIXED = table_of(
     Block(
         {
             "embed": Embedding(6, 4),
@@ -92,7 +92,7 @@ def test_the_text_of_a_table_has_columns_ties_and_totals():
 
 
 def test_an_axis_that_is_not_known_yet_is_a_question_mark_and_counts_nothing():
-    rows = table(Sequential(Linear(None, 8), ReLU(), Linear(None, 1, bias=False)))
+    rows = table_of(Sequential(Linear(None, 8), ReLU(), Linear(None, 1, bias=False)))
     scheme = "VarianceScaling(scale=0.3333, mode='fan_in', distribution='uniform')"
     assert str(rows).splitlines() == [
         "path      shape   dtype    kind       layer   initializer",
@@ -140,7 +140,7 @@ ONE = Linear(1, 1, bias=False)
     ],
 )
 def test_the_summary_counts_in_words(spec, summary):
-    assert table(spec).summary == summary
+    assert table_of(spec).summary == summary
 
 
 def test_numbers_are_counted_with_their_noun():
@@ -175,7 +175,7 @@ def test_a_row_gives_its_sizes_and_initializer_only_where_they_are_known():
     assert MIXED["hidden.weight"].drawn_from == Normal(0.0, 0.01)
     unknown = "weight: expected a shape without unknown axes, found (8, ?). Give the spec its widths, or an input."
     with refused(ShapeError, unknown):
-        _ = table(Linear(None, 8))["weight"].sizes
+        _ = table_of(Linear(None, 8))["weight"].sizes
     live = "weight: expected an initializer, found none, since a live model keeps none. Use the spec's row."
     with refused(InitializerError, live):
         _ = Row("weight", (8, 4), "float32").drawn_from
@@ -192,7 +192,7 @@ def test_the_small_texts():
 
 
 OTHER_SHAPE = "0.bias: expected shape (8,), found shape {}. Give the array in the canonical layout, PyTorch's."
-LINEAR = table(Sequential(Linear(4, 8)))
+LINEAR = table_of(Sequential(Linear(4, 8)))
 
 
 def test_an_array_that_fits_is_answered_with_its_row():
@@ -236,7 +236,7 @@ def test_no_array_fits_a_shape_that_is_not_known_yet():
         "An axis is not known yet: send an input through the model first."
     )
     with refused(ShapeError, text):
-        table(Linear(None, 8)).check("weight", np.zeros((8, 4), np.float32))
+        table_of(Linear(None, 8)).check("weight", np.zeros((8, 4), np.float32))
 
 
 def owners_of(rows):
@@ -276,4 +276,4 @@ def test_one_fault_is_told_in_the_singular():
         "weight has shape (8, 4) and needs (8, ?). Nothing was loaded."
     )
     with refused(WeightsError, text):
-        table(Linear(None, 8, bias=False)).check_weights({"weight": np.zeros((8, 4), np.float32)})
+        table_of(Linear(None, 8, bias=False)).check_weights({"weight": np.zeros((8, 4), np.float32)})

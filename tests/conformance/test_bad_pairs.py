@@ -15,8 +15,8 @@ from torch import nn
 import paritree
 from paritree import PairError, UsageError
 from paritree.conformance.known import KnownDifference
-from paritree.conformance.results import Report
-from paritree.pairs.maps.map import Map, MapRow
+from paritree.conformance.report import Report
+from paritree.pairs.maps import Map, MapRow
 
 INPUTS = (np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32),)
 MAP = Map(

@@ -15,7 +15,7 @@ import paritree
 from paritree.conformance.check import Examination, Wanted
 from paritree.conformance.contracts import arithmetic
 from paritree.pairs.comparison import Comparison
-from paritree.pairs.maps.map import Map, MapRow
+from paritree.pairs.maps import Map, MapRow
 from paritree.pairs.precision import Setting
 
 from .mutants import catalogue, modes, stored

@@ -8,7 +8,7 @@ import torch
 import paritree
 from paritree import Map, Pair
 from paritree.conformance.results import Result
-from paritree.pairs.maps.map import MapRow
+from paritree.pairs.maps import MapRow
 
 INPUTS = (np.ones((2, 3), np.float32),)
 ROWS = tuple(

@@ -10,7 +10,8 @@ from paritree import KnownDifference
 from paritree.common.errors import UsageError
 from paritree.conformance import Wanted
 from paritree.conformance.known import accepted, load
-from paritree.conformance.results import Report, Result, Status
+from paritree.conformance.report import Report
+from paritree.conformance.results import Result, Status
 
 
 def result(path: str, status: Status, contract: str = "initialization", device: str = "cpu") -> Result:

@@ -23,7 +23,8 @@ from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.conformance.models.check import CONTRACTS, check_subjects
 from paritree.conformance.models.subject import Subject
-from paritree.conformance.results import ContractFailure, Report, Result
+from paritree.conformance.report import ContractFailure, Report
+from paritree.conformance.results import Result
 
 REFERENCE = MODELS["shared-layer"]
 MEASURED = [contract for contract in CONTRACTS if contract != "initialization"]

@@ -12,7 +12,7 @@ import torch
 
 import paritree
 from paritree import KnownDifference, Pair
-from paritree.conformance.results import Report
+from paritree.conformance.report import Report
 
 from ..migration import twins
 

@@ -18,7 +18,7 @@ from paritree.common import layers as ls
 from paritree.common.errors import ParitreeError, SpecError
 from paritree.common.initializers import Normal
 from paritree.common.spec import Block, Layer, List, Sequential, Shared, flow
-from paritree.common.spec.expansion import table
+from paritree.common.spec.expansion import table_of
 
 Shape = tuple[int, ...]
 Draw = Callable[..., Any]
@@ -194,7 +194,7 @@ def specs(draw: Any) -> Generated:
     shape = tuple(draw(st.integers(2, 5)) for _ in range(draw(st.integers(1, 4))))
     try:
         spec, _ = Growing(draw).layer(shape, 3, "")
-        table(flow(spec, shape)[0])
+        table_of(flow(spec, shape)[0])
     except ParitreeError:
         # A Shared whose path means another layer where it stands.
         reject()

@@ -41,7 +41,7 @@ def runs(generated: Generated) -> dict[str, Any]:
     """Each wing's table, output and gradients."""
     inputs = arrays(generated)
     resolved, _ = spec.flow(generated.spec, generated.shape)
-    table = expansion.table(resolved, "float64")
+    table = expansion.table_of(resolved, "float64")
     weights = neutral_weights(table, dtype="float64")
     found = {}
     for name in WINGS:

@@ -39,7 +39,7 @@ def twin_gradients(wing: Wing, reference: ReferenceModel) -> dict[str, np.ndarra
     table = reference.table()
     weights = neutral_weights(table, dtype="float64")
     twin = expansion.untied(reference.resolved)
-    untied = {path: weights[table.owner(path)] for path in expansion.table(twin).paths}
+    untied = {path: weights[table.owner(path)] for path in expansion.table_of(twin).paths}
     with wing.running(dtype="float64"):
         model = wing.load(wing.build(twin, dtype="float64"), untied)
         inputs = reference.inputs(dtype="float64")

@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from paritree.pairs.maps.map import Map, MapRow
+from paritree.pairs.maps import Map, MapRow
 from paritree.pairs.maps.pieces import parsed
 
 SHAPES: dict[str, tuple[int, ...]] = {

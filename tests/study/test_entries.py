@@ -20,7 +20,7 @@ from paritree.common.errors import UsageError
 from paritree.common.spec import Block
 from paritree.common.spec.layer import Layer
 from paritree.conformance import load_wing
-from paritree.impl_jax.functions import activations
+from paritree.impl_jax.functions import ACTIVATIONS
 from paritree.study import layers
 from paritree.study.entries import ENTRIES, Entry, entry
 from paritree.study.traps import TRAPS
@@ -114,7 +114,7 @@ def test_a_tied_layer_holds_what_its_owner_gives_it() -> None:
 def test_the_flax_wings_call_the_functions_of_jax_that_are_named(each: Entry) -> None:
     if not each.linen.startswith("jax."):
         return
-    made = activations.FUNCTIONS[type(each.example)](each.example)
+    made = ACTIVATIONS[type(each.example)](each.example)
     assert each.linen == each.nnx
     assert (getattr(made, "func", made) is found(each.linen)) == (each.name not in OTHERS)
 

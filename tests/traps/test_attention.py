@@ -23,7 +23,7 @@ from paritree.common.layers.activations import PReLU
 from paritree.common.layers.attention import MultiheadAttention
 from paritree.common.layers.kinds import native
 from paritree.common.spec import Layer
-from paritree.common.spec.expansion import table
+from paritree.common.spec.expansion import table_of
 from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import examine, judge, replicates
@@ -241,7 +241,7 @@ def test_trap_26_the_packed_matrix_has_another_law(path: str) -> None:
     Each framework's own draws have its law and not the other's; the reference draws PyTorch's in every wing.
     """
     layer = MultiheadAttention(64, 4)
-    row = table(layer)[path]
+    row = table_of(layer)[path]
     known = native(row.layer, path)
     assert known is not None
     of_flax = known.default(layer)

@@ -52,7 +52,7 @@ def in_jax(draw: Callable[[jax.Array], Any], count: int = 2) -> np.ndarray:
 
 def in_wing(name: str, layer: Layer, parameter: str = "weight") -> tuple[np.ndarray, Initializer]:
     """What a wing draws for a parameter of the layer, and what the table says that it is drawn from."""
-    row = expansion.table(Sequential(layer))[f"0.{parameter}"]
+    row = expansion.table_of(Sequential(layer))[f"0.{parameter}"]
     count = replicates(row.sizes, initializer=row.drawn_from)
     return load_wing(name).sample(row, seeds=range(count)), row.drawn_from
 
@@ -343,7 +343,7 @@ def spec(weight_init: Initializer | None) -> Block:
 def test_trap_33_the_spec_says_what_a_tie_is_drawn_from(name: str, weight_init: Any, loss: float) -> None:
     """The owner's row of the table has the initializer, and every wing draws from it, Flax's own default included."""
     wing, model = load_wing(name), spec(weight_init)
-    rows: list[Row] = [row for row in expansion.table(model) if row.path in ("embedding.weight", "head.weight")]
+    rows: list[Row] = [row for row in expansion.table_of(model) if row.path in ("embedding.weight", "head.weight")]
     assert [row.initializer for row in rows] == [weight_init or init.Normal()] * 2
     assert rows[1].tie is not None
     with wing.running():

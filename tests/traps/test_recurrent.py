@@ -95,7 +95,7 @@ def test_trap_09_the_carry_is_c_and_h(cell: str, step: Any) -> None:
 def test_trap_09_the_reference_has_both_biases(name: str) -> None:
     """A module of ours in Flax: with the sum, a step of training would move half as far as torch's two together."""
     weights, exact = stock(nn.LSTM)
-    assert expansion.table(LSTM(FEATURES, HIDDEN)).scalars == 392
+    assert expansion.table_of(LSTM(FEATURES, HIDDEN)).scalars == 392
     assert relative_error(called(name, LSTM(FEATURES, HIDDEN), weights), exact) <= allowed(1)
 
 
@@ -193,7 +193,7 @@ def test_trap_27_the_two_lstm_cells_of_nnx_are_not_drawn_alike() -> None:
 def test_trap_27_the_reference_draws_as_torch_does(name: str) -> None:
     """Every weight and bias in every wing has the law that torch's own module draws from: U(+-1/sqrt(H))."""
     wing, evidence = load_wing(name), []
-    table = expansion.table(LSTM(FEATURES, HIDDEN, 2, bidirectional=True))
+    table = expansion.table_of(LSTM(FEATURES, HIDDEN, 2, bidirectional=True))
     for row in table:
         assert row.initializer == Uniform(-1 / math.sqrt(HIDDEN), 1 / math.sqrt(HIDDEN))
     # One matrix and one bias: the others have the same law.

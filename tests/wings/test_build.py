@@ -22,7 +22,7 @@ from .specs import LANGUAGE, SPECS, STRUCTURES, evaluate, inputs_of
 @pytest.mark.parametrize("name", SPECS)
 def test_the_table_of_the_live_model_is_that_of_the_spec(wing: Any, name: str) -> None:
     found = wing.table(wing.build(SPECS[name]))
-    expected = expansion.table(SPECS[name])
+    expected = expansion.table_of(SPECS[name])
     columns = ("path", "shape", "dtype", "kind", "layer", "tie")
     assert [[getattr(row, column) for column in columns] for row in found] == [
         [getattr(row, column) for column in columns] for row in expected
@@ -67,7 +67,7 @@ def test_nnx_finds_every_variable_once(name: str) -> None:
 @pytest.mark.parametrize("name", SPECS)
 def test_the_output_is_that_of_the_definition(wing: Any, name: str) -> None:
     inputs = inputs_of(name, "float64")
-    weights = neutral_weights(expansion.table(SPECS[name]), dtype="float64")
+    weights = neutral_weights(expansion.table_of(SPECS[name]), dtype="float64")
     with wing.running(dtype="float64"):
         model = wing.load(wing.build(SPECS[name], dtype="float64"), weights)
         assert_same(wing.weights(model), weights)
@@ -83,7 +83,7 @@ def test_a_draw_depends_on_seed_and_path_alone(wing: Any, name: str) -> None:
     assert_same(same, small)
     grown = wing.weights(wing.build(larger, seed=3))
     assert_same({path: array for path, array in grown.items() if path.startswith("model.")}, small)
-    constant = {row.path for row in expansion.table(Block({"model": spec})).owners if row.initializer.deterministic}
+    constant = {row.path for row in expansion.table_of(Block({"model": spec})).owners if row.initializer.deterministic}
     assert {path for path in small if np.array_equal(small[path], other[path])} == constant
 
 
@@ -105,7 +105,7 @@ def test_building_leaves_torchs_global_generator_alone() -> None:
 @pytest.mark.parametrize("kind", [Linear(2, 2), ReLU(), Tanh(), FixedLinear(2, 2), Dropout(0.5)])
 def test_a_spec_of_one_layer_is_a_model(wing: Any, kind: Any) -> None:
     model = wing.build(kind)
-    assert wing.table(model).paths == expansion.table(kind).paths
+    assert wing.table(model).paths == expansion.table_of(kind).paths
     x = np.ones((1, 2), np.float32)
     np.testing.assert_allclose(wing.call(model, (x,)), evaluate(kind, wing.weights(model), x), rtol=1e-6)
 

@@ -233,7 +233,7 @@ def test_a_built_kernel_is_flaxs_own_draw_of_a_kernel(initializer: Initializer, 
 @pytest.mark.parametrize("name", ["language-model", "fancy-mlp", "initializers of every sort"])
 def test_a_sample_is_what_build_draws(wing: Any, name: str) -> None:
     built = wing.weights(wing.build(SPECS[name], seed=2**32 + 1))
-    for row in expansion.table(SPECS[name]).owners:
+    for row in expansion.table_of(SPECS[name]).owners:
         sample = wing.sample(row, seeds=(0, 2**32 + 1))
         assert (sample.shape, sample.dtype) == ((2, *row.shape), np.float32)
         np.testing.assert_array_equal(sample[1], built[row.path], err_msg=row.path)
@@ -258,7 +258,7 @@ def test_an_initializer_of_ones_own_is_drawn_from_its_quantiles(wing: Any) -> No
     assert stats.kstest(array.ravel(), own.law((60, 50)).cdf).pvalue > 1e-6
     spec = Linear(50, 60, weight_init=own)
     weights = wing.weights(wing.build(spec, seed=1))
-    row = expansion.table(spec)["weight"]
+    row = expansion.table_of(spec)["weight"]
     np.testing.assert_array_equal(wing.sample(row, seeds=[1])[0], weights["weight"])
     assert stats.kstest(weights["weight"].ravel(), own.law((60, 50)).cdf).pvalue > 1e-6
 

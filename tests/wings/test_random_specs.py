@@ -62,7 +62,7 @@ def specs(count: int) -> Iterator[tuple[int, Layer]]:
         seed += 1
         try:
             spec = Growing(seed).layer(3)
-            tied = expansion.table(spec).ties
+            tied = expansion.table_of(spec).ties
         except ParitreeError:
             continue
         if tied:
@@ -77,7 +77,7 @@ SPECS = dict(specs(30))
 @pytest.mark.parametrize("seed", SPECS)
 def test_the_wings_agree_with_the_spec(seed: int) -> None:
     spec = SPECS[seed]
-    expected = expansion.table(spec)
+    expected = expansion.table_of(spec)
     weights = neutral_weights(expected)
     alias = expected.ties[seed % len(expected.ties)].alias
     for wing in map(load_wing, WINGS):

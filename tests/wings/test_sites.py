@@ -36,7 +36,7 @@ HARD = ("shared-block", "fancy-mlp", *(name for name in STRUCTURES if "every" no
 
 @pytest.mark.parametrize("name", HARD)
 def test_the_shares_add_up_to_the_gradient(wing: Any, name: str) -> None:
-    table = expansion.table(SPECS[name])
+    table = expansion.table_of(SPECS[name])
     with wing.running(dtype="float64"):
         model = wing.load(wing.build(SPECS[name], dtype="float64"), neutral_weights(table, dtype="float64"))
         inputs = inputs_of(name, "float64")
@@ -63,7 +63,7 @@ USES: dict[str, dict[str, tuple[str, ...]]] = {
 @pytest.mark.parametrize("name", USES)
 def test_the_shares_are_the_untied_twins_gradients(wing: Any, name: str) -> None:
     spec, inputs = SPECS[name], inputs_of(name, "float64")
-    table, twin_table = expansion.table(spec), expansion.table(untied(spec))
+    table, twin_table = expansion.table_of(spec), expansion.table_of(untied(spec))
     weights = neutral_weights(table, dtype="float64")
     with wing.running(dtype="float64"):
         model = wing.load(wing.build(spec, dtype="float64"), weights)

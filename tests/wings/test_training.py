@@ -15,7 +15,7 @@ from paritree.common.initializers import Eye
 from paritree.common.layers import Dropout, Linear
 from paritree.common.models.reference import neutral_weights
 from paritree.common.spec import Sequential
-from paritree.common.spec.expansion import table as table_of
+from paritree.common.spec.expansion import table_of
 from paritree.impl_jax import nnx
 
 from .conftest import assert_close, assert_same, normal

@@ -4,8 +4,8 @@ A configuration has the names and defaults of that of transformers 4.57.6 (or of
 the spec the names, shapes, order and initial distributions of its torch class. What a configuration could ask for and
 is not described here is refused.
 
->>> from paritree.common.spec.expansion import table
->>> table(gpt2(GPT2Config(n_layer=2))).paths[-1]
+>>> from paritree.common.spec.expansion import table_of
+>>> table_of(gpt2(GPT2Config(n_layer=2))).paths[-1]
 'lm_head.weight'
 """
 

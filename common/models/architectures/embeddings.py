@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
-from ...initializers import Zeros
-from ...initializers.places import Arange
+from ...initializers import Arange, Zeros
 from ...layers import Buffer, Dropout, Embedding, LayerNorm, Prefix
 from ...spec import Block, Layer
 
-if TYPE_CHECKING:
-    from .albert import AlbertConfig
-    from .bert import BertConfig
 
+def embeddings(config: Any, width: int) -> Layer:
+    """Tokens' embeddings of that width, with those of place and segment, normalized.
 
-def embeddings(config: BertConfig | AlbertConfig, width: int) -> Layer:
-    """Tokens' embeddings of that width, with those of place and segment, normalized."""
+    config: of BERT or ALBERT, which have the same names for what is read here.
+    """
     init = config.weight_init
     places = (1, config.max_position_embeddings)
     return Block(

@@ -10,8 +10,7 @@ import math
 from dataclasses import dataclass
 
 from ...errors import UsageError
-from ...initializers import Constant, Normal, Zeros
-from ...initializers.places import LowerTriangle
+from ...initializers import Constant, LowerTriangle, Normal, Zeros
 from ...layers import (
     AttentionWeights,
     Buffer,

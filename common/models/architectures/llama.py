@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import UsageError
-from ...initializers import Normal, Zeros
-from ...initializers.places import InverseFrequencies
+from ...initializers import InverseFrequencies, Normal, Zeros
 from ...layers import (
     AttentionWeights,
     Buffer,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ...errors import UsageError, nearest
-from ...spec.layer import Layer
+from ...spec import Layer
 from .albert import AlbertConfig, albert
 from .bert import BertConfig, bert
 from .gpt2 import GPT2Config, gpt2

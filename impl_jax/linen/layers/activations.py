@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 
-from ....common.layers import activations as spec
-from ....common.layers.kinds import Word
-from ...functions import activations
+from ....common import layers as spec
+from ....common.layers import Word
+from ...functions import ACTIVATIONS, along_channels, sloped
 from .at import At, Makers, functions
 
 
@@ -40,7 +40,7 @@ class PReLU(linen.PReLU):
         spec.PReLU(self.slopes).out(inputs.shape[1:], self.place)
         shape = () if self.slopes == 1 else (self.slopes,)
         slopes = self.param("negative_slope", self.slope_init, shape, self.param_dtype)
-        return activations.sloped(inputs, activations.along_channels(jnp.asarray(slopes), inputs))
+        return sloped(inputs, along_channels(jnp.asarray(slopes), inputs))
 
 
 def prelu(layer: spec.PReLU, at: At) -> linen.Module:
@@ -49,7 +49,7 @@ def prelu(layer: spec.PReLU, at: At) -> linen.Module:
 
 
 MAKERS: Makers = {
-    **functions(activations.FUNCTIONS),
+    **functions(ACTIVATIONS),
     spec.Dropout: lambda layer, at: Dropout(layer.rate),
     spec.PReLU: prelu,
 }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ....common.spec.layer import Layer
+from ....common.spec import Layer
 from ...draws import NativeInit
 
 

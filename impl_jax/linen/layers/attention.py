@@ -13,11 +13,11 @@ from flax import linen
 from flax.typing import PrecisionLike
 from jax.typing import DTypeLike
 
-from ....common.layers import attention as spec
-from ....common.layers.kinds import Word
+from ....common import layers as spec
+from ....common.layers import Word
 from ....common.layouts import TRANSPOSED, Layout
 from ...draws import NativeInit
-from ...functions.attention import for_heads, zero_where_blocked
+from ...functions import for_heads, zero_where_blocked
 from .at import At, Makers
 
 

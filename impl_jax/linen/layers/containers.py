@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from flax import linen
 
-from ....common.spec.program import Program, run
+from ....common.spec import Program, run
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from flax import linen
 from ....common import layers as spec
 from ....common import paths
 from ....common.errors import NotExpressibleError
-from ....common.layers.kinds import Word
+from ....common.layers import Word
 from ...devices import native_dtype
 from ...draws import NativeInit
-from ...functions.dense import unless_padding
+from ...functions import unless_padding
 from .at import At, Makers
 from .containers import Array, Members
 

@@ -8,9 +8,9 @@ from typing import Any
 import jax
 from flax import linen
 
-from ....common.layers import recurrent as spec
-from ....common.layers.kinds import Word
-from ...functions.recurrent import outputs, shapes
+from ....common import layers as spec
+from ....common.layers import Word
+from ...functions import outputs, shapes
 from .at import At, Makers
 
 

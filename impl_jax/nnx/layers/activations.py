@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ....common.layers import activations as spec
-from ....common.layers.kinds import Word
-from ...functions import activations
+from ....common import layers as spec
+from ....common.layers import Word
+from ...functions import ACTIVATIONS, along_channels, sloped
 from .at import At, Makers, functions
 
 
@@ -27,11 +27,11 @@ class PReLU(nnx.PReLU):
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         self.layer.out(inputs.shape[1:], self.place)
-        return activations.sloped(inputs, activations.along_channels(self.negative_slope[...], inputs))
+        return sloped(inputs, along_channels(self.negative_slope[...], inputs))
 
 
 MAKERS: Makers = {
-    **functions(activations.FUNCTIONS),
+    **functions(ACTIVATIONS),
     spec.Dropout: lambda layer, at: nnx.Dropout(layer.rate, rngs=at.rngs),
     spec.PReLU: PReLU,
 }

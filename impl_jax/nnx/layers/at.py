@@ -8,7 +8,7 @@ from typing import Any
 
 from flax import nnx
 
-from ....common.spec.layer import Layer
+from ....common.spec import Layer
 
 
 @dataclass(frozen=True)

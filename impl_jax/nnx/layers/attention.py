@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from flax import nnx
 from flax.nnx.nn.attention import dot_product_attention_weights
 
-from ....common.layers import attention as spec
-from ....common.layers.kinds import Word
-from ...functions.attention import for_heads, zero_where_blocked
+from ....common import layers as spec
+from ....common.layers import Word
+from ...functions import for_heads, zero_where_blocked
 from .at import At, Makers
 
 

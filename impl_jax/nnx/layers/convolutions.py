@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ....common.layers.convolutions import Convolution, TransposedConvolution
-from ....common.layers.kinds import Word
-from ...functions.convolutions import entering, grouped_transpose, leaving, transposed_word, word
+from ....common.layers import Convolution, TransposedConvolution, Word
+from ...functions import entering, grouped_transpose, leaving, transposed_word, word
 from .at import At, Makers
 
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ....common import layers as spec
-from ....common.layers.kinds import Word
+from ....common.layers import Word
 from ...devices import native_dtype
-from ...functions.dense import unless_padding
+from ...functions import unless_padding
 from .at import At, Makers
 from .containers import Array
 

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ....common.layers import norms as spec
-from ....common.layers.kinds import Word
-from ...functions.norms import check_input, offset_rms_norm, refuse_unknown_settings, unbiased
+from ....common import layers as spec
+from ....common.layers import Word
+from ...functions import check_input, offset_rms_norm, refuse_unknown_settings, unbiased
 from .at import At, Makers
 
 

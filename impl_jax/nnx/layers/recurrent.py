@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ....common.layers import recurrent as spec
-from ....common.layers.kinds import Word
-from ...functions.recurrent import outputs, shapes, unchanged
+from ....common import layers as spec
+from ....common.layers import Word
+from ...functions import outputs, shapes, unchanged
 from .at import At, Makers
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,19 @@ import numpy as np
 from ....common.tables import counted
 from ....common.trees import CheckpointError
 from ..headers import Entry
-from ..sources import Source, opened_file
+from .source import Source
 from .torch import TorchCheckpoint
 
 
 class Shards:
     """See `Source`. One shard after the other: where the conversion can, it reads in the order of `entries`."""
 
-    def __init__(self, index: Path) -> None:
-        """Raises CheckpointError: the index or a shard is damaged or missing, or the two differ."""
+    def __init__(self, index: Path, opened_file: Callable[[Path], Source]) -> None:
+        """opened_file: a source of one file.
+
+        Raises:
+            CheckpointError: the index or a shard is damaged or missing, or the two differ.
+        """
         homes = _weight_map(index)
         self._shards: dict[str, Source] = {}
         self._current = ""

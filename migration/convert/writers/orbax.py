@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ....pairs.maps.trees import nested
+from ....pairs.maps import nested
 from ..copying import bits
 from ..headers import Entry
 

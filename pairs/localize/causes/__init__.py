@@ -11,6 +11,7 @@ from .patterns import border, constant, mask, scale
 from .pooling import pooling
 from .products import moved, transposed
 from .randomness import dropout
+from .randomness import random_calls as random_calls
 from .roundings import rounded
 from .wiring import factors
 

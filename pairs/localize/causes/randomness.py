@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ....common.wing.traces import Trace
+from ....common.wing import Trace
 from ..comparing import wide
 from ..gap import Cause, Gap
 from ..pairing import Paired

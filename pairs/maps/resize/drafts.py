@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ....common.tables import counted, shape_text
+from ..correspondence import Correspondence
 from ..patterns import sides
 from ..pieces import Piece
 from ..rows import MapRow
 from .ends import Draft, End, Shape, old_spans, spans_of
 from .templates import Line, Numbers, Template, filled, line, skeleton, templates
-
-if TYPE_CHECKING:
-    from ..map import Map
 
 Shapes = Mapping[str, Shape]
 
@@ -48,7 +46,7 @@ class Drafting:
     faults: what does not fit, in words. seen: by "reference" and "port", the paths that a row was to be about.
     """
 
-    def __init__(self, made: Map, given: Shapes, wanted: Shapes | None) -> None:
+    def __init__(self, made: Correspondence, given: Shapes, wanted: Shapes | None) -> None:
         self.made, self.given, self.wanted = made, given, wanted
         self.faults: list[str] = []
         self.seen: dict[str, set[str]] = {"reference": set(), "port": set()}

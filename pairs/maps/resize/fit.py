@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TypeVar
 
 from ....common.errors import MapError
+from ..correspondence import Correspondence
 from ..rows import MapRow
 from .drafts import Drafting
 from .ends import Draft, Shape, piece_of
@@ -13,13 +15,11 @@ from .faults import Faults
 from .sizes import Solver
 from .templates import skeleton
 
-if TYPE_CHECKING:
-    from ..map import Map
-
+Made = TypeVar("Made", bound=Correspondence)
 Shapes = Mapping[str, Shape]
 
 
-def fitted(made: Map, reference_shapes: Shapes, port_shapes: Shapes | None) -> Map:
+def fitted(made: Made, reference_shapes: Shapes, port_shapes: Shapes | None) -> Made:
     """See `Map.fit`."""
     found = fitting(made, reference_shapes, port_shapes)
     if isinstance(found, Faults):
@@ -28,7 +28,7 @@ def fitted(made: Map, reference_shapes: Shapes, port_shapes: Shapes | None) -> M
     return found
 
 
-def fitting(made: Map, reference_shapes: Shapes, port_shapes: Shapes | None) -> Map | Faults:
+def fitting(made: Made, reference_shapes: Shapes, port_shapes: Shapes | None) -> Made | Faults:
     """The map for other shapes, see `Map.fit`, or all that keeps it from that."""
     if port_shapes is None and _is_as_it_was(made, reference_shapes):
         return made
@@ -45,10 +45,10 @@ def fitting(made: Map, reference_shapes: Shapes, port_shapes: Shapes | None) -> 
     else:
         sides.append(_left_out(port_shapes, drafting.seen["port"], made.unmatched_port, made.aside_port))
     faults.extra, faults.port_extra = sides[0][2], sides[1][2]
-    return faults if len(faults) else _map_of(made, rows, sides)
+    return faults if len(faults) else _with_rows(made, rows, sides)
 
 
-def _is_as_it_was(made: Map, shapes: Shapes) -> bool:
+def _is_as_it_was(made: Correspondence, shapes: Shapes) -> bool:
     """Whether the reference's shapes are those that the map was made for."""
     matched = {path: rows[0].shape for path, rows in made.by_reference.items()}
     others = {*made.unmatched_reference, *made.aside_reference}
@@ -117,16 +117,17 @@ def _left_out(
     return tuple(found[0]), tuple(found[1]), found[2]
 
 
-def _map_of(made: Map, rows: Sequence[MapRow], sides: Sequence[tuple[Sequence[str], Sequence[str], list[str]]]) -> Map:
-    from ..map import Map
-
-    found = Map(
-        tuple(rows),
-        made.direction,
+def _with_rows(
+    made: Made, rows: Sequence[MapRow], sides: Sequence[tuple[Sequence[str], Sequence[str], list[str]]]
+) -> Made:
+    found = replace(
+        made,
+        rows=tuple(rows),
         unmatched_reference=tuple(sides[0][0]),
         unmatched_port=tuple(sides[1][0]),
         aside_reference=tuple(sides[0][1]),
         aside_port=tuple(sides[1][1]),
+        verified=False,
     )
     # What was proved was proved for these rows.
     return made if set(found.rows) == set(made.rows) else found

@@ -10,7 +10,7 @@ from paritree.common.initializers import Xavier
 from paritree.common.layers import Linear
 from paritree.common.models.reference import MODELS, neutral_weights, reference_model
 from paritree.common.spec import Sequential, flow
-from paritree.common.spec.expansion import table, untied
+from paritree.common.spec.expansion import table_of, untied
 from paritree.common.tables import Row, Table
 
 from ..conftest import refused
@@ -80,7 +80,7 @@ def test_the_ties_are_those_of_the_catalogue(name, expected):
 
 
 def test_the_lazy_model_knows_its_first_width_from_its_input_alone():
-    assert table(MODELS["lazy"].spec)["0.weight"].shape == (8, None)
+    assert table_of(MODELS["lazy"].spec)["0.weight"].shape == (8, None)
     assert MODELS["lazy"].resolved == MODELS["mlp"].spec
 
 
@@ -97,7 +97,7 @@ def test_xavier_s_bounds_on_the_named_model_are_those_of_the_catalogue():
 
 @EVERY
 def test_the_untied_twin_has_a_parameter_for_every_path(model):
-    rows, twin = model.table(), table(untied(model.resolved))
+    rows, twin = model.table(), table_of(untied(model.resolved))
     assert twin.paths == rows.paths
     assert [row.shape for row in twin] == [row.shape for row in rows]
     assert twin.ties == ()
@@ -105,7 +105,7 @@ def test_the_untied_twin_has_a_parameter_for_every_path(model):
 
 
 def test_the_untied_twin_of_the_shared_layer_has_the_figures_of_the_catalogue():
-    twin = table(untied(MODELS["shared-layer"].spec))
+    twin = table_of(untied(MODELS["shared-layer"].spec))
     assert (len(twin.parameters), twin.scalars) == (8, 193)
 
 
@@ -155,7 +155,7 @@ def test_neutral_weights_are_scaled_so_that_a_deep_model_stays_alive():
 def test_weights_of_an_unknown_shape_are_refused():
     text = "0.weight: expected a shape without unknown axes, found (8, ?). Give the spec its widths, or an input."
     with refused(ShapeError, text):
-        neutral_weights(table(Sequential(Linear(None, 8))))
+        neutral_weights(table_of(Sequential(Linear(None, 8))))
 
 
 @EVERY

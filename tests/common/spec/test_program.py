@@ -11,7 +11,7 @@ from paritree.common.errors import ChildNameError, InitializerError, PathError, 
 from paritree.common.initializers import Normal, Ones, Zeros
 from paritree.common.layers import Buffer, Decoder, Embedding, Flatten, Linear, Parameter, ReLU, Split, Tanh
 from paritree.common.spec import Block, List, Sequential, Shared, flow
-from paritree.common.spec.expansion import table, untied
+from paritree.common.spec.expansion import table_of, untied
 from paritree.common.spec.program import read, run
 
 from ..conftest import refused
@@ -121,7 +121,7 @@ def test_a_program_takes_the_inputs_that_it_names() -> None:
 def test_widths_flow_through_a_program_and_are_filled_in() -> None:
     spec = Block({"wide": Linear(None, 8), "thin": Linear(8, 4)}, forward="def forward(x): return x + thin(wide(x))")
     resolved, out = flow(spec, (5, 4))
-    assert (table(resolved)["wide.weight"].shape, out) == ((8, 4), (5, 4))
+    assert (table_of(resolved)["wide.weight"].shape, out) == ((8, 4), (5, 4))
     assert resolved.forward == spec.forward
     with refused(SpecError, "expected shapes that + can combine, found (5, 3) and (5, 4). Make their widths equal."):
         flow(spec, (5, 3))
@@ -140,7 +140,7 @@ def test_a_shared_child_is_called_through_its_path() -> None:
         forward="def forward(x): return again(act(first.inner(x)))",
     )
     assert flow(spec, (4,))[1] == (4,)
-    assert [row.path for row in table(spec).owners] == ["first.inner.weight", "first.inner.bias"]
+    assert [row.path for row in table_of(spec).owners] == ["first.inner.weight", "first.inner.bias"]
 
 
 def test_bare_arrays_stand_first_and_have_their_own_path() -> None:
@@ -152,7 +152,7 @@ def test_bare_arrays_stand_first_and_have_their_own_path() -> None:
         },
         forward="def forward(x): return l(x + cls)",
     )
-    rows = table(spec)
+    rows = table_of(spec)
     assert rows.paths == ("cls", "ids", "l.weight", "l.bias")
     assert [(row.kind, row.dtype, row.layer, row.persistent) for row in rows][:2] == [
         ("parameter", "float32", "Parameter", True),
@@ -181,13 +181,13 @@ def test_a_decoder_s_bias_can_be_another_s() -> None:
         {"bias": Parameter((9,), Zeros()), "e": Embedding(9, 4), "d": Decoder("e", bias="bias")},
         forward="def forward(x): return d(e(x))",
     )
-    assert [(row.path, row.tie and row.tie.owner) for row in table(spec)] == [
+    assert [(row.path, row.tie and row.tie.owner) for row in table_of(spec)] == [
         ("bias", None),
         ("e.weight", None),
         ("d.weight", "e.weight"),
         ("d.bias", "bias"),
     ]
-    assert table(untied(spec)).ties == ()
+    assert table_of(untied(spec)).ties == ()
 
 
 def test_a_spec_with_a_forward_is_printed_as_the_code_that_builds_it() -> None:
@@ -248,7 +248,7 @@ def test_several_values_are_no_operand() -> None:
 
 def test_a_shared_array_is_a_value() -> None:
     spec = Block({"p": Parameter((4,), Ones()), "q": Shared("p")}, forward="def forward(x): return x + q")
-    assert [(row.path, row.tie and row.tie.owner) for row in table(spec)] == [("p", None), ("q", "p")]
+    assert [(row.path, row.tie and row.tie.owner) for row in table_of(spec)] == [("p", None), ("q", "p")]
     with refused(SpecError, "q: expected 1 inputs of Linear, found 0."):
         Block({"p": Linear(4, 4), "q": Shared("p")}, forward="def forward(x): return p(x) + q")
 
@@ -262,7 +262,7 @@ def test_a_decoder_s_bias_must_be_an_array_that_fits(bias: Any, found: str) -> N
     pairs.insert(0, ("b", bias))
     words = f"'b' to be a Parameter of shape (9,), found {found}. A Decoder adds it to its logits."
     with refused(SpecError, f"d: expected {words}"):
-        table(Block(pairs, forward="def forward(x): return d(e(x))"))
+        table_of(Block(pairs, forward="def forward(x): return d(e(x))"))
 
 
 @pytest.mark.parametrize("shape", [(0, -1), (2.7,), 4, (True,), "ab"])

@@ -8,13 +8,13 @@ from paritree.common.errors import InitializerError, PathError
 from paritree.common.initializers import Constant, Normal, Uniform, Xavier, Zeros
 from paritree.common.layers import Decoder, Embedding, FixedLinear, Linear, ReLU
 from paritree.common.spec import Block, Sequential, Shared
-from paritree.common.spec.expansion import table
+from paritree.common.spec.expansion import table_of
 from paritree.common.spec.rules import Rule, line, plan
 from paritree.common.tables import Table
 
 from ..conftest import refused
 
-MODEL = table(
+MODEL = table_of(
     Block(
         {
             "embed": Embedding(6, 4),
@@ -140,7 +140,7 @@ def test_an_initializer_that_does_not_fit_is_refused_by_path():
 def test_a_shape_that_is_not_known_yet_is_refused(initializer):
     text = "1.weight: expected a shape that is known, found (8, ?). Send an input through the model first."
     with refused(InitializerError, text):
-        plan(table(Sequential(ReLU(), Linear(None, 8))), Rule(initializer, name="weight"))
+        plan(table_of(Sequential(ReLU(), Linear(None, 8))), Rule(initializer, name="weight"))
 
 
 def test_initialization_prints_a_line_for_each_parameter():

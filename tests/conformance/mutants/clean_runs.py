@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from paritree.conformance.check import Examination, Unit, Wanted
-from paritree.conformance.contracts.drawing import Sampling
+from paritree.conformance.contracts.initial_draws import Sampling
 from paritree.conformance.results import Result
 
 from . import catalogue

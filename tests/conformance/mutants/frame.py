@@ -8,7 +8,8 @@ from functools import cache
 
 import paritree
 from paritree.conformance import PAIR_CONTRACTS
-from paritree.conformance.results import Report, Result
+from paritree.conformance.report import Report
+from paritree.conformance.results import Result
 from paritree.pairs.maps.map import Map
 
 # Where more paths fail, to be one of them is not to be named.

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from paritree.common.errors import UsageError
+from paritree.conformance.report import ContractFailure, Report
 from paritree.conformance.reports.terminal import text
-from paritree.conformance.results import ContractFailure, Report, Result, versions
+from paritree.conformance.results import Result, versions
 
 DOCS = Path(__file__).parents[3] / "docs" / "reports.md"
 POLICY = "32 eps sqrt(4 tensors), eps of float32 1.2e-07"

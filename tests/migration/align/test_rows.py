@@ -14,7 +14,7 @@ from paritree.common.layouts import Layout
 from paritree.migration.align.errors import AlignmentError
 from paritree.migration.align.fingerprints import Order, Shuffle, reordered
 from paritree.migration.align.rows import Factors, carried, pattern
-from paritree.pairs.maps.map import MapRow
+from paritree.pairs.maps import MapRow
 from paritree.pairs.maps.pieces import parsed
 
 

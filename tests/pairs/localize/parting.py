@@ -20,7 +20,7 @@ from torch import nn
 
 from paritree.common.wing.recognition import name_of
 from paritree.conformance import load_wing
-from paritree.pairs.maps.map import Map, MapRow
+from paritree.pairs.maps import Map, MapRow
 
 WIDTH, HEADS, WORDS, KINDS = 8, 2, 11, 3
 

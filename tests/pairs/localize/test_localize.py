@@ -18,7 +18,7 @@ from paritree.common.wing.recognition import name_of
 from paritree.common.wing.traces import Trace, first_nonfinite
 from paritree.conformance import load_wing
 from paritree.pairs.localize import Localized, localize
-from paritree.pairs.maps.map import Map, MapRow
+from paritree.pairs.maps import Map, MapRow
 from paritree.pairs.tolerance import allowed
 from paritree.pairs.wings import HOMES
 

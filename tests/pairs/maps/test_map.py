@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paritree import Map, MapError, MapRow, WeightsError
-from paritree.pairs.maps.map import assemble, permuting
+from paritree.pairs.maps import assemble, permuting
 from paritree.pairs.maps.pieces import Piece, parsed
 
 

@@ -65,7 +65,7 @@ def test_the_table_is_that_of_the_model(name: str) -> None:
 
 
 def test_the_depth_costs_no_parameters() -> None:
-    tables = [expansion.table(albert(AlbertConfig(num_hidden_layers=depth))) for depth in (1, 12)]
+    tables = [expansion.table_of(albert(AlbertConfig(num_hidden_layers=depth))) for depth in (1, 12)]
     assert tables[0] == tables[1]
 
 

@@ -83,7 +83,7 @@ def test_a_t5_small_has_the_names_and_shapes_of_the_torch_class():
     ],
 )
 def test_the_embedding_is_shared(name: str, aliases: list[str]):
-    ties = expansion.table(t5(config_of(T5Config, config(name)))).ties
+    ties = expansion.table_of(t5(config_of(T5Config, config(name)))).ties
     assert [(tie.owner, tie.alias) for tie in ties] == [("shared.weight", alias) for alias in aliases]
 
 

@@ -151,7 +151,7 @@ class Twin:
 
 def assert_same_tables(spec: Layer, model: nn.Module) -> None:
     """Names, shapes, dtypes, order, aliases, and which of the buffers `state_dict` lists, are those of the model."""
-    table = expansion.table(spec)
+    table = expansion.table_of(spec)
     owners: dict[int, str] = {}
     parameters = [
         (name, tuple(array.shape), _dtype(array), owners.setdefault(id(array), name))
@@ -182,7 +182,7 @@ def assert_same_buffers(spec: Layer, model: nn.Module) -> None:
 
 def assert_same_distributions(spec: Layer, make: Callable[[], nn.Module], draws: int) -> None:
     """Every parameter of freshly made models has the spec's initial distribution, by the calibrated battery."""
-    rows = expansion.table(spec).parameters
+    rows = expansion.table_of(spec).parameters
     made: dict[str, list[np.ndarray]] = {row.path: [] for row in rows}
     for seed in range(draws):
         torch.manual_seed(seed)

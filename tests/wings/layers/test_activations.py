@@ -19,7 +19,7 @@ from paritree.common.errors import InitializerError, SpecError
 from paritree.common.initializers import Constant, Uniform
 from paritree.common.layers import activations as spec
 from paritree.common.spec import Block, Sequential, flow
-from paritree.common.spec.expansion import table
+from paritree.common.spec.expansion import table_of
 from paritree.common.spec.layer import UNKNOWN, Layer
 from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
@@ -149,14 +149,14 @@ def test_what_flax_s_class_begins_with() -> None:
     native = spec.PReLU.native_of("weight")
     assert native is not None
     assert [native.default(spec.PReLU(slopes)) for slopes in (1, 2)] == [Constant(0.01), None]
-    assert [row.initializer for row in table(spec.PReLU(2))] == [Constant(0.25)]
+    assert [row.initializer for row in table_of(spec.PReLU(2))] == [Constant(0.25)]
 
 
 @pytest.mark.parametrize("name", WINGS)
 def test_slopes_are_sampled_as_they_are_built(name: str) -> None:
     wing = load_wing(name)
     for layer in (spec.PReLU(), spec.PReLU(weight_init=Uniform(0.1, 0.2)), spec.PReLU(3, Uniform(0.1, 0.2))):
-        (row,) = table(layer)
+        (row,) = table_of(layer)
         samples = wing.sample(row, seeds=range(3))
         assert samples.shape == (3, layer.slopes)
         np.testing.assert_array_equal(samples[1], wing.weights(wing.build(layer, seed=1))["weight"])

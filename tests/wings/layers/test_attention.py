@@ -15,7 +15,7 @@ from flax import linen, nnx
 from paritree.common.errors import SpecError
 from paritree.common.layers.attention import MultiheadAttention
 from paritree.common.spec import Block, Sequential, flow
-from paritree.common.spec.expansion import table
+from paritree.common.spec.expansion import table_of
 from paritree.common.spec.layer import UNKNOWN
 from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
@@ -35,19 +35,19 @@ def exactly(text: str) -> str:
 def loaded(name: str, layer: MultiheadAttention, seed: int = 0) -> Any:
     """A wing's model with weights that are the same in every wing, none of them zero."""
     rng, wing = np.random.default_rng(seed), load_wing(name)
-    weights = {row.path: rng.normal(size=row.sizes).astype(np.float32) / 2 for row in table(layer)}
+    weights = {row.path: rng.normal(size=row.sizes).astype(np.float32) / 2 for row in table_of(layer)}
     return wing.load(wing.build(layer), weights)
 
 
 def test_the_names_are_those_of_torch_in_their_order() -> None:
-    packed = table(MultiheadAttention(8, 2))
+    packed = table_of(MultiheadAttention(8, 2))
     assert [(row.path, row.shape) for row in packed] == [
         ("in_proj_weight", (24, 8)),
         ("in_proj_bias", (24,)),
         ("out_proj.weight", (8, 8)),
         ("out_proj.bias", (8,)),
     ]
-    separate = table(MultiheadAttention(8, 2, vdim=6))
+    separate = table_of(MultiheadAttention(8, 2, vdim=6))
     assert [(row.path, row.shape) for row in separate] == [
         ("q_proj_weight", (8, 8)),
         ("k_proj_weight", (8, 8)),
@@ -56,7 +56,7 @@ def test_the_names_are_those_of_torch_in_their_order() -> None:
         ("out_proj.weight", (8, 8)),
         ("out_proj.bias", (8,)),
     ]
-    assert table(MultiheadAttention(8, 2, kdim=8, vdim=8)) == packed
+    assert table_of(MultiheadAttention(8, 2, kdim=8, vdim=8)) == packed
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -217,7 +217,7 @@ def test_flax_keeps_three_kernels_by_head(name: str) -> None:
 def test_what_linen_draws_itself_has_the_law_of_the_packed_matrix() -> None:
     """`module.init` asks for query, key and value one by one; each has the std of a matrix of three times the rows."""
     layer = MultiheadAttention(32, 2)
-    wing, rows = load_wing("linen"), table(layer)
+    wing, rows = load_wing("linen"), table_of(layer)
     module, _ = wing.build(layer)
     init = jax.jit(lambda key: module.init(key, jnp.ones((1, 3, 32))))
     drawn = [wing.weights((module, init(jax.random.key(seed)))) for seed in range(8)]

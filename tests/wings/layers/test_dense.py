@@ -17,7 +17,7 @@ from paritree.common.layers import Tanh
 from paritree.common.layers import dense as spec
 from paritree.common.models.reference import neutral_weights
 from paritree.common.spec import Block, Sequential
-from paritree.common.spec.expansion import table, untied
+from paritree.common.spec.expansion import table_of, untied
 from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import examine, judge, replicates
@@ -95,7 +95,7 @@ def test_a_place_below_zero_counts_from_the_end() -> None:
 @pytest.mark.parametrize("name", WINGS)
 def test_the_other_rows_have_the_law_that_they_would_have(name: str, of: Any) -> None:
     """The scale is that of the whole shape; one other law, one zero more or one less is found."""
-    (row,) = table(spec.Embedding(32, 64, of, padding_idx=5))
+    (row,) = table_of(spec.Embedding(32, 64, of, padding_idx=5))
     assert row.drawn_from == ZeroRow(of, 5)
     samples = load_wing(name).sample(row, seeds=range(replicates(row.sizes, initializer=row.drawn_from)))
     assert misfits(samples, ZeroRow(of, 5)) == []
@@ -128,7 +128,7 @@ def test_a_constant_has_a_zero_row_too(name: str) -> None:
     wing, layer = load_wing(name), spec.Embedding(3, 2, Constant(0.5), padding_idx=1)
     weight = wing.weights(wing.build(layer))["weight"]
     np.testing.assert_array_equal(weight, [[0.5, 0.5], [0, 0], [0.5, 0.5]])
-    (row,) = table(layer)
+    (row,) = table_of(layer)
     assert row.drawn_from.deterministic
     assert row.drawn_from.violation(weight) is None
     assert row.drawn_from.violation(weight + 1) == (
@@ -219,7 +219,7 @@ def test_a_transposed_tie_is_its_owner_s_weight_read_the_other_way(name: str) ->
     module, wing = Autoencoder().double(), load_wing(name)
     x = np.random.default_rng(0).normal(size=(5, 4))
     cotangent = np.random.default_rng(1).normal(size=(5, 4))
-    rows = table(AUTOENCODER)
+    rows = table_of(AUTOENCODER)
     assert list(rows.paths) == [path for path, _ in module.named_parameters()]
     weights = neutral_weights(rows, dtype="float64")
     module.load_state_dict({path: torch.from_numpy(array) for path, array in weights.items()})
@@ -241,10 +241,10 @@ def test_a_transposed_tie_is_its_owner_s_weight_read_the_other_way(name: str) ->
 
 def test_a_transposed_tie_needs_a_linear_layer_of_known_width() -> None:
     with pytest.raises(SpecError) as caught:
-        table(Block({"e": spec.Embedding(5, 4), "up": spec.Transposed("e")}))
+        table_of(Block({"e": spec.Embedding(5, 4), "up": spec.Transposed("e")}))
     assert str(caught.value) == "up: expected 'e' to be a Linear, found Embedding. A Transposed ties to a Linear."
     with pytest.raises(SpecError) as caught:
-        table(Block({"down": spec.Linear(None, 4), "up": spec.Transposed("down")}))
+        table_of(Block({"down": spec.Linear(None, 4), "up": spec.Transposed("down")}))
     assert str(caught.value).startswith("up: expected 'down' to be a Linear of known width, found Linear(None, 4).")
 
 

@@ -65,7 +65,7 @@ def cotangent(shape: tuple[int, ...]) -> np.ndarray:
 
 @each_case
 def test_the_table_is_the_stock_module_s(case: Case) -> None:
-    module, table = case.torch(), expansion.table(case.spec)
+    module, table = case.torch(), expansion.table_of(case.spec)
 
     def listed(arrays: Any) -> list[tuple[str, tuple[int, ...], str]]:
         return [(name, tuple(array.shape), str(array.dtype).removeprefix("torch.")) for name, array in arrays]
@@ -78,7 +78,7 @@ def test_the_table_is_the_stock_module_s(case: Case) -> None:
 @each_case
 def test_the_wing_s_table_is_the_spec_s(case: Case, wing: str) -> None:
     found = load_wing(wing).table(load_wing(wing).build(case.spec))
-    expected = expansion.table(case.spec)
+    expected = expansion.table_of(case.spec)
     assert [(row.path, row.shape, row.kind, row.layer) for row in found] == [
         (row.path, row.shape, row.kind, row.layer) for row in expected
     ]

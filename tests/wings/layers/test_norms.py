@@ -18,7 +18,7 @@ from paritree.common.errors import NotExpressibleError, ShapeError, SpecError
 from paritree.common.initializers import Constant, Ones, Zeros
 from paritree.common.layers import norms
 from paritree.common.spec import Block, Sequential, flow
-from paritree.common.spec.expansion import table
+from paritree.common.spec.expansion import table_of
 from paritree.common.spec.layer import UNKNOWN, Layer
 from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
@@ -112,7 +112,7 @@ def test_the_scale_begins_as_one_whatever_the_offset() -> None:
 
 
 def test_the_count_of_batches_keeps_its_own_type() -> None:
-    rows = table(norms.BatchNorm1d(3), "float64")
+    rows = table_of(norms.BatchNorm1d(3), "float64")
     assert [(row.path, row.dtype, row.kind) for row in rows] == [
         ("weight", "float64", "parameter"),
         ("bias", "float64", "parameter"),

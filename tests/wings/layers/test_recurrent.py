@@ -336,7 +336,7 @@ def passing(rate: float) -> tuple[RNN, dict[str, np.ndarray]]:
     """Two layers that hand a positive input on as it is, and what is between them with it."""
     spec = RNN(4, 4, 2, nonlinearity="relu", bias=False, dropout=rate)
     one, none = np.eye(4, dtype=np.float32), np.zeros((4, 4), np.float32)
-    return spec, {row.path: one if "ih" in row.path else none for row in expansion.table(spec)}
+    return spec, {row.path: one if "ih" in row.path else none for row in expansion.table_of(spec)}
 
 
 def in_training(name: str, model: Any, x: np.ndarray, seed: int) -> np.ndarray:
@@ -370,7 +370,7 @@ def test_dropout_of_a_model_with_more_layers_draws_anew_for_each(name: str) -> N
     wing, x = load_wing(name), np.ones((50, 20, 4), np.float32)
     spec = RNN(4, 4, 3, nonlinearity="relu", bias=False, dropout=0.5)
     one, none = np.eye(4, dtype=np.float32), np.zeros((4, 4), np.float32)
-    weights = {row.path: one if "ih" in row.path else none for row in expansion.table(spec)}
+    weights = {row.path: one if "ih" in row.path else none for row in expansion.table_of(spec)}
     found = in_training(name, wing.load(wing.build(spec), weights), x, 0)
     assert set(np.unique(found).tolist()) == {0.0, 4.0}
     # A quarter is kept, of 4000, with a standard deviation of 27; of one mask for both it would be a half.
@@ -387,7 +387,7 @@ OPERATIONS = {"torch": ONE_OPERATION, "linen": SCAN, "nnx": SCAN}
 @pytest.mark.parametrize("name", WINGS)
 def test_each_weight_is_one_site_whose_share_is_the_gradient(name: str) -> None:
     tokens, cotangent = np.array([[1, 8, 1, 0], [4, 4, 2, 7]], np.int32), np.ones((2, 4, 9))
-    table = expansion.table(LANGUAGE)
+    table = expansion.table_of(LANGUAGE)
     weights = neutral_weights(table, dtype="float64")
     reference, wing = load_wing("torch"), load_wing(name)
     with reference.running(dtype="float64"):

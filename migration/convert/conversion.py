@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ...common.tables import counted
-from ...pairs.maps.map import Map
+from ...pairs.maps import Map
 from .destinations import begun, check_kind
 from .dtypes import cast_to
 from .execute import Progress, worked
 from .planning import Plan, planned
 from .publish import check_free, draft, unwritable
+from .readers import Source
 from .skipping import Skipping
-from .sources import Source, opened
+from .sources import opened
 from .target_shapes import entries_like
 
 Place = str | os.PathLike[str]

@@ -7,10 +7,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from types import MappingProxyType
 
-from ...common.wing.recognition import model_of
-from ...common.wing.runs import PairError
+from ...common.wing import PairError, model_of
 from ...pairs.localize import Localized, localize
-from ...pairs.maps.map import Map, MapRow
+from ...pairs.maps import Map, MapRow
 from ...pairs.pair import Pair
 from ...pairs.tolerance import allowed
 from .approximate import rough_map

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...common.wing.runs import PairError
+from ...common.wing import PairError
 from ..statistics import ALPHA, BETA, Evidence, Scheme, Verdict, compare, copies, judge, likeliest
 
 Values = np.ndarray[Any, Any]

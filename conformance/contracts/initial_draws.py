@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ...common.wing.runs import reported
+from ...common.wing import reported
 from ...pairs.comparison import Bound
-from ...pairs.maps.map import MapRow, assemble
+from ...pairs.maps import MapRow, assemble
 from ...pairs.side import Side
 from ..results import Finding
-from ..statistics.orthogonality import gain_of
-from .initialization import Judged, examine_pair, plan_seeds
+from ..statistics import gain_of
+from .initial_laws import Judged, examine_pair, plan_seeds
 
 # The port draws with other seeds: where both have one generator, equal draws would be no evidence.
 _PORT_SEEDS = 1_000_000_000
