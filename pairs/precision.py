@@ -50,3 +50,6 @@ class Setting:
     def policy(self, depth: int) -> str:
         """Why that much is allowed."""
         return f"{FACTOR} eps sqrt({max(depth, 1)} tensors), eps of {self.precision} {self.eps:.1e}"
+
+
+STRICT = Setting()

@@ -12,10 +12,11 @@ from ...common.layouts import Layout
 from ...common.wing import Probe
 from ...pairs.closeness import error, is_comparable, is_silent, norm
 from ...pairs.comparison import Comparison, Point, Rounding
+from ...pairs.localize import locate
 from ...pairs.maps import MapRow
 from ...pairs.precision import ROUNDINGS
 from ...pairs.values import FAINT
-from ..explain import Told, entered, explain, located, modules, other_orders, position, tell
+from ..explain import Told, entered, explain, modules, other_orders, position, tell
 from ..results import Finding
 
 Arrays = Mapping[str, np.ndarray]
@@ -45,8 +46,7 @@ def forward(comparison: Comparison) -> Iterator[Finding]:
     if comparison.setting.is_coarse or not all(finding.ok for finding in plain):
         return
     for point in chain(bound.outer_points, _faint_beginning(comparison)):
-        one = comparison.reference.outputs(point.ours, comparison.setting)
-        other = comparison.port.outputs(point.theirs, comparison.setting)
+        one, other = comparison.outputs_at(point)
         # Where the reference has no number, as the root of a negative one, nothing can be compared.
         loud = {name: array for name, array in one.items() if is_comparable(array)}
         partners = {name: other[partner] for name, partner in zip(one, other, strict=True) if name in loud}
@@ -82,7 +82,7 @@ def _outputs(
             yield Finding("", None, None, None, words)
             continue
         if not sought:
-            place, sought = located(comparison, point), True
+            place, sought = locate(comparison, point), True
             told = explain(comparison, point, place, ours, theirs)
         size = f" by {judged.measured:.2g} of its norm" if np.isfinite(judged.measured) else ""
         parts = (
@@ -125,7 +125,7 @@ def gradients(comparison: Comparison) -> Iterator[Finding]:
         f"; the outputs agree, and of all modules with a wrong gradient {boundary} is called last" if boundary else ""
     )
     # Outputs that agree at this precision may differ in a finer one, and by something known.
-    finer = located(comparison, comparison.bound.ordinary) if is_hidden else None
+    finer = locate(comparison, comparison.bound.ordinary) if is_hidden else None
     if finer is not None and finer.cause is not None:
         place, boundary = f"; beyond rounding the outputs differ too. {finer}", modules(finer)
     known = finer.cause.name if finer is not None and finer.cause is not None else ""

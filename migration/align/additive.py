@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...pairs.closeness import is_silent, scale
+from ...pairs.side import Side
 from ...pairs.values import distinct
-from .sides import Side
 
 
 class Addend(NamedTuple):

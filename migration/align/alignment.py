@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from types import MappingProxyType
 
-from ...common.wing import PairError, model_of
-from ...pairs.localize import Localized, localize
+from ...common.errors import DtypeError
+from ...pairs.comparison import Bound
+from ...pairs.localize import Localized, locate
 from ...pairs.maps import Map, MapRow
 from ...pairs.pair import Pair
-from ...pairs.tolerance import allowed
+from ...pairs.precision import STRICT, Setting
+from ...pairs.side import Side
 from .approximate import rough_map
 from .errors import AlignmentError, listed
 from .matching import Matching, matched, offer_the_silent
 from .points import Point, Trial, check_comparable, run, uneven
-from .proof import distinct_weights, outputs_apart, prove
+from .proof import outputs_apart, prove
 from .rows import map_of
 from .search import agreeing, likeliest
-from .sides import Side, check_dtype, side_of
 from .tie_breaking import settle_by_module, settle_by_name, settle_by_value
 from .user_rules import Rules, paths_by, settle_by_rule
 
@@ -43,20 +43,26 @@ def align(pair: Pair, *, dtype: str = "float32", rules: Rules = MappingProxyType
         PairError: outputs of unequal structure or shape.
         UsageError: a side that is no model; NotExpressibleError: an output that is no structure of arrays.
     """
-    check_dtype(dtype)
-    sides = (
-        ("reference", model_of(pair.reference, role="reference"), pair.reference_call),
-        ("port", model_of(pair.port, role="port"), pair.port_call),
-    )
-    with ExitStack() as stack:
-        reference, port = (
-            stack.enter_context(side_of(role, model, pair.inputs, call, dtype)) for role, model, call in sides
-        )
-        given = paths_by(rules, reference, port)
-        return _aligned(reference, port, given, allowed(max(len(reference.tensors), 1), dtype))
+    if dtype not in ("float32", "float64"):
+        raise DtypeError("", "'float32' or 'float64'", repr(dtype))
+    return aligned(Side.of(pair, "reference"), Side.of(pair, "port"), Setting(precision=dtype), rules).map
 
 
-def _aligned(reference: Side, port: Side, given: Mapping[str, str], limit: float) -> Map:
+def aligned(reference: Side, port: Side, setting: Setting = STRICT, rules: Rules = MappingProxyType({})) -> Bound:
+    """The two sides bound by the map of `align`, with the runs of its proof.
+
+    Raises:
+        AlignmentError, PairError, NotExpressibleError: as `align`.
+    """
+    reference, port = reference.at(setting), port.at(setting)
+    for side in (reference, port):
+        if not any(native.trainable for native in side.tensors.values()):
+            raise AlignmentError(side.role, "a model with trainable tensors", "none of floating-point numbers")
+    given = paths_by(rules, reference, port)
+    return _aligned(reference, port, given, setting.allowed(len(reference.tensors)))
+
+
+def _aligned(reference: Side, port: Side, given: Mapping[str, str], limit: float) -> Bound:
     plain = run(Trial(), reference, port)
     check_comparable(plain, reference, port)
     refused, tried = None, set[tuple[MapRow, ...]]()
@@ -75,7 +81,7 @@ def _aligned(reference: Side, port: Side, given: Mapping[str, str], limit: float
 
 def _proved(
     point: Point, reference: Side, port: Side, given: Mapping[str, str], limit: float, tried: set[tuple[MapRow, ...]]
-) -> Map:
+) -> Bound:
     """Raises AlignmentError for open rows, and for a map that is not proved, or was not when it was tried before."""
     found = matched(point, reference, port, limit)
     ledger = offer_the_silent(found, reference, port)
@@ -90,11 +96,12 @@ def _proved(
     if made.rows in tried:
         raise AlignmentError("", "another map than was tried", "the same")
     tried.add(made.rows)
+    bound = Bound(reference, port, replace(made, verified=True))
     try:
-        prove(made, reference, port, limit)
+        prove(bound.comparison(reference.setting))
     except AlignmentError as error:
         raise error.at(None, made) from None
-    return replace(made, verified=True)
+    return bound
 
 
 def _difference(plain: Point, reference: Side, port: Side, limit: float) -> AlignmentError:
@@ -114,26 +121,9 @@ def _difference(plain: Point, reference: Side, port: Side, limit: float) -> Alig
 
 
 def _located(likely: Map, reference: Side, port: Side) -> Localized | None:
-    """Where the programs part ways, at values of their own that the map carries; in float64 if both sides can."""
-    for dtype in ("float64", "float32"):
-        try:
-            place = _traced_apart(likely, reference, port, dtype)
-        except PairError:
-            # Some programs run in one type alone, and some not at all where their calls are watched.
-            continue
-        return place if place is not None and place.tells else None
-    return None
-
-
-def _traced_apart(likely: Map, reference: Side, port: Side, dtype: str) -> Localized | None:
-    kept = {path: native.array for path, native in reference.tensors.items() if native.is_floating}
-    weights = {**kept, **distinct_weights(likely, reference)}
-    theirs = likely.arrays(weights)
-    (ours, again), (others, once_more) = (
-        [side.traced(values, dtype) for _ in range(2)] for side, values in ((reference, weights), (port, theirs))
-    )
-    limit = allowed(max(len(likely.rows), 1), dtype)
-    return localize(ours, others, likely, weights, limit=limit, again=(again, once_more))
+    """Where the programs part ways, at values of their own that the map carries."""
+    bound = Bound(reference, port, likely)
+    return locate(bound.comparison(reference.setting), bound.ordinary)
 
 
 def _check_nothing_open(made: Map, found: Matching, reference: Side, port: Side) -> None:

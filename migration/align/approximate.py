@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from ...pairs.closeness import error
 from ...pairs.maps import Map
+from ...pairs.side import Side
 from ...pairs.values import ShapeClass, shape_class
 from .axis_groupings import Part
 from .candidates import Ledger, opened
@@ -21,7 +22,6 @@ from .fingerprints import Order, orders, reordered
 from .points import Point
 from .proof import output_errors
 from .rows import map_of
-from .sides import Side
 from .tie_breaking import similarity
 
 # Of larger classes only the names are compared.

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from ...common import paths
 from ...pairs.maps import Evidence
+from ...pairs.side import Side
 from .axis_groupings import Family, Part, Tensor
 from .fingerprints import Order
 from .points import Point, Trial
-from .sides import Side
 
 # For each open part of the reference the port's that it may be, each with the orders that its axes may have.
 Options = dict[str, dict[str, list[Order]]]

@@ -14,12 +14,12 @@ import numpy as np
 
 from ...common.wing import Probe
 from ...pairs.closeness import is_silent, scale
+from ...pairs.side import Side
 from ...pairs.values import ShapeClass, distinct, shape_class
 from .candidates import Ledger, opened
 from .fingerprints import Candidate, candidates, orders, settled
 from .points import Point, Trial
 from .rows import carried, rows_of
-from .sides import Side
 
 Gradients = dict[str, np.ndarray]
 # Rounds after the first; each but the last must have settled something.

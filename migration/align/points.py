@@ -11,13 +11,14 @@ from ...common.tables import counted, shape_text
 from ...common.wing import PairError, Probe, first_nonfinite
 from ...pairs.closeness import scale
 from ...pairs.maps import Transform, transform_of
+from ...pairs.precision import Setting
+from ...pairs.side import Side
 from ...pairs.values import ShapeClass, shape_class
 from .additive import Sums
 from .axis_groupings import PLAIN, Reading, Shape, Structure
 from .contents import filled
 from .errors import AlignmentError, listed
 from .proof import outputs_apart
-from .sides import Side
 
 Weights = dict[str, np.ndarray]
 
@@ -137,7 +138,7 @@ def _check_finite(side: Side, point: Point) -> None:
     bad = [f"output {name!r}" if name else "the output" for name, array in probe.outputs.items() if not _finite(array)]
     bad += [f"the gradient of {path}" for path, array in probe.gradients.items() if not _finite(array)]
     if bad:
-        first = first_nonfinite(side.traced(point.weights[side.number], "float32"))
+        first = first_nonfinite(side.traced(point.weights[side.number], Setting()))
         where = f"The first module to give others is {first[0]!r} ({first[1]}). " if first and first[0] else ""
         found = f"others in {counted(len(bad), 'array')}: {listed(bad)}"
         remedy = f"{where}Check the inputs and masks."

@@ -12,13 +12,13 @@ from string import ascii_lowercase
 import numpy as np
 
 from ...pairs.maps import Map, MapRow, Piece
+from ...pairs.side import Side
 from .additive import Addend
 from .axis_groupings import EVERY, REVERSED, Part
 from .candidates import Ledger, Match
 from .errors import AlignmentError
 from .fingerprints import Order, Shuffle
 from .points import Trial
-from .sides import Side
 
 Arrays = Mapping[str, np.ndarray]
 Factors = tuple[tuple[int, ...], ...]
@@ -56,8 +56,8 @@ def map_of(ledger: Ledger, trial: Trial, reference: Side, port: Side) -> Map:
         (reference.wing.NAME, port.wing.NAME),
         tuple(path for path in left[0] if path not in constants[0]),
         tuple(path for path in left[1] if path not in constants[1]),
-        reference.aside + constants[0],
-        port.aside + constants[1],
+        reference.ignored + constants[0],
+        port.ignored + constants[1],
     )
 
 

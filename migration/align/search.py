@@ -11,10 +11,10 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 
+from ...pairs.side import Side
 from .additive import Sums, sums_of
 from .axis_groupings import PLAIN, Group, Structure, kind
 from .points import Point, Trial, agree, run
-from .sides import Side
 from .structures import finer, reordered, structures
 
 # Runs after the first.
@@ -61,8 +61,15 @@ def likeliest(reference: Side, port: Side) -> Trial:
 
 def _structures(reference: Side, port: Side) -> tuple[Structure, ...]:
     """By shape alone and, if there are any, by the kinds of names too, since one shape may be of two kinds."""
-    found = _proposed(*(tuple(side.groups(False)) for side in (reference, port)))
-    return found + _proposed(*(tuple(side.groups(True)) for side in (reference, port))) if found else ()
+    by_shape, by_name = ([_groups(side, named) for side in (reference, port)] for named in (False, True))
+    found = _proposed(*by_shape)
+    return found + _proposed(*by_name) if found else ()
+
+
+def _groups(side: Side, named: bool) -> tuple[Group, ...]:
+    """Of all parameters, in order, by shape and, if `named`, kind of name."""
+    tensors = side.tensors.items()
+    return tuple((each.array.shape, kind(path) if named else "") for path, each in tensors if each.trainable)
 
 
 @lru_cache(maxsize=4)

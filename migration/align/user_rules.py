@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 
 from ...common.errors import nearest
+from ...pairs.side import Side
 from .candidates import Ledger
 from .errors import AlignmentError, listed
-from .sides import Side
 
 # A reference's path to the port's. `{name}` in both stands for a part of a path that is the same in both.
 Rules = Mapping[str, str]

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from paritree import Pair
 from paritree.migration.align.additive import Addend, sums_of
-from paritree.migration.align.sides import side_of
+from paritree.pairs.side import Side
 from paritree.pairs.tolerance import allowed
 
 INPUT = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
@@ -17,8 +18,7 @@ INPUT = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
 
 def found(shapes: Any, call: Any) -> dict[str, Addend]:
     tree = jax.tree.map(jnp.ones, shapes, is_leaf=lambda each: isinstance(each, tuple))
-    with side_of("reference", tree, (INPUT,), call, "float32") as side:
-        return dict(sums_of(side, allowed(8)))
+    return dict(sums_of(Side.of(Pair(tree, tree, (INPUT,), call), "reference"), allowed(8)))
 
 
 def recurrent(tree: Any, inputs: Any) -> Any:
