@@ -12,7 +12,7 @@ import numpy as np
 from ..common.errors import NotExpressibleError
 from ..common.seeding import generator
 from ..common.wing import PairError, Probe
-from .closeness import scale
+from .closeness import largest_gradient
 from .maps import Map, MapRow, transform_of
 from .pair import Pair
 from .precision import Setting
@@ -205,7 +205,7 @@ class Comparison:
     @cached_property
     def loudest(self) -> tuple[float, float]:
         """The largest root mean square of a gradient on either side: beside it one that is only rounding is seen."""
-        return scale(self.probes[0].gradients), scale(self.probes[1].gradients)
+        return largest_gradient(self.probes[0].gradients), largest_gradient(self.probes[1].gradients)
 
     @cached_property
     def rounding(self) -> Rounding:

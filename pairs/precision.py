@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .tolerance import FACTOR
+from .closeness import FACTOR
 
 # By its name: the dtype of all arrays, whether matrix products may use TF32, and the distance of 1 to the next number.
 _PRECISIONS = {

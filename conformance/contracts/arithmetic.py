@@ -10,7 +10,7 @@ import numpy as np
 
 from ...common.layouts import Layout
 from ...common.wing import Probe
-from ...pairs.closeness import error, is_comparable, is_silent, norm
+from ...pairs.closeness import is_comparable, is_zero_gradient, norm, relative_error
 from ...pairs.comparison import Comparison, Point, Rounding
 from ...pairs.localize import locate
 from ...pairs.maps import MapRow
@@ -149,7 +149,7 @@ def _gradient_cause(told: Told) -> str:
 def _outputs_agree(comparison: Comparison) -> bool:
     ours, theirs = comparison.probes
     pairs = zip(ours.outputs.values(), theirs.outputs.values(), strict=True)
-    return all(error(_fine(two), _fine(one)) <= comparison.limit for one, two in pairs)
+    return all(relative_error(_fine(two), _fine(one)) <= comparison.limit for one, two in pairs)
 
 
 def _boundary(comparison: Comparison, wrong: list[MapRow]) -> str:
@@ -182,7 +182,7 @@ def _fine(array: np.ndarray) -> np.ndarray:
 
 def _row_error(comparison: Comparison, row: MapRow, ours: np.ndarray, theirs: np.ndarray) -> _Error:
     limit, loudest = comparison.limit, comparison.loudest
-    if is_silent(ours, loudest[0], limit) and is_silent(theirs, loudest[1], limit):
+    if is_zero_gradient(ours, loudest[0], limit) and is_zero_gradient(theirs, loudest[1], limit):
         # No more than rounding leaves of what is zero: beside the loudest gradient both are.
         size = norm(theirs) / (loudest[1] * max(theirs.size, 1) ** 0.5) if loudest[1] else 0.0
         return _Error(size, limit, f"{comparison.policy}, beside the largest gradient: this one is zero")
@@ -208,7 +208,7 @@ def _judged(
 
     of: the array in a run of the reference.
     """
-    direct = error(_fine(theirs), _fine(ours))
+    direct = relative_error(_fine(theirs), _fine(ours))
     plain = _Error(direct, comparison.limit, comparison.policy)
     if not np.isfinite(direct) or (plain.ok and not comparison.setting.is_coarse):
         return plain
@@ -216,10 +216,10 @@ def _judged(
     if probe is None:
         return plain
     right = of(probe)
-    own, found = error(_fine(ours), right), error(_fine(theirs), right)
+    own, found = relative_error(_fine(ours), right), relative_error(_fine(theirs), right)
     allowed = _explained(comparison, ROUNDINGS * own)
     if found > allowed and (own <= _COARSEST or comparison.setting.is_coarse):
-        own = max(own, *(error(_fine(of(each)), right) for each in rounding.nudged), 0.0)
+        own = max(own, *(relative_error(_fine(of(each)), right) for each in rounding.nudged), 0.0)
         # The error of a single number may be small by chance in all of these runs; that of many numbers is not.
         jumps = own * (_KINKS + (ROUNDINGS - _KINKS) / right.size**0.5)
         allowed = max(allowed, min(jumps, _MOST) if comparison.setting.is_coarse else _explained(comparison, jumps))
@@ -254,7 +254,7 @@ def layout(comparison: Comparison) -> Iterator[Finding]:
             yield Finding(row.reference, True, 0.0, 0.0, "the shape allows no other order of the axes", row.port)
             continue
         judged = _row_error(comparison, row, ours, theirs)
-        size, order = min((error(theirs, ours.transpose(order)), order) for order in orders)
+        size, order = min((relative_error(theirs, ours.transpose(order)), order) for order in orders)
         if judged.ok or not size <= judged.allowed:
             yield _finding(
                 row.reference, judged._replace(measured=min(judged.measured, judged.allowed)), port_path=row.port

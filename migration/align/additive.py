@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...pairs.closeness import is_silent, scale
+from ...pairs.closeness import is_zero_gradient, largest_gradient
 from ...pairs.side import Side
 from ...pairs.values import distinct
 
@@ -32,11 +32,11 @@ def sums_of(side: Side, limit: float) -> Sums:
     """The tensors of a module that have a sibling of their shape with the same gradient, in all or most entries."""
     values = {path: distinct(path, side.tensors[path].array, False) for path in side.tensors if side.is_free(path)}
     gradients = side.probe(values).gradients
-    loudest = scale(gradients)
+    loudest = largest_gradient(gradients)
     found: dict[str, Addend] = {}
     modules: dict[tuple[str, tuple[int, ...]], list[str]] = {}
     for path in values:
-        if path in gradients and not is_silent(gradients[path], loudest, limit):
+        if path in gradients and not is_zero_gradient(gradients[path], loudest, limit):
             modules.setdefault((side.module(path), side.shape(path)), []).append(path)
     for members in modules.values():
         if len(members) <= 16:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from ...pairs.closeness import error
+from ...pairs.closeness import relative_error
 from ...pairs.maps import Map
 from ...pairs.side import Side
 from ...pairs.values import ShapeClass, shape_class
@@ -93,7 +93,8 @@ def _unlike(part: Part, other: Part, point: Point) -> tuple[float, Order | None]
         return float((ours is None) != (theirs is None)), None
     own, partner = part.of(ours), other.of(theirs)
     found = [
-        (error(reordered(own, order, partner.shape), partner), order) for order in orders(own.shape, partner.shape)
+        (relative_error(reordered(own, order, partner.shape), partner), order)
+        for order in orders(own.shape, partner.shape)
     ]
     closest, order = min(found, key=lambda each: each[0], default=(1.0, None))
     return min(closest, 1.0), order

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial import KDTree
 
-from ...pairs.closeness import error, norm
+from ...pairs.closeness import norm, relative_error
 
 Shape = tuple[int, ...]
 
@@ -192,7 +192,9 @@ def _compared(
     other = port[path]
     plain = orders(gradient.shape, other.shape)
     possible = [*plain, *(order._replace(flips=flips) for order in plain for flips in _flips(other.shape) if turned)]
-    found = [Candidate(path, order, error(reordered(gradient, order, other.shape), other)) for order in possible]
+    found = [
+        Candidate(path, order, relative_error(reordered(gradient, order, other.shape), other)) for order in possible
+    ]
     for order in plain:
         found += _shuffled(gradient, path, other, order, shuffled)
     return found
@@ -217,9 +219,9 @@ def _shuffled(
         along, theirs = _norms(array, axis), _norms(partner, order.axes.index(axis))
         for lengths, places in shuffles(length):
             shuffle = Shuffle(axis, lengths, places)
-            if error(along[permuted(shuffle)], theirs) <= COARSE:
+            if relative_error(along[permuted(shuffle)], theirs) <= COARSE:
                 made = Order(order.axes, shuffle)
-                yield Candidate(path, made, error(reordered(gradient, made, other.shape), other))
+                yield Candidate(path, made, relative_error(reordered(gradient, made, other.shape), other))
 
 
 def _norms(array: np.ndarray, axis: int) -> np.ndarray:

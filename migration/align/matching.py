@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...common.wing import Probe
-from ...pairs.closeness import is_silent, scale
+from ...pairs.closeness import is_zero_gradient, largest_gradient
 from ...pairs.side import Side
 from ...pairs.values import ShapeClass, distinct, shape_class
 from .candidates import Ledger, opened
@@ -135,17 +135,17 @@ def _take(
 
 def _loud(ledger: Ledger, trial: Trial, side: Side, probe: Probe, limit: float, heard: set[str]) -> Gradients:
     """The gradients of the open parts that are more than rounding; those that clearly are, are noted."""
-    loudest = scale(probe.gradients)
+    loudest = largest_gradient(probe.gradients)
     found = {}
     for part in ledger.open_parts(side.number):
         whole = probe.gradients.get(part.path)
         if whole is None or part.key in found:
             continue
         gradient = part.of(whole)
-        if not is_silent(gradient, loudest, limit):
+        if not is_zero_gradient(gradient, loudest, limit):
             slope = trial.transform(part.path).slope if side.number else 1.0
             found[part.key] = gradient if slope == 1.0 else gradient * np.asarray(slope, gradient.dtype)
-            if not is_silent(gradient, loudest, limit * CLEARLY) and not side.is_frozen(part.path):
+            if not is_zero_gradient(gradient, loudest, limit * CLEARLY) and not side.is_frozen(part.path):
                 heard.add(part.key)
     return found
 

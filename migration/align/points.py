@@ -9,7 +9,7 @@ import numpy as np
 
 from ...common.tables import counted, shape_text
 from ...common.wing import PairError, Probe, first_nonfinite
-from ...pairs.closeness import scale
+from ...pairs.closeness import largest_gradient
 from ...pairs.maps import Transform, transform_of
 from ...pairs.precision import Setting
 from ...pairs.side import Side
@@ -100,7 +100,7 @@ def check_comparable(point: Point, reference: Side, port: Side) -> None:
         raise PairError(
             "port", f"the reference's outputs {shapes[0]}", shapes[1], "Give the pair calls that return the same."
         )
-    if not scale(point.probes[0].gradients):
+    if not largest_gradient(point.probes[0].gradients):
         raise AlignmentError("", "outputs that depend on the parameters", "no gradient but zero", "Give other inputs.")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...common.layouts import Layout
 from ...common.wing import Probe
-from ...pairs.closeness import error, is_comparable, is_silent, scale
+from ...pairs.closeness import is_comparable, is_zero_gradient, largest_gradient, relative_error
 from ...pairs.comparison import Comparison, Point
 from ...pairs.maps import Map, MapRow
 from ...pairs.side import Side
@@ -56,7 +56,7 @@ def _check_outputs(comparison: Comparison, point: Point) -> None:
     faults = [fault for fault in outputs_apart(ours, theirs, comparison.limit) if fault.name in loud]
     exact = comparison.rounding_at(point).exact if faults else None
     if exact is not None:
-        rounding = {fault.name: error(ours[fault.name], exact.outputs[fault.name]) for fault in faults}
+        rounding = {fault.name: relative_error(ours[fault.name], exact.outputs[fault.name]) for fault in faults}
         faults = [fault for fault in faults if not fault.size <= ROUNDINGS * rounding[fault.name]]
     if faults:
         raise AlignmentError(
@@ -89,7 +89,7 @@ def _beyond_rounding(faults: list[Disagreement], ours: Probe, exact: Probe | Non
 
 def _explained(row: MapRow, size: float, ours: Probe, exact: Probe) -> bool:
     piece, path = row.reference_piece, row.reference
-    rounding = error(piece.of(ours.gradients[path]).astype(np.float64), piece.of(exact.gradients[path]))
+    rounding = relative_error(piece.of(ours.gradients[path]).astype(np.float64), piece.of(exact.gradients[path]))
     return rounding <= COARSEST and size <= ROUNDINGS * rounding
 
 
@@ -111,7 +111,7 @@ def disagreements(
 
     halted: the reference's paths of which one side may have no gradient.
     """
-    loudest = scale(reference.gradients), scale(port.gradients)
+    loudest = largest_gradient(reference.gradients), largest_gradient(port.gradients)
     apart = [(_apart(row, reference, port, loudest, limit, quiet, row.reference in halted), row) for row in made.rows]
     apart.sort(key=lambda each: -each[0])
     return outputs_apart(reference.outputs, port.outputs, limit) + [
@@ -147,10 +147,10 @@ def _apart(
     if whole is None or other is None:
         return 0.0
     ours, theirs = gradient_pair(row, whole, other)
-    silent = is_silent(ours, loudest[0], limit), is_silent(theirs, loudest[1], limit)
+    silent = is_zero_gradient(ours, loudest[0], limit), is_zero_gradient(theirs, loudest[1], limit)
     if (is_halted and any(silent)) or (all(silent) and _may_be_silent(row, quiet)):
         return 0.0
-    return error(ours, theirs)
+    return relative_error(ours, theirs)
 
 
 def _may_be_silent(row: MapRow, quiet: bool) -> bool:
@@ -176,4 +176,7 @@ def output_errors(
 ) -> Iterable[tuple[str, str, float]]:
     """(name, the port's name, error) for each output; by place in the structure where the names differ."""
     names = list(reference) if set(reference) == set(port) else list(port)
-    return [(name, other, error(port[other], reference[name])) for name, other in zip(reference, names, strict=True)]
+    return [
+        (name, other, relative_error(port[other], reference[name]))
+        for name, other in zip(reference, names, strict=True)
+    ]

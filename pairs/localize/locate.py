@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ...common.wing import PairError, Trace, is_floating
+from ..closeness import FACTOR
 from ..comparison import Comparison, Point
 from ..maps import Map
 from ..precision import Setting
-from ..tolerance import FACTOR
 from .calls import other_calls
 from .causes import cause_of, random_calls
 from .comparing import Likeness, apart, rounding, wide

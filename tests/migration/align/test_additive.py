@@ -10,8 +10,8 @@ import numpy as np
 
 from paritree import Pair
 from paritree.migration.align.additive import Addend, sums_of
+from paritree.pairs.closeness import allowed
 from paritree.pairs.side import Side
-from paritree.pairs.tolerance import allowed
 
 INPUT = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
 
