@@ -21,11 +21,11 @@ from paritree.common.spec import Layer
 from paritree.common.wing.runs import Cotangents, Probe
 from paritree.common.wing.stored import Native
 from paritree.migration import aligned
-from paritree.migration.align.matching import matched, offer_the_silent
-from paritree.migration.align.points import Point, Trial, run
+from paritree.migration.align.matching import matched, offer_zero_gradients
+from paritree.migration.align.points import Hypothesis, SymmetricPoint, run
 from paritree.migration.align.proof import prove
 from paritree.migration.align.rows import map_of
-from paritree.migration.align.tie_breaking import settle_by_module, settle_by_name, settle_by_value
+from paritree.migration.align.tie_breaking import assign_by_module, assign_by_name, assign_by_value
 from paritree.pairs.comparison import Bound
 from paritree.pairs.precision import STRICT
 from paritree.pairs.side import Side
@@ -165,8 +165,8 @@ def limit_of(sides: Sides) -> float:
     return STRICT.allowed(len(sides[0].tensors))
 
 
-def point_of(sides: Sides) -> Point:
-    return run(Trial(), *sides)
+def point_of(sides: Sides) -> SymmetricPoint:
+    return run(Hypothesis(), *sides)
 
 
 def matching(sides: Sides) -> Action:
@@ -174,20 +174,20 @@ def matching(sides: Sides) -> Action:
     return lambda: matched(point, *sides, limit_of(sides))
 
 
-def leftovers(sides: Sides) -> Action:
+def tie_breaking(sides: Sides) -> Action:
     """All of what comes after the gradients, up to a map; matching itself is in it too."""
     point = point_of(sides)
     values = [{path: native.array for path, native in side.tensors.items()} for side in sides]
 
-    def settle() -> Map:
-        ledger = offer_the_silent(matched(point, *sides, limit_of(sides)), *sides)
-        settle_by_module(ledger)
-        settle_by_value(ledger, values[0], values[1])
-        settle_by_module(ledger)
-        settle_by_name(ledger)
-        return map_of(ledger, point.trial, *sides)
+    def assign() -> Map:
+        candidates = offer_zero_gradients(matched(point, *sides, limit_of(sides)), *sides)
+        assign_by_module(candidates)
+        assign_by_value(candidates, values[0], values[1])
+        assign_by_module(candidates)
+        assign_by_name(candidates)
+        return map_of(candidates, point.hypothesis, *sides)
 
-    return settle
+    return assign
 
 
 def proving(sides: Sides) -> Action:
@@ -205,8 +205,8 @@ STEPS = {
     "all of the alignment": (aligning, "distinct", (20_000, 50_000)),
     "the same, stacked on one side": (aligning, "stacked", (20_000,)),
     "the proof alone": (proving, "distinct", (20_000,)),
-    "two equal gradients each, to the map": (leftovers, "alike", (20_000,)),
-    "nine of ten silent, to the map": (leftovers, "silent", (20_000,)),
+    "two equal gradients each, to the map": (tie_breaking, "alike", (20_000,)),
+    "nine of ten silent, to the map": (tie_breaking, "silent", (20_000,)),
 }
 
 

@@ -13,28 +13,28 @@ from ...pairs.maps import Map, MapRow
 from ...pairs.pair import Pair
 from ...pairs.precision import STRICT, Setting
 from ...pairs.side import Side
-from .approximate import rough_map
+from .approximate import approximate_map
 from .errors import AlignmentError, listed
-from .matching import Matching, matched, offer_the_silent
-from .points import Point, Trial, check_comparable, run, uneven
+from .matching import Matching, matched, offer_zero_gradients
+from .points import Hypothesis, SymmetricPoint, check_comparable, run, uneven
 from .proof import outputs_apart, prove
 from .rows import map_of
 from .search import agreeing, likeliest
-from .tie_breaking import settle_by_module, settle_by_name, settle_by_value
-from .user_rules import Rules, paths_by, settle_by_rule
+from .tie_breaking import assign_by_module, assign_by_name, assign_by_value
+from .user_rules import Rules, assign_by_rule, paths_by
 
 
 def align(pair: Pair, *, dtype: str = "float32", rules: Rules = MappingProxyType({})) -> Map:
     """The map from the reference to the port: which tensor is which and with which axes, measured and then proved.
 
     It needs no names and no rules. Both models are set to a point at which every candidate holds the same numbers;
-    equal gradients there find the partners (see `contents` and `fingerprints`), weaker evidence settles what has none
-    (see `leftovers`), and distinct values carried across must give equal outputs and gradients (see `proof`). Each row
-    says what settled it. The models are not changed.
+    equal gradients there find the partners (see `contents` and `fingerprints`), weaker evidence assigns what has none
+    (see `tie_breaking`), and distinct values carried across must give equal outputs and gradients (see `proof`). Each
+    row says what assigned it. The models are not changed.
 
-    Tensors may be packed, split, stacked or merged on one side, be sums or hold other values: see `trials`.
+    Tensors may be packed, split, stacked or merged on one side, be sums or hold other values: see `search`.
 
-    rules: for what measurement cannot settle, paths of the reference with the port's; `{i}` in both stands for one part
+    rules: for what measurement cannot assign, paths of the reference with the port's; `{i}` in both stands for one part
         of a path: `{"encoder.{i}.key.bias": "params.block_{i}.b2"}`. They are proved as far as all rows are.
     dtype: what both sides compute in, `float32` or `float64`, on the CPU.
 
@@ -63,15 +63,15 @@ def aligned(reference: Side, port: Side, setting: Setting = STRICT, rules: Rules
 
 
 def _aligned(reference: Side, port: Side, given: Mapping[str, str], limit: float) -> Bound:
-    plain = run(Trial(), reference, port)
+    plain = run(Hypothesis(), reference, port)
     check_comparable(plain, reference, port)
     refused, tried = None, set[tuple[MapRow, ...]]()
     for point in agreeing(reference, port, plain, limit):
         try:
             return _proved(point, reference, port, given, limit, tried)
         except AlignmentError as error:
-            # A trial may agree by coincidence, at values that hide a difference; then another one may be right.
-            if point is plain or point.trial.structure.cost:
+            # A hypothesis may agree by coincidence, at values that hide a difference; then another one may be right.
+            if point is plain or point.hypothesis.structure.cost:
                 refused = refused or error
     if refused is None:
         raise _difference(plain, reference, port, limit)
@@ -80,18 +80,23 @@ def _aligned(reference: Side, port: Side, given: Mapping[str, str], limit: float
 
 
 def _proved(
-    point: Point, reference: Side, port: Side, given: Mapping[str, str], limit: float, tried: set[tuple[MapRow, ...]]
+    point: SymmetricPoint,
+    reference: Side,
+    port: Side,
+    given: Mapping[str, str],
+    limit: float,
+    tried: set[tuple[MapRow, ...]],
 ) -> Bound:
     """Raises AlignmentError for open rows, and for a map that is not proved, or was not when it was tried before."""
     found = matched(point, reference, port, limit)
-    ledger = offer_the_silent(found, reference, port)
-    settle_by_rule(ledger, given)
+    candidates = offer_zero_gradients(found, reference, port)
+    assign_by_rule(candidates, given)
     values = [{path: native.array for path, native in side.tensors.items()} for side in (reference, port)]
-    settle_by_module(ledger)
-    settle_by_value(ledger, values[0], values[1])
-    settle_by_module(ledger)
-    settle_by_name(ledger)
-    made = map_of(ledger, point.trial, reference, port)
+    assign_by_module(candidates)
+    assign_by_value(candidates, values[0], values[1])
+    assign_by_module(candidates)
+    assign_by_name(candidates)
+    made = map_of(candidates, point.hypothesis, reference, port)
     _check_nothing_open(made, found, reference, port)
     if made.rows in tried:
         raise AlignmentError("", "another map than was tried", "the same")
@@ -104,11 +109,13 @@ def _proved(
     return bound
 
 
-def _difference(plain: Point, reference: Side, port: Side, limit: float) -> AlignmentError:
-    """That no trial makes the programs agree, what is most likely which, and where they differ."""
+def _difference(plain: SymmetricPoint, reference: Side, port: Side, limit: float) -> AlignmentError:
+    """That no hypothesis makes the programs agree, what is most likely which, and where they differ."""
     faults = outputs_apart(plain.probes[0].outputs, plain.probes[1].outputs, limit)
-    trial = likeliest(reference, port)
-    guessed = rough_map(plain if trial == plain.trial else run(trial, reference, port), reference, port)
+    hypothesis = likeliest(reference, port)
+    guessed = approximate_map(
+        plain if hypothesis == plain.hypothesis else run(hypothesis, reference, port), reference, port
+    )
     place = _located(guessed, reference, port)
     return AlignmentError(
         "",
@@ -147,15 +154,15 @@ def _check_nothing_open(made: Map, found: Matching, reference: Side, port: Side)
 
 def _open(found: Matching, side: Side, other: Side, unmatched: Sequence[str]) -> Iterator[str]:
     """What is open of the tensors without a row: parts where the tensor is known to consist of some, or all of it."""
-    ledger = found.ledger
-    done = ledger.taken if side.number else ledger.matches
+    candidates = found.candidates
+    done = candidates.taken if side.number else candidates.matches
     for path in unmatched:
-        family = next(iter(ledger.families[side.number][path]), ())
-        for part in family:
-            options = ledger.options.get(part.key) if not side.number else None
+        partition = next(iter(candidates.partitions[side.number][path]), ())
+        for part in partition:
+            options = candidates.options.get(part.key) if not side.number else None
             if options and part.key not in done:
                 yield f"{part.key} may be {' or '.join(options)}, and nothing measured tells which"
-            elif part.key not in done and any(each.key in done for each in family):
+            elif part.key not in done and any(each.key in done for each in partition):
                 yield f"{part.key} has no partner, where other parts of the tensor have one"
-            elif part.key in found.heard[side.number] and part.key not in done:
+            elif part.key in found.nonzero[side.number] and part.key not in done:
                 yield f"{part.key} of the {side.role} has a gradient that no open one of the {other.role} has"

@@ -36,10 +36,10 @@ def filled(path: str, shape: tuple[int, ...], structure: Structure, side: int) -
 
     It repeats along what is counted, and along an axis that holds several things, so that each of them holds the same.
     """
-    reading = structure.reading(side, path, shape)
-    kept = [math.prod(shape[axis] for axis in run) for run in reading.runs]
-    seen = [1 if place in reading.counted else length for place, length in enumerate(kept)]
-    content = _content(tuple(length for length in reading.lengths(shape) if length != 1), structure)
+    grouping = structure.grouping(side, path, shape)
+    kept = [math.prod(shape[axis] for axis in run) for run in grouping.runs]
+    seen = [1 if position in grouping.counted else length for position, length in enumerate(kept)]
+    content = _content(tuple(length for length in grouping.lengths(shape) if length != 1), structure)
     return np.broadcast_to(content.reshape(seen), kept).reshape(shape)
 
 

@@ -1,4 +1,4 @@
-"""The symmetric point: what it fills the tensors with, and the trial at which both sides tell the same there."""
+"""The symmetric point: what it fills the tensors with, and the hypothesis at which both sides tell the same there."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ...pairs.maps import Transform, transform_of
 from ...pairs.precision import Setting
 from ...pairs.side import Side
 from ...pairs.values import ShapeClass, shape_class
-from .additive import Sums
-from .axis_groupings import PLAIN, Reading, Shape, Structure
+from .additive import AdditiveParameters
+from .axis_groupings import PLAIN, AxisGrouping, Shape, Structure
 from .contents import filled
 from .errors import AlignmentError, listed
 from .proof import outputs_apart
@@ -24,7 +24,7 @@ Weights = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Trial:
+class Hypothesis:
     """An assumption under which the two sides are run.
 
     structure: how the shapes are read.
@@ -34,7 +34,7 @@ class Trial:
     """
 
     structure: Structure = PLAIN
-    sums: tuple[Sums, Sums] = ({}, {})
+    additive: tuple[AdditiveParameters, AdditiveParameters] = ({}, {})
     transforms: Mapping[str, str] = field(default_factory=dict)
     shuffled: frozenset[int] = frozenset()
 
@@ -43,50 +43,50 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Point:
-    """A trial that was run: both sides' weights and what they told."""
+class SymmetricPoint:
+    """A hypothesis that was run: both sides' weights and what they told."""
 
-    trial: Trial
+    hypothesis: Hypothesis
     weights: tuple[Weights, Weights]
     probes: tuple[Probe, Probe]
 
 
-def run(trial: Trial, reference: Side, port: Side) -> Point:
+def run(hypothesis: Hypothesis, reference: Side, port: Side) -> SymmetricPoint:
     """Raises PairError for outputs of unequal structure, AlignmentError for numbers that are not finite."""
-    weights = symmetric_weights(trial, reference, port)
+    weights = symmetric_weights(hypothesis, reference, port)
     probes = reference.probe(weights[0]), port.probe(weights[1])
-    return Point(trial, weights, probes)
+    return SymmetricPoint(hypothesis, weights, probes)
 
 
-def symmetric_weights(trial: Trial, reference: Side, port: Side) -> tuple[Weights, Weights]:
+def symmetric_weights(hypothesis: Hypothesis, reference: Side, port: Side) -> tuple[Weights, Weights]:
     """For both sides every tensor of a class alike.
 
     That is all parameters, and the buffers of a class that both sides have as many of. A buffer of one side alone is
     most often a constant, which the other has in its program: it keeps its values.
     """
-    counts = _class_counts(trial.structure, reference), _class_counts(trial.structure, port)
+    counts = _class_counts(hypothesis.structure, reference), _class_counts(hypothesis.structure, port)
     found: list[Weights] = []
     for side in (reference, port):
         weights = {}
         # Thousands of tensors may hold the same: they share one array.
-        made: dict[tuple[Shape, Reading], np.ndarray] = {}
+        made: dict[tuple[Shape, AxisGrouping], np.ndarray] = {}
         for path in side.tensors:
             shape = side.shape(path)
-            of = _class(trial.structure, side, path)
+            of = _class(hypothesis.structure, side, path)
             if side.is_free(path) or counts[0].get(of) == counts[1].get(of):
-                read = shape, trial.structure.reading(side.number, path, shape)
+                read = shape, hypothesis.structure.grouping(side.number, path, shape)
                 if read not in made:
-                    made[read] = filled(path, shape, trial.structure, side.number)
+                    made[read] = filled(path, shape, hypothesis.structure, side.number)
                 weights[path] = made[read]
-                if path in trial.sums[side.number]:
-                    weights[path] = np.where(trial.sums[side.number][path].mask, np.float32(0), weights[path])
+                if path in hypothesis.additive[side.number]:
+                    weights[path] = np.where(hypothesis.additive[side.number][path].mask, np.float32(0), weights[path])
                 if side.number:
-                    weights[path] = trial.transform(path).of(weights[path])
+                    weights[path] = hypothesis.transform(path).of(weights[path])
         found.append(weights)
     return found[0], found[1]
 
 
-def check_comparable(point: Point, reference: Side, port: Side) -> None:
+def check_comparable(point: SymmetricPoint, reference: Side, port: Side) -> None:
     """Whatever the map is, both sides give finite outputs of one structure that depend on the parameters.
 
     Raises:
@@ -104,8 +104,8 @@ def check_comparable(point: Point, reference: Side, port: Side) -> None:
         raise AlignmentError("", "outputs that depend on the parameters", "no gradient but zero", "Give other inputs.")
 
 
-def agree(point: Point, limit: float) -> bool:
-    """Whether the outputs do. They do not depend on the map: a difference is one of the programs, or of the trial."""
+def agree(point: SymmetricPoint, limit: float) -> bool:
+    """Whether the outputs do. They do not depend on the map: the programs differ, or the hypothesis is wrong."""
     return not outputs_apart(point.probes[0].outputs, point.probes[1].outputs, limit)
 
 
@@ -121,7 +121,7 @@ def uneven(reference: Side, port: Side) -> str:
 
 def _class(structure: Structure, side: Side, path: str) -> ShapeClass:
     shape = side.shape(path)
-    return shape_class(structure.reading(side.number, path, shape).lengths(shape), structure.periods)
+    return shape_class(structure.grouping(side.number, path, shape).lengths(shape), structure.periods)
 
 
 def _class_counts(structure: Structure, side: Side) -> dict[ShapeClass, int]:
@@ -133,7 +133,7 @@ def _class_counts(structure: Structure, side: Side) -> dict[ShapeClass, int]:
     return {of: count // max(int(np.prod(of)), 1) for of, count in found.items()}
 
 
-def _check_finite(side: Side, point: Point) -> None:
+def _check_finite(side: Side, point: SymmetricPoint) -> None:
     probe = point.probes[side.number]
     bad = [f"output {name!r}" if name else "the output" for name, array in probe.outputs.items() if not _finite(array)]
     bad += [f"the gradient of {path}" for path, array in probe.gradients.items() if not _finite(array)]

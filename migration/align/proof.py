@@ -52,8 +52,8 @@ def prove(comparison: Comparison) -> None:
 def _check_outputs(comparison: Comparison, point: Point) -> None:
     ours, theirs = comparison.outputs_at(point)
     # Where the reference has no number, as the root of a negative one, nothing can be compared.
-    loud = {output for output, array in ours.items() if is_comparable(array)}
-    faults = [fault for fault in outputs_apart(ours, theirs, comparison.limit) if fault.name in loud]
+    nonzero = {output for output, array in ours.items() if is_comparable(array)}
+    faults = [fault for fault in outputs_apart(ours, theirs, comparison.limit) if fault.name in nonzero]
     exact = comparison.rounding_at(point).exact if faults else None
     if exact is not None:
         rounding = {fault.name: relative_error(ours[fault.name], exact.outputs[fault.name]) for fault in faults}
@@ -111,8 +111,8 @@ def disagreements(
 
     halted: the reference's paths of which one side may have no gradient.
     """
-    loudest = largest_gradient(reference.gradients), largest_gradient(port.gradients)
-    apart = [(_apart(row, reference, port, loudest, limit, quiet, row.reference in halted), row) for row in made.rows]
+    largest = largest_gradient(reference.gradients), largest_gradient(port.gradients)
+    apart = [(_apart(row, reference, port, largest, limit, quiet, row.reference in halted), row) for row in made.rows]
     apart.sort(key=lambda each: -each[0])
     return outputs_apart(reference.outputs, port.outputs, limit) + [
         Disagreement(f"the gradient of {_named(row)} by {size:.1e}", size, row)
@@ -137,7 +137,7 @@ def _apart(
     row: MapRow,
     reference: Probe,
     port: Probe,
-    loudest: tuple[float, float],
+    largest: tuple[float, float],
     limit: float,
     quiet: bool,
     is_halted: bool,
@@ -147,13 +147,13 @@ def _apart(
     if whole is None or other is None:
         return 0.0
     ours, theirs = gradient_pair(row, whole, other)
-    silent = is_zero_gradient(ours, loudest[0], limit), is_zero_gradient(theirs, loudest[1], limit)
-    if (is_halted and any(silent)) or (all(silent) and _may_be_silent(row, quiet)):
+    zero = is_zero_gradient(ours, largest[0], limit), is_zero_gradient(theirs, largest[1], limit)
+    if (is_halted and any(zero)) or (all(zero) and _may_be_zero(row, quiet)):
         return 0.0
     return relative_error(ours, theirs)
 
 
-def _may_be_silent(row: MapRow, quiet: bool) -> bool:
+def _may_be_zero(row: MapRow, quiet: bool) -> bool:
     """At the ordinary point no tensor that had a fingerprint may hide behind rounding."""
     return quiet or row.evidence != "fingerprint"
 

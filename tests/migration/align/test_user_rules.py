@@ -1,4 +1,4 @@
-"""Rules that a person gives: what they settle, and every way in which they are refused."""
+"""Rules that a person gives: what they assign, and every way in which they are refused."""
 
 from __future__ import annotations
 
