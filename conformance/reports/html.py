@@ -32,7 +32,7 @@ _TILES = {"pass": "hold", "fail": "fail", "skip": "skipped", "known": "known dif
 
 @dataclass(frozen=True)
 class Table:
-    """Rows, each headed by its first cell. The template knows from a column's heading what its cells hold.
+    """Rows, each headed by its first cell. From a column's heading the template knows how to write its cells.
 
     words: what is said above the table, or in its place where it is folded.
     """
@@ -51,9 +51,15 @@ def to_html(report: Results) -> str:
     # Only who wants a page waits for jinja2.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    files = FileSystemLoader(Path(__file__).parent)
-    lines = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
-    templates = Environment(loader=files, autoescape=True, undefined=StrictUndefined, finalize=_written, **lines)
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_written,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
     return templates.get_template("report.html").render(_page(report))
 
 
@@ -188,10 +194,10 @@ def _drawn(judged: Sequence[Result]) -> Table:
     rows = []
     for result in judged:
         size = result.details.get("n")
-        test, caught = (str(result.details.get(name) or "") for name in ("test", "smallest"))
-        tested = (number(result.measured), number(result.allowed), test, f"{size:,}" if isinstance(size, int) else "")
+        test, caught = (result.details.get(name) or "" for name in ("test", "smallest"))
         sides = (_side_words(result, role) for role in ROLES)
-        rows.append((both_paths(result), result.status, *sides, *tested, caught))
+        numbers = (number(result.measured), number(result.allowed), test, f"{size:,}" if isinstance(size, int) else "")
+        rows.append((both_paths(result), result.status, *sides, *numbers, caught))
     return Table("Initial distributions", header, rows, f"All {len(rows):,} in a table")
 
 

@@ -69,7 +69,7 @@ def _count_paths(results: Iterable[Result]) -> int:
 def units(results: Iterable[Result]) -> tuple[Unit, ...]:
     """In the order of their first results; a device that is absent is no unit."""
     named = (result for result in results if result.contract)
-    groups = grouped(named, lambda result: (*setting(result, _SETTING), result.contract))
+    groups = grouped(named, lambda each: (each.model, each.wing, each.device, each.precision, each.contract))
     return tuple(Unit(*key, tuple(members)) for key, members in groups.items())
 
 
