@@ -237,7 +237,7 @@ def kind(path: str) -> str:
 class Structure:
     """How the shapes of both sides are read, one way for each group of a side.
 
-    axis groupings: what is not plain, by side (0 the reference, 1 the port) and group.
+    groupings: what is not plain, by side (0 the reference, 1 the port) and group.
     splits: which axes hold several things.
     periods: by the length of an axis, the length after which contents repeat along it.
     turned: the lengths of axes of kernels along which contents are the same backwards.

@@ -109,7 +109,7 @@ from paritree.migration.align.structures import structures
 def groups(*shapes): return [(shape, "") for shape in shapes]
 reference = groups((36, 12), (36,), (12, 12), (12,), (24, 12), (24,), (3, 5, 7))
 port = groups(*[(12, 3, 4), (3, 4)] * 3, (3, 4, 12), (12,), *[(12, 12), (12,)] * 2, *[(7, 5)] * 3)
-print([(each.axis groupings, each.splits, dict(each.periods), each.cost) for each in structures(reference, port)])
+print([(each.groupings, each.splits, dict(each.periods), each.cost) for each in structures(reference, port)])
 """
 
 
