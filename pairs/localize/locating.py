@@ -13,11 +13,10 @@ from ..closeness import FACTOR
 from ..comparison import Comparison, Point
 from ..maps import Map
 from ..precision import Setting
-from .calls import other_calls
 from .causes import cause_of, random_calls
 from .comparing import Likeness, apart, rounding, wide
 from .gap import Cause, Gap, Known
-from .inputs import other_mask, other_order, other_settings, other_whole_numbers
+from .inputs import other_calls, other_mask, other_order, other_settings, other_whole_numbers
 from .pairing import Paired, closest, outputs, paired
 
 Traces = Sequence[Trace]
