@@ -28,7 +28,7 @@ def align(pair: Pair, *, dtype: str = "float32", rules: Rules = MappingProxyType
     """The map from the reference to the port: which tensor is which and with which axes, measured and then proved.
 
     It needs no names and no rules. Both models are set to a point at which every candidate holds the same numbers;
-    equal gradients there find the partners (see `contents` and `fingerprints`), weaker evidence assigns what has none
+    equal gradients there find the partners (see `points` and `fingerprints`), weaker evidence assigns what has none
     (see `tie_breaking`), and distinct values carried across must give equal outputs and gradients (see `proof`). Each
     row says what assigned it. The models are not changed.
 

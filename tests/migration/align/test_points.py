@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paritree.migration.align.axis_groupings import PLAIN, AxisGrouping, Group, Shape, Split, Structure, Tensor
-from paritree.migration.align.contents import filled, symmetric
 from paritree.migration.align.fingerprints import orders, reordered
+from paritree.migration.align.points import filled, symmetric
 from paritree.migration.align.structures import finer, structures
 from paritree.pairs.values import distinct, shape_class
 
