@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from paritree import CheckpointError, convert
-from paritree.migration.convert import publish as whole
+from paritree.migration.convert import publish
 from paritree.migration.convert.writers import safetensors as to_safetensors
 
 from ..checkpoints import assert_equal, example, loaded, saved, weights
@@ -22,15 +22,15 @@ from ..checkpoints import assert_equal, example, loaded, saved, weights
 CHILD = """
 import time
 from paritree import cli
-from paritree.migration.convert import working
-make, seen = working._Making.__call__, []
+from paritree.migration.convert import execute
+make, seen = execute._Making.__call__, []
 def slow(self, run):
     seen.append(run)
     if len(seen) == 2:
         print("working", flush=True)
         time.sleep(5)
     return make(self, run)
-working._Making.__call__ = slow
+execute._Making.__call__ = slow
 cli.main()
 """
 
@@ -61,7 +61,7 @@ def test_a_killed_conversion_leaves_a_draft_that_the_next_one_removes(destinatio
     assert stopped(tmp_path, destination, signal.SIGKILL)[0] == -signal.SIGKILL
     draft, *others = names(tmp_path)
     assert draft.startswith(f".{destination}.")
-    assert draft.endswith(whole.PART)
+    assert draft.endswith(publish.PART)
     assert others == ["map.json", "source.safetensors"]
     convert(tmp_path / "source.safetensors", tmp_path / destination, example())
     assert names(tmp_path) == ["map.json", destination, "source.safetensors"]
@@ -69,7 +69,7 @@ def test_a_killed_conversion_leaves_a_draft_that_the_next_one_removes(destinatio
 
 def test_a_draft_in_use_is_left_alone(tmp_path: Path) -> None:
     source = saved(tmp_path / "source.safetensors", weights())
-    with whole.draft(tmp_path / "port.safetensors", False) as place:
+    with publish.draft(tmp_path / "port.safetensors", False) as place:
         convert(source, tmp_path / "port.safetensors", example())
         assert place.parent.is_dir()
         assert not place.exists()
@@ -160,7 +160,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.
     def denied(*_: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr(whole.tempfile, "mkdtemp", denied)
+    monkeypatch.setattr(publish.tempfile, "mkdtemp", denied)
     with pytest.raises(CheckpointError, match=r"port\.safetensors: expected to write there, found Permission denied"):
         convert(source, tmp_path / "port.safetensors", example())
 
