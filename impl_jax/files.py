@@ -13,7 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import type_handlers
 
-from ..common.trees import CheckpointError
+from ..common.errors import CheckpointError
 
 
 def read(folder: Path) -> Any:

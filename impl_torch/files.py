@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..common.trees import CheckpointError
+from ..common.errors import CheckpointError
 
 # Types that NumPy has from elsewhere, and those of PyTorch's whose bits are read in their place.
 _FOREIGN = {

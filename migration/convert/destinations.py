@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ...common.trees import CheckpointError
+from ...common.errors import CheckpointError
 from .headers import Entry
 
 # Endings of files that a name without one of ours may well mean, so that no folder is made of that name.

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...common.errors import CheckpointError
 from ...common.safetensors import DTYPES
-from ...common.trees import CheckpointError
 
 METADATA = "__metadata__"
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}

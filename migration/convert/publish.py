@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...common.trees import CheckpointError
+from ...common.errors import CheckpointError
 
 PART = ".paritree-part"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...common.trees import CheckpointError
+from ...common.errors import CheckpointError
 from .readers import OrbaxFolder, SafetensorsFile, Shards, Source, TorchCheckpoint
 
 INDEX = ".index.json"

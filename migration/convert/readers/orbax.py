@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ....common.trees import CheckpointError, leaves
+from ....common.errors import CheckpointError
+from ....common.trees import leaves
 from ..headers import Entry
 
 MARK = "_METADATA"

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ....common.errors import CheckpointError
 from ....common.tables import counted
-from ....common.trees import CheckpointError
 from ..headers import Entry
 from .source import Source
 from .torch import TorchCheckpoint

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ....common.trees import CheckpointError, leaves
+from ....common.errors import CheckpointError
+from ....common.trees import leaves
 from ..headers import Entry
 
 # Where a training script keeps the model's weights beside its optimizer's, in the order in which they are tried.

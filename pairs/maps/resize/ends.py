@@ -9,7 +9,7 @@ from itertools import accumulate
 from math import prod
 from typing import Literal
 
-from ..patterns import Names
+from ....common.layouts import Names
 from ..pieces import Piece, Span
 from ..rows import MapRow
 

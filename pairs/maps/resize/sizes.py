@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import prod
 
-from ..patterns import Names
+from ....common.layouts import Names
 from .ends import Draft, End, Place, Spans
 
 

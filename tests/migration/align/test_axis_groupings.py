@@ -20,7 +20,7 @@ from paritree.migration.align.axis_groupings import (
     plain,
     readings,
 )
-from paritree.pairs.maps.pieces import covered
+from paritree.pairs.maps.pieces import coverage
 
 SHAPES = st.lists(st.sampled_from([1, 2, 3, 4, 6, 8, 12]), min_size=0, max_size=3).map(tuple)
 
@@ -158,7 +158,7 @@ def test_the_parts_of_every_family_cover_the_tensor_once(
     assert [len(family) for family in made] == sorted(len(family) for family in made)
     for family in made:
         assert len({part.key for part in family}) == len(family)
-        assert covered([part.piece for part in family], shape)
+        assert coverage([part.piece for part in family], shape) == (1, 1)
         held = [part.of(array) for part in family]
         assert [each.shape for each in held] == [part.shape for part in family]
         np.testing.assert_array_equal(np.sort(np.concatenate([each.ravel() for each in held])), array.ravel())
