@@ -53,7 +53,7 @@ class Transform:
         return Transform(tuple((_OPPOSITE[sign], number) for sign, number in reversed(self.steps)))
 
     def of(self, array: Any) -> Any:
-        """The port's value of an array of any framework, in its shape and dtype: a new array unless there is no step."""
+        """The port's value of any framework's array, in its shape and dtype: a new array unless there is no step."""
         found = array
         for sign, number in self.steps:
             found = _OPERATIONS[sign](found, float(number))
