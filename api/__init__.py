@@ -152,8 +152,8 @@ _LAYERS = (
     "TransposedLinear WeightedValues"
 )
 _ERRORS = (
-    "ChildNameError DeviceError DtypeError InitializerError MapError NotExpressibleError ParitreeError PathError "
-    "ShapeError SpecError TieError UsageError WeightsError"
+    "CheckpointError ChildNameError DeviceError DtypeError InitializerError MapError NotExpressibleError "
+    "ParitreeError PathError ShapeError SpecError TieError UsageError WeightsError"
 )
 _HOMES = {
     **dict.fromkeys(("build", "table", "wing"), ".front"),

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from paritree import CheckpointError, convert
-from paritree.migration.convert import publish
-from paritree.migration.convert.writers import safetensors as to_safetensors
+from paritree.migration.convert import publish, writers
 
 from ..checkpoints import assert_equal, example, loaded, saved, weights
 
@@ -98,7 +97,7 @@ def no_room(*_: object) -> None:
 @pytest.mark.parametrize("function", ["posix_fallocate", "pwrite", "fsync"])
 def test_a_full_disk(function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = saved(tmp_path / "source.safetensors", weights())
-    monkeypatch.setattr(to_safetensors.os, function, no_room)
+    monkeypatch.setattr(writers.os, function, no_room)
     with pytest.raises(CheckpointError) as refusal:
         convert(source, tmp_path / "port.safetensors", example())
     assert str(refusal.value) == (
@@ -110,7 +109,7 @@ def test_a_full_disk(function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_room_is_asked_for_before_the_work_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(to_safetensors.os, "posix_fallocate", lambda file, start, size: asked.append(size) or no_room())
+    monkeypatch.setattr(writers.os, "posix_fallocate", lambda file, start, size: asked.append(size) or no_room())
     with pytest.raises(CheckpointError):
         convert(
             saved(tmp_path / "source.safetensors", weights()),
@@ -126,10 +125,8 @@ def test_room_is_asked_for_before_the_work_begins(tmp_path: Path, monkeypatch: p
 def test_a_full_disk_under_orbax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from types import SimpleNamespace
 
-    from paritree.migration.convert.writers import orbax as to_orbax
-
     source = saved(tmp_path / "source.safetensors", weights())
-    monkeypatch.setattr(to_orbax.shutil, "disk_usage", lambda place: SimpleNamespace(free=100))
+    monkeypatch.setattr(writers.shutil, "disk_usage", lambda place: SimpleNamespace(free=100))
     with pytest.raises(CheckpointError, match=r"port: expected to write there, found No space left on device\. Make"):
         convert(source, tmp_path / "port", example())
     assert names(tmp_path) == ["source.safetensors"]
