@@ -46,14 +46,18 @@ def _axes(side: str) -> Side:
 
 
 def inverted(pattern: str) -> str:
-    """The pattern from right to left."""
+    """The pattern from right to left, its sides as they are written."""
     left, _, right = pattern.partition("->")
     return f"{right.strip()} -> {left.strip()}"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """`pattern` leads from the canonical layout to the native one; `sizes` name split axes."""
+    """`pattern` leads from the canonical layout to the native one; `sizes` name split axes.
+
+    Raises:
+        ShapeError: a pattern without an arrow. Whatever else is wrong with it einops says of an array.
+    """
 
     pattern: str
     sizes: tuple[tuple[str, int], ...] = ()
@@ -102,7 +106,9 @@ class Layout:
         return self if self.permutes else self.with_sizes([(name, size) for axis, size in sizes for name in axis])
 
     def to_native(self, array: Any) -> Any:
-        """A canonical array in the native layout.
+        """A canonical array, of the axes on the pattern's left side, with those on its right, in its dtype.
+
+        A view where the framework has any and no axes are merged.
 
         Raises:
             ShapeError: the array does not have the axes that the pattern names.
@@ -116,11 +122,19 @@ class Layout:
             raise ShapeError("", axes, f"an array of shape {tuple(array.shape)}", "Check the layer's kind.") from None
 
     def to_canonical(self, array: Any) -> Any:
-        """A native array in the canonical layout; raises ShapeError as `to_native` does."""
+        """A native array in the canonical layout.
+
+        Raises:
+            ShapeError: as `to_native`.
+        """
         return self.inverse.to_native(array)
 
     def native_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The native shape of an array whose canonical shape is `shape`."""
+        """The native shape of an array whose canonical shape is `shape`.
+
+        Raises:
+            ShapeError: it does not have the axes that the pattern names.
+        """
         if self.is_identity:
             return tuple(shape)
         order = _permutation(self.pattern)
@@ -130,7 +144,11 @@ class Layout:
         return self.to_native(np.broadcast_to(np.zeros((), np.bool_), shape)).shape
 
     def canonical_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The canonical shape of an array whose native shape is `shape`."""
+        """The canonical shape of an array whose native shape is `shape`.
+
+        Raises:
+            ShapeError: as `native_shape`.
+        """
         return self.inverse.native_shape(shape)
 
     def __str__(self) -> str:

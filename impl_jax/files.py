@@ -17,7 +17,7 @@ from ..common.errors import CheckpointError
 
 
 def read(folder: Path) -> Any:
-    """The tree of an Orbax checkpoint, arrays as NumPy arrays.
+    """The tree of an Orbax checkpoint, arrays as NumPy arrays of their shapes and dtypes.
 
     Raises:
         CheckpointError: it is damaged or no checkpoint.

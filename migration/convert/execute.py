@@ -45,6 +45,8 @@ class Run(NamedTuple):
 def execute(plan: Plan, source: Source, destination: Destination, on_progress: Progress | None = None) -> None:
     """Make every tensor of the plan. At most a few runs are in memory, besides tensors made of pieces that interlock.
 
+    on_progress: called in this thread with the bytes that are done and the bytes in all.
+
     Raises:
         DtypeError: a value that the dtype that is cast to cannot hold.
         OSError: the destination cannot be written.
@@ -166,7 +168,10 @@ def _start(row: MapRow) -> int | None:
 
 
 def slabs(array: np.ndarray, limit: int = SLAB) -> Iterator[tuple[int, np.ndarray]]:
-    """The parts of an array, runs of it in C order of at most `limit` bytes, each after its first entry's number."""
+    """The parts of an array of any shape, runs of it in C order of at most `limit` bytes.
+
+    Each is a view, after the number of its first entry.
+    """
     yield from _slabs(array, max(limit // array.dtype.itemsize, 1), 0)
 
 
@@ -185,7 +190,7 @@ def _slabs(array: np.ndarray, most: int, start: int) -> Iterator[tuple[int, np.n
 
 
 def copy(target: np.ndarray, source: np.ndarray) -> None:
-    """Copy into a contiguous array of the same shape, cast to its dtype."""
+    """Copy a source whose axes lie in any order into a contiguous target of the same shape, cast to its dtype."""
     if source.dtype == target.dtype:
         # Types that NumPy has from elsewhere are copied entry by entry; their bits are numbers like any other.
         source, target = _bits(source), _bits(target)

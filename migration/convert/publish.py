@@ -46,7 +46,11 @@ def draft(destination: Path, overwrite: bool) -> Iterator[Path]:
 
 
 def check_free(destination: Path, overwrite: bool) -> None:
-    """Raises CheckpointError: see `draft`."""
+    """Refuse a destination whose folder is not there, or that is there itself and not to be overwritten.
+
+    Raises:
+        CheckpointError: see `draft`.
+    """
     folder = destination.parent
     if not folder.is_dir():
         raise CheckpointError(str(destination), f"a folder {str(folder)!r}", "none", "Make it first.")

@@ -4,7 +4,6 @@ from .map import Map as Map
 from .pieces import WHOLE as WHOLE
 from .pieces import Piece as Piece
 from .pieces import Span as Span
-from .rows import EVIDENCE as EVIDENCE
 from .rows import Evidence as Evidence
 from .rows import MapRow as MapRow
 from .transforms import Transform as Transform

@@ -24,7 +24,11 @@ WITHOUT_ROWS = ("unmatched_reference", "unmatched_port", "aside_reference", "asi
 
 
 def save(made: Correspondence, file: Path) -> None:
-    """Write the file, whole or not at all."""
+    """Write the file, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     with written_whole(file) as stream:
         stream.write(text(made).encode())
 
@@ -45,7 +49,11 @@ def text(made: Correspondence) -> str:
 
 
 def load(file: Path, kind: type[Made]) -> Made:
-    """The map of a file, as one of a kind of correspondence. Raises MapError; see `Map.load`."""
+    """The map of a file, as one of a kind of correspondence.
+
+    Raises:
+        MapError: see `Map.load`.
+    """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:

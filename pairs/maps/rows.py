@@ -85,7 +85,7 @@ class MapRow:
         return transform_of(self.transform).slope
 
     def to_port(self, array: Any) -> Any:
-        """What the row makes of the whole reference array, of any framework: the value of the port's piece.
+        """What the row makes of the whole reference array, of any framework: the port's piece, in the array's dtype.
 
         A view where the piece is one, the axes are only permuted and there is no transform.
 
@@ -101,6 +101,7 @@ class MapRow:
         return _layout(self.layout, self.sizes).to_native(value)
 
     def inverse(self) -> MapRow:
+        """The way back: what was the port is the reference. The inverse of the inverse is equal to the row."""
         return replace(
             self,
             reference=self.port,

@@ -61,7 +61,11 @@ class Faults:
 
 
 def fitted(made: Made, reference_shapes: Shapes, port_shapes: Shapes | None) -> Made:
-    """See `Map.fit`."""
+    """The map for the shapes of the same model in another size, by owner or any of its paths; see `Map.fit`.
+
+    Raises:
+        MapError: all that keeps it from that, and what to do about it.
+    """
     found = fitting(made, reference_shapes, port_shapes)
     if isinstance(found, Faults):
         shapes = "Give the port's shapes too, or align" if found.is_open and port_shapes is None else "Align"
@@ -70,7 +74,7 @@ def fitted(made: Made, reference_shapes: Shapes, port_shapes: Shapes | None) -> 
 
 
 def fitting(made: Made, reference_shapes: Shapes, port_shapes: Shapes | None) -> Made | Faults:
-    """The map for other shapes, see `Map.fit`, or all that keeps it from that."""
+    """As `fitted`, but what keeps the map from that is returned."""
     if port_shapes is None and _is_as_it_was(made, reference_shapes):
         return made
     instances = Instantiation(made, reference_shapes, port_shapes)

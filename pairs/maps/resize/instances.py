@@ -43,6 +43,7 @@ class Instance(NamedTuple):
 class Instantiation:
     """A map's templates at work on the shapes of another size.
 
+    given, wanted: the reference's and the port's shapes by path; without the port's they follow from the reference's.
     faults: what does not fit, in words. seen: by "reference" and "port", the paths that a row was to be about.
     """
 
@@ -55,6 +56,7 @@ class Instantiation:
         self.of_path = _by_path(self.templates)
 
     def drafts(self) -> list[RowDraft]:
+        """Of all rows that the templates have for the reference's paths; what does not fit is among the faults."""
         found = [each for path in self.given for each in self._of(path)]
         met = {id(each.template) for each in found}
         for template in self.templates:
