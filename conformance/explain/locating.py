@@ -47,16 +47,16 @@ def _named(trace: Trace) -> str:
 
 
 def position(comparison: Comparison) -> dict[str, int]:
-    """For the reference's tensors the place of the first call of a module that holds them; none for a bare pytree.
+    """For the reference's tensors the index of the first call of a module that holds them; none for a bare pytree.
 
-    Of the calls of a tied one no later place is certain: the wrong share may be that of the first.
+    Of the calls of a tied one no later index is certain: the wrong share may be that of the first.
     """
     try:
         traces = comparison.reference.traced(comparison.bound.ours, Setting(comparison.setting.device))
     except PairError:
         return {}
     found: dict[str, int] = {}
-    for place, trace in enumerate(traces):
+    for index, trace in enumerate(traces):
         for path in trace.holds:
-            found.setdefault(path, place)
+            found.setdefault(path, index)
     return found
