@@ -26,10 +26,12 @@ from .runs import one_array as one_array
 from .runs import reported as reported
 from .stored import Native as Native
 from .stored import RoundTrip as RoundTrip
+from .stored import all_unlike as all_unlike
 from .stored import check_fit as check_fit
 from .stored import has_safetensors as has_safetensors
 from .stored import loading as loading
 from .stored import saving as saving
+from .stored import through_safetensors as through_safetensors
 from .stored import unlike as unlike
 from .traces import Recorder as Recorder
 from .traces import Setting as Setting

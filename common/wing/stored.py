@@ -90,9 +90,34 @@ def unlike(array: Any) -> np.ndarray:
     return np.asarray(held != 1).astype(held.dtype)
 
 
+def all_unlike(natives: Mapping[str, Native]) -> dict[str, np.ndarray]:
+    """For each tensor one that differs in every entry, by path."""
+    return {path: unlike(native.array) for path, native in natives.items()}
+
+
 def has_safetensors() -> bool:
     """Whether the package is there; its way of saving is left out where it is not."""
     return importlib.util.find_spec("safetensors") is not None
+
+
+def through_safetensors(natives: Mapping[str, Native]) -> dict[str, np.ndarray]:
+    """The arrays by path, written to a file of safetensors and read from it. Nothing stays on disk.
+
+    Raises:
+        NotExpressibleError, WeightsError: safetensors refuses to write or to read one, such as 4-bit numbers.
+    """
+    # Late, since nothing else that this room is imported for needs them.
+    from tempfile import TemporaryDirectory
+
+    from safetensors.numpy import load_file, save_file
+
+    with TemporaryDirectory() as folder:
+        file = f"{folder}/model.safetensors"
+        with saving("safetensors"):
+            # It writes memory as it lies: an array with other strides would come back in another order.
+            save_file({path: np.asarray(native.array, order="C") for path, native in natives.items()}, file)
+        with loading("safetensors"):
+            return load_file(file)
 
 
 @contextmanager
