@@ -12,9 +12,10 @@ from flax.errors import FlaxError
 
 from ..common.wing import Native, drawn, model_of
 from .devices import running
+from .trees import Owned, stored_tensors
 
-# By path, the live arrays of a model; those of one that is made while JAX traces are tracers.
-Live = Callable[[Any], Mapping[str, Any]]
+# The live arrays of a model by path; those of one that is made while JAX traces are tracers.
+Look = Callable[[Any], dict[str, Owned]]
 # How much of the draws is made at once.
 _CHUNK_BYTES = 2**28
 # What a factory raises that makes a number, a string or an array of NumPy's of its seed: JAX's own errors, which are
@@ -22,25 +23,18 @@ _CHUNK_BYTES = 2**28
 _NOT_TRACEABLE = (jax.errors.JAXTypeError, jax.errors.JAXIndexError, FlaxError, TypeError, ValueError, AttributeError)
 
 
-def draws_of(
-    factory: Any,
-    seeds: Sequence[int],
-    natives: Callable[[Any], dict[str, Native]],
-    live: Live,
-    device: str,
-    target: int | None,
-) -> dict[str, np.ndarray]:
-    """What `draws` gives, for a kind of model whose tensors are `natives` and whose arrays are `live`."""
+def draws_of(factory: Any, seeds: Sequence[int], look: Look, device: str, target: int | None) -> dict[str, np.ndarray]:
+    """What a wing's `draws` gives, for a kind of model whose arrays `look` tells."""
 
     def made(seed: int) -> dict[str, Native]:
-        return natives(model_of(factory, seed))
+        return stored_tensors(look(model_of(factory, seed)))
 
     def together(all_seeds: Sequence[int], tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
         # JAX reads other numbers as other keys once they are traced.
         if not all(0 <= seed < 2**31 for seed in all_seeds):
             return None
         try:
-            return _mapped(factory, live, np.asarray(all_seeds, np.int32), tensors)
+            return _mapped(factory, look, np.asarray(all_seeds, np.int32), tensors)
         except _NOT_TRACEABLE:
             # No seed of its own is at fault: the first ones were drawn from before, and the others will be one by one.
             return None
@@ -49,14 +43,14 @@ def draws_of(
         return drawn(made, seeds, target, together)
 
 
-def _mapped(factory: Any, live: Live, seeds: np.ndarray, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _mapped(factory: Any, look: Look, seeds: np.ndarray, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The tensors for all seeds, made by chunks of equal length, so that all have one compilation."""
     size = sum(array.nbytes for array in tensors.values())
     length = min(len(seeds), max(1, _CHUNK_BYTES // max(1, size)))
 
     def one(seed: Any) -> dict[str, jax.Array]:
-        arrays = live(factory(seed))
-        return {path: jnp.asarray(arrays[path]) for path in tensors}
+        owned = look(factory(seed))
+        return {path: jnp.asarray(owned[path].array) for path in tensors}
 
     run = jax.jit(jax.vmap(one))
     padded = np.resize(seeds, -(-len(seeds) // length) * length)

@@ -14,10 +14,8 @@ import numpy as np
 
 from ..spec import Layer
 from ..tables import Row, Table
-from .round_trips import RoundTrip
-from .runs import Call, Inputs, Prober
-from .sites import Site, SiteProber
-from .stored import Native
+from .runs import Call, Inputs, Prober, Site, SiteProber
+from .stored import Native, RoundTrip
 from .traces import Tracer
 from .training import Passer, Trainer
 
