@@ -98,13 +98,16 @@ MODELS = Report(
 )
 NOTHING = Report(())
 SKIPPED = Report((CUDA, replace(CUDA, device="cpu", contract="forward", message="no map")))
+HURT = {"sites": {NASTY: 0.5}, "schemes": {"reference": NASTY}, "test": NASTY, "smallest": NASTY}
 HOSTILE = Report(
     tuple(
         replace(
             drawn(NASTY, 1.0, 0.5, status=status),
             **dict.fromkeys(("model", "message", "policy", "cause", "module"), NASTY),
-            details={"sites": {NASTY: 0.5}, "schemes": {"reference": NASTY}, "test": NASTY, "smallest": NASTY},
+            contract=contract,
+            details={**drawn(NASTY, 1.0, 0.5).details, **HURT},
         )
+        for contract in ("initialization", "gradients")
         for status in ("pass", "fail", "known", "skip")
     ),
     {NASTY: NASTY},
@@ -399,6 +402,17 @@ def test_the_page_loads_nothing_and_is_accessible(report: Report) -> None:
     ids = [element.get("id") for element in root.iter() if element.get("id")]
     assert len(ids) == len(set(ids))
     assert {link.get("href") for link in root.iter("a")} == {f"#{name}" for name in ids}
+
+
+def test_a_text_stands_in_the_page_and_in_its_drawings_as_it_is() -> None:
+    root = parsed(HOSTILE)
+    told = "<script>alert(1)</script>]]>--&amp; \\x00\\x1b[31m\\ud800\\uffff é second line"
+    for kind in ("p", "dd", "td", "th", "code", "h1", "figcaption", "title", "desc"):
+        assert any(told in words(each) for each in root.iter(kind)), kind
+    drawings = [svg for svg in root.iter("svg") if svg.get("role")]
+    # Of each initialization its histogram, the errors of the gradients, and all shares.
+    assert len(drawings) == 4 + 1 + 8
+    assert all(told in words(svg) for svg in drawings)
 
 
 def test_the_sections_of_the_page() -> None:
