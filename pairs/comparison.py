@@ -203,7 +203,7 @@ class Comparison:
         return self._outputs[point.name]
 
     @cached_property
-    def loudest(self) -> tuple[float, float]:
+    def largest(self) -> tuple[float, float]:
         """The largest root mean square of a gradient on either side: beside it one that is only rounding is seen."""
         return largest_gradient(self.probes[0].gradients), largest_gradient(self.probes[1].gradients)
 

@@ -16,7 +16,7 @@ from ...pairs.localize import locate
 from ...pairs.maps import MapRow
 from ...pairs.precision import ROUNDINGS
 from ...pairs.values import FAINT
-from ..explain import Told, entered, explain, modules, other_orders, position, tell
+from ..explain import Diagnosis, diagnosis_of, entered, explain, modules, other_orders, position
 from ..results import Finding
 
 Arrays = Mapping[str, np.ndarray]
@@ -48,9 +48,9 @@ def forward(comparison: Comparison) -> Iterator[Finding]:
     for point in chain(bound.outer_points, _faint_beginning(comparison)):
         one, other = comparison.outputs_at(point)
         # Where the reference has no number, as the root of a negative one, nothing can be compared.
-        loud = {name: array for name, array in one.items() if is_comparable(array)}
-        partners = {name: other[partner] for name, partner in zip(one, other, strict=True) if name in loud}
-        yield from _outputs(comparison, point, loud, partners, comparison.rounding_at(point))
+        comparable = {name: array for name, array in one.items() if is_comparable(array)}
+        partners = {name: other[partner] for name, partner in zip(one, other, strict=True) if name in comparable}
+        yield from _outputs(comparison, point, comparable, partners, comparison.rounding_at(point))
 
 
 def _faint_beginning(comparison: Comparison) -> Iterator[Point]:
@@ -69,7 +69,7 @@ def _faint_beginning(comparison: Comparison) -> Iterator[Point]:
 def _outputs(
     comparison: Comparison, point: Point, ours: Arrays, theirs: Arrays, rounding: Rounding
 ) -> Iterator[Finding]:
-    place, told, sought = None, Told("", ""), False
+    place, diagnosis, sought = None, Diagnosis("", ""), False
     where = f" at {point.name}" if point.name else ""
     for (name, one), two in zip(ours.items(), theirs.values(), strict=True):
         judged = _judged(comparison, one, two, rounding, lambda probe, name=name: probe.outputs[name])
@@ -83,16 +83,16 @@ def _outputs(
             continue
         if not sought:
             place, sought = locate(comparison, point), True
-            told = explain(comparison, point, place, ours, theirs)
+            diagnosis = explain(comparison, point, place, ours, theirs)
         size = f" by {judged.measured:.2g} of its norm" if np.isfinite(judged.measured) else ""
         parts = (
             f"{label} differs{size}.",
             _alike(one, two),
             str(place or ""),
-            told.words,
+            diagnosis.words,
         )
         words = " ".join(part.strip() for part in parts if part)
-        cause = told.cause or _plain_cause(one, two)
+        cause = diagnosis.cause or _plain_cause(one, two)
         yield _finding("", judged, words.strip(), cause=cause, module=modules(place), details={"output": name})
 
 
@@ -136,14 +136,14 @@ def gradients(comparison: Comparison) -> Iterator[Finding]:
             continue
         ours, theirs = found[row] or (np.zeros(0), np.zeros(0))
         others = {path: array for path, array in expected.items() if path != row.reference}
-        told = tell(theirs, ours, each.allowed, others)
-        words = f"{_named(row)}: the gradient {told.words}{place}"
+        diagnosis = diagnosis_of(theirs, ours, each.allowed, others)
+        words = f"{_named(row)}: the gradient {diagnosis.words}{place}"
         module = comparison.bound.modules(row)
-        yield _finding(row.reference, each, words, row.port, known or _gradient_cause(told), boundary or module)
+        yield _finding(row.reference, each, words, row.port, known or _gradient_cause(diagnosis), boundary or module)
 
 
-def _gradient_cause(told: Told) -> str:
-    return {"zero": "no gradient", "scale": "gradient scale"}.get(told.cause, told.cause)
+def _gradient_cause(diagnosis: Diagnosis) -> str:
+    return {"zero": "no gradient", "scale": "gradient scale"}.get(diagnosis.cause, diagnosis.cause)
 
 
 def _outputs_agree(comparison: Comparison) -> bool:
@@ -181,10 +181,10 @@ def _fine(array: np.ndarray) -> np.ndarray:
 
 
 def _row_error(comparison: Comparison, row: MapRow, ours: np.ndarray, theirs: np.ndarray) -> _Error:
-    limit, loudest = comparison.limit, comparison.loudest
-    if is_zero_gradient(ours, loudest[0], limit) and is_zero_gradient(theirs, loudest[1], limit):
-        # No more than rounding leaves of what is zero: beside the loudest gradient both are.
-        size = norm(theirs) / (loudest[1] * max(theirs.size, 1) ** 0.5) if loudest[1] else 0.0
+    limit, largest = comparison.limit, comparison.largest
+    if is_zero_gradient(ours, largest[0], limit) and is_zero_gradient(theirs, largest[1], limit):
+        # No more than rounding leaves of what is zero: beside the largest gradient both are.
+        size = norm(theirs) / (largest[1] * max(theirs.size, 1) ** 0.5) if largest[1] else 0.0
         return _Error(size, limit, f"{comparison.policy}, beside the largest gradient: this one is zero")
     return _judged(
         comparison, ours, theirs, comparison.rounding, lambda probe: _laid_out(row, probe.gradients[row.reference])

@@ -77,8 +77,8 @@ def _buffers(
         one, other = row.to_port(ours[row.reference].astype(np.float64)), theirs[row.port].astype(np.float64)
         size = relative_error(other, one)
         ok = bool(size <= comparison.limit)
-        cause, told = ("", "") if ok else _wrong_buffer(comparison, row, one, other)
-        words = f"{row.reference} (= {row.port}): after one pass in training mode {told}" if told else ""
+        cause, diagnosis = ("", "") if ok else _wrong_buffer(comparison, row, one, other)
+        words = f"{row.reference} (= {row.port}): after one pass in training mode {diagnosis}" if diagnosis else ""
         yield Finding(
             row.reference,
             ok,
@@ -107,9 +107,9 @@ def _wrong_buffer(comparison: Comparison, row: MapRow, one: np.ndarray, other: n
     if factor is not None:
         few = max(factor, 1 / factor)
         count = few / (few - 1)
-        told = f"the port's statistic of the batch is {factor:.4g} times the reference's: a variance that is "
-        told += "biased" if factor < 1 else "unbiased"
-        return "variance", f"{told} on its side alone, of {count:.3g} values"
+        diagnosis = f"the port's statistic of the batch is {factor:.4g} times the reference's: a variance that is "
+        diagnosis += "biased" if factor < 1 else "unbiased"
+        return "variance", f"{diagnosis} on its side alone, of {count:.3g} values"
     return "buffer", f"it differs by {relative_error(other, one):.2g} of its norm: another statistic or momentum"
 
 
@@ -152,8 +152,8 @@ def _dropout(dropped: Sequence[np.ndarray]) -> Finding:
     random = [bool(np.ptp(each)) for each in dropped]
     if random[0] != random[1]:
         words = ["is random" if each else "is not" for each in random]
-        told = f"in training mode the reference {words[0]}, the port {words[1]}: dropout is missing on one side"
-        return Finding("", False, 1, 0, told, cause="dropout")
+        diagnosis = f"in training mode the reference {words[0]}, the port {words[1]}: dropout is missing on one side"
+        return Finding("", False, 1, 0, diagnosis, cause="dropout")
     if not random[0]:
         return Finding("", True, 0, 0, "training draws no masks on either side")
     verdicts = judge(compare(dropped[0], dropped[1], path="dropout"))

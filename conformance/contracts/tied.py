@@ -57,12 +57,14 @@ def _finding(comparison: Comparison, row: MapRow, sites: tuple[Site, ...]) -> Fi
         f"{n} ({site.operation})": float(np.linalg.norm(share)) / size
         for n, (site, share) in enumerate(zip(sites, exact, strict=True), 1)
     }
-    told = ", ".join(f"{name} {part:.0%}" for name, part in parts.items())
-    words, cause = f"{row.reference}: the sum over {len(sites)} sites, of its norm: {told}", ""
+    diagnosis = ", ".join(f"{name} {part:.0%}" for name, part in parts.items())
+    words, cause = f"{row.reference}: the sum over {len(sites)} sites, of its norm: {diagnosis}", ""
     ok = bool(measured <= allowed)
     if not ok:
         lost = _missing(found, exact, allowed)
-        words = f"{row.reference} (= {row.port}): the gradient is not the sum over its {len(sites)} sites ({told}): "
+        words = (
+            f"{row.reference} (= {row.port}): the gradient is not the sum over its {len(sites)} sites ({diagnosis}): "
+        )
         words += f"it differs by {measured:.2g} of its norm" if lost is None else f"the share of site {lost} is missing"
         cause = "missing site" if lost is not None else ""
     policy = f"{comparison.policy}, against the sum of the shares in float64"

@@ -110,14 +110,14 @@ def _moved(
         if path in theirs.natives
     }
     exact = _exact_moves(comparison, weights, optimizer, steps, setting)
-    loudest = [largest_gradient({path: both[side] for path, both in moves.items()}) for side in (0, 1)]
+    largest = [largest_gradient({path: both[side] for path, both in moves.items()}) for side in (0, 1)]
     for path, (one, other) in moves.items():
         row = comparison.bound.map.by_port[path][0]
         if path in reformed:
             yield Finding(row.reference, None, None, None, f"{optimizer.name}: {reformed[path]}", path)
             continue
         limit, policy = comparison.limit, f"{comparison.policy}, of the way gone"
-        if is_zero_gradient(one, loudest[0], limit) and is_zero_gradient(other, loudest[1], limit):
+        if is_zero_gradient(one, largest[0], limit) and is_zero_gradient(other, largest[1], limit):
             yield Finding(row.reference, True, 0.0, limit, f"{optimizer.name}: does not move", path, policy)
             continue
         measured, allowed = relative_error(other, one), limit

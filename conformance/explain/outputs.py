@@ -10,13 +10,13 @@ from ...common.wing import PairError
 from ...pairs.closeness import relative_error
 from ...pairs.comparison import Comparison, Point
 from ...pairs.localize import Localized
-from .diagnosis import Told, tell
-from .intervention import Weights, undone
+from .diagnosis import Diagnosis, diagnosis_of
+from .intervention import Weights, intervene
 
 Arrays = Mapping[str, np.ndarray]
 
 
-def explain(comparison: Comparison, point: Point, place: Localized | None, ours: Arrays, theirs: Arrays) -> Told:
+def explain(comparison: Comparison, point: Point, place: Localized | None, ours: Arrays, theirs: Arrays) -> Diagnosis:
     """A cause and a sentence of the first wrong output, both empty where none is known.
 
     What was measured where the programs part comes first, then what the output is, then a mistake that can be undone,
@@ -24,14 +24,14 @@ def explain(comparison: Comparison, point: Point, place: Localized | None, ours:
     """
     if place is not None and place.cause is not None:
         is_last = place.calls is not None and place.reference is None and place.after is None
-        return Told(place.cause.name, f"After it {place.calls}." if is_last else "")
-    told = _of_outputs(comparison, point, ours, theirs) or _undone(comparison, point, place, ours)
-    if told is None and place is not None and place.calls is not None:
-        return Told(place.calls.name, f"Likely cause: {place.calls}.")
-    return told or Told("", "")
+        return Diagnosis(place.cause.name, f"After it {place.calls}." if is_last else "")
+    diagnosis = _of_outputs(comparison, point, ours, theirs) or _intervened(comparison, point, place, ours)
+    if diagnosis is None and place is not None and place.calls is not None:
+        return Diagnosis(place.calls.name, f"Likely cause: {place.calls}.")
+    return diagnosis or Diagnosis("", "")
 
 
-def _of_outputs(comparison: Comparison, point: Point, ours: Arrays, theirs: Arrays) -> Told | None:
+def _of_outputs(comparison: Comparison, point: Point, ours: Arrays, theirs: Arrays) -> Diagnosis | None:
     for (name, one), two in zip(ours.items(), theirs.values(), strict=True):
         if (
             one.shape == two.shape
@@ -40,17 +40,19 @@ def _of_outputs(comparison: Comparison, point: Point, ours: Arrays, theirs: Arra
             continue
         turned = two.T.astype(np.float64)
         if one.shape != two.shape and relative_error(turned, one.astype(np.float64)) <= comparison.limit:
-            return Told("transposed", "It is the transpose of what it should be.")
-        told = tell(two, one, comparison.limit, {other: array for other, array in ours.items() if other != name})
-        if told.cause in ("shape", "not finite"):
-            return Told(told.cause, "")
-        if told.cause and told.cause != "zero":
-            return Told(told.cause, f"It {told.words}.")
+            return Diagnosis("transposed", "It is the transpose of what it should be.")
+        diagnosis = diagnosis_of(
+            two, one, comparison.limit, {other: array for other, array in ours.items() if other != name}
+        )
+        if diagnosis.cause in ("shape", "not finite"):
+            return Diagnosis(diagnosis.cause, "")
+        if diagnosis.cause and diagnosis.cause != "zero":
+            return Diagnosis(diagnosis.cause, f"It {diagnosis.words}.")
         return _another(comparison, point, two)
     return None
 
 
-def _another(comparison: Comparison, point: Point, found: np.ndarray) -> Told | None:
+def _another(comparison: Comparison, point: Point, found: np.ndarray) -> Diagnosis | None:
     """What the port gives out is something else that the reference has."""
     try:
         traces = comparison.reference.traced(point.ours, comparison.setting)
@@ -60,11 +62,11 @@ def _another(comparison: Comparison, point: Point, found: np.ndarray) -> Told | 
         for what, arrays in (("is given", trace.inputs), ("gives", trace.outputs)):
             for array in arrays.values():
                 if array.shape == found.shape and relative_error(found, array) <= comparison.limit:
-                    return Told("another output", f"It is what {trace} {what} in the reference.")
+                    return Diagnosis("another output", f"It is what {trace} {what} in the reference.")
     return None
 
 
-def _undone(comparison: Comparison, point: Point, place: Localized | None, ours: Arrays) -> Told | None:
+def _intervened(comparison: Comparison, point: Point, place: Localized | None, ours: Arrays) -> Diagnosis | None:
     def agrees(weights: Weights) -> bool:
         found = comparison.port.outputs(weights, comparison.setting)
         return all(
@@ -76,5 +78,5 @@ def _undone(comparison: Comparison, point: Point, place: Localized | None, ours:
         return None
     mapped = [path for path in point.theirs if path in comparison.map.by_port]
     inside = place.port.subtree if place is not None and place.port is not None else ()
-    told = undone(point.theirs, [path for path in mapped if path in inside] or mapped, agrees)
-    return Told(told.cause, f"Likely cause: {told.words}.") if told else None
+    diagnosis = intervene(point.theirs, [path for path in mapped if path in inside] or mapped, agrees)
+    return Diagnosis(diagnosis.cause, f"Likely cause: {diagnosis.words}.") if diagnosis else None

@@ -16,7 +16,7 @@ from scipy import special, stats
 from paritree.common.errors import ShapeError
 from paritree.common.initializers import Masked, Normal, Uniform
 from paritree.common.wing.runs import PairError
-from paritree.conformance.contracts.initial_laws import Judged, difference, examine_pair, plan_seeds
+from paritree.conformance.contracts.initial_draws import Judged, difference, examine_pair, plan_seeds
 from paritree.conformance.statistics import compare, copies, examine, judge
 from paritree.conformance.statistics.formats import cells, coarser
 from paritree.conformance.statistics.matched import spread

@@ -20,7 +20,7 @@ from paritree.migration.align.axis_groupings import (
     partitions,
     plain,
 )
-from paritree.pairs.maps.pieces import covered
+from paritree.pairs.maps.pieces import coverage
 
 SHAPES = st.lists(st.sampled_from([1, 2, 3, 4, 6, 8, 12]), min_size=0, max_size=3).map(tuple)
 
@@ -158,7 +158,7 @@ def test_the_parts_of_every_partition_cover_the_tensor_once(
     assert [len(partition) for partition in made] == sorted(len(partition) for partition in made)
     for partition in made:
         assert len({part.key for part in partition}) == len(partition)
-        assert covered([part.piece for part in partition], shape)
+        assert coverage([part.piece for part in partition], shape) == (1, 1)
         held = [part.of(array) for part in partition]
         assert [each.shape for each in held] == [part.shape for part in partition]
         np.testing.assert_array_equal(np.sort(np.concatenate([each.ravel() for each in held])), array.ravel())
