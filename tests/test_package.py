@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 import zipfile
+from dataclasses import is_dataclass
 from pathlib import Path
+from pkgutil import walk_packages
+from types import ModuleType
 
 import pytest
+
+from paritree import common, pairs
 
 ROOT = Path(__file__).parents[1]
 ROOMS = {
@@ -94,3 +100,22 @@ def test_every_public_name_exists() -> None:
         assert getattr(paritree, name) is not None
     with pytest.raises(AttributeError, match="module 'paritree' has no attribute 'Linnear'"):
         paritree.Linnear  # noqa: B018
+
+
+# What a map is fitted with changes while that goes on, and is never given out.
+UNDER_WAY = {"ViewAxis", "Draft", "Spans", "End", "Faults"}
+
+
+@pytest.mark.parametrize(
+    ("room", "some", "changing"),
+    [
+        (common, {"Linear", "Block", "Row", "Table", "Tie", "Layout", "Rule", "Use", "Site"}, set()),
+        (pairs, {"Map", "MapRow", "Pair"}, UNDER_WAY),
+    ],
+)
+def test_nothing_can_be_changed_once_it_is_made(room: ModuleType, some: set[str], changing: set[str]) -> None:
+    modules = [importlib.import_module(found.name) for found in walk_packages(room.__path__, f"{room.__name__}.")]
+    records = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
+    frozen = {kind.__name__: kind.__dataclass_params__.frozen for kind in records if is_dataclass(kind)}
+    assert some < set(frozen)
+    assert {name for name, is_frozen in frozen.items() if not is_frozen} == changing
