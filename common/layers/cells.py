@@ -14,7 +14,7 @@ import numpy as np
 from einops import rearrange
 
 from ..errors import NotExpressibleError, UsageError, WeightsError, nearest
-from ..initializers import LeCun, Orthogonal, Zeros
+from ..initializers import FLAX_KERNEL, Orthogonal, Zeros
 from ..layouts import SAME, TRANSPOSED
 from ..spec import Native
 from .recurrent import GRU, LSTM, RNN, Recurrent
@@ -49,7 +49,7 @@ class Cell:
 
 
 def _kernel(name: str, of: str, *gates: str) -> Held:
-    initializer = LeCun() if of == "weight_ih" else Orthogonal()
+    initializer = FLAX_KERNEL if of == "weight_ih" else Orthogonal()
     return Held(Native(f"{name}.kernel", TRANSPOSED, initializer), of, gates)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from ..errors import SpecError
-from ..initializers import Initializer, LeCun, Uniform, VarianceScaling, Zeros
+from ..initializers import FLAX_KERNEL, TORCH_WEIGHT, Initializer, Uniform, Zeros
 from ..layouts import Layout
 from ..spec import Features, Native, ParameterSpec, positive
 from .checks import check_bias, check_initializer
@@ -34,7 +34,7 @@ def _natives(canonical: str, spatial: str, native: str) -> Mapping[str, Native]:
     """
     layout = Layout(f"{canonical} {spatial} -> {spatial} {native}")
     return {
-        "weight": Native("kernel", layout, LeCun("truncated_normal")),
+        "weight": Native("kernel", layout, FLAX_KERNEL),
         "bias": Native("bias", initializer=Zeros()),
     }
 
@@ -55,7 +55,7 @@ class Filter(Windowed):
 
     def parameters(self) -> tuple[ParameterSpec, ...]:
         shape = self.weight_shape
-        found = [ParameterSpec("weight", shape, self.weight_init or VarianceScaling(1 / 3, "fan_in", "uniform"))]
+        found = [ParameterSpec("weight", shape, self.weight_init or TORCH_WEIGHT)]
         if self.bias:
             # As PyTorch takes it from the weight's shape, by position.
             bound = 1 / math.sqrt(math.prod(shape[1:]))

@@ -9,7 +9,17 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 from ..errors import InitializerError, SpecError
-from ..initializers import Initializer, LeCun, Normal, Uniform, VarianceScaling, ZeroRow, Zeros
+from ..initializers import (
+    FLAX_EMBEDDING,
+    FLAX_KERNEL,
+    TORCH_EMBEDDING,
+    TORCH_WEIGHT,
+    Initializer,
+    Normal,
+    Uniform,
+    ZeroRow,
+    Zeros,
+)
 from ..layouts import TRANSPOSED
 from ..spec import Features, Layer, Native, ParameterSpec, Tied, positive, width, with_width
 from .checks import check_bias, check_initializer, finite
@@ -25,7 +35,7 @@ class Linear(Layer):
     """
 
     natives: ClassVar[Mapping[str, Native]] = {
-        "weight": Native("kernel", TRANSPOSED, LeCun("truncated_normal")),
+        "weight": Native("kernel", TRANSPOSED, FLAX_KERNEL),
         "bias": Native("bias", initializer=Zeros()),
     }
 
@@ -44,7 +54,7 @@ class Linear(Layer):
         check_initializer(self.bias_init, (self.out_features,), "bias")
 
     def parameters(self) -> tuple[ParameterSpec, ...]:
-        weight = self.weight_init or VarianceScaling(1 / 3, "fan_in", "uniform")
+        weight = self.weight_init or TORCH_WEIGHT
         found = [ParameterSpec("weight", (self.out_features, self.in_features), weight)]
         if self.bias:
             found.append(ParameterSpec("bias", (self.out_features,), self.bias_init or self._default_bias()))
@@ -103,9 +113,7 @@ class Embedding(Layer):
         counts from the end. Flax's own class has none. A Decoder that reads the row does give it a gradient.
     """
 
-    natives: ClassVar[Mapping[str, Native]] = {
-        "weight": Native("embedding", initializer=VarianceScaling(1.0, "fan_in", "normal"))
-    }
+    natives: ClassVar[Mapping[str, Native]] = {"weight": Native("embedding", initializer=FLAX_EMBEDDING)}
 
     vocabulary: int
     features: int
@@ -119,17 +127,17 @@ class Embedding(Layer):
         check_initializer(self.weight_init, (self.vocabulary, self.features), "weight")
         self._drawn_from()
 
-    def _padding_row(self, place: Any) -> int:
+    def _padding_row(self, token: Any) -> int:
         """The row that `padding_idx` means, counted from the start; raises SpecError if there is none."""
         last = self.vocabulary - 1
-        whole = isinstance(place, Integral) and not isinstance(place, bool)
-        if not whole or not -self.vocabulary <= int(place) <= last:
+        whole = isinstance(token, Integral) and not isinstance(token, bool)
+        if not whole or not -self.vocabulary <= int(token) <= last:
             expected = f"Embedding.padding_idx as a whole number from {-self.vocabulary} to {last}"
-            raise SpecError("", expected, repr(place))
-        return int(place) % self.vocabulary
+            raise SpecError("", expected, repr(token))
+        return int(token) % self.vocabulary
 
     def _drawn_from(self) -> Initializer:
-        initializer = self.weight_init or Normal()
+        initializer = self.weight_init or TORCH_EMBEDDING
         return initializer if self.padding_idx is None else ZeroRow(initializer, self.padding_idx)
 
     def parameters(self) -> tuple[ParameterSpec, ...]:

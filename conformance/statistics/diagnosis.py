@@ -93,14 +93,14 @@ def _part(words: str, candidate: Initializer, shape: Sequence[int]) -> Iterator[
         law = candidate.law(shape)
     except InitializerError:
         return
-    if law.continuous is not None and not law.atoms:
+    if law.continuous is not None and not law.point_masses:
         yield words, law.continuous
 
 
 def _slips(shape: tuple[int, ...], initializer: Initializer) -> Iterator[tuple[str, Initializer, tuple[int, ...]]]:
     """Initializers that are right but for the family, the cut, or what the number means."""
     law = initializer.law(shape)
-    if not initializer.independent or law.atoms or not 0 < law.std < math.inf:
+    if not initializer.independent or law.point_masses or not 0 < law.std < math.inf:
         return
     mean, std = law.mean, law.std
     half_width = math.sqrt(3) * std

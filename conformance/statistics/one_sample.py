@@ -91,7 +91,7 @@ def _repeated(samples: Values, law: Law) -> str | None:
     Two independent entries agree with probability c, the sum of the squared masses of the atoms and a little for
     the grid of the format; what agrees with a probability above 2^-64 in correct draws is not held against them.
     """
-    agree = sum(mass**2 for _, mass in law.atoms) + max(2.0**-22, 2 * eps(samples.dtype))
+    agree = sum(mass**2 for _, mass in law.point_masses) + max(2.0**-22, 2 * eps(samples.dtype))
     pairs = samples[0].size * (len(samples) // 2)
     if pairs * -math.log2(min(agree, 1.0)) < 64 or not (samples == samples[0]).all():
         return None

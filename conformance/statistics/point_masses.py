@@ -24,7 +24,7 @@ def binomial_p(count: np.ndarray[Any, Any] | int, n: int, mass: float) -> np.nda
 def atom_masses(path: str, values: np.ndarray[Any, Any], law: Law) -> list[Evidence]:
     """For each atom, its share of independent `values` against its mass."""
     rows = []
-    for value, mass in law.atoms:
+    for value, mass in law.point_masses:
         if mass >= 1:
             continue
         count = int(np.count_nonzero(values == np.asarray(value).astype(values.dtype)))
@@ -37,7 +37,7 @@ def atom_masses(path: str, values: np.ndarray[Any, Any], law: Law) -> list[Evide
 
 def atom_places(path: str, values: np.ndarray[Any, Any], law: Law) -> list[Evidence]:
     """The number of atoms' values in each row, which for entries and for columns drawn independently is binomial."""
-    hit, mass = on_atom(values, law), sum(mass for _, mass in law.atoms)
+    hit, mass = on_atom(values, law), sum(mass for _, mass in law.point_masses)
     if values.ndim < 2 or values.shape[1] == 1 or not 0 < mass < 1:
         return []
     n = values.size // values.shape[1]

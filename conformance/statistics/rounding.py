@@ -41,7 +41,7 @@ def unrounded(values: Values, law: Law) -> Values:
 
 
 def _on_atoms(result: Values, values: Values, law: Law) -> Values:
-    for value, _ in law.atoms:
+    for value, _ in law.point_masses:
         result[values == np.asarray(value).astype(values.dtype)] = value
     return result
 

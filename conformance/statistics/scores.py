@@ -34,7 +34,7 @@ class Scores:
 def on_atom(values: np.ndarray[Any, Any], law: Law) -> np.ndarray[Any, Any]:
     """Which values are an atom's, after its cast to the dtype of `values`."""
     hit = np.zeros(values.shape, dtype=bool)
-    for value, _ in law.atoms:
+    for value, _ in law.point_masses:
         hit |= values == np.asarray(value).astype(values.dtype)
     return hit
 
@@ -55,7 +55,7 @@ def outside(values: np.ndarray[Any, Any], law: Law) -> str | None:
     """The first value that the law cannot give, a few units in the last place allowed, in words, or None."""
     hit = on_atom(values, law)
     if law.continuous is None:
-        wrong, where = ~hit, f"at one of {', '.join(repr(value) for value, _ in law.atoms)}"
+        wrong, where = ~hit, f"at one of {', '.join(repr(value) for value, _ in law.point_masses)}"
     else:
         low, high = law.continuous.support
         ends = [abs(end) for end in (low, high) if np.isfinite(end)]
