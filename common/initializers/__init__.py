@@ -1,6 +1,6 @@
 """Initializers as data: a distribution with its scale, framework-free, and the exact law of one entry.
 
-*Fans and gains* (`fans`) scale the *families*: those of independent entries (`families`), of entries that depend on each
+*Fans and gains* (`fans`) scale the *families*: of independent entries (`families`), of entries that depend on each
 other or on their index (`structured`), and of one draw only (`deterministic`). A family's `law` (`laws`) is what the
 statistics of `paritree.conformance` hold draws against.
 """
@@ -24,6 +24,7 @@ from .families import FLAX_KERNEL as FLAX_KERNEL
 from .families import TORCH_EMBEDDING as TORCH_EMBEDDING
 from .families import TORCH_WEIGHT as TORCH_WEIGHT
 from .families import TWO_SIGMA_STD as TWO_SIGMA_STD
+from .families import FanScaled as FanScaled
 from .families import Kaiming as Kaiming
 from .families import LeCun as LeCun
 from .families import Masked as Masked
@@ -34,6 +35,7 @@ from .families import VarianceScaling as VarianceScaling
 from .families import Xavier as Xavier
 from .fans import FAN_MODES as FAN_MODES
 from .fans import NONLINEARITIES as NONLINEARITIES
+from .fans import FanMode as FanMode
 from .fans import Fans as Fans
 from .fans import fans as fans
 from .fans import gain as gain

@@ -136,6 +136,10 @@ class FanScaled(Initializer):
         """
         self.scaling().validate(shape, path)
 
+    def std(self, shape: Sequence[int]) -> float:
+        """The standard deviation of an entry of a parameter of `shape`; raises as `law` does."""
+        return self.scaling().std(shape)
+
 
 @dataclass(frozen=True)
 class VarianceScaling(Initializer):
@@ -166,14 +170,22 @@ class VarianceScaling(Initializer):
         if fans(shape, path).mode(self.mode) <= 0:
             raise InitializerError(path, f"a {self.mode} above 0", f"shape {tuple(shape)}")
 
+    def std(self, shape: Sequence[int]) -> float:
+        """The standard deviation of an entry of a parameter of `shape`.
+
+        Raises:
+            InitializerError: a shape without fans, or with a fan of 0.
+        """
+        self.validate(shape)
+        return math.sqrt(self.scale / fans(shape).mode(self.mode))
+
     def law(self, shape: Sequence[int]) -> Law:
         """The distribution with mean 0 and the std that the fan gives.
 
         Raises:
             InitializerError: a shape without fans, or with a fan of 0.
         """
-        self.validate(shape)
-        std = math.sqrt(self.scale / fans(shape).mode(self.mode))
+        std = self.std(shape)
         if self.distribution == "uniform":
             return _uniform(-math.sqrt(3) * std, math.sqrt(3) * std)
         if self.distribution == "normal":

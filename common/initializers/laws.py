@@ -88,13 +88,13 @@ class Continuous:
 
     @property
     def mean(self) -> float:
-        """The mean."""
-        return float(self._frozen().mean())
+        """The mean: the location, and the scale times the mean of the family with location 0 and scale 1."""
+        return self.loc + self.scale * _standard_moments(self.family, self.shapes)[0]
 
     @property
     def std(self) -> float:
-        """The standard deviation: that of the family with location 0 and scale 1, which is kept, times the scale."""
-        return self.scale * _standard_std(self.family, self.shapes)
+        """The standard deviation: the scale times that of the family with location 0 and scale 1."""
+        return self.scale * _standard_moments(self.family, self.shapes)[1]
 
 
 @lru_cache(maxsize=256)
@@ -106,8 +106,10 @@ def _frozen(family: str, shapes: tuple[float, ...], loc: float, scale: float) ->
 
 
 @lru_cache(maxsize=256)
-def _standard_std(family: str, shapes: tuple[float, ...]) -> float:
-    return float(_frozen(family, shapes, 0.0, 1.0).std())
+def _standard_moments(family: str, shapes: tuple[float, ...]) -> tuple[float, float]:
+    """Mean and std at location 0 and scale 1: one integral for all laws of a family, which shift and scale."""
+    standard = _frozen(family, shapes, 0.0, 1.0)
+    return float(standard.mean()), float(standard.std())
 
 
 @dataclass(frozen=True)

@@ -364,7 +364,7 @@ def modules_after(use: str) -> str:
 
 
 def test_describing_a_model_imports_no_framework_and_no_scipy():
-    assert modules_after("repr(initializers.Kaiming().law((3, 4)))") == ""
+    assert modules_after("repr(initializers.Kaiming().std((3, 4)))") == ""
 
 
 def test_the_isolation_test_would_see_an_import():
