@@ -214,7 +214,8 @@ class Table:
                 "kind": row.kind,
                 "layer": row.layer,
                 "initializer": None if row.initializer is None else repr(row.initializer),
-                "tie": None if row.tie is None else asdict(row.tie),
+                # An alias is its owner as it stands, which readers of a table are told.
+                "tie": None if row.tie is None else {**asdict(row.tie), "transform": "identity"},
                 "native_path": list(row.native_path),
                 "layout": row.layout.pattern,
             }

@@ -12,7 +12,7 @@ class CheckpointError(ParitreeError, ValueError):
     """A file or folder of weights that cannot be read or written. A destination was not touched."""
 
 
-def leaves(tree: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Every leaf of nested mappings and sequences under its path: the keys joined with dots.
 
     None is a leaf; an empty mapping or sequence has none.
@@ -22,7 +22,7 @@ def leaves(tree: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     elif isinstance(tree, list | tuple):
         entries = enumerate(tree)
     else:
-        yield place, tree
+        yield path, tree
         return
     for key, value in entries:
-        yield from leaves(value, f"{place}.{key}" if place else str(key))
+        yield from leaves(value, f"{path}.{key}" if path else str(key))

@@ -10,8 +10,7 @@ from ..errors import SpecError
 from ..initializers import FLAX_KERNEL, TORCH_WEIGHT, Xavier, Zeros
 from ..layouts import Layout
 from ..spec import Features, Layer, Native, ParameterSpec, positive
-from .checks import check_bias, check_number
-from .shapes import axes, fits
+from .checks import axes, check_bias, check_number, fits
 
 _PARTS = ("query", "key", "value")
 _SPLIT = Layout("(h d) e -> e h d")

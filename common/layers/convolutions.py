@@ -15,8 +15,7 @@ from ..errors import SpecError
 from ..initializers import FLAX_KERNEL, TORCH_WEIGHT, Initializer, Uniform, Zeros
 from ..layouts import Layout
 from ..spec import Features, Native, ParameterSpec, positive
-from .checks import check_bias, check_initializer
-from .shapes import shown
+from .checks import check_bias, check_initializer, shown
 from .windows import Numbers, Windowed
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
@@ -69,7 +68,7 @@ class Filter(Windowed):
 
     def _check(self) -> None:
         positive(self, in_channels=self.in_channels, out_channels=self.out_channels, groups=self.groups)
-        self.settle(1, kernel_size=self.kernel_size, stride=self.stride, dilation=self.dilation)
+        self.assign(1, kernel_size=self.kernel_size, stride=self.stride, dilation=self.dilation)
         for name in ("in_channels", "out_channels"):
             if getattr(self, name) % self.groups:
                 expected = f"{self.kind}.{name} that {self.groups} groups divide"
@@ -132,7 +131,7 @@ class Convolution(Filter):
         if isinstance(self.padding, str):
             self._check_same()
         else:
-            self.settle(0, padding=self.padding)
+            self.assign(0, padding=self.padding)
 
     def _check_same(self) -> None:
         if self.padding != "same":
@@ -232,7 +231,7 @@ class TransposedConvolution(Filter):
 
     def __post_init__(self) -> None:
         self._check()
-        self.settle(0, padding=self.padding, output_padding=self.output_padding)
+        self.assign(0, padding=self.padding, output_padding=self.output_padding)
         each = (self.each(setting) for setting in (self.output_padding, self.stride, self.dilation))
         if any(extra >= max(stride, dilation) for extra, stride, dilation in zip(*each, strict=True)):
             expected = f"{self.kind}.output_padding below the stride or the dilation"

@@ -22,7 +22,7 @@ from ..initializers import (
 )
 from ..layouts import TRANSPOSED
 from ..spec import Features, Layer, Native, ParameterSpec, Tied, positive, width, with_width
-from .checks import check_bias, check_initializer, finite
+from .checks import check_bias, check_finite, check_initializer
 
 
 @dataclass(frozen=True, repr=False)
@@ -167,7 +167,7 @@ class Decoder(Tied):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        finite(self, "scale")
+        check_finite(self, "scale")
         check_bias(self, self.bias is True if isinstance(self.bias, str) else self.bias, self.bias_init)
 
     @property
@@ -239,7 +239,7 @@ class FixedLinear(Layer):
 
     def __post_init__(self) -> None:
         positive(self, in_features=self.in_features, out_features=self.out_features)
-        finite(self, "shift")
+        check_finite(self, "shift")
         check_initializer(self.weight_init, (self.out_features, self.in_features), "weight")
 
     def parameters(self) -> tuple[ParameterSpec, ...]:

@@ -21,8 +21,7 @@ import numpy as np
 from ..errors import SpecError
 from ..initializers import Constant, Initializer, Ones, Zeros
 from ..spec import Features, Layer, Native, ParameterSpec, positive
-from .checks import check_initializer, check_number
-from .shapes import shown
+from .checks import check_initializer, check_number, shown
 
 _WEIGHT = Native("scale", initializer=Ones())
 _BIAS = Native("bias", initializer=Zeros())

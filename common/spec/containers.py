@@ -135,9 +135,9 @@ def _check_layers(pairs: Sequence[tuple[str, Any]]) -> None:
 def _check_order(pairs: Sequence[tuple[str, Layer]]) -> None:
     """Refuse a bare array behind what is none: PyTorch lists a module's own arrays before those of its children."""
     kinds = [layer.parameters()[0].kind if layer.inputs == (0, 0) else "layer" for _, layer in pairs]
-    places = [("parameter", "buffer", "layer").index(kind) for kind in kinds]
-    for (name, layer), place, highest in zip(pairs[1:], places[1:], _running_max(places), strict=True):
-        if place < highest:
+    ranks = [("parameter", "buffer", "layer").index(kind) for kind in kinds]
+    for (name, layer), rank, highest in zip(pairs[1:], ranks[1:], _running_max(ranks), strict=True):
+        if rank < highest:
             remedy = f"Move {name!r} to the front."
             raise ChildNameError(name, "Parameters, then Buffers, then layers", f"a {layer.kind} behind", remedy)
 

@@ -87,9 +87,9 @@ def _parameters(use: Use, references: References) -> Iterator[tuple[ParameterSpe
         if not use.layer.lists_weight:
             continue
         # The first parameter of the owner: its weight, or a bare array itself.
-        place = references.resolve(use.source, of)
-        owned = references.nodes[place].parameters()[0]
-        yield replace(owned, name=parameter.name), paths.join(place, owned.name)
+        owner = references.resolve(use.source, of)
+        owned = references.nodes[owner].parameters()[0]
+        yield replace(owned, name=parameter.name), paths.join(owner, owned.name)
 
 
 def untied(spec: Layer) -> Layer:

@@ -84,7 +84,7 @@ class References:
 
     def __init__(self, spec: Layer) -> None:
         self.nodes = index(spec)
-        self._place = {path: place for place, path in enumerate(self.nodes)}
+        self._rank = {path: rank for rank, path in enumerate(self.nodes)}
 
     def find(self, path: str, of: str) -> str | None:
         """The path that `of` means at `path`: the innermost container that has it wins."""
@@ -108,7 +108,7 @@ class References:
         return target
 
     def follow(self, path: str, of: str) -> tuple[str, str, str | None]:
-        """The last reference on the way from `path`, by its place and name, and where it leads: None if nowhere."""
+        """The last reference on the way from `path`, by its path and name, and where it leads: None if nowhere."""
         while True:
             target = self.find(path, of)
             if target is None:
@@ -127,4 +127,4 @@ class References:
 
     def _complete(self, target: str, path: str) -> bool:
         """Whether the layer at `target` is registered, with all that it holds, before the one at `path`."""
-        return self._place[target] < self._place[path] and not paths.is_under(path, target)
+        return self._rank[target] < self._rank[path] and not paths.is_under(path, target)

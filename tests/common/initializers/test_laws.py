@@ -183,7 +183,7 @@ def test_a_sign_is_the_haar_matrix_of_one_entry():
     assert Orthogonal(2.0).law((1, 1)) == Law(None, ((-2.0, 0.5), (2.0, 0.5)))
 
 
-def test_the_laws_of_eye_and_sparse_are_those_of_an_entry_at_a_place_chosen_at_random():
+def test_the_laws_of_eye_and_sparse_are_those_of_an_entry_at_an_index_chosen_at_random():
     assert Eye().law((2, 3)).point_masses == ((0.0, 4 / 6), (1.0, 2 / 6))
     assert dict(Sparse(0.25).law((10, 3)).point_masses)[0.0] == pytest.approx(0.3)
     assert Sparse(1.0).law((10, 3)) == Law.point(0.0)
