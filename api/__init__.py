@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .checking import check as check
     from .common import initializers as initializers
+    from .common.errors import CheckpointError as CheckpointError
     from .common.errors import ChildNameError as ChildNameError
     from .common.errors import DeviceError as DeviceError
     from .common.errors import DtypeError as DtypeError
@@ -120,7 +121,6 @@ if TYPE_CHECKING:
     from .common.spec import Sequential as Sequential
     from .common.spec import Shared as Shared
     from .common.tables import Table as Table
-    from .common.trees import CheckpointError as CheckpointError
     from .common.wing import PairError as PairError
     from .conformance import KnownDifference as KnownDifference
     from .conformance import Report as Report
@@ -152,8 +152,8 @@ _LAYERS = (
     "TransposedLinear WeightedValues"
 )
 _ERRORS = (
-    "ChildNameError DeviceError DtypeError InitializerError MapError NotExpressibleError ParitreeError PathError "
-    "ShapeError SpecError TieError UsageError WeightsError"
+    "CheckpointError ChildNameError DeviceError DtypeError InitializerError MapError NotExpressibleError "
+    "ParitreeError PathError ShapeError SpecError TieError UsageError WeightsError"
 )
 _HOMES = {
     **dict.fromkeys(("build", "table", "wing"), ".front"),
@@ -172,7 +172,6 @@ _HOMES = {
     "Pair": ".pairs.pair",
     "PairError": ".common.wing.runs",
     **dict.fromkeys(("AlignmentError", "Conversion", "align", "carry", "convert"), ".migration"),
-    "CheckpointError": ".common.trees",
 }
 
 _ROOMS = {"architectures": ".common.models.architectures", "initializers": ".common.initializers"}

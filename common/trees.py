@@ -1,15 +1,9 @@
-"""Checkpoints: files and folders of weights, whichever framework wrote them."""
+"""Trees of nested mappings and sequences, walked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
-
-from .errors import ParitreeError
-
-
-class CheckpointError(ParitreeError, ValueError):
-    """A file or folder of weights that cannot be read or written. A destination was not touched."""
 
 
 def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:

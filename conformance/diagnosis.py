@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from ..pairs.tolerance import relative_error
+from ..pairs.closeness import relative_error
 
 Weights = Mapping[str, np.ndarray]
 

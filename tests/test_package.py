@@ -1,4 +1,4 @@
-"""The wheel carries every room of the tree and nothing else, and importing the package imports no framework."""
+"""The wheel carries every room of the tree and nothing else, and importing the package imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def in_the_tree() -> set[str]:
         f"{place}/{file.relative_to(ROOT / room).as_posix()}"
         for room, place in ROOMS.items()
         for file in (ROOT / room).rglob("*")
-        if file.suffix in {".py", ".typed"} and "__pycache__" not in file.parts
+        if file.suffix in {".py", ".typed", ".html", ".css"} and "__pycache__" not in file.parts
     }
 
 
@@ -57,7 +57,7 @@ def test_the_wheel_has_one_top_level_name(wheel: Path) -> None:
     assert tops == {"paritree"}
 
 
-PROBE = "import sys; {}; print([name for name in ('torch', 'jax', 'flax') if name in sys.modules])"
+PROBE = "import sys; {}; print([name for name in ('torch', 'jax', 'flax', 'jinja2') if name in sys.modules])"
 
 
 def loaded_by(statement: str) -> str:
@@ -73,6 +73,7 @@ def loaded_by(statement: str) -> str:
         "import paritree.study, paritree.migration, paritree.conformance",
         "import paritree; paritree.table(paritree.Sequential(paritree.Linear(4, 8), paritree.ReLU()))",
         "import paritree; [print(model.table()) for model in paritree.MODELS.values()]",
+        "from paritree.conformance import Report; Report(()).to_json()",
     ],
 )
 def test_no_framework_is_imported(statement: str) -> None:
@@ -82,6 +83,8 @@ def test_no_framework_is_imported(statement: str) -> None:
 def test_the_probe_can_fail() -> None:
     assert loaded_by("import paritree; paritree.wing('torch')") == "['torch']"
     assert loaded_by("import paritree; paritree.wing('nnx')") == "['jax', 'flax']"
+    # A page alone needs a template.
+    assert loaded_by("from paritree.conformance import Report; Report(()).to_html()") == "['jinja2']"
 
 
 def test_every_public_name_exists() -> None:

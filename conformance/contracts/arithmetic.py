@@ -10,12 +10,13 @@ import numpy as np
 
 from ...common.layouts import Layout
 from ...common.wing import Probe
-from ...pairs.closeness import error, is_comparable, is_silent, norm
+from ...pairs.closeness import is_comparable, is_zero_gradient, norm, relative_error
 from ...pairs.comparison import Comparison, Point, Rounding
+from ...pairs.localize import locate
 from ...pairs.maps import MapRow
 from ...pairs.precision import ROUNDINGS
 from ...pairs.values import FAINT
-from ..explain import Told, entered, explain, located, modules, other_orders, position, tell
+from ..explain import Told, entered, explain, modules, other_orders, position, tell
 from ..results import Finding
 
 Arrays = Mapping[str, np.ndarray]
@@ -45,8 +46,7 @@ def forward(comparison: Comparison) -> Iterator[Finding]:
     if comparison.setting.is_coarse or not all(finding.ok for finding in plain):
         return
     for point in chain(bound.outer_points, _faint_beginning(comparison)):
-        one = comparison.reference.outputs(point.ours, comparison.setting)
-        other = comparison.port.outputs(point.theirs, comparison.setting)
+        one, other = comparison.outputs_at(point)
         # Where the reference has no number, as the root of a negative one, nothing can be compared.
         loud = {name: array for name, array in one.items() if is_comparable(array)}
         partners = {name: other[partner] for name, partner in zip(one, other, strict=True) if name in loud}
@@ -82,7 +82,7 @@ def _outputs(
             yield Finding("", None, None, None, words)
             continue
         if not sought:
-            place, sought = located(comparison, point), True
+            place, sought = locate(comparison, point), True
             told = explain(comparison, point, place, ours, theirs)
         size = f" by {judged.measured:.2g} of its norm" if np.isfinite(judged.measured) else ""
         parts = (
@@ -125,7 +125,7 @@ def gradients(comparison: Comparison) -> Iterator[Finding]:
         f"; the outputs agree, and of all modules with a wrong gradient {boundary} is called last" if boundary else ""
     )
     # Outputs that agree at this precision may differ in a finer one, and by something known.
-    finer = located(comparison, comparison.bound.ordinary) if is_hidden else None
+    finer = locate(comparison, comparison.bound.ordinary) if is_hidden else None
     if finer is not None and finer.cause is not None:
         place, boundary = f"; beyond rounding the outputs differ too. {finer}", modules(finer)
     known = finer.cause.name if finer is not None and finer.cause is not None else ""
@@ -149,7 +149,7 @@ def _gradient_cause(told: Told) -> str:
 def _outputs_agree(comparison: Comparison) -> bool:
     ours, theirs = comparison.probes
     pairs = zip(ours.outputs.values(), theirs.outputs.values(), strict=True)
-    return all(error(_fine(two), _fine(one)) <= comparison.limit for one, two in pairs)
+    return all(relative_error(_fine(two), _fine(one)) <= comparison.limit for one, two in pairs)
 
 
 def _boundary(comparison: Comparison, wrong: list[MapRow]) -> str:
@@ -182,7 +182,7 @@ def _fine(array: np.ndarray) -> np.ndarray:
 
 def _row_error(comparison: Comparison, row: MapRow, ours: np.ndarray, theirs: np.ndarray) -> _Error:
     limit, loudest = comparison.limit, comparison.loudest
-    if is_silent(ours, loudest[0], limit) and is_silent(theirs, loudest[1], limit):
+    if is_zero_gradient(ours, loudest[0], limit) and is_zero_gradient(theirs, loudest[1], limit):
         # No more than rounding leaves of what is zero: beside the loudest gradient both are.
         size = norm(theirs) / (loudest[1] * max(theirs.size, 1) ** 0.5) if loudest[1] else 0.0
         return _Error(size, limit, f"{comparison.policy}, beside the largest gradient: this one is zero")
@@ -208,7 +208,7 @@ def _judged(
 
     of: the array in a run of the reference.
     """
-    direct = error(_fine(theirs), _fine(ours))
+    direct = relative_error(_fine(theirs), _fine(ours))
     plain = _Error(direct, comparison.limit, comparison.policy)
     if not np.isfinite(direct) or (plain.ok and not comparison.setting.is_coarse):
         return plain
@@ -216,10 +216,10 @@ def _judged(
     if probe is None:
         return plain
     right = of(probe)
-    own, found = error(_fine(ours), right), error(_fine(theirs), right)
+    own, found = relative_error(_fine(ours), right), relative_error(_fine(theirs), right)
     allowed = _explained(comparison, ROUNDINGS * own)
     if found > allowed and (own <= _COARSEST or comparison.setting.is_coarse):
-        own = max(own, *(error(_fine(of(each)), right) for each in rounding.nudged), 0.0)
+        own = max(own, *(relative_error(_fine(of(each)), right) for each in rounding.nudged), 0.0)
         # The error of a single number may be small by chance in all of these runs; that of many numbers is not.
         jumps = own * (_KINKS + (ROUNDINGS - _KINKS) / right.size**0.5)
         allowed = max(allowed, min(jumps, _MOST) if comparison.setting.is_coarse else _explained(comparison, jumps))
@@ -254,7 +254,7 @@ def layout(comparison: Comparison) -> Iterator[Finding]:
             yield Finding(row.reference, True, 0.0, 0.0, "the shape allows no other order of the axes", row.port)
             continue
         judged = _row_error(comparison, row, ours, theirs)
-        size, order = min((error(theirs, ours.transpose(order)), order) for order in orders)
+        size, order = min((relative_error(theirs, ours.transpose(order)), order) for order in orders)
         if judged.ok or not size <= judged.allowed:
             yield _finding(
                 row.reference, judged._replace(measured=min(judged.measured, judged.allowed)), port_path=row.port

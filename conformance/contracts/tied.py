@@ -8,7 +8,7 @@ import numpy as np
 
 from ...common.layouts import Layout
 from ...common.wing import PairError, Site
-from ...pairs.closeness import error
+from ...pairs.closeness import relative_error
 from ...pairs.comparison import Comparison
 from ...pairs.maps import MapRow
 from ...pairs.precision import ROUNDINGS, Setting
@@ -49,8 +49,8 @@ def _finding(comparison: Comparison, row: MapRow, sites: tuple[Site, ...]) -> Fi
     total = np.sum(exact, axis=0)
     ours, theirs = (probe.gradients for probe in comparison.probes)
     found = np.asarray(theirs[row.port], np.float64) * row.slope
-    measured = error(found, total)
-    own = error(_laid_out(row, ours[row.reference]), total)
+    measured = relative_error(found, total)
+    own = relative_error(_laid_out(row, ours[row.reference]), total)
     allowed = max(comparison.limit, ROUNDINGS * own if own <= 0.01 else 0.0)
     size = float(np.linalg.norm(total)) or 1.0
     parts = {
@@ -74,10 +74,10 @@ def _missing(found: np.ndarray, shares: list[np.ndarray], allowed: float) -> str
     """Without which share, or with which alone, the sum is what was found."""
     total = np.sum(shares, axis=0)
     for number, share in enumerate(shares, 1):
-        if error(found, total - share) <= 4 * allowed:
+        if relative_error(found, total - share) <= 4 * allowed:
             return str(number)
     for number, share in enumerate(shares, 1):
-        if error(found, share) <= 4 * allowed:
+        if relative_error(found, share) <= 4 * allowed:
             return "all but " + str(number)
     return None
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...common.errors import ParitreeError
-from ...pairs.closeness import error
+from ...pairs.closeness import relative_error
 from ...pairs.comparison import Bound
 from ..explain import Told, tell
 from ..results import Finding
@@ -31,7 +31,9 @@ def values(bound: Bound) -> Iterator[Finding]:
         yield Finding("", None, None, None, f"the weights cannot be carried: {error_}")
         return
     found = {path: bound.port.natives[path].array for path in expected}
-    apart = {path: error(found[path].astype(np.float64), expected[path].astype(np.float64)) for path in expected}
+    apart = {
+        path: relative_error(found[path].astype(np.float64), expected[path].astype(np.float64)) for path in expected
+    }
     telling = [path for path in expected if np.ptp(expected[path]) > 0 or np.ptp(found[path]) > 0]
     equal = sum(apart[path] <= _LIMIT for path in telling)
     if telling and 2 * equal <= len(telling):

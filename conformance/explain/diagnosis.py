@@ -9,7 +9,7 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-from ...pairs.closeness import error, norm
+from ...pairs.closeness import norm, relative_error
 
 # Beyond this many axes the orders of them are not tried.
 _MOST_AXES = 4
@@ -31,7 +31,8 @@ def tell(found: np.ndarray, exact: np.ndarray, limit: float, others: Mapping[str
         return Told("not finite", "is not finite")
     wide, right = found.astype(np.float64), exact.astype(np.float64)
     return next(
-        _guesses(wide, right, limit, others or {}), Told("", f"differs by {error(wide, right):.2g} of its norm")
+        _guesses(wide, right, limit, others or {}),
+        Told("", f"differs by {relative_error(wide, right):.2g} of its norm"),
     )
 
 
@@ -39,20 +40,20 @@ def _guesses(found: np.ndarray, exact: np.ndarray, limit: float, others: Mapping
     if not found.any():
         yield Told("zero", "is zero everywhere")
     for order in other_orders(exact.shape):
-        if error(found, exact.transpose(order)) <= limit:
+        if relative_error(found, exact.transpose(order)) <= limit:
             named = "the transpose of" if exact.ndim == 2 else f"with the axes {order} of"
             yield Told("transposed", f"is {named} what it should be")
     for other, array in others.items():
-        if array.shape == found.shape and error(found, array.astype(np.float64)) <= limit:
+        if array.shape == found.shape and relative_error(found, array.astype(np.float64)) <= limit:
             yield Told("swapped", f"is that of {other}")
     for axis in range(found.ndim):
-        if found.shape[axis] > 1 and error(found, np.flip(exact, axis)) <= limit:
+        if found.shape[axis] > 1 and relative_error(found, np.flip(exact, axis)) <= limit:
             yield Told("reversed", f"is what it should be, backwards along axis {axis}")
     yield from _halves(found, exact, limit)
     size = float(np.vdot(exact, exact))
     scale = float(np.vdot(exact, found)) / size if size else 0.0
     # A factor of next to one is no cause, and what is left beside it need not be one either.
-    if scale and abs(scale - 1) > 8 * limit and error(found, scale * exact) <= max(limit, 1e-6):
+    if scale and abs(scale - 1) > 8 * limit and relative_error(found, scale * exact) <= max(limit, 1e-6):
         yield Told("scale", f"is {scale:.4g} times what it should be")
     shift = float(np.mean(found - exact)) if found.size > 1 else 0.0
     if shift and norm(found - exact - shift) <= max(limit, 1e-6) * max(norm(exact), abs(shift)):
@@ -72,7 +73,9 @@ def _halves(found: np.ndarray, exact: np.ndarray, limit: float) -> Iterator[Told
                 continue
             blocks = np.split(exact, parts, axis)
             mine = np.split(found, parts, axis)
-            order = [next((i for i, block in enumerate(blocks) if error(each, block) <= limit), -1) for each in mine]
+            order = [
+                next((i for i, block in enumerate(blocks) if relative_error(each, block) <= limit), -1) for each in mine
+            ]
             if sorted(order) == list(range(parts)) and order != sorted(order):
                 yield Told("block order", f"has its {parts} blocks along axis {axis} in the order {order}")
 

@@ -5,31 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ...common.wing import PairError, Trace
-from ...pairs.comparison import Comparison, Point
-from ...pairs.localize import Localized, localize
+from ...pairs.comparison import Comparison
+from ...pairs.localize import Localized
 from ...pairs.precision import Setting
-
-
-def located(comparison: Comparison, point: Point) -> Localized | None:
-    """In float64 if both sides can; None where nothing is to be seen of it in the calls of modules."""
-    for precision in ("float64", "float32"):
-        try:
-            place = _traced_apart(comparison, point, Setting(comparison.setting.device, precision))
-        except PairError:
-            # Some programs run in one type alone, and some not at all where their calls are watched.
-            continue
-        return place if place is not None and place.tells else None
-    return None
-
-
-def _traced_apart(comparison: Comparison, point: Point, setting: Setting) -> Localized | None:
-    bound = comparison.bound
-    (ours, again), (theirs, once_more) = (
-        [side.traced(weights, setting) for _ in range(2)]
-        for side, weights in ((bound.reference, point.ours), (bound.port, point.theirs))
-    )
-    limit = setting.allowed(len(bound.map.rows))
-    return localize(ours, theirs, bound.map, point.ours, limit=limit, again=(again, once_more))
 
 
 def entered(comparison: Comparison) -> set[str]:

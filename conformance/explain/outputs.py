@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ...common.wing import PairError
-from ...pairs.closeness import error
+from ...pairs.closeness import relative_error
 from ...pairs.comparison import Comparison, Point
 from ...pairs.localize import Localized
 from .diagnosis import Told, tell
@@ -33,10 +33,13 @@ def explain(comparison: Comparison, point: Point, place: Localized | None, ours:
 
 def _of_outputs(comparison: Comparison, point: Point, ours: Arrays, theirs: Arrays) -> Told | None:
     for (name, one), two in zip(ours.items(), theirs.values(), strict=True):
-        if one.shape == two.shape and error(two.astype(np.float64), one.astype(np.float64)) <= comparison.limit:
+        if (
+            one.shape == two.shape
+            and relative_error(two.astype(np.float64), one.astype(np.float64)) <= comparison.limit
+        ):
             continue
         turned = two.T.astype(np.float64)
-        if one.shape != two.shape and error(turned, one.astype(np.float64)) <= comparison.limit:
+        if one.shape != two.shape and relative_error(turned, one.astype(np.float64)) <= comparison.limit:
             return Told("transposed", "It is the transpose of what it should be.")
         told = tell(two, one, comparison.limit, {other: array for other, array in ours.items() if other != name})
         if told.cause in ("shape", "not finite"):
@@ -56,7 +59,7 @@ def _another(comparison: Comparison, point: Point, found: np.ndarray) -> Told | 
     for trace in traces:
         for what, arrays in (("is given", trace.inputs), ("gives", trace.outputs)):
             for array in arrays.values():
-                if array.shape == found.shape and error(found, array) <= comparison.limit:
+                if array.shape == found.shape and relative_error(found, array) <= comparison.limit:
                     return Told("another output", f"It is what {trace} {what} in the reference.")
     return None
 
@@ -64,7 +67,9 @@ def _another(comparison: Comparison, point: Point, found: np.ndarray) -> Told | 
 def _undone(comparison: Comparison, point: Point, place: Localized | None, ours: Arrays) -> Told | None:
     def agrees(weights: Weights) -> bool:
         found = comparison.port.outputs(weights, comparison.setting)
-        return all(error(two, one) <= comparison.limit for one, two in zip(ours.values(), found.values(), strict=True))
+        return all(
+            relative_error(two, one) <= comparison.limit for one, two in zip(ours.values(), found.values(), strict=True)
+        )
 
     shapes = [array.shape for array in comparison.port.outputs(point.theirs, comparison.setting).values()]
     if shapes != [array.shape for array in ours.values()]:

@@ -10,7 +10,7 @@ import numpy as np
 from ...common.spec import table_of
 from ...common.tables import Row
 from ...common.wing import Wing
-from ...pairs.tolerance import relative_error
+from ...pairs.closeness import relative_error
 from ..results import Finding
 from ..statistics import ALPHA, Evidence, Verdict, across, diagnose, examine, judge, replicates
 from .subject import Oracle, Subject

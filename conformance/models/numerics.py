@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ...pairs.tolerance import allowed, relative_error
+from ...pairs.closeness import allowed, relative_error
 from ..diagnosis import Weights, explain, intervene, missing_site
 from ..results import Finding
 from .subject import LEARNING_RATE, Oracle, Subject

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...common.wing import is_floating
+from ..closeness import relative_error
 
 # Of an array of many axes of one length not all orders are tried.
 _MOST_ORDERS = 720
@@ -65,8 +66,7 @@ def apart(found: np.ndarray, exact: np.ndarray) -> float:
     here, there = np.isfinite(found), np.isfinite(exact)
     if not np.array_equal(here, there) or not np.array_equal(found[~here], exact[~there], equal_nan=True):
         return math.inf
-    difference, norm = float(np.linalg.norm((found - exact)[here])), float(np.linalg.norm(exact[there]))
-    return difference / norm if norm else (0.0 if difference == 0 else math.inf)
+    return relative_error(found[here], exact[there])
 
 
 def rounding(arrays: Mapping[str, np.ndarray]) -> float:

@@ -237,8 +237,8 @@ class Record(Answering):
         if any(call is not None for call in calls):
             remedy = "They were made when the model was recorded: leave reference_call and reference_train_call out."
             raise PairError("", "no calls of a record", "one", remedy)
-        for place, expected, found in _apart(self.inputs, inputs):
-            raise PairError(place, f"{expected}, as recorded", found, "Give the pair record.inputs, or record again.")
+        for name, expected, found in _apart(self.inputs, inputs):
+            raise PairError(name, f"{expected}, as recorded", found, "Give the pair record.inputs, or record again.")
 
     def _check_given(self, what: str, form: forms.Form, made: Cotangents, shapes: Sequence[tuple[int, ...]]) -> None:
         if forms.digest_for(made, shapes) != form[what]:

@@ -24,7 +24,7 @@ from paritree.common.models.architectures import named
 from paritree.common.spec import Layer, expansion
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import examine, judge
-from paritree.pairs.tolerance import allowed, relative_error
+from paritree.pairs.closeness import allowed, relative_error
 
 Inputs = tuple[np.ndarray, ...]
 Config = TypeVar("Config")

@@ -31,7 +31,7 @@ from paritree.common.layers import (
 from paritree.common.spec import UNKNOWN, Block, Layer, flow
 from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
-from paritree.pairs.tolerance import allowed, relative_error
+from paritree.pairs.closeness import allowed, relative_error
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:

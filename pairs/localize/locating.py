@@ -8,14 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...common.wing import Trace, is_floating
+from ...common.wing import PairError, Trace, is_floating
+from ..closeness import FACTOR
+from ..comparison import Comparison, Point
 from ..maps import Map
-from ..tolerance import FACTOR
-from .calls import other_calls
+from ..precision import Setting
 from .causes import cause_of, random_calls
 from .comparing import Likeness, apart, rounding, wide
 from .gap import Cause, Gap, Known
-from .inputs import other_mask, other_order, other_settings, other_whole_numbers
+from .inputs import other_calls, other_mask, other_order, other_settings, other_whole_numbers
 from .pairing import Paired, closest, outputs, paired
 
 Traces = Sequence[Trace]
@@ -133,6 +134,31 @@ class _Measured(NamedTuple):
     def is_guilty(self) -> bool:
         """Whether it makes the difference and does not only pass one on."""
         return not self.agrees and self.input_error <= self.limit and self.error > self.amplified * self.input_error
+
+
+def locate(comparison: Comparison, point: Point) -> Localized | None:
+    """Where the two programs of a pair part ways, both watched at some values.
+
+    In float64 if both sides can; None where nothing is to be seen of it in the calls of modules.
+    """
+    for precision in ("float64", "float32"):
+        try:
+            place = _traced_apart(comparison, point, Setting(comparison.setting.device, precision))
+        except PairError:
+            # Some programs run in one type alone, and some not at all where their calls are watched.
+            continue
+        return place if place is not None and place.tells else None
+    return None
+
+
+def _traced_apart(comparison: Comparison, point: Point, setting: Setting) -> Localized | None:
+    (ours, again), (theirs, once_more) = (
+        [side.traced(weights, setting) for _ in range(2)]
+        for side, weights in ((comparison.reference, point.ours), (comparison.port, point.theirs))
+    )
+    held = {path: native.array for path, native in comparison.reference.tensors.items()} | dict(point.ours)
+    limit = setting.allowed(len(comparison.map.rows))
+    return localize(ours, theirs, comparison.map, held, limit=limit, again=(again, once_more))
 
 
 def localize(

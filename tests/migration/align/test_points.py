@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paritree.migration.align.axis_groupings import PLAIN, Group, Reading, Shape, Split, Structure, Tensor
-from paritree.migration.align.contents import filled, symmetric
+from paritree.migration.align.axis_groupings import PLAIN, AxisGrouping, Group, Shape, Split, Structure, Tensor
 from paritree.migration.align.fingerprints import orders, reordered
+from paritree.migration.align.points import filled, symmetric
 from paritree.migration.align.structures import finer, structures
 from paritree.pairs.values import distinct, shape_class
 
@@ -69,14 +69,14 @@ def test_unequal_parts_hold_what_tensors_of_their_shapes_do() -> None:
 
 
 def test_what_is_stacked_holds_the_same_in_every_entry() -> None:
-    made = Structure(({}, {((3, 4, 5), ""): Reading(((0,), (1,), (2,)), frozenset({0}))}))
+    made = Structure(({}, {((3, 4, 5), ""): AxisGrouping(((0,), (1,), (2,)), frozenset({0}))}))
     stack = filled("w", (3, 4, 5), made, 1)
     for layer in range(3):
         np.testing.assert_array_equal(stack[layer], filled("layers.0.weight", (4, 5), made, 0))
 
 
 def test_axes_that_are_one_hold_what_one_axis_does() -> None:
-    made = Structure(({}, {((4, 3, 2), ""): Reading(((0,), (1, 2)))}))
+    made = Structure(({}, {((4, 3, 2), ""): AxisGrouping(((0,), (1, 2)))}))
     np.testing.assert_array_equal(filled("w", (4, 3, 2), made, 1).reshape(4, 6), filled("w", (6, 4), made, 0).T)
 
 
@@ -116,14 +116,14 @@ def test_every_part_of_a_proposed_structure_holds_what_a_tensor_of_its_shape_doe
 
 def check_parts(structure: Structure, side: int, shape: Shape) -> None:
     """A part in whichever order of its axes is what a tensor that is the part alone is filled with."""
-    plainly = replace(structure, readings=({}, {}))
+    plainly = replace(structure, groupings=({}, {}))
     if structure.unequal.keys() & structure.periods.keys():
         # One length that holds both: no tensor can be filled for either.
         return
     held = filled("w", shape, structure, side)
     assert (held.shape, held.dtype) == (shape, np.float32)
-    for family in structure.families(side, Tensor("w", "", shape)):
-        for part in family:
+    for partition in structure.partitions(side, Tensor("w", "", shape)):
+        for part in partition:
             for other in {part.shape, part.shape[::-1]}:
                 alone = filled("alone", other, plainly, 1 - side)
                 for order in orders(part.shape, other):

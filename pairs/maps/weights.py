@@ -1,8 +1,8 @@
-"""Weights as a map is given them and as it returns them: flat by dotted path, or nested."""
+"""Weights through a map: checked against its rows as they are given, put together, and returned flat or nested."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from .rows import MapRow
 
 
 def given_arrays(made: Correspondence, weights: Any) -> dict[str, Any]:
-    """The reference's arrays by owner, checked against the map's rows.
+    """The reference's arrays by owner, in their own shapes and dtypes, checked against the map's rows.
 
     Raises:
         WeightsError: see `Map.carry`.
@@ -87,6 +87,72 @@ def _equal(one: np.ndarray, other: np.ndarray) -> bool:
     return one.tobytes() == other.tobytes()
 
 
+def assemble(rows: Sequence[MapRow], get: Callable[[str], Any], out: np.ndarray | None = None) -> np.ndarray:
+    """One port tensor, of the rows' `port_shape`, from all its rows in the order of their map.
+
+    get: the whole reference array of a path, of any framework. Without `out` it is asked once for each path, with
+        `out` row by row, so that no more than one reference array needs to be held.
+    out: what the tensor is written to, in its own dtype, such as a memory-mapped view.
+
+    Without `out` of `common_dtype`, and a view of the reference's array where one row is all of both and its axes are
+    only permuted.
+
+    Raises:
+        ShapeError: a reference array of another shape than its rows'.
+    """
+    first = rows[0]
+    if len(rows) == 1 and first.port_piece.is_whole and not first.gives_zeros:
+        value = first.to_port(as_numpy(get(first.reference)))
+        if out is None:
+            return value
+        out[...] = value
+        return out
+    if out is not None and not out.flags.c_contiguous:
+        # A piece of it that is seen in another shape would be a copy.
+        out[...] = assemble(rows, get)
+        return out
+    if out is None:
+        held = {row.reference: as_numpy(get(row.reference)) for row in rows}
+        out = np.empty(first.port_shape, common_dtype([array.dtype for array in held.values()]))
+        get = held.__getitem__
+    for group in _by_piece(rows):
+        group[0].port_piece.of(out)[...] = _sum(group, get)
+    return out
+
+
+def _by_piece(rows: Sequence[MapRow]) -> list[list[MapRow]]:
+    """Summed rows of one piece together, any other one alone."""
+    groups: dict[Any, list[MapRow]] = {}
+    for number, row in enumerate(rows):
+        groups.setdefault(row.port_piece if row.summed else number, []).append(row)
+    return list(groups.values())
+
+
+def _sum(rows: Sequence[MapRow], get: Callable[[str], Any]) -> np.ndarray:
+    values = [
+        np.zeros_like(value) if row.gives_zeros else value
+        for row in rows
+        for value in [row.to_port(as_numpy(get(row.reference)))]
+    ]
+    total = values[0]
+    for value in values[1:]:
+        total = total + value
+    return total
+
+
+def common_dtype(dtypes: Sequence[np.dtype]) -> np.dtype:
+    """The one dtype of these, or the narrowest of NumPy's own that holds the values of all."""
+    found = dtypes[0]
+    for dtype in dtypes[1:]:
+        # NumPy knows no promotion of two types that both come from elsewhere.
+        found = found if dtype == found else np.result_type(*(_known(each) for each in (found, dtype)))
+    return found
+
+
+def _known(dtype: np.dtype) -> np.dtype:
+    return dtype if dtype.isbuiltin == 1 else np.dtype(np.float32)
+
+
 def nested(arrays: Mapping[str, Any], *, with_numbers: bool) -> dict[str, Any]:
     """A tree of dicts by the components of dotted paths, of which digits are whole numbers `with_numbers`.
 
@@ -96,14 +162,14 @@ def nested(arrays: Mapping[str, Any], *, with_numbers: bool) -> dict[str, Any]:
     tree: dict[Any, Any] = {}
     for path, array in arrays.items():
         keys: list[Any] = [int(key) if with_numbers and key.isdecimal() else key for key in path.split(".")]
-        place = tree
+        node = tree
         for key in keys[:-1]:
-            place = place.setdefault(key, {})
-            if not isinstance(place, dict):
+            node = node.setdefault(key, {})
+            if not isinstance(node, dict):
                 raise _both(path)
-        if keys[-1] in place:
+        if keys[-1] in node:
             raise _both(path)
-        place[keys[-1]] = array
+        node[keys[-1]] = array
     return tree
 
 
