@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 
-def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(tree: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     """Every leaf of nested mappings and sequences under its path: the keys joined with dots.
 
     None is a leaf; an empty mapping or sequence has none.
@@ -16,7 +16,7 @@ def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     elif isinstance(tree, list | tuple):
         entries = enumerate(tree)
     else:
-        yield path, tree
+        yield place, tree
         return
     for key, value in entries:
-        yield from leaves(value, f"{path}.{key}" if path else str(key))
+        yield from leaves(value, f"{place}.{key}" if place else str(key))

@@ -56,7 +56,7 @@ def _said(error: BaseException) -> str:
 class Probe(NamedTuple):
     """What one run of a side told.
 
-    outputs: the floating-point arrays among the outputs, by their path in the output's structure.
+    outputs: the floating-point arrays among the outputs, by their place in the output's structure.
     gradients: of <outputs, cotangents>, by the native path of every parameter of floating-point numbers, each once,
         those included that training leaves alone. Zero where the outputs do not depend on it.
     """
@@ -76,7 +76,7 @@ class Prober(Protocol):
 
 
 def named_arrays(output: Any) -> dict[str, Any]:
-    """The arrays of an output by their path: `''` for one array, `logits`, `hidden.0` for those of a structure.
+    """The arrays of an output by their place: `''` for one array, `logits`, `hidden.0` for those of a structure.
 
     Mappings, sequences and dataclasses are entered; None is left out.
 
@@ -86,17 +86,17 @@ def named_arrays(output: Any) -> dict[str, Any]:
     return dict(_arrays(output, ""))
 
 
-def _arrays(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _arrays(value: Any, place: str) -> Iterator[tuple[str, Any]]:
     if value is None:
         return
     if hasattr(value, "shape") and hasattr(value, "dtype"):
-        yield path, value
+        yield place, value
         return
-    for name, inner in _members(value, path):
-        yield from _arrays(inner, paths.join(path, str(name)))
+    for name, inner in _members(value, place):
+        yield from _arrays(inner, paths.join(place, str(name)))
 
 
-def _members(value: Any, path: str) -> list[tuple[Any, Any]]:
+def _members(value: Any, place: str) -> list[tuple[Any, Any]]:
     if isinstance(value, Mapping):
         return list(value.items())
     if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -106,5 +106,5 @@ def _members(value: Any, path: str) -> list[tuple[Any, Any]]:
     if is_dataclass(value) and not isinstance(value, type):
         return [(field.name, getattr(value, field.name)) for field in fields(value)]
     raise NotExpressibleError(
-        path, "arrays, or mappings, sequences and dataclasses of arrays", type(value).__name__, "Give the pair a call."
+        place, "arrays, or mappings, sequences and dataclasses of arrays", type(value).__name__, "Give the pair a call."
     )

@@ -27,7 +27,7 @@ class Trace:
     name: its class.
     depth: how many traced calls it was made in.
     inputs: its arrays by the name of the argument: `hidden_states`, `states.0`. Whole numbers and truth values too.
-    outputs: its floating-point arrays by their path in the output, `''` where it is one array.
+    outputs: its floating-point arrays by their place in the output, `''` where it is one array.
     settings: the module's plain members: numbers, truth values, strings, short tuples of them, functions by name.
     holds: native paths of the tensors that it holds itself; of a tie the owner's.
     subtree: those that it and all modules below hold.
@@ -95,15 +95,15 @@ class Recorder:
 
     def end(self, output: Any) -> None:
         """The last call that began ends. One that gives no floating-point numbers is forgotten."""
-        index = self._open.pop()
-        made = self._made[index]
+        place = self._open.pop()
+        made = self._made[place]
         assert made is not None
         outputs = {name: array for name, array in self._arrays(output).items() if is_floating(array)}
         if not outputs:
-            self._made[index] = None
+            self._made[place] = None
             return
         self._counts[made.path] = made.call + 1
-        self._made[index] = Trace(**{**_members(made), "outputs": outputs, "call": made.call})
+        self._made[place] = Trace(**{**_members(made), "outputs": outputs, "call": made.call})
 
     def abandon(self) -> None:
         """The last call that began has raised."""
@@ -131,10 +131,10 @@ def is_floating(array: np.ndarray) -> bool:
     return "float" in array.dtype.name
 
 
-def arrays_in(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """The arrays of a structure by their path. What is neither an array nor a structure is passed over."""
+def arrays_in(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """The arrays of a structure by their place. What is neither an array nor a structure is passed over."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
-        yield path, value
+        yield place, value
         return
     members: Iterable[tuple[Any, Any]] = ()
     if isinstance(value, Mapping):
@@ -146,7 +146,7 @@ def arrays_in(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     elif is_dataclass(value) and not isinstance(value, type):
         members = ((field.name, getattr(value, field.name)) for field in fields(value))
     for name, inner in members:
-        yield from arrays_in(inner, paths.join(path, str(name)))
+        yield from arrays_in(inner, paths.join(place, str(name)))
 
 
 def named_arguments(function: Callable[..., Any], arguments: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,13 +195,13 @@ def _setting(value: Any) -> Setting | None:
 
 
 def order_of_ends(traces: Sequence[Trace]) -> list[int]:
-    """The indices of traces in the order in which the calls ended: a call before the one it was made in."""
+    """The traces' places in the order in which the calls ended: a call before the one it was made in."""
     found: list[int] = []
     open_calls: list[int] = []
-    for index, trace in enumerate(traces):
+    for place, trace in enumerate(traces):
         while open_calls and traces[open_calls[-1]].depth >= trace.depth:
             found.append(open_calls.pop())
-        open_calls.append(index)
+        open_calls.append(place)
     return found + open_calls[::-1]
 
 
@@ -210,7 +210,7 @@ def first_nonfinite(traces: Sequence[Trace]) -> tuple[str, str] | None:
 
     A mask that holds -inf is an input that is not finite; whoever takes it is blamed only if nobody else can be.
     """
-    ended = [traces[index] for index in order_of_ends(traces)]
+    ended = [traces[place] for place in order_of_ends(traces)]
     wrong = [trace for trace in ended if not _finite(trace.outputs)]
     guilty = [trace for trace in wrong if _finite(trace.inputs)] or wrong
     return (guilty[0].path, guilty[0].name) if guilty else None
