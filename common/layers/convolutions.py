@@ -39,7 +39,7 @@ def _natives(canonical: str, spatial: str, native: str) -> Mapping[str, Native]:
 
 
 class Filter(Windowed):
-    """What both kinds of convolution hold: a weight, and a bias for each output channel."""
+    """What both kinds of convolution of (batch, channels, *spatial) hold: a weight, and a bias (out_channels,)."""
 
     # No dataclass of its own, so that these are no fields yet: the two kinds have them in different orders, PyTorch's.
     in_channels: int
@@ -63,7 +63,7 @@ class Filter(Windowed):
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
-        """The weight's canonical shape."""
+        """The weight's canonical shape, which a subclass gives."""
         raise NotImplementedError
 
     def _check(self) -> None:

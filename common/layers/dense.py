@@ -176,7 +176,11 @@ class Decoder(Tied):
         return {"weight": self.of, "bias": self.bias} if isinstance(self.bias, str) else {"weight": self.of}
 
     def check_owners(self, owners: Mapping[str, Layer], path: str) -> None:
-        """The bias of another must be a Parameter with an entry for every token."""
+        """The bias of another must be a Parameter with an entry for every token.
+
+        Raises:
+            SpecError: its path is `path`.
+        """
         embedding, bias = owners["weight"], owners.get("bias")
         if bias is None or not isinstance(embedding, Embedding):
             return

@@ -17,7 +17,7 @@ from .windows import Numbers, Windowed
 
 
 class Pool(Windowed):
-    """A window that moves by a stride, as in a convolution."""
+    """A window over (batch, channels, *spatial) that moves by a stride, as in a convolution."""
 
     # No dataclass of its own, so that these are no fields yet: the two kinds have different ones between them.
     kernel_size: Numbers
@@ -48,7 +48,7 @@ class Pool(Windowed):
         _check_switch(self, "ceil_mode")
 
     def counts(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
-        """The number of windows on each axis of these sizes.
+        """The number of windows on each spatial axis of these sizes.
 
         With `ceil_mode` a last window may reach past the padding, if it begins before the padding at the end does.
         """

@@ -16,7 +16,11 @@ from .shape_flow import flow
 
 @dataclass(frozen=True, init=False, repr=False)
 class Numbered(Layer):
-    """A container whose children are named by their index."""
+    """A container whose children are named by their index.
+
+    Raises:
+        SpecError: a child that is no layer.
+    """
 
     container: ClassVar[bool] = True
 
@@ -30,6 +34,7 @@ class Numbered(Layer):
         return f"{self.kind}({', '.join(map(repr, self.layers))})"
 
     def children(self) -> tuple[tuple[str, Layer], ...]:
+        """The layers under their indices, as text."""
         return tuple((str(index), layer) for index, layer in enumerate(self.layers))
 
     def with_children(self, children: Sequence[tuple[str, Layer]]) -> Layer:
@@ -40,7 +45,7 @@ class Sequential(Numbered):
     """Layers in a row, named by their index as in `torch.nn.Sequential`.
 
     Raises:
-        SpecError: two neighbours whose widths do not chain.
+        SpecError: a child that is no layer, or two neighbours whose widths do not chain.
     """
 
     def __init__(self, *layers: Layer) -> None:
@@ -102,15 +107,11 @@ class Block(Layer):
         return f"Block({{{inside}}}{how})"
 
     def children(self) -> tuple[tuple[str, Layer], ...]:
+        """The layers under their names, Parameters and Buffers first."""
         return self.named
 
     def with_children(self, children: Sequence[tuple[str, Layer]]) -> Layer:
         return Block(children, self.calls, self.forward)
-
-    @property
-    def order(self) -> tuple[str, ...]:
-        """The children's names in the order in which the forward pass reaches them."""
-        return self.program.calls
 
     @cached_property
     def program(self) -> Program:

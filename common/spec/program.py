@@ -76,7 +76,7 @@ class Program:
 
 
 def chain(names: Sequence[str]) -> Program:
-    """The program that sends one value through children in a row."""
+    """The program that sends one value through the children of these names in a row."""
     steps = tuple(Step("call", ("x",), (name,), (Name("x"),)) for name in names)
     return Program(("x",), 1, steps, Name("x"))
 

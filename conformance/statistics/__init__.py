@@ -19,7 +19,6 @@ from .one_sample import examine as examine
 from .orthogonality import gain_of as gain_of
 from .power import ALPHA as ALPHA
 from .power import BETA as BETA
-from .power import TARGET as TARGET
 from .power import replicates as replicates
 from .schemes import Scheme as Scheme
 from .schemes import diagnose as diagnose
