@@ -72,11 +72,11 @@ def model_of(side: Any, seed: int = 0, role: str = "") -> Any:
     return made
 
 
-def _check_side(model: Any, place: str) -> None:
+def _check_side(model: Any, path: str) -> None:
     try:
         side_name(model)
     except UsageError as error:
-        raise UsageError(place, error.expected, error.found, error.remedy) from None
+        raise UsageError(path, error.expected, error.found, error.remedy) from None
 
 
 def is_factory(side: Any) -> bool:

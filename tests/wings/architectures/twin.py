@@ -181,7 +181,7 @@ def assert_same_buffers(spec: Layer, model: nn.Module) -> None:
 
 
 def assert_same_distributions(spec: Layer, make: Callable[[], nn.Module], draws: int) -> None:
-    """Every parameter of freshly made models has the spec's initial distribution, by the calibrated battery."""
+    """Every parameter of freshly made models has the spec's initial distribution, by one-sample tests."""
     rows = expansion.table_of(spec).parameters
     made: dict[str, list[np.ndarray]] = {row.path: [] for row in rows}
     for seed in range(draws):
