@@ -6,7 +6,7 @@ sites, so its gradient is the sum over them, which jax.grad of the module itself
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -45,7 +45,8 @@ def functional(model: nnx.Module, call: Call | None = None) -> Functional:
             value = filled(value_of(entry), new, tuple(keys))  # type: ignore[arg-type]
             held.append((keys, entry.replace(value) if isinstance(entry, nnx.Variable) else value))
         own: Any = nnx.merge(graph, nnx.from_flat_state(held))
-        for path, module in nnx.iter_modules(own) if following else ():
+        modules: Iterable[tuple[Any, Any]] = nnx.iter_modules(own) if following else ()
+        for path, module in modules:
             if path in following:
                 module.dtype = module.embedding.dtype
         return own
