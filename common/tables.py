@@ -214,7 +214,8 @@ class Table:
                 "kind": row.kind,
                 "layer": row.layer,
                 "initializer": None if row.initializer is None else repr(row.initializer),
-                "tie": None if row.tie is None else asdict(row.tie),
+                # Its readers know a transform, of which there is one: nothing ties what is transposed.
+                "tie": None if row.tie is None else {**asdict(row.tie), "transform": "identity"},
                 "native_path": list(row.native_path),
                 "layout": row.layout.pattern,
             }

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from .errors import TieError
-
-Transform = Literal["identity", "transpose"]
 
 
 @dataclass(frozen=True)
 class Tie:
-    """`alias` is `owner` under a second path, as it stands or transposed (in the canonical layout)."""
+    """`alias` is `owner` under a second path, in the same canonical layout."""
 
     owner: str
     alias: str
-    transform: Transform = "identity"
 
     def __str__(self) -> str:
-        return self.owner if self.transform == "identity" else f"{self.owner} transposed"
+        return self.owner
 
 
 @dataclass(frozen=True)
@@ -52,11 +48,6 @@ def check_tie(tie: Tie, shapes: Mapping[str, tuple[int, ...]]) -> None:
     if tie.owner == tie.alias:
         raise TieError(tie.alias, "another path as the owner", "the alias itself", "Name two different paths.")
     owner, alias = shapes[tie.owner], shapes[tie.alias]
-    needed = owner[::-1] if tie.transform == "transpose" else owner
-    if alias != needed:
-        raise TieError(
-            tie.alias,
-            f"the shape {needed} of its owner {tie.owner!r}" + (" transposed" if tie.transform == "transpose" else ""),
-            f"{alias}",
-            "Only parameters of one shape can be tied.",
-        )
+    if alias != owner:
+        expected = f"the shape {owner} of its owner {tie.owner!r}"
+        raise TieError(tie.alias, expected, f"{alias}", "Only parameters of one shape can be tied.")

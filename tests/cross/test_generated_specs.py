@@ -101,6 +101,7 @@ def test_every_layer_type_is_drawn() -> None:
     look()
     known = {name for name, each in vars(layers).items() if isinstance(each, type) and issubclass(each, spec.Layer)}
     by_architectures = {"AttentionWeights", "WeightedValues", "Prefix", "Rotary", "RotaryAngles", "RelativeBuckets"}
-    abstract = {"BatchNorm", "InstanceNorm"}
+    pools = {"Pool", "AvgPool", "MaxPool", "AdaptiveAvgPool", "AdaptiveMaxPool"}
+    abstract = {"Convolution", "TransposedConvolution", "BatchNorm", "InstanceNorm", "Recurrent", *pools}
     scalar = {"Sum", "Concatenate"}
     assert known - seen <= by_architectures | abstract | scalar, sorted(known - seen)
