@@ -33,7 +33,7 @@ from .core import Arrays, Functional, Mode, Run, is_floating
 from .devices import check_dtype
 from .devices import devices as devices
 from .devices import running as running
-from .factories import draws_of
+from .draws import draws_of
 from .probing import compiled_prober, compiled_site_prober
 from .training import REMEDY, compiled_passer, compiled_trainer
 from .trees import Owned, arrays_of, by_path, filled, replaced, stored_tensors

@@ -10,9 +10,8 @@ import numpy as np
 
 from ...common.spec import Echo, Rule, line, plan
 from ..draws import draw as draw
-from ..draws import draw_native, path_key
+from ..draws import draw_native, draws_of, path_key
 from ..draws import sample as sample
-from ..factories import draws_of
 from ..parts import split_native
 from .access import replaced, table
 from .naming import Model, leaves
