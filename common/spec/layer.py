@@ -74,8 +74,8 @@ class ParameterSpec:
 class Layer:
     """A node of a spec. A subclass says what it holds and what it does to the shape that flows by.
 
-    A layer checks its settings when it is made, and stores numbers as Python's. What a method promises here, it promises
-    in every subclass.
+    A layer checks its settings when it is made, and stores numbers as Python's. What a method promises here, it
+    promises in every subclass.
 
     natives: by the name of each parameter, how Flax spells and stores it.
     inputs: the least and the greatest number of arrays that a call takes.
