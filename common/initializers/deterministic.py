@@ -115,7 +115,7 @@ class Dirac(Deterministic):
             raise InitializerError("", "a whole number of at least 1 as groups of Dirac", repr(self.groups))
 
     def validate(self, shape: Sequence[int], path: str = "") -> None:
-        """Raise an InitializerError that names `path` unless it is a convolution's shape, of outputs that the groups divide."""
+        """Raise an InitializerError that names `path` unless it is a convolution's shape that the groups divide."""
         expect_dimensions("Dirac", shape, (3, 4, 5), path)
         if shape[0] % self.groups:
             raise InitializerError(
