@@ -46,11 +46,7 @@ class Initializer(ABC):
         """
 
     def validate(self, shape: Sequence[int], path: str = "") -> None:  # noqa: B027 - most fit any shape
-        """Refuse a shape that a parameter with this initializer cannot have.
-
-        Raises:
-            InitializerError: its path is `path`.
-        """
+        """Raise an InitializerError that names `path` if a parameter of `shape` cannot have this initializer."""
 
     def violation(self, array: np.ndarray[Any, Any]) -> str | None:
         """What in one draw, `(*shape)` of any floating dtype, can never happen under this initializer, or None.

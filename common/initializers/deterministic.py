@@ -32,11 +32,7 @@ class Deterministic(Initializer):
         """The one draw, `(*shape)` in float64."""
 
     def law(self, shape: Sequence[int]) -> Law:
-        """The law of an entry at an index chosen at random: a point mass for each value that occurs.
-
-        Raises:
-            InitializerError: the shape does not suit this initializer.
-        """
+        """The law of an entry at a random index: a point mass for each value there is; raises as `validate` does."""
         self.validate(shape)
         values, counts = np.unique(self.draw(shape), return_counts=True)
         total = int(counts.sum())
@@ -93,11 +89,7 @@ class Eye(Deterministic):
     """The identity of a Linear, `(out, in)`: 1 on the diagonal, also where the matrix is not square."""
 
     def validate(self, shape: Sequence[int], path: str = "") -> None:
-        """The shape must have two dimensions.
-
-        Raises:
-            InitializerError: its path is `path`.
-        """
+        """Raise an InitializerError that names `path` unless the shape has two dimensions."""
         expect_dimensions("Eye", shape, (2,), path)
 
     def draw(self, shape: Sequence[int]) -> np.ndarray[Any, Any]:
@@ -123,11 +115,7 @@ class Dirac(Deterministic):
             raise InitializerError("", "a whole number of at least 1 as groups of Dirac", repr(self.groups))
 
     def validate(self, shape: Sequence[int], path: str = "") -> None:
-        """The shape must be a convolution's, and its outputs must divide into the groups.
-
-        Raises:
-            InitializerError: its path is `path`.
-        """
+        """Raise an InitializerError that names `path` unless it is a convolution's shape that the groups divide."""
         expect_dimensions("Dirac", shape, (3, 4, 5), path)
         if shape[0] % self.groups:
             raise InitializerError(
@@ -154,11 +142,7 @@ class Arange(Deterministic):
         return np.broadcast_to(np.arange(shape[-1], dtype=np.float64), shape).copy()
 
     def validate(self, shape: Sequence[int], path: str = "") -> None:
-        """The shape must have an axis.
-
-        Raises:
-            InitializerError: its path is `path`.
-        """
+        """Raise an InitializerError that names `path` unless the shape has an axis."""
         _expect_axes("Arange", 1, shape, path)
 
 
@@ -171,11 +155,7 @@ class LowerTriangle(Deterministic):
         return np.broadcast_to(np.tri(shape[-2], shape[-1]), shape).copy()
 
     def validate(self, shape: Sequence[int], path: str = "") -> None:
-        """The shape must have two axes.
-
-        Raises:
-            InitializerError: its path is `path`.
-        """
+        """Raise an InitializerError that names `path` unless the shape has two axes."""
         _expect_axes("LowerTriangle", 2, shape, path)
 
 
@@ -199,11 +179,7 @@ class InverseFrequencies(Deterministic):
         return np.broadcast_to(self.theta ** -(np.arange(shape[-1]) / max(1, shape[-1])), shape).copy()
 
     def validate(self, shape: Sequence[int], path: str = "") -> None:
-        """The shape must have an axis.
-
-        Raises:
-            InitializerError: its path is `path`.
-        """
+        """Raise an InitializerError that names `path` unless the shape has an axis."""
         _expect_axes("InverseFrequencies", 1, shape, path)
 
 

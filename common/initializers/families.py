@@ -121,19 +121,11 @@ class FanScaled(Initializer):
         """The same distribution as a VarianceScaling."""
 
     def law(self, shape: Sequence[int]) -> Law:
-        """The law of `scaling()`.
-
-        Raises:
-            InitializerError: a shape without fans, or with a fan of 0.
-        """
+        """The law of `scaling()`; raises as `validate` does."""
         return self.scaling().law(shape)
 
     def validate(self, shape: Sequence[int], path: str = "") -> None:
-        """The shape must have fans, and the one that is asked for must not be 0.
-
-        Raises:
-            InitializerError: its path is `path`.
-        """
+        """Raise an InitializerError that names `path` unless the shape has fans, and the one asked for is not 0."""
         self.scaling().validate(shape, path)
 
     def std(self, shape: Sequence[int]) -> float:
@@ -162,29 +154,17 @@ class VarianceScaling(Initializer):
         assign(self, scale=positive_number("VarianceScaling", "scale", self.scale))
 
     def validate(self, shape: Sequence[int], path: str = "") -> None:
-        """The shape must have fans, and the one that is asked for must not be 0.
-
-        Raises:
-            InitializerError: its path is `path`.
-        """
+        """Raise an InitializerError that names `path` unless the shape has fans, and the one asked for is not 0."""
         if fans(shape, path).mode(self.mode) <= 0:
             raise InitializerError(path, f"a {self.mode} above 0", f"shape {tuple(shape)}")
 
     def std(self, shape: Sequence[int]) -> float:
-        """The standard deviation of an entry of a parameter of `shape`.
-
-        Raises:
-            InitializerError: a shape without fans, or with a fan of 0.
-        """
+        """The standard deviation of an entry of a parameter of `shape`; raises as `validate` does."""
         self.validate(shape)
         return math.sqrt(self.scale / fans(shape).mode(self.mode))
 
     def law(self, shape: Sequence[int]) -> Law:
-        """The distribution with mean 0 and the std that the fan gives.
-
-        Raises:
-            InitializerError: a shape without fans, or with a fan of 0.
-        """
+        """The distribution with mean 0 and the std that the fan gives; raises as `validate` does."""
         std = self.std(shape)
         if self.distribution == "uniform":
             return _uniform(-math.sqrt(3) * std, math.sqrt(3) * std)
@@ -293,19 +273,11 @@ class Masked(Initializer):
         return self.of.reads_axes
 
     def validate(self, shape: Sequence[int], path: str = "") -> None:
-        """The shape must suit `of`.
-
-        Raises:
-            InitializerError: its path is `path`.
-        """
+        """Raise an InitializerError that names `path` unless the shape suits `of`."""
         self.of.validate(shape, path)
 
     def law(self, shape: Sequence[int]) -> Law:
-        """A point mass at 0 with the mass inside the mask, the rest of the law as it was.
-
-        Raises:
-            InitializerError: the shape does not suit `of`.
-        """
+        """A point mass at 0 with the mass inside the mask, the rest of the law as it was; raises as `validate` does."""
         whole = self.of.law(shape)
         kept = {value: mass for value, mass in whole.point_masses if abs(value) >= self.below}
         spread, part = whole.spread, whole.continuous

@@ -49,22 +49,14 @@ class Orthogonal(Initializer):
         return False
 
     def validate(self, shape: Sequence[int], path: str = "") -> None:
-        """The shape must be at least a matrix, and not empty.
-
-        Raises:
-            InitializerError: its path is `path`.
-        """
+        """Raise an InitializerError that names `path` unless the shape is at least a matrix, and not empty."""
         if len(shape) < 2 or 0 in shape:
             raise InitializerError(
                 path, "a shape of at least 2 dimensions, none of them 0, for Orthogonal", f"shape {tuple(shape)}"
             )
 
     def law(self, shape: Sequence[int]) -> Law:
-        """The law of an entry of a Haar matrix, at any index.
-
-        Raises:
-            InitializerError: the shape is less than a matrix, or empty.
-        """
+        """The law of an entry of a Haar matrix, at any index; raises as `validate` does."""
         self.validate(shape)
         return haar_entry(max(shape[0], math.prod(shape[1:])), self.gain)
 
@@ -94,11 +86,7 @@ class DeltaOrthogonal(Initializer):
         return False
 
     def validate(self, shape: Sequence[int], path: str = "") -> None:
-        """The shape must be a convolution's, with at least as many outputs as inputs.
-
-        Raises:
-            InitializerError: its path is `path`.
-        """
+        """Raise an InitializerError that names `path` unless it is a convolution's shape, out >= in."""
         expect_dimensions("DeltaOrthogonal", shape, (3, 4, 5), path)
         if shape[0] < shape[1] or 0 in shape:
             raise InitializerError(path, "at least as many outputs as inputs", f"shape {tuple(shape)}")
@@ -108,11 +96,7 @@ class DeltaOrthogonal(Initializer):
         return tuple((size - 1) // 2 for size in shape[2:])
 
     def law(self, shape: Sequence[int]) -> Law:
-        """The law of an entry at an index chosen at random: mostly 0, at the middle that of a Haar matrix.
-
-        Raises:
-            InitializerError: the shape is no convolution's, or has fewer outputs than inputs.
-        """
+        """The law of an entry at a random index: mostly 0, at the middle a Haar matrix's; raises as `validate` does."""
         self.validate(shape)
         return thinned(haar_entry(shape[0], self.gain), 1 / math.prod(shape[2:]))
 
@@ -152,11 +136,7 @@ class Sparse(Initializer):
         return False
 
     def validate(self, shape: Sequence[int], path: str = "") -> None:
-        """The shape must have two dimensions, and rows.
-
-        Raises:
-            InitializerError: its path is `path`.
-        """
+        """Raise an InitializerError that names `path` unless the shape has two dimensions, and rows."""
         expect_dimensions("Sparse", shape, (2,), path)
         if 0 in shape:
             raise InitializerError(path, "a shape without 0 for Sparse", f"shape {tuple(shape)}")
@@ -166,11 +146,7 @@ class Sparse(Initializer):
         return math.ceil(self.sparsity * shape[0])
 
     def law(self, shape: Sequence[int]) -> Law:
-        """The law of an entry at an index chosen at random: 0 for the share of zeros in a column.
-
-        Raises:
-            InitializerError: the shape has not two dimensions, or one is 0.
-        """
+        """The law of an entry at a random index: 0 for the share of zeros in a column; raises as `validate` does."""
         self.validate(shape)
         return thinned(Law(Continuous("norm", (), 0.0, self.std)), 1 - self.zeros(shape) / shape[0])
 
@@ -217,11 +193,7 @@ class ZeroRow(Initializer):
         return self.of.deterministic
 
     def validate(self, shape: Sequence[int], path: str = "") -> None:
-        """The shape must have the row, and suit `of`.
-
-        Raises:
-            InitializerError: its path is `path`.
-        """
+        """Raise an InitializerError that names `path` unless the shape has the row, and suits `of`."""
         self.of.validate(shape, path)
         if len(shape) < 1 or self.row >= shape[0]:
             raise InitializerError(path, f"a shape with a row {self.row} for ZeroRow", f"shape {tuple(shape)}")
@@ -231,11 +203,7 @@ class ZeroRow(Initializer):
         return np.delete(array, self.row, axis)
 
     def law(self, shape: Sequence[int]) -> Law:
-        """The law of an entry at an index chosen at random: 0 for the share of the one row.
-
-        Raises:
-            InitializerError: the shape has no such row, or does not suit `of`.
-        """
+        """The law of an entry at a random index: 0 for the share of the one row; raises as `validate` does."""
         self.validate(shape)
         return thinned(self.of.law(shape), 1 - 1 / shape[0])
 
