@@ -26,6 +26,7 @@ def step(
     In training mode means with a dropout key and with `batch_stats` to be updated: a Linen module that takes an
     argument for it, or that updates another collection, wants a step of its own.
 
+    targets: an array of the output's shape.
     seed: of the dropout masks, if the model draws any. `model` is as it was.
 
     Raises:
