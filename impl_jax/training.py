@@ -120,7 +120,8 @@ def _compiled(optimizer: Optimizer) -> tuple[optax.GradientTransformation, Calla
 def _updated(rule: optax.GradientTransformation, params: Arrays, gradients: Arrays, state: Any) -> tuple[Arrays, Any]:
     """The parameters and the optimizer's state after one step."""
     updates, state = rule.update(gradients, state, params)
-    return optax.apply_updates(params, updates), state
+    after: Any = optax.apply_updates(params, updates)
+    return after, state
 
 
 def _transformation(optimizer: Optimizer) -> optax.GradientTransformation:

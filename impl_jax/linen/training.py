@@ -125,7 +125,7 @@ def _without_modes(model: Model, inputs: Inputs, call: Call | None, dtype: str) 
         side = functional(model, call)
         stored = {path: each.array for path, each in side.owned.items()}
         with traced_anew(), linen.intercept_methods(noted):
-            jax.eval_shape(lambda *each: side.run(*each, INFERENCE)[0], stored, given(inputs, dtype))
+            jax.eval_shape(lambda own, given: side.run(own, given, INFERENCE)[0], stored, given(inputs, dtype))
     if others or any(rates):
         found = f"none, and a model with {', '.join(others) if others else 'dropout'}"
         raise NotExpressibleError(
