@@ -24,6 +24,7 @@ from ..pairs.comparison import Bound
 from ..pairs.maps import Map, MapRow
 from ..pairs.pair import Pair
 from ..pairs.precision import Setting
+from ..pairs.side import Side
 from ..pairs.wings import absence, load_wing, require
 from .check import DEVICES, Examination, Unit, Wanted, check_names
 from .contracts import PAIR_CONTRACTS
@@ -115,7 +116,9 @@ class Subject:
         # No reference model has modes, which nothing can know of a Linen module but the one who gives the call.
         train_call = _called if self.wing.NAME == "linen" else None
         pair = Pair(self.original, self.loaded, self.original.described.inputs(), port_train_call=train_call)
-        return Examination(Bound.of(pair, table_map(self)), Wanted(EXAMINED, (self.device,)), name=self.name)
+        port = replace(Side.of(pair, "port"), wing=self.wing)
+        bound = Bound(Side.of(pair, "reference"), port, table_map(self))
+        return Examination(bound, Wanted(EXAMINED, (self.device,)), name=self.name)
 
 
 def _called(model: Any, inputs: tuple[Any, ...]) -> Any:

@@ -20,9 +20,9 @@ from paritree.common.initializers import VarianceScaling
 from paritree.common.models.reference import MODELS
 from paritree.common.wing.protocols import Wing
 from paritree.common.wing.recognition import WINGS
+from paritree.common.wing.runs import Probe
 from paritree.conformance import load_wing
-from paritree.conformance.models.check import CONTRACTS, check_subjects
-from paritree.conformance.models.subject import Subject
+from paritree.conformance.reference_models import CONTRACTS, Original, Subject, check_subjects
 from paritree.conformance.report import ContractFailure, Report
 from paritree.conformance.results import Result
 
@@ -42,7 +42,7 @@ def failures(subject: Subject, contracts: list[str] = MEASURED) -> dict[str, lis
 def subject(wing: str, model: Any = None, **replaced: Any) -> Subject:
     """The shared-layer model in a wing, with some of the wing's functions replaced."""
     whole = load_wing(wing)
-    base = Subject.build(REFERENCE, whole, "cpu")
+    base = Subject.build(Original(REFERENCE), whole, "cpu")
     altered = cast(Wing, SimpleNamespace(**{**vars(whole), **replaced})) if replaced else whole
     return replace(base, wing=altered, model=base.model if model is None else model)
 
@@ -71,8 +71,12 @@ def test_a_kernel_that_is_used_transposed(wing: str, faulty: type) -> None:
     layers = planted.model if wing == "torch" else planted.model.layers
     layers[2].__class__ = faulty
     found = failures(planted)
-    assert found["forward"] == ["2.weight is used transposed: given transposed, the output is right"]
-    assert not {"names", "shapes", "ties", "weights"} & found.keys()
+    (message,) = found["forward"]
+    assert message.startswith(
+        "the output differs by 0.28 of its norm. The first module to differ is reference '2' (Linear)"
+    )
+    assert message.endswith("Likely cause: the port uses '2.weight' transposed, against what the map says.")
+    assert not {"table", "weights", "names", "shapes", "ties", "values"} & found.keys()
 
 
 @pytest.mark.parametrize("wing", ["linen", "nnx"])
@@ -83,8 +87,10 @@ def test_a_loader_that_forgets_to_transpose(wing: str) -> None:
         return whole.load(model, {**weights, "2.weight": weights["2.weight"].T})
 
     found = failures(subject(wing, load=load))
+    assert found.keys() == {"weights", "values"}
     assert found["weights"] == ["2.weight: the array that comes back is the transpose of what it should be"]
-    assert found["forward"] == ["2.weight is used transposed: given transposed, the output is right"]
+    (message,) = found["values"]
+    assert "is the transpose of what it should be" in message
 
 
 # Two biases of one shape, swapped: every shape check lets them pass.
@@ -96,7 +102,9 @@ def test_biases_swapped_in_the_program() -> None:
     first.forward = lambda x: F.linear(x, first.weight, second.bias)
     second.forward = lambda x: F.linear(x, second.weight, first.bias)
     found = failures(planted)
-    assert found["forward"] == ["0.bias and 2.bias are swapped: given swapped, the output is right"]
+    (message,) = found["forward"]
+    assert "The first module to differ is reference '0' (Linear) = port '0' (Linear)" in message
+    assert message.endswith("Likely cause: 0.bias and 2.bias are swapped: given swapped, the outputs agree.")
     # Slot 2 has two sites, so swapping it with slot 0 swaps what their gradients are.
     assert "names" not in found
     assert "weights" not in found
@@ -114,7 +122,8 @@ def test_biases_swapped_by_the_loader(wing: str) -> None:
         "0.bias: the array that comes back is that of 2.bias",
         "2.bias: the array that comes back is that of 0.bias",
     ]
-    assert found["forward"] == ["0.bias and 2.bias are swapped: given swapped, the output is right"]
+    assert found.keys() == {"weights", "values"}
+    assert [message.rpartition(" ")[2] for message in found["values"]] == ["2.bias", "0.bias"]
 
 
 # A tie that is lost.
@@ -124,20 +133,27 @@ def test_biases_swapped_by_the_loader(wing: str) -> None:
 def test_a_tie_that_is_lost(wing: str) -> None:
     planted = subject(wing)
     found = failures(replace(planted, model=planted.wing.untie(planted.model, "4.weight")))  # type: ignore[attr-defined]
-    assert found["ties"] == ["4.weight: is a parameter of its own, expected an alias of 2.weight: the tie is lost"]
+    assert found["table"] == ["4.weight: is a parameter of its own, expected an alias of 2.weight: the tie is lost"]
+    (message,) = found["ties"]
+    assert message.endswith("itself: the tie is lost")
 
 
 def test_a_tie_that_is_lost_in_linen() -> None:
     # Linen shares modules, so it is the whole layer that is lost.
     planted = subject("linen")
     found = failures(replace(planted, model=planted.wing.untie(planted.model, "4.weight")))  # type: ignore[attr-defined]
-    assert found["ties"] == [
+    assert found["table"] == [
         f"4.{name}: is a parameter of its own, expected an alias of 2.{name}: the tie is lost"
         for name in ("weight", "bias")
     ]
 
 
 # A tied gradient that misses a site.
+LOST = (
+    "2.weight (= {}): the gradient is not the sum over its 2 sites (1 (linear) 79%, 2 (linear) 63%): the share of site {} "
+    "is missing"
+)
+NATIVE = {"linen": "params.layers_2.kernel", "nnx": "layers.2.kernel"}
 
 
 class DeafSecondCallTorch(torch.nn.Linear):
@@ -153,7 +169,7 @@ def test_a_site_that_the_gradient_misses_in_the_program() -> None:
     planted = subject("torch")
     planted.model[2].__class__ = DeafSecondCallTorch
     found = failures(planted)
-    assert found["tied gradients"] == ["2.weight: the gradient lacks the share of site 2 of 2 (linear)"]
+    assert found["tied gradients"] == [LOST.format("2.weight", 2)]
     assert "forward" not in found
 
 
@@ -162,14 +178,22 @@ def test_a_site_that_the_gradient_misses_in_the_program() -> None:
 def test_a_site_that_the_gradient_misses(wing: str, lost: int) -> None:
     whole = load_wing(wing)
 
-    def value_and_gradients(model: Any, inputs: Any, cotangent: Any) -> Any:
-        value, gradients = whole.value_and_gradients(model, inputs, cotangent)
-        share = whole.site_gradients(model, inputs, cotangent)["2.weight"][lost].gradient
-        return value, {**gradients, "2.weight": gradients["2.weight"] - share}
+    def prober(*given: Any, **named: Any) -> Any:
+        run, sites = whole.prober(*given, **named), whole.site_prober(*given, **named)
 
-    found = failures(subject(wing, value_and_gradients=value_and_gradients))
+        def lossy(weights: Any, cotangents: Any, *, gradients: bool = True) -> Probe:
+            outputs, found = run(weights, cotangents, gradients=gradients)
+            path = NATIVE[wing]
+            if not gradients:
+                return Probe(outputs, found)
+            share = sites(weights, cotangents, [path])[path][lost].gradient
+            return Probe(outputs, {**found, path: found[path] - share})
+
+        return lossy
+
+    found = failures(subject(wing, prober=prober))
     assert found.keys() == {"gradients", "tied gradients"}
-    assert found["tied gradients"] == [f"2.weight: the gradient lacks the share of site {lost + 1} of 2 (linear)"]
+    assert found["tied gradients"] == [LOST.format(NATIVE[wing], lost + 1)]
 
 
 # An initializer that is off by a tenth in scale.
@@ -185,7 +209,7 @@ def scaled(factor: float) -> Sequential:
 @pytest.mark.parametrize("wing", WINGS)
 @pytest.mark.parametrize("factor", [0.9, 1.1])
 def test_an_initializer_that_is_off_by_a_tenth(wing: str, factor: float) -> None:
-    planted = Subject.build(REFERENCE, load_wing(wing), "cpu", spec=scaled(factor))
+    planted = Subject.build(Original(REFERENCE), load_wing(wing), "cpu", spec=scaled(factor))
     found = failures(planted, list(CONTRACTS))
     assert found.keys() == {"initialization"}
     assert all(message.startswith("2.weight: ") for message in found["initialization"])
@@ -213,7 +237,8 @@ def test_a_path_that_is_missing_and_one_too_many() -> None:
     planted.model[6] = torch.nn.Linear(8, 1, bias=False)
     planted.model.add_module("7", torch.nn.PReLU())
     found = failures(planted)
-    assert found["names"] == ["6.bias: is missing from the model", "7.weight: is not in the spec"]
+    assert found["table"] == ["6.bias: is missing from the model", "7.weight: is not in the spec"]
+    assert [message.partition(":")[0] for message in found["names"]] == ["6.bias", "7.weight"]
     assert found["weights"] == [
         "the weights cannot be loaded: expected one array for each of 6 owners, in the canonical layout, found 2 that "
         "do not fit: 7.weight is missing; 6.bias is not in the model. Nothing was loaded."
@@ -225,7 +250,7 @@ def test_values_that_are_not_finite() -> None:
     planted.model[2].register_forward_hook(lambda module, args, output: output * float("nan"))
     results: tuple[Result, ...] = check_subjects([planted], ["forward", "gradients"])
     assert {(result.contract, result.status) for result in results} == {("forward", "fail"), ("gradients", "fail")}
-    assert "0.weight: the gradient is not finite" in [result.message for result in results]
+    assert "0.weight (= 0.weight): the gradient is not finite" in [result.message for result in results]
 
 
 def test_a_report_with_an_infinite_error_is_json() -> None:
