@@ -49,7 +49,7 @@ def tree_trainer(
     trainable: the paths of those to train, if they are floating.
     told: the natives of the side with these arrays.
 
-    The gradients are compiled once, for all weights and optimizers, and what each optimizer makes of them by itself.
+    The gradients are compiled once, for all weights and optimizers.
     """
     trained = {path for path in trainable if jnp.issubdtype(own[path].dtype, jnp.floating)}
 
@@ -69,25 +69,50 @@ def tree_trainer(
         goals = goals_of(targets, jax.eval_shape(forward, values, arguments)[0])
         params = {path: array for path, array in values.items() if path in trained}
         rest = {path: array for path, array in values.items() if path not in trained}
-        rule, update = _updating(optimizer)
-        state, losses = rule.init(params), []
+        move, losses = moving(optimizer), []
         for _ in range(steps):
             (value, rest), gradients = differentiated(params, rest, arguments, goals)
-            params, state = update(params, gradients, state)
+            params = move(params, gradients)
             losses.append(value.item())
         return Training(tuple(losses), told({**rest, **params}))
 
     return train
 
 
+def moving(optimizer: Optimizer) -> Callable[[Any, Any], Any]:
+    """`move(params, gradients)`: a tree of parameters one step further. What the optimizer remembers is kept.
+
+    It is compiled once for each shape, whatever the tree, since neither optimizer looks beyond one parameter.
+    """
+    rule, update = _updating(optimizer)
+    states: list[Any] = []
+
+    def move(params: Any, gradients: Any) -> Any:
+        leaves, tree = jax.tree.flatten(params)
+        # Placed as the parameter is, as `update` leaves it: it would be compiled again for one that is not.
+        states[:] = states or [jax.device_put(rule.init(leaf), leaf.sharding) for leaf in leaves]
+        moved = [update(*each) for each in zip(leaves, jax.tree.leaves(gradients), states, strict=True)]
+        states[:] = [state for _, state in moved]
+        return jax.tree.unflatten(tree, [leaf for leaf, _ in moved])
+
+    return move
+
+
 @functools.cache
 def _updating(optimizer: Optimizer) -> tuple[optax.GradientTransformation, Callable[..., Any]]:
-    rule = transformation(optimizer)
+    rate = optimizer.learning_rate
+    rules = {
+        "sgd": lambda: optax.sgd(rate, momentum=optimizer.momentum),
+        "adamw": lambda: optax.adamw(
+            rate, *optimizer.betas, eps=optimizer.eps, eps_root=0.0, weight_decay=optimizer.weight_decay
+        ),
+    }
+    rule = rules[optimizer.name]()
 
     @jax.jit
-    def update(params: Arrays, gradients: Arrays, state: Any) -> tuple[Any, Any]:
-        updates, state = rule.update(gradients, state, params)
-        return optax.apply_updates(params, updates), state
+    def update(leaf: Any, gradient: Any, state: Any) -> tuple[Any, Any]:
+        updates, state = rule.update(gradient, state, leaf)
+        return optax.apply_updates(leaf, updates), state
 
     return rule, update
 
@@ -130,17 +155,6 @@ def _filled(own: Arrays, weights: Mapping[str, Any]) -> Arrays:
     """
     check_fit({path: tuple(array.shape) for path, array in own.items()}, weights)
     return {**own, **{path: placed(array, own[path]) for path, array in weights.items()}}
-
-
-def transformation(optimizer: Optimizer) -> optax.GradientTransformation:
-    rate = optimizer.learning_rate
-    rules = {
-        "sgd": lambda: optax.sgd(rate, momentum=optimizer.momentum),
-        "adamw": lambda: optax.adamw(
-            rate, *optimizer.betas, eps=optimizer.eps, eps_root=0.0, weight_decay=optimizer.weight_decay
-        ),
-    }
-    return rules[optimizer.name]()
 
 
 def statistics_dtype(dtype: str) -> str:

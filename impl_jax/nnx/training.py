@@ -17,7 +17,7 @@ from flax.nnx.nn import attention
 from ...common.wing import Call, Cotangents, Inputs, Optimizer, Pass, Passer, Trainer, Training, check_targets
 from ..devices import check_dtype
 from ..probing import called, given
-from ..training import floating, goals_of, squared_error, statistics_dtype, tracing, transformation, whole_attention
+from ..training import floating, goals_of, moving, squared_error, statistics_dtype, tracing, whole_attention
 from ..trees import is_array
 from .access import arrays, in_mode
 from .natives import natives, value_of, with_natives
@@ -92,23 +92,14 @@ def trainer(
     def run(weights: Mapping[str, Any], targets: Cotangents, optimizer: Optimizer, steps: int) -> Training:
         own = _in_training(with_natives(_copied(model, dtype), weights))
         goals, losses = goals_of(targets, shapes()), []
-        state = nnx.Optimizer(own, _rule(optimizer), wrt=_is_trained)
+        move = moving(optimizer)
         for _ in range(steps):
             value, gradients = differentiated(own, arguments, goals)
-            _update(state, own, gradients)
+            nnx.update(own, move(nnx.state(own, _is_trained), gradients))
             losses.append(value.item())
         return Training(tuple(losses), natives(own))
 
     return run
-
-
-# One for each optimizer, since what is compiled with it is found again by its identity.
-_rule = functools.cache(transformation)
-
-
-@nnx.jit
-def _update(state: nnx.Optimizer, own: nnx.Module, gradients: Any) -> None:
-    state.update(own, gradients)
 
 
 def passer(
