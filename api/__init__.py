@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .checking import check as check
     from .common import initializers as initializers
+    from .common.errors import CheckpointError as CheckpointError
     from .common.errors import ChildNameError as ChildNameError
     from .common.errors import DeviceError as DeviceError
     from .common.errors import DtypeError as DtypeError
@@ -34,83 +35,7 @@ if TYPE_CHECKING:
     from .common.errors import TieError as TieError
     from .common.errors import UsageError as UsageError
     from .common.errors import WeightsError as WeightsError
-    from .common.layers import CELU as CELU
-    from .common.layers import ELU as ELU
-    from .common.layers import GELU as GELU
-    from .common.layers import GLU as GLU
-    from .common.layers import GRU as GRU
-    from .common.layers import LSTM as LSTM
-    from .common.layers import RNN as RNN
-    from .common.layers import SELU as SELU
-    from .common.layers import AdaptiveAvgPool1d as AdaptiveAvgPool1d
-    from .common.layers import AdaptiveAvgPool2d as AdaptiveAvgPool2d
-    from .common.layers import AdaptiveAvgPool3d as AdaptiveAvgPool3d
-    from .common.layers import AdaptiveMaxPool1d as AdaptiveMaxPool1d
-    from .common.layers import AdaptiveMaxPool2d as AdaptiveMaxPool2d
-    from .common.layers import AdaptiveMaxPool3d as AdaptiveMaxPool3d
-    from .common.layers import Attention as Attention
-    from .common.layers import AttentionWeights as AttentionWeights
-    from .common.layers import AvgPool1d as AvgPool1d
-    from .common.layers import AvgPool2d as AvgPool2d
-    from .common.layers import AvgPool3d as AvgPool3d
-    from .common.layers import BatchNorm1d as BatchNorm1d
-    from .common.layers import BatchNorm2d as BatchNorm2d
-    from .common.layers import BatchNorm3d as BatchNorm3d
-    from .common.layers import Buffer as Buffer
-    from .common.layers import Concatenate as Concatenate
-    from .common.layers import Conv1d as Conv1d
-    from .common.layers import Conv2d as Conv2d
-    from .common.layers import Conv3d as Conv3d
-    from .common.layers import ConvTranspose1d as ConvTranspose1d
-    from .common.layers import ConvTranspose2d as ConvTranspose2d
-    from .common.layers import ConvTranspose3d as ConvTranspose3d
-    from .common.layers import Decoder as Decoder
-    from .common.layers import Dropout as Dropout
-    from .common.layers import Embedding as Embedding
-    from .common.layers import FixedLinear as FixedLinear
-    from .common.layers import Flatten as Flatten
-    from .common.layers import GroupNorm as GroupNorm
-    from .common.layers import Halve as Halve
-    from .common.layers import Hardsigmoid as Hardsigmoid
-    from .common.layers import Hardswish as Hardswish
-    from .common.layers import Hardtanh as Hardtanh
-    from .common.layers import Identity as Identity
-    from .common.layers import InstanceNorm1d as InstanceNorm1d
-    from .common.layers import InstanceNorm2d as InstanceNorm2d
-    from .common.layers import InstanceNorm3d as InstanceNorm3d
-    from .common.layers import LayerNorm as LayerNorm
-    from .common.layers import LeakyReLU as LeakyReLU
-    from .common.layers import Linear as Linear
-    from .common.layers import LogSigmoid as LogSigmoid
-    from .common.layers import LogSoftmax as LogSoftmax
-    from .common.layers import MaxPool1d as MaxPool1d
-    from .common.layers import MaxPool2d as MaxPool2d
-    from .common.layers import MaxPool3d as MaxPool3d
-    from .common.layers import Mish as Mish
-    from .common.layers import MultiheadAttention as MultiheadAttention
-    from .common.layers import Parameter as Parameter
-    from .common.layers import Positions as Positions
-    from .common.layers import Prefix as Prefix
-    from .common.layers import PReLU as PReLU
-    from .common.layers import Rearrange as Rearrange
-    from .common.layers import RelativeBuckets as RelativeBuckets
-    from .common.layers import ReLU as ReLU
-    from .common.layers import ReLU6 as ReLU6
-    from .common.layers import RMSNorm as RMSNorm
-    from .common.layers import Rotary as Rotary
-    from .common.layers import RotaryAngles as RotaryAngles
-    from .common.layers import Sigmoid as Sigmoid
-    from .common.layers import SiLU as SiLU
-    from .common.layers import Softmax as Softmax
-    from .common.layers import Softplus as Softplus
-    from .common.layers import Softsign as Softsign
-    from .common.layers import Split as Split
-    from .common.layers import Sum as Sum
-    from .common.layers import Take as Take
-    from .common.layers import Tanh as Tanh
-    from .common.layers import Transposed as Transposed
-    from .common.layers import TransposedLinear as TransposedLinear
-    from .common.layers import WeightedValues as WeightedValues
+    from .common.layers import *  # noqa: F403  those of _LAYERS, which a type checker cannot read
     from .common.models import MODELS as MODELS
     from .common.models import architectures as architectures
     from .common.models import reference_model as reference_model
@@ -120,7 +45,6 @@ if TYPE_CHECKING:
     from .common.spec import Sequential as Sequential
     from .common.spec import Shared as Shared
     from .common.tables import Table as Table
-    from .common.trees import CheckpointError as CheckpointError
     from .common.wing import PairError as PairError
     from .conformance import KnownDifference as KnownDifference
     from .conformance import Report as Report
@@ -152,8 +76,8 @@ _LAYERS = (
     "TransposedLinear WeightedValues"
 )
 _ERRORS = (
-    "ChildNameError DeviceError DtypeError InitializerError MapError NotExpressibleError ParitreeError PathError "
-    "ShapeError SpecError TieError UsageError WeightsError"
+    "CheckpointError ChildNameError DeviceError DtypeError InitializerError MapError NotExpressibleError "
+    "ParitreeError PathError ShapeError SpecError TieError UsageError WeightsError"
 )
 _HOMES = {
     **dict.fromkeys(("build", "table", "wing"), ".front"),
@@ -172,7 +96,6 @@ _HOMES = {
     "Pair": ".pairs.pair",
     "PairError": ".common.wing.runs",
     **dict.fromkeys(("AlignmentError", "Conversion", "align", "carry", "convert"), ".migration"),
-    "CheckpointError": ".common.trees",
 }
 
 _ROOMS = {"architectures": ".common.models.architectures", "initializers": ".common.initializers"}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from .common.wing import model_of, side_name
 from .conformance.check import DEVICES, PAIR_CONTRACTS, Examination, Wanted, check_pair
 from .conformance.contracts import Sampling
 from .conformance.known import KnownDifference, load
 from .conformance.report import Report
-from .migration import AlignmentError, align
+from .migration import AlignmentError, aligned
+from .pairs.comparison import Bound
 from .pairs.maps import Map
 from .pairs.pair import Pair
 from .pairs.records import Record, identity_map
@@ -67,31 +68,28 @@ def examined(
 ) -> Examination:
     """The examination of a pair. Without a map a model is held against a record of itself path by path; all else is
     aligned."""
-    map = map or _same_paths(pair)
+    bound = _bound(pair, map, wanted.seed, lambda: progress(f"{name}: aligning"))
+    return Examination(bound, wanted, name=name)
+
+
+def _bound(pair: Pair, map: Map | None, seed: int, aligning: Callable[[], None]) -> Bound:
+    sides = Side.of(pair, "reference"), Side.of(pair, "port")
+    map = map or _same_paths(*sides)
     if map is not None:
-        return Examination(pair, map, wanted, name=name)
-    progress(f"{name}: aligning")
-    found, unproved = _aligned(pair)
-    return Examination(pair, found, wanted, name=name, unproved=unproved)
-
-
-def _same_paths(pair: Pair) -> Map | None:
-    """The map of a model to its next release, where one of them is a record and every path has its partner."""
-    if not isinstance(pair.reference, Record):
-        return None
-    sides = [Side.of(pair, role) for role in ("reference", "port")]
-    if sides[0].wing.NAME != sides[1].wing.NAME:
-        return None
-    found = identity_map(sides[0].natives, sides[1].natives, (sides[0].wing.NAME, sides[1].wing.NAME))
-    return None if found.unmatched_reference or found.unmatched_port else found
-
-
-def _aligned(pair: Pair) -> tuple[Map, str]:
-    """The proved map; or what is most likely one, and what was said against it."""
+        return Bound(*sides, map, seed=seed)
+    aligning()
     try:
-        return align(pair), ""
+        found = aligned(*sides)
     except AlignmentError as error:
-        if error.found_map is not None:
-            return error.found_map, str(error)
-        sides = [side_name(model_of(getattr(pair, role), role=role)) for role in ("reference", "port")]
-        return Map((), (sides[0], sides[1])), str(error)
+        # What is most likely the map, and what was said against it.
+        likely = error.found_map or Map((), (sides[0].kind, sides[1].kind))
+        return Bound(*sides, likely, str(error), seed)
+    return replace(found, seed=seed) if seed else found
+
+
+def _same_paths(reference: Side, port: Side) -> Map | None:
+    """The map of a model to its next release, where one of them is a record and every path has its partner."""
+    if not isinstance(reference.model, Record) or reference.wing.NAME != port.wing.NAME:
+        return None
+    found = identity_map(reference.natives, port.natives, (reference.wing.NAME, port.wing.NAME))
+    return None if found.unmatched_reference or found.unmatched_port else found

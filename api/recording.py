@@ -12,6 +12,7 @@ from .conformance.check import PAIR_CONTRACTS, Examination, Wanted, check_pair
 from .conformance.report import Report
 from .conformance.results import Result
 from .migration import AlignmentError, align
+from .pairs.comparison import Bound
 from .pairs.pair import Pair
 from .pairs.records import Record, Recorder, RecordError, identity_map
 from .pairs.wings import side_wing
@@ -92,7 +93,7 @@ def _checked(pair: Pair, live: Any, wing: SideWing, wanted: Wanted, progress: Ca
     """Asks what the contracts ask; raises RecordError for a model that does not agree with itself."""
     natives = wing.natives(live)
     same = identity_map(natives, natives, (wing.NAME, wing.NAME))
-    examination = Examination(pair, same, wanted, name="model")
+    examination = Examination(Bound.of(pair, same, wanted.seed), wanted, name="model")
     report = check_pair(examination, progress)
     apart = [result for result in report.failures if result.contract in _NEEDED]
     if apart:

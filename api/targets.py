@@ -1,4 +1,4 @@
-"""Targets of the command line: `FILE.py:NAME`, or the name of a reference model or architecture."""
+"""Targets of the command line: `FILE.py:NAME`, a pair or a model, or the name of a reference model or architecture."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from types import FunctionType
 from typing import Any
 
 from .common.errors import UsageError, nearest
+from .pairs.pair import Pair
 
 
 def load_target(target: str) -> Any:
@@ -96,3 +97,15 @@ def _explained(target: str, expected: str, remedy: str) -> Iterator[None]:
         yield
     except (Exception, SystemExit) as error:
         raise UsageError(target, expected, f"{type(error).__name__}: {error}", remedy) from error
+
+
+def load_pair(target: str) -> Pair:
+    """A Pair of a file, or what a function of it gives, called without an argument or with the seed 0.
+
+    Raises:
+        UsageError: no such file, no such name in it, it is no pair, or the file or the function raises.
+    """
+    found = load_target(target)
+    if not isinstance(found, Pair):
+        raise UsageError(target, "a paritree.Pair", type(found).__name__, "Make one: Pair(reference, port, inputs).")
+    return found

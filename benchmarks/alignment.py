@@ -7,6 +7,7 @@ a few lines of NumPy here, so that nearly all of the time is the alignment's own
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -19,14 +20,15 @@ from paritree.common.models.architectures.gpt2 import GPT2Config, gpt2
 from paritree.common.spec import Layer
 from paritree.common.wing.runs import Cotangents, Probe
 from paritree.common.wing.stored import Native
-from paritree.migration.align import align as aligning
-from paritree.migration.align.matching import matched, offer_the_silent
-from paritree.migration.align.points import Point, Trial, run
+from paritree.migration import aligned
+from paritree.migration.align.matching import matched, offer_zero_gradients
+from paritree.migration.align.points import Hypothesis, SymmetricPoint, run
 from paritree.migration.align.proof import prove
 from paritree.migration.align.rows import map_of
-from paritree.migration.align.sides import Side
-from paritree.migration.align.tie_breaking import settle_by_module, settle_by_name, settle_by_value
-from paritree.pairs.tolerance import allowed
+from paritree.migration.align.tie_breaking import assign_by_module, assign_by_name, assign_by_value
+from paritree.pairs.comparison import Bound
+from paritree.pairs.precision import STRICT
+from paritree.pairs.side import Side
 from paritree.pairs.values import cotangents
 from paritree.pairs.wings import side_wing
 
@@ -111,10 +113,14 @@ class Experts:
         return dict.fromkeys(self.names, np.ones(SHAPE[::-1] if self.transposed else SHAPE, np.float32))
 
     def side(self, role: str) -> Side:
-        number, name = (0, "torch") if role == "reference" else (1, "pytree")
         tensors = {path: Native(path, array, trainable=True) for path, array in self.own.items()}
-        wing: Any = SimpleNamespace(NAME=name)
-        return Side(role, number, wing, self, tensors, (), lambda dtype: self, self, lambda: lambda weights: ())
+        wing: Any = SimpleNamespace(
+            NAME="torch" if role == "reference" else "pytree",
+            natives=lambda model: tensors,
+            prober=lambda *given, dtype: self,
+            running=lambda *setting: nullcontext(),
+        )
+        return Side(role, wing, self, self, ())
 
 
 class Stacked(Experts):
@@ -156,11 +162,11 @@ def experts(count: int, kind: str) -> Sides:
 
 
 def limit_of(sides: Sides) -> float:
-    return allowed(len(sides[0].tensors), "float32")
+    return STRICT.allowed(len(sides[0].tensors))
 
 
-def point_of(sides: Sides) -> Point:
-    return run(Trial(), *sides)
+def point_of(sides: Sides) -> SymmetricPoint:
+    return run(Hypothesis(), *sides)
 
 
 def matching(sides: Sides) -> Action:
@@ -168,39 +174,39 @@ def matching(sides: Sides) -> Action:
     return lambda: matched(point, *sides, limit_of(sides))
 
 
-def leftovers(sides: Sides) -> Action:
+def tie_breaking(sides: Sides) -> Action:
     """All of what comes after the gradients, up to a map; matching itself is in it too."""
     point = point_of(sides)
     values = [{path: native.array for path, native in side.tensors.items()} for side in sides]
 
-    def settle() -> Map:
-        ledger = offer_the_silent(matched(point, *sides, limit_of(sides)), *sides)
-        settle_by_module(ledger)
-        settle_by_value(ledger, values[0], values[1])
-        settle_by_module(ledger)
-        settle_by_name(ledger)
-        return map_of(ledger, point.trial, *sides)
+    def assign() -> Map:
+        candidates = offer_zero_gradients(matched(point, *sides, limit_of(sides)), *sides)
+        assign_by_module(candidates)
+        assign_by_value(candidates, values[0], values[1])
+        assign_by_module(candidates)
+        assign_by_name(candidates)
+        return map_of(candidates, point.hypothesis, *sides)
 
-    return settle
+    return assign
 
 
 def proving(sides: Sides) -> Action:
-    found = aligning._aligned(*sides, {}, limit_of(sides))
-    return lambda: prove(found, *sides, limit_of(sides))
+    found = aligned(*sides).map
+    return lambda: prove(Bound(*sides, found).comparison(STRICT))
 
 
-def aligned(sides: Sides) -> Action:
-    return lambda: aligning._aligned(*sides, {}, limit_of(sides))
+def aligning(sides: Sides) -> Action:
+    return lambda: aligned(*sides)
 
 
 # Each with the kind of experts and how many there are.
 STEPS = {
     "matching": (matching, "distinct", (10_000, 20_000, 50_000)),
-    "all of the alignment": (aligned, "distinct", (20_000, 50_000)),
-    "the same, stacked on one side": (aligned, "stacked", (20_000,)),
+    "all of the alignment": (aligning, "distinct", (20_000, 50_000)),
+    "the same, stacked on one side": (aligning, "stacked", (20_000,)),
     "the proof alone": (proving, "distinct", (20_000,)),
-    "two equal gradients each, to the map": (leftovers, "alike", (20_000,)),
-    "nine of ten silent, to the map": (leftovers, "silent", (20_000,)),
+    "two equal gradients each, to the map": (tie_breaking, "alike", (20_000,)),
+    "nine of ten silent, to the map": (tie_breaking, "silent", (20_000,)),
 }
 
 

@@ -16,6 +16,7 @@ import paritree
 from paritree import Pair
 from paritree.common.models.architectures.gpt2 import GPT2Config, gpt2
 from paritree.conformance import Examination, Wanted
+from paritree.pairs.comparison import Bound
 from paritree.pairs.precision import Setting
 from paritree.pairs.wings import side_wing
 
@@ -32,7 +33,7 @@ def examination(config: GPT2Config, shape: tuple[int, int], port: str) -> Examin
     found = paritree.align(Pair(*_built(tiny, port), (tokens[:1, :8],)))
     models = _built(config, port)
     shapes = [{path: each.array.shape for path, each in side_wing(model).natives(model).items()} for model in models]
-    return Examination(Pair(*models, (tokens,)), found.fit(*shapes), Wanted(CONTRACTS, ("cpu",)))
+    return Examination(Bound.of(Pair(*models, (tokens,)), found.fit(*shapes)), Wanted(CONTRACTS, ("cpu",)))
 
 
 def _built(config: GPT2Config, port: str) -> tuple[Any, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from paritree.conformance.contracts.initial_laws import ENOUGH, Judged, examine_pair, plan_seeds
+from paritree.conformance.contracts.initial_draws import ENOUGH, Judged, examine_pair, plan_seeds
 
 from .measure import row, seconds
 

@@ -12,7 +12,10 @@ import numpy as np
 def as_numpy(array: Any) -> np.ndarray:
     """An array of any framework as NumPy's: the same memory where it can be seen from there, and not to be written to.
 
-    A bfloat16 or float8 tensor of PyTorch keeps its type, which NumPy has from ml_dtypes.
+    Shape and dtype stay; bfloat16 and float8 of PyTorch are types that NumPy has from ml_dtypes.
+
+    Raises:
+        TypeError, RuntimeError: what PyTorch says of a tensor that NumPy cannot have, such as a sparse one.
     """
     if isinstance(array, np.ndarray):
         return array

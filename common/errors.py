@@ -61,6 +61,10 @@ class MapError(ParitreeError, ValueError):
     """A map that does not hold together or does not fit, or a file that is none."""
 
 
+class CheckpointError(ParitreeError, ValueError):
+    """A file or folder of weights that cannot be read or written. A destination was not touched."""
+
+
 class NotExpressibleError(ParitreeError, NotImplementedError):
     """Something that this wing's framework cannot express, and why."""
 

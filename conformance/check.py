@@ -8,11 +8,8 @@ from typing import Any
 
 from ..common.errors import NotExpressibleError, ParitreeError, UsageError, nearest
 from ..common.wing import PairError
-from ..pairs.comparison import Bound, Comparison
-from ..pairs.maps import Map
-from ..pairs.pair import Pair
+from ..pairs.comparison import Bound
 from ..pairs.precision import PRECISIONS, Setting
-from ..pairs.side import Side
 from ..pairs.wings import absence, require
 from .contracts import ARITHMETIC, PAIR_CONTRACTS, STORED, STRUCTURE, Sampling, initialization
 from .known import KnownDifference, accepted, check_contracts
@@ -71,20 +68,14 @@ class Unit:
 class Examination:
     """A pair under a map, whose contracts are examined one unit at a time, each once.
 
-    map: from the reference to the port; it need not be proved. name: of the pair, in the results.
-    unproved: what the alignment said that made no proved map of it.
+    bound: whose map need not be proved. name: of the pair, in the results.
 
     Raises:
-        PairError: a side that raises; UsageError: one that is no model; DeviceError: the required device is absent.
+        DeviceError: the required device is absent.
     """
 
-    def __init__(self, pair: Pair, map: Map, wanted: Wanted, *, name: str = "pair", unproved: str = "") -> None:
-        sides = Side.of(pair, "reference"), Side.of(pair, "port")
-        self._begin(Bound(name, *sides, map, unproved, wanted.seed), wanted)
-
-    def _begin(self, bound: Bound, wanted: Wanted) -> None:
-        self.wanted, self.bound = wanted, bound
-        self._comparisons: dict[Setting, Comparison] = {}
+    def __init__(self, bound: Bound, wanted: Wanted, *, name: str = "pair") -> None:
+        self.bound, self.wanted, self.name = bound, wanted, name
         self._results: dict[Unit, tuple[Result, ...]] = {}
         seen = {side.kind: side.wing.devices() for side in (self.bound.reference, self.bound.port)}
         if wanted.required_device:
@@ -93,15 +84,13 @@ class Examination:
 
     def again(self, seed: int) -> Examination:
         """The same at another seed. What was compiled is not compiled again."""
-        other = object.__new__(Examination)
-        other._begin(replace(self.bound, seed=seed), replace(self.wanted, seed=seed))
-        return other
+        return Examination(replace(self.bound, seed=seed), replace(self.wanted, seed=seed), name=self.name)
 
     @property
     def absent(self) -> tuple[Result, ...]:
         """A skipped result for each wanted device that is not there."""
         reasons = ((device, reason) for device, reason in self._absent.items() if reason)
-        return tuple(_result(self.bound, "", Setting(device), _skipped(reason)) for device, reason in reasons)
+        return tuple(self._result("", Setting(device), _skipped(reason)) for device, reason in reasons)
 
     @property
     def units(self) -> tuple[Unit, ...]:
@@ -122,7 +111,7 @@ class Examination:
             PairError: a side ignores its seed or does not take the inputs, or the outputs are of unequal structure.
         """
         if unit not in self._results:
-            found = [_result(self.bound, unit.contract, unit.setting, each) for each in self._findings(unit)]
+            found = [self._result(unit.contract, unit.setting, each) for each in self._findings(unit)]
             self._results[unit] = tuple(accepted(found, self.wanted.known_differences))
         return self._results[unit]
 
@@ -145,8 +134,24 @@ class Examination:
         reason = _not_comparable(self.bound, unit.setting)
         if reason:
             return [_skipped(reason)]
-        comparison = self._comparisons.setdefault(unit.setting, Comparison(self.bound, unit.setting))
-        return ARITHMETIC[unit.contract](comparison)
+        return ARITHMETIC[unit.contract](self.bound.comparison(unit.setting))
+
+    def _result(self, contract: str, setting: Setting, finding: Finding) -> Result:
+        wings = f"{self.bound.reference.kind} -> {self.bound.port.kind}"
+        status: Any = {None: "skip", True: "pass", False: "fail"}[finding.ok]
+        result = Result(
+            self.name, wings, setting.device, contract, finding.path, status, finding.measured, finding.allowed
+        )
+        return replace(
+            result,
+            message=finding.message,
+            precision=setting.precision,
+            port_path=finding.port_path,
+            policy=finding.policy,
+            cause=finding.cause,
+            module=finding.module,
+            details=finding.details,
+        )
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -165,7 +170,7 @@ def check_pair(examination: Examination, progress: Progress = lambda what: None)
     """
     results: list[Result] = []
     for unit in examination.units:
-        progress(f"{examination.bound.name} [{unit.setting.device}, {unit.setting.precision}] {unit.contract}")
+        progress(f"{examination.name} [{unit.setting.device}, {unit.setting.precision}] {unit.contract}")
         results += examination.results(unit)
     return Report((*results, *examination.absent), examination.facts)
 
@@ -182,21 +187,3 @@ def _not_comparable(bound: Bound, setting: Setting) -> str:
 
 def _skipped(reason: str) -> Finding:
     return Finding("", None, None, None, reason)
-
-
-def _result(bound: Bound, contract: str, setting: Setting, finding: Finding) -> Result:
-    wings = f"{bound.reference.kind} -> {bound.port.kind}"
-    status: Any = {None: "skip", True: "pass", False: "fail"}[finding.ok]
-    result = Result(
-        bound.name, wings, setting.device, contract, finding.path, status, finding.measured, finding.allowed
-    )
-    return replace(
-        result,
-        message=finding.message,
-        precision=setting.precision,
-        port_path=finding.port_path,
-        policy=finding.policy,
-        cause=finding.cause,
-        module=finding.module,
-        details=finding.details,
-    )

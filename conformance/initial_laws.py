@@ -14,7 +14,7 @@ import numpy as np
 from ..common.spec import Layer, table_of
 from ..common.tables import Row, Table
 from ..common.wing import Wing
-from ..pairs.closeness import error
+from ..pairs.closeness import relative_error
 from .results import Finding
 from .statistics import ALPHA, Evidence, Verdict, across, diagnose, examine, judge, replicates
 
@@ -73,7 +73,7 @@ class InitialLaws:
         for seed in LINKED_SEEDS:
             built = wing.weights(wing.build(spec, seed=seed, device=device))
             for path, key in keys.items():
-                apart = error(built[path].astype(np.float64), self.samples[key][seed].astype(np.float64))
+                apart = relative_error(built[path].astype(np.float64), self.samples[key][seed].astype(np.float64))
                 if apart > _LINKED:
                     words = f"{path}: a build draws other values than `sample` does, by {apart:.2g} of their norm"
                     yield Finding(path, False, apart, _LINKED, words)

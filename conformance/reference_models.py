@@ -21,12 +21,13 @@ from ..common.spec import Layer
 from ..common.tables import Row, Table, alike, shape_text
 from ..common.wing import WINGS, Native, PairError, SideWing, Wing
 from ..pairs.maps import Map, MapRow
+from ..pairs.comparison import Bound
 from ..pairs.pair import Pair
 from ..pairs.precision import Setting
 from ..pairs.wings import absence, load_wing, require
 from .check import DEVICES, Examination, Unit, Wanted, check_names
 from .contracts import PAIR_CONTRACTS
-from .explain import tell
+from .explain import diagnosis_of
 from .initial_laws import InitialLaws
 from .report import Report
 from .results import Finding, Result
@@ -111,7 +112,7 @@ class Subject:
         # No reference model has modes, which nothing can know of a Linen module but the one who gives the call.
         train_call = _called if self.wing.NAME == "linen" else None
         pair = Pair(self.original, self.loaded, self.original.described.inputs(), port_train_call=train_call)
-        return Examination(pair, table_map(self), Wanted(EXAMINED, (self.device,)), name=self.name)
+        return Examination(Bound.of(pair, table_map(self)), Wanted(EXAMINED, (self.device,)), name=self.name)
 
 
 def _called(model: Any, inputs: tuple[Any, ...]) -> Any:
@@ -220,7 +221,7 @@ def weights(subject: Subject) -> Iterator[Finding]:
         return
     yield from _counted(
         [
-            (path, f"the array that comes back {tell(found[path], array, 0.0, _others(given, path)).words}")
+            (path, f"the array that comes back {diagnosis_of(found[path], array, 0.0, _others(given, path)).words}")
             for path, array in given.items()
             if path in found and not np.array_equal(found[path], array)
         ]

@@ -13,11 +13,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import type_handlers
 
-from ..common.trees import CheckpointError
+from ..common.errors import CheckpointError
 
 
 def read(folder: Path) -> Any:
-    """The tree of an Orbax checkpoint, arrays as NumPy arrays.
+    """The tree of an Orbax checkpoint, arrays as NumPy arrays of their shapes and dtypes.
 
     Raises:
         CheckpointError: it is damaged or no checkpoint.

@@ -1,5 +1,6 @@
 """Trees: the arrays of any JAX pytree by their keys, and the tree with others in their place.
 
+What a model's arrays are is told as `Owned`, of which its stored tensors are made and a new tree of the same kind.
 JAX visits a dict in the order of its sorted keys, and so `layers_10` before `layers_2`; here a dict keeps its order.
 """
 
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +18,47 @@ from jax.tree_util import tree_flatten_with_path, tree_map_with_path
 
 from ..common.arrays import as_numpy
 from ..common.errors import ChildNameError
+from ..common.wing import Native, check_fit
 
 Keys = tuple[str | int, ...]
 # Those that can be made anew from their items.
 DICTS = (dict, OrderedDict, FrozenDict)
+
+
+class Owned(NamedTuple):
+    """An array of a model, live, under the first of its paths.
+
+    keys: those of the framework's own tree.
+    role: a `statistic` is one that training updates without gradients, in no less than float32; `random` is the state
+        of a random stream, which is no part of what a model has learnt.
+    aliases: the other paths of the same array.
+    """
+
+    keys: Keys
+    array: Any
+    role: Literal["parameter", "buffer", "statistic", "random"]
+    aliases: tuple[str, ...] = ()
+
+
+def stored_tensors(owned: Mapping[str, Owned]) -> dict[str, Native]:
+    """The arrays of a model as NumPy arrays, random state aside."""
+    return {
+        path: Native(path, np.asarray(each.array), each.role == "parameter", aliases=each.aliases, keys=each.keys)
+        for path, each in owned.items()
+        if each.role != "random"
+    }
+
+
+def replaced(tree: Any, owned: Mapping[str, Owned], arrays: Mapping[str, Any]) -> Any:
+    """A new tree with some or all of its arrays replaced, in their own dtypes and on their devices.
+
+    arrays: of any framework, by path.
+
+    Raises:
+        WeightsError: one message for every path that is none of the tree's and every wrong shape.
+    """
+    check_fit({path: tuple(each.array.shape) for path, each in owned.items()}, arrays)
+    return filled(tree, {owned[path].keys: placed(array, owned[path].array) for path, array in arrays.items()})
 
 
 def arrays_of(tree: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:

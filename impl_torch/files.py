@@ -11,23 +11,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..common.trees import CheckpointError
-
-# Types that NumPy has from elsewhere, and those of PyTorch's whose bits are read in their place.
-_FOREIGN = {
-    torch.bfloat16: (torch.int16, "bfloat16"),
-    torch.float8_e4m3fn: (torch.int8, "float8_e4m3fn"),
-    torch.float8_e5m2: (torch.int8, "float8_e5m2"),
-}
+from ..common.arrays import as_numpy
+from ..common.errors import CheckpointError
 
 
 def read(file: Path) -> Any:
     """What a checkpoint holds, tensors as NumPy arrays that lie in the file: they are read when they are looked at.
 
-    Two paths of one tensor give arrays at one address. The file is opened with `weights_only=True`.
+    Each has its tensor's shape and dtype, bfloat16 and float8 as ml_dtypes has them. Two paths of one tensor give
+    arrays at one address. The file is opened with `weights_only=True`.
 
     Raises:
-        CheckpointError: something in it would have to be unpickled, or it is cut short or no checkpoint.
+        CheckpointError: something in it would have to be unpickled, it is cut short or no checkpoint, or a tensor is
+            sparse or of a type that NumPy does not have.
     """
     return _arrays(_loaded(file), file)
 
@@ -57,7 +53,7 @@ def _is_archive(file: Path) -> bool:
 
 
 def _refused(file: Path, reason: str) -> CheckpointError:
-    """torch's reason in a sentence: it names the class, between advice that fits another place."""
+    """torch's reason in a sentence: it names the class, between advice that fits another reader."""
     named = re.search(r"(?:GLOBAL|type) ([\w.]+)", reason)
     if named is None:
         found = reason.rpartition("WeightsUnpickler error: ")[2] or reason
@@ -81,14 +77,8 @@ def _arrays(content: Any, file: Path) -> Any:
 
 
 def _array(tensor: torch.Tensor, file: Path) -> np.ndarray:
-    held = tensor.detach()
-    if held.dtype in _FOREIGN:
-        import ml_dtypes
-
-        bits, name = _FOREIGN[held.dtype]
-        return held.view(bits).numpy().view(getattr(ml_dtypes, name))
     try:
-        return held.numpy()
+        return as_numpy(tensor)
     except (TypeError, RuntimeError) as error:
-        found = f"one of {held.dtype}, {held.layout} ({error})"
+        found = f"one of {tensor.dtype}, {tensor.layout} ({error})"
         raise CheckpointError(str(file), "dense tensors of a type that NumPy has", found, "Save it as such.") from None

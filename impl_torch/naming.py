@@ -68,6 +68,11 @@ def _leaves(model: nn.Module) -> Iterator[Leaf]:
                 yield Leaf(path, paths.split(path), array, kind, word, SAME, owner, persistent)
 
 
+def owner_leaves(model: nn.Module) -> dict[str, Leaf]:
+    """The parameters by path, each once, in the table's order."""
+    return {leaf.path: leaf for leaf in leaves(model) if leaf.owner == leaf.path and leaf.kind == "parameter"}
+
+
 def find(model: nn.Module, path: str) -> Leaf:
     """The leaf at `path`; raises PathError naming the nearest path."""
     for leaf in leaves(model):

@@ -2,6 +2,7 @@
 
 from .align import AlignmentError as AlignmentError
 from .align import align as align
+from .align import aligned as aligned
 from .carry import carry as carry
 from .convert import Conversion as Conversion
 from .convert import convert as convert

@@ -1,4 +1,4 @@
-"""How far two measured arrays are apart, beside the array's norm, and whether a gradient says anything."""
+"""How far two measured arrays are apart, how much of it rounding explains, and whether a gradient says anything."""
 
 from __future__ import annotations
 
@@ -6,14 +6,26 @@ import math
 
 import numpy as np
 
+# Between 2.3 and 4.6 eps were measured on a tied language model, in both frameworks, for an error relative to the
+# tensor's norm against a float64 run; the factor leaves room for other shapes and other libraries.
+FACTOR = 32
 # Below it a call of `einsum` takes longer than its work; above it `dot` copies, and waits for threads.
 SMALL = 4096
 # The norm below which numbers are too coarse to be compared.
 COARSE_BELOW = 1e-25
 
 
+def allowed(depth: int, dtype: str = "float32") -> float:
+    """The largest error, relative to the tensor's norm, of a model with `depth` layers: 32 eps sqrt(depth).
+
+    Errors of independent roundings add up like the steps of a random walk (Higham, Accuracy and Stability of Numerical
+    Algorithms, 2002, section 2.8).
+    """
+    return FACTOR * float(np.finfo(dtype).eps) * math.sqrt(depth)
+
+
 def norm(array: np.ndarray) -> float:
-    """The 2-norm, summed in float64."""
+    """The 2-norm of all entries, summed in float64."""
     flat = array.ravel("K")
     if flat.size <= SMALL:
         wide = flat.astype(np.float64)
@@ -21,8 +33,9 @@ def norm(array: np.ndarray) -> float:
     return math.sqrt(float(np.einsum("i,i->", flat, flat, dtype=np.float64)))
 
 
-def error(found: np.ndarray, exact: np.ndarray) -> float:
-    """||found - exact|| / ||exact||: 0 where both are zero, infinite where only one is or a shape differs."""
+def relative_error(found: np.ndarray, exact: np.ndarray) -> float:
+    """||found - exact|| / ||exact||: 0 where both are zero; infinite where only one is, a shape differs or a number
+    of the difference is not finite."""
     if found.shape != exact.shape:
         return math.inf
     difference, size = norm(found - exact), norm(exact)
@@ -31,14 +44,14 @@ def error(found: np.ndarray, exact: np.ndarray) -> float:
     return difference / size if size else (0.0 if difference == 0 else math.inf)
 
 
-def scale(gradients: dict[str, np.ndarray]) -> float:
+def largest_gradient(gradients: dict[str, np.ndarray]) -> float:
     """The largest root mean square of one of the gradients: what rounding errors are to be seen against."""
     return max((norm(array) / math.sqrt(array.size) for array in gradients.values() if array.size), default=0.0)
 
 
-def is_silent(gradient: np.ndarray | None, loudest: float, limit: float) -> bool:
+def is_zero_gradient(gradient: np.ndarray | None, largest: float, limit: float) -> bool:
     """Whether a gradient says nothing: there is none, or no more of it than rounding leaves where it should be zero."""
-    return gradient is None or norm(gradient) <= limit * loudest * math.sqrt(max(gradient.size, 1))
+    return gradient is None or norm(gradient) <= limit * largest * math.sqrt(max(gradient.size, 1))
 
 
 def is_comparable(array: np.ndarray) -> bool:

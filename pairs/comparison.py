@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..common.errors import NotExpressibleError
 from ..common.seeding import generator
 from ..common.wing import PairError, Probe
-from .closeness import scale
+from .closeness import largest_gradient
 from .maps import Map, MapRow, transform_of
+from .pair import Pair
 from .precision import Setting
 from .side import Side, Weights
 from .values import distinct, outer_points
@@ -38,12 +39,25 @@ class Bound:
     seed: of everything random that a check makes: another one gives other values.
     """
 
-    name: str
     reference: Side
     port: Side
     map: Map
     unproved: str = ""
     seed: int = 0
+    _comparisons: dict[Setting, Comparison] = field(default_factory=dict, init=False, repr=False)
+
+    @staticmethod
+    def of(pair: Pair, map: Map, seed: int = 0) -> Bound:
+        """Both sides, made now.
+
+        Raises:
+            UsageError: what is no model; PairError: a factory that raises, or a record as the port.
+        """
+        return Bound(Side.of(pair, "reference"), Side.of(pair, "port"), map, seed=seed)
+
+    def comparison(self, setting: Setting) -> Comparison:
+        """Both sides at one setting, always the same one, so that each run is made once."""
+        return self._comparisons.setdefault(setting, Comparison(self, setting))
 
     @property
     def depth(self) -> int:
@@ -69,12 +83,14 @@ class Bound:
     @cached_property
     def ours(self) -> Weights:
         """Values of their own for the reference's tensors."""
+        return self._distinct(quiet=False)
+
+    def _distinct(self, quiet: bool) -> Weights:
         tensors = self.reference.tensors
         filled = {path: native.array for path, native in tensors.items() if self._is_filled(path)}
-        return {path: distinct(self._addressed(path), array, False) for path, array in filled.items()}
+        return {path: distinct(self._addressed(path), array, quiet) for path, array in filled.items()}
 
     def _addressed(self, path: str) -> str:
-        # The values at seed 0 are those of the alignment's proof.
         return f"{path} at seed {self.seed}" if self.seed else path
 
     def _is_filled(self, path: str) -> bool:
@@ -88,7 +104,7 @@ class Bound:
     def partners(self, side: Side, path: str) -> tuple[str, str]:
         """The reference's and the port's path of a tensor of one side, as far as the map knows."""
         row = next(iter((self.map.by_reference if side.role == "reference" else self.map.by_port).get(path, ())), None)
-        return (row.reference, row.port) if row else side.places(path)
+        return (row.reference, row.port) if row else side.paths_for(path)
 
     def modules(self, row: MapRow) -> str:
         """The modules that a row's tensors stand in, in both namings."""
@@ -99,11 +115,19 @@ class Bound:
         return Point("", self.ours, self.theirs)
 
     @property
+    def quiet(self) -> Point:
+        """All of it small: what is added to a variance shows where the variance is small."""
+        return self._point("quiet values", self._distinct(quiet=True))
+
+    @property
     def outer_points(self) -> Iterator[Point]:
         """Others, at which only outputs are compared; see `outer_points` of `pairs/values.py`."""
         shifted = {row.reference for row in self.map.rows if transform_of(row.transform).shifts}
         for name, ours in outer_points(self.ours, shifted, self.reference.is_free):
-            yield Point(name, ours, {**self._alone, **self.carried(ours)})
+            yield self._point(name, ours)
+
+    def _point(self, name: str, ours: Weights) -> Point:
+        return Point(name, ours, {**self._alone, **self.carried(ours)})
 
     @cached_property
     def _alone(self) -> Weights:
@@ -126,6 +150,7 @@ class Comparison:
 
     bound: Bound
     setting: Setting
+    _outputs: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def reference(self) -> Side:
@@ -149,29 +174,47 @@ class Comparison:
 
     @cached_property
     def probes(self) -> tuple[Probe, Probe]:
-        """Outputs and gradients of both sides.
+        """Outputs and gradients of both sides at the ordinary values.
 
         Raises:
             PairError: a side does not take the inputs, or the outputs are not of one structure.
         """
-        ours = self.reference.probe(self.bound.ours, self.setting)
-        theirs = self.port.probe(self.bound.theirs, self.setting)
+        return self.probes_at(self.bound.ordinary)
+
+    def probes_at(self, point: Point) -> tuple[Probe, Probe]:
+        """The same at other values; not kept, since a gradient is as large as the model.
+
+        Raises:
+            PairError: as `probes`.
+        """
+        ours = self.reference.probe(point.ours, self.setting)
+        theirs = self.port.probe(point.theirs, self.setting)
         check_outputs(ours.outputs, theirs.outputs)
         return ours, theirs
 
+    def outputs_at(self, point: Point) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """The outputs of both sides alone, kept by the point's name."""
+        if point.name not in self._outputs:
+            ours, theirs = (
+                self.reference.outputs(point.ours, self.setting),
+                self.port.outputs(point.theirs, self.setting),
+            )
+            self._outputs[point.name] = ours, theirs
+        return self._outputs[point.name]
+
     @cached_property
-    def loudest(self) -> tuple[float, float]:
+    def largest(self) -> tuple[float, float]:
         """The largest root mean square of a gradient on either side: beside it one that is only rounding is seen."""
-        return scale(self.probes[0].gradients), scale(self.probes[1].gradients)
+        return largest_gradient(self.probes[0].gradients), largest_gradient(self.probes[1].gradients)
 
     @cached_property
     def rounding(self) -> Rounding:
         """What rounding does to the reference at the ordinary values."""
         return Rounding(self.reference, self.bound.ours, self.setting)
 
-    def rounding_at(self, point: Point) -> Rounding:
-        """The same at other values, outputs only."""
-        return Rounding(self.reference, point.ours, self.setting, gradients=False)
+    def rounding_at(self, point: Point, *, gradients: bool = False) -> Rounding:
+        """The same at other values."""
+        return Rounding(self.reference, point.ours, self.setting, gradients)
 
 
 @dataclass(frozen=True, eq=False)

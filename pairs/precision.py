@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .tolerance import FACTOR
+from .closeness import FACTOR
 
 # By its name: the dtype of all arrays, whether matrix products may use TF32, and the distance of 1 to the next number.
 _PRECISIONS = {
@@ -50,3 +50,6 @@ class Setting:
     def policy(self, depth: int) -> str:
         """Why that much is allowed."""
         return f"{FACTOR} eps sqrt({max(depth, 1)} tensors), eps of {self.precision} {self.eps:.1e}"
+
+
+STRICT = Setting()

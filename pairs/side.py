@@ -1,10 +1,10 @@
-"""A side of a pair under examination: its live model, and what it can be made ready for, each once."""
+"""A side of a pair: its live model, and what it can be made ready for, each once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
@@ -30,7 +30,7 @@ from ..common.wing import (
     side_name,
 )
 from .pair import Pair
-from .precision import Setting
+from .precision import STRICT, Setting
 from .values import cotangents
 from .wings import side_wing
 
@@ -46,6 +46,7 @@ class Side:
 
     role: `reference` or `port`.
     given: the side as the pair has it. model: live, of seed 0 if a factory makes it; it is not changed.
+    setting: what a run is made at, unless another one is asked for.
     """
 
     role: str
@@ -55,6 +56,7 @@ class Side:
     inputs: Inputs
     call: Call | None = None
     train_call: Call | None = None
+    setting: Setting = STRICT
     _ready: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @staticmethod
@@ -64,6 +66,15 @@ class Side:
         model = model_of(given, role=role)
         call, train_call = getattr(pair, f"{role}_call"), getattr(pair, f"{role}_train_call")
         return Side(role, side_wing(model), given, model, pair.inputs, call, train_call)
+
+    def at(self, setting: Setting) -> Side:
+        """The same side, run at another setting; what is made ready for one of the two is ready for both."""
+        return self if setting == self.setting else replace(self, setting=setting)
+
+    @property
+    def number(self) -> int:
+        """0 of the reference, 1 of the port."""
+        return ("reference", "port").index(self.role)
 
     @property
     def factory(self) -> Callable[[int], Any] | None:
@@ -81,8 +92,21 @@ class Side:
 
     @cached_property
     def tensors(self) -> dict[str, Native]:
-        """What contracts of arithmetic are about: the saved tensors of floating-point numbers, each tie once."""
+        """What a map is about: the saved tensors of floating-point numbers, each tie once."""
         return {path: native for path, native in self.natives.items() if native.saved and native.is_floating}
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """The paths of the others: counters and constants."""
+        return tuple(path for path in self.natives if path not in self.tensors)
+
+    def shape(self, path: str) -> tuple[int, ...]:
+        return self.tensors[path].array.shape
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Of all parameters, in order."""
+        return [native.array.shape for native in self.tensors.values() if native.trainable]
 
     @cached_property
     def is_small(self) -> bool:
@@ -90,10 +114,14 @@ class Side:
         return sum(native.array.size for native in self.tensors.values()) <= _FEW_NUMBERS
 
     def is_free(self, path: str) -> bool:
-        """Whether it is a parameter that training moves."""
+        """Whether it is a parameter that training moves; what is frozen is most often a constant of the program."""
         return self.natives[path].trainable and not self.natives[path].frozen
 
-    def places(self, path: str) -> tuple[str, str]:
+    def is_frozen(self, path: str) -> bool:
+        """Whether training leaves the parameter alone; the other side's program may stop its gradient instead."""
+        return self.natives[path].frozen
+
+    def paths_for(self, path: str) -> tuple[str, str]:
         """The reference's and the port's path of a finding that is about this side alone."""
         return (path, "") if self.role == "reference" else ("", path)
 
@@ -111,19 +139,21 @@ class Side:
                     raise
                 raise NotExpressibleError(self.role, error.expected, error.found, error.remedy) from None
 
-    def probe(self, weights: Weights, setting: Setting, *, gradients: bool = True) -> Probe:
+    def probe(self, weights: Weights, setting: Setting | None = None, *, gradients: bool = True) -> Probe:
         """Outputs and gradients at the given weights."""
+        setting = setting or self.setting
         with self.running(setting):
             run = self._made("prober", setting, lambda: self.wing.prober(*self._called, dtype=setting.dtype))
             return run(weights, cotangents, gradients=gradients)
 
-    def outputs(self, weights: Weights, setting: Setting) -> dict[str, np.ndarray]:
+    def outputs(self, weights: Weights, setting: Setting | None = None) -> dict[str, np.ndarray]:
         """Of a run; of a small compiled program with the gradients, since to compile another one takes longer."""
         whole = self.wing.NAME != "torch" and self.is_small
         return self.probe(weights, setting, gradients=whole).outputs
 
-    def traced(self, weights: Weights, setting: Setting) -> tuple[Trace, ...]:
+    def traced(self, weights: Weights, setting: Setting | None = None) -> tuple[Trace, ...]:
         """What the calls of its modules took and gave; nothing for a bare pytree, which has none."""
+        setting = setting or self.setting
         with self.running(setting):
             run = self._made("tracer", setting, lambda: self.wing.tracer(*self._called, dtype=setting.dtype))
             return run(weights)

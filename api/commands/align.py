@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .pairs import load_pair
-
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -39,6 +37,7 @@ def align(target: str, output: str | None, dtype: str, rules: tuple[str, ...]) -
     """
     from ..migration import AlignmentError
     from ..migration import align as run
+    from ..targets import load_pair
 
     given = _rules(rules)
     pair = load_pair(target)

@@ -115,7 +115,7 @@ def _of_pair(target: str, given: dict[str, Any]) -> Report:
     from ..checking import check as run
     from ..pairs.maps import Map
     from ..suites import checked_alpha
-    from .pairs import load_pair
+    from ..targets import load_pair
 
     if "alpha" in given:
         given["alpha"] = checked_alpha(given["alpha"], "--alpha")

@@ -7,17 +7,15 @@ cut. A value that is the same for every element of a batch has a batch axis of l
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, ClassVar
 
 from ..errors import SpecError
-from ..layouts import Layout
+from ..layouts import Layout, Side, sides
 from ..spec import UNKNOWN, Features, Layer, flat, positive, width, with_width
-from .checks import check_number
-from .shapes import shown
+from .checks import check_number, shown
 
 # The most inputs that a layer takes which takes any number of them.
 MANY = 99
@@ -98,7 +96,7 @@ class Concatenate(Layer):
 
 @dataclass(frozen=True, repr=False)
 class Take(Layer):
-    """What is at place `index` of `axis`, which is gone; an index below 0 counts from the end."""
+    """What is at `index` of `axis`, which is gone; an index below 0 counts from the end."""
 
     index: int
     axis: int = 1
@@ -116,7 +114,7 @@ class Take(Layer):
             raise SpecError(path, f"an input with an axis {self.axis}", shown(features))
         length = features[self.axis - 1]
         if length is not None and not -length <= self.index < length:
-            raise SpecError(path, f"axis {self.axis} to have a place {self.index}", f"length {length}")
+            raise SpecError(path, f"axis {self.axis} to have an index {self.index}", f"length {length}")
         return features[: self.axis - 1] + features[self.axis :]
 
 
@@ -160,20 +158,21 @@ class Rearrange(Layer):
             lengths.update(dict.fromkeys(unknown, None if length is None else length // known))
         return tuple(_product([lengths[name] for name in axis]) for axis in right)
 
-    def _sides(self) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
-        """Both sides of the pattern, each axis as the names in it."""
-        left, right = (_names(side) for side in self.pattern.split("->"))
-        return left, right
+    def _sides(self) -> tuple[Side, Side]:
+        """Both sides of the pattern, each axis as the names in it; two empty ones if it is not in our notation."""
+        found = sides(str(self.pattern)) or ((), ())
+        named = all(axis and all(map(str.isidentifier, axis)) for side in found for axis in side)
+        return found if named and all(found) else ((), ())
 
     def _check_pattern(self) -> None:
-        sides = [_names(side) for side in str(self.pattern).split("->")]
-        if len(sides) != 2 or not all(sides):
+        left, right = self._sides()
+        if not left:
             remedy = "Write names, and names in parentheses: 'b c h w -> b (h w) c'."
             raise SpecError("", "Rearrange.pattern in einops' notation", repr(self.pattern), remedy)
-        left, right = (sorted(name for axis in side for name in axis) for side in sides)
-        if left != right or len(set(left)) < len(left):
+        names, others = (sorted(name for axis in side for name in axis) for side in (left, right))
+        if names != others or len(set(names)) < len(names):
             raise SpecError("", "each name once on both sides of Rearrange.pattern", repr(self.pattern))
-        if sides[0][0] != sides[1][0] or len(sides[0][0]) != 1:
+        if left[0] != right[0] or len(left[0]) != 1:
             raise SpecError("", "one batch axis in front on both sides of Rearrange.pattern", repr(self.pattern))
 
     def _check_sizes(self) -> None:
@@ -188,23 +187,6 @@ class Rearrange(Layer):
             if len(unknown) > 1:
                 remedy = "Name the others in Rearrange.sizes."
                 raise SpecError("", f"one unknown length in ({' '.join(axis)})", ", ".join(unknown), remedy)
-
-
-def _names(side: str) -> list[tuple[str, ...]]:
-    """The axes of one side of a pattern, each as the names in it; none if it is not in einops' notation."""
-    found: list[tuple[str, ...]] = []
-    inside: list[str] | None = None
-    for token in re.findall(r"\w+|\S", side):
-        if token.isidentifier():
-            found.append((token,)) if inside is None else inside.append(token)
-        elif token == "(" and inside is None:
-            inside = []
-        elif token == ")" and inside:
-            found.append(tuple(inside))
-            inside = None
-        else:
-            return []
-    return found if inside is None else []
 
 
 def _one_length(lengths: tuple[Any, ...], inputs: tuple[Features, ...], path: str) -> int | None:

@@ -15,11 +15,10 @@ from .determinism import determinism
 from .initial_draws import Sampling as Sampling
 from .initial_draws import initialization as initialization
 from .modes import modes
-from .round_trip import round_trips
+from .stored import round_trips, values
 from .structure import names, shapes, ties
 from .tied import tied_gradients
 from .training import training
-from .weights import values
 
 STRUCTURE: dict[str, Callable[[Bound], Iterator[Finding]]] = {"names": names, "shapes": shapes, "ties": ties}
 # Those that need both sides to be run at carried values.

@@ -10,12 +10,13 @@ import numpy as np
 
 from ...common.layouts import Layout
 from ...common.wing import Probe
-from ...pairs.closeness import error, is_comparable, is_silent, norm
+from ...pairs.closeness import is_comparable, is_zero_gradient, norm, relative_error
 from ...pairs.comparison import Comparison, Point, Rounding
+from ...pairs.localize import locate
 from ...pairs.maps import MapRow
 from ...pairs.precision import ROUNDINGS
 from ...pairs.values import FAINT
-from ..explain import Told, entered, explain, located, modules, other_orders, position, tell
+from ..explain import Diagnosis, diagnosis_of, entered, explain, modules, other_orders, position
 from ..results import Finding
 
 Arrays = Mapping[str, np.ndarray]
@@ -45,12 +46,11 @@ def forward(comparison: Comparison) -> Iterator[Finding]:
     if comparison.setting.is_coarse or not all(finding.ok for finding in plain):
         return
     for point in chain(bound.outer_points, _faint_beginning(comparison)):
-        one = comparison.reference.outputs(point.ours, comparison.setting)
-        other = comparison.port.outputs(point.theirs, comparison.setting)
+        one, other = comparison.outputs_at(point)
         # Where the reference has no number, as the root of a negative one, nothing can be compared.
-        loud = {name: array for name, array in one.items() if is_comparable(array)}
-        partners = {name: other[partner] for name, partner in zip(one, other, strict=True) if name in loud}
-        yield from _outputs(comparison, point, loud, partners, comparison.rounding_at(point))
+        comparable = {name: array for name, array in one.items() if is_comparable(array)}
+        partners = {name: other[partner] for name, partner in zip(one, other, strict=True) if name in comparable}
+        yield from _outputs(comparison, point, comparable, partners, comparison.rounding_at(point))
 
 
 def _faint_beginning(comparison: Comparison) -> Iterator[Point]:
@@ -69,7 +69,7 @@ def _faint_beginning(comparison: Comparison) -> Iterator[Point]:
 def _outputs(
     comparison: Comparison, point: Point, ours: Arrays, theirs: Arrays, rounding: Rounding
 ) -> Iterator[Finding]:
-    place, told, sought = None, Told("", ""), False
+    place, diagnosis, sought = None, Diagnosis("", ""), False
     where = f" at {point.name}" if point.name else ""
     for (name, one), two in zip(ours.items(), theirs.values(), strict=True):
         judged = _judged(comparison, one, two, rounding, lambda probe, name=name: probe.outputs[name])
@@ -82,17 +82,17 @@ def _outputs(
             yield Finding("", None, None, None, words)
             continue
         if not sought:
-            place, sought = located(comparison, point), True
-            told = explain(comparison, point, place, ours, theirs)
+            place, sought = locate(comparison, point), True
+            diagnosis = explain(comparison, point, place, ours, theirs)
         size = f" by {judged.measured:.2g} of its norm" if np.isfinite(judged.measured) else ""
         parts = (
             f"{label} differs{size}.",
             _alike(one, two),
             str(place or ""),
-            told.words,
+            diagnosis.words,
         )
         words = " ".join(part.strip() for part in parts if part)
-        cause = told.cause or _plain_cause(one, two)
+        cause = diagnosis.cause or _plain_cause(one, two)
         yield _finding("", judged, words.strip(), cause=cause, module=modules(place), details={"output": name})
 
 
@@ -125,7 +125,7 @@ def gradients(comparison: Comparison) -> Iterator[Finding]:
         f"; the outputs agree, and of all modules with a wrong gradient {boundary} is called last" if boundary else ""
     )
     # Outputs that agree at this precision may differ in a finer one, and by something known.
-    finer = located(comparison, comparison.bound.ordinary) if is_hidden else None
+    finer = locate(comparison, comparison.bound.ordinary) if is_hidden else None
     if finer is not None and finer.cause is not None:
         place, boundary = f"; beyond rounding the outputs differ too. {finer}", modules(finer)
     known = finer.cause.name if finer is not None and finer.cause is not None else ""
@@ -136,26 +136,26 @@ def gradients(comparison: Comparison) -> Iterator[Finding]:
             continue
         ours, theirs = found[row] or (np.zeros(0), np.zeros(0))
         others = {path: array for path, array in expected.items() if path != row.reference}
-        told = tell(theirs, ours, each.allowed, others)
-        words = f"{_named(row)}: the gradient {told.words}{place}"
+        diagnosis = diagnosis_of(theirs, ours, each.allowed, others)
+        words = f"{_named(row)}: the gradient {diagnosis.words}{place}"
         module = comparison.bound.modules(row)
-        yield _finding(row.reference, each, words, row.port, known or _gradient_cause(told), boundary or module)
+        yield _finding(row.reference, each, words, row.port, known or _gradient_cause(diagnosis), boundary or module)
 
 
-def _gradient_cause(told: Told) -> str:
-    return {"zero": "no gradient", "scale": "gradient scale"}.get(told.cause, told.cause)
+def _gradient_cause(diagnosis: Diagnosis) -> str:
+    return {"zero": "no gradient", "scale": "gradient scale"}.get(diagnosis.cause, diagnosis.cause)
 
 
 def _outputs_agree(comparison: Comparison) -> bool:
     ours, theirs = comparison.probes
     pairs = zip(ours.outputs.values(), theirs.outputs.values(), strict=True)
-    return all(error(_fine(two), _fine(one)) <= comparison.limit for one, two in pairs)
+    return all(relative_error(_fine(two), _fine(one)) <= comparison.limit for one, two in pairs)
 
 
 def _boundary(comparison: Comparison, wrong: list[MapRow]) -> str:
     """The last module with a wrong gradient: from the outputs back to it all gradients are right."""
-    places = position(comparison)
-    placed = [(places[row.reference], row) for row in wrong if row.reference in places]
+    positions = position(comparison)
+    placed = [(positions[row.reference], row) for row in wrong if row.reference in positions]
     if not placed:
         return ""
     last = max(placed, key=lambda each: each[0])[1]
@@ -181,10 +181,10 @@ def _fine(array: np.ndarray) -> np.ndarray:
 
 
 def _row_error(comparison: Comparison, row: MapRow, ours: np.ndarray, theirs: np.ndarray) -> _Error:
-    limit, loudest = comparison.limit, comparison.loudest
-    if is_silent(ours, loudest[0], limit) and is_silent(theirs, loudest[1], limit):
-        # No more than rounding leaves of what is zero: beside the loudest gradient both are.
-        size = norm(theirs) / (loudest[1] * max(theirs.size, 1) ** 0.5) if loudest[1] else 0.0
+    limit, largest = comparison.limit, comparison.largest
+    if is_zero_gradient(ours, largest[0], limit) and is_zero_gradient(theirs, largest[1], limit):
+        # No more than rounding leaves of what is zero: beside the largest gradient both are.
+        size = norm(theirs) / (largest[1] * max(theirs.size, 1) ** 0.5) if largest[1] else 0.0
         return _Error(size, limit, f"{comparison.policy}, beside the largest gradient: this one is zero")
     return _judged(
         comparison, ours, theirs, comparison.rounding, lambda probe: _laid_out(row, probe.gradients[row.reference])
@@ -208,7 +208,7 @@ def _judged(
 
     of: the array in a run of the reference.
     """
-    direct = error(_fine(theirs), _fine(ours))
+    direct = relative_error(_fine(theirs), _fine(ours))
     plain = _Error(direct, comparison.limit, comparison.policy)
     if not np.isfinite(direct) or (plain.ok and not comparison.setting.is_coarse):
         return plain
@@ -216,10 +216,10 @@ def _judged(
     if probe is None:
         return plain
     right = of(probe)
-    own, found = error(_fine(ours), right), error(_fine(theirs), right)
+    own, found = relative_error(_fine(ours), right), relative_error(_fine(theirs), right)
     allowed = _explained(comparison, ROUNDINGS * own)
     if found > allowed and (own <= _COARSEST or comparison.setting.is_coarse):
-        own = max(own, *(error(_fine(of(each)), right) for each in rounding.nudged), 0.0)
+        own = max(own, *(relative_error(_fine(of(each)), right) for each in rounding.nudged), 0.0)
         # The error of a single number may be small by chance in all of these runs; that of many numbers is not.
         jumps = own * (_KINKS + (ROUNDINGS - _KINKS) / right.size**0.5)
         allowed = max(allowed, min(jumps, _MOST) if comparison.setting.is_coarse else _explained(comparison, jumps))
@@ -254,7 +254,7 @@ def layout(comparison: Comparison) -> Iterator[Finding]:
             yield Finding(row.reference, True, 0.0, 0.0, "the shape allows no other order of the axes", row.port)
             continue
         judged = _row_error(comparison, row, ours, theirs)
-        size, order = min((error(theirs, ours.transpose(order)), order) for order in orders)
+        size, order = min((relative_error(theirs, ours.transpose(order)), order) for order in orders)
         if judged.ok or not size <= judged.allowed:
             yield _finding(
                 row.reference, judged._replace(measured=min(judged.measured, judged.allowed)), port_path=row.port

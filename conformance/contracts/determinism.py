@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from ...common.wing import Probe, model_of
-from ...pairs.closeness import error
+from ...pairs.closeness import relative_error
 from ...pairs.comparison import Comparison
 from ...pairs.side import Side, Weights
 from ..results import Finding
@@ -44,7 +44,7 @@ def _made_again(comparison: Comparison, side: Side) -> Finding:
 def _apart(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], unnamed: str = "") -> dict[str, float]:
     """The arrays that are not equal bit for bit, with the size of the difference."""
     return {
-        name or unnamed: error(second[name].astype(np.float64), array.astype(np.float64))
+        name or unnamed: relative_error(second[name].astype(np.float64), array.astype(np.float64))
         for name, array in first.items()
         if name in second and not np.array_equal(second[name], array, equal_nan=array.dtype.kind in "fc")
     }

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from ...common.errors import NotExpressibleError
-from ...pairs.closeness import error
+from ...pairs.closeness import relative_error
 from ...pairs.comparison import Comparison
 from ...pairs.maps import MapRow
 from ...pairs.precision import Setting
@@ -36,7 +36,7 @@ def modes(comparison: Comparison) -> Iterator[Finding]:
         return
     limit = comparison.limit
     for (name, one), other in zip(passes[0].outputs.items(), passes[1].outputs.values(), strict=True):
-        size = error(other.astype(np.float64), one.astype(np.float64))
+        size = relative_error(other.astype(np.float64), one.astype(np.float64))
         label = f"the output {name!r}" if name else "the output"
         words, cause = f"in training mode, without dropout, {label} differs by {size:.2g} of its norm", "mode"
         if not np.isfinite(size):
@@ -64,7 +64,7 @@ def _inference(comparison: Comparison, sides: Sequence[tuple[Side, Weights]]) ->
             before = np.asarray(weights.get(path, side.tensors[path].array), array.dtype)
             if not _equal(before, array):
                 words = f"{path}: inference changes this buffer of the {side.role}"
-                own, other = side.places(path)
+                own, other = side.paths_for(path)
                 yield Finding(own, False, 1, 0, words, other, cause="mode")
 
 
@@ -75,10 +75,10 @@ def _buffers(
         if row.reference not in ours or row.port not in theirs or not row.is_whole:
             continue
         one, other = row.to_port(ours[row.reference].astype(np.float64)), theirs[row.port].astype(np.float64)
-        size = error(other, one)
+        size = relative_error(other, one)
         ok = bool(size <= comparison.limit)
-        cause, told = ("", "") if ok else _wrong_buffer(comparison, row, one, other)
-        words = f"{row.reference} (= {row.port}): after one pass in training mode {told}" if told else ""
+        cause, diagnosis = ("", "") if ok else _wrong_buffer(comparison, row, one, other)
+        words = f"{row.reference} (= {row.port}): after one pass in training mode {diagnosis}" if diagnosis else ""
         yield Finding(
             row.reference,
             ok,
@@ -101,16 +101,16 @@ def _wrong_buffer(comparison: Comparison, row: MapRow, one: np.ndarray, other: n
     if not ours.any():
         return "stale", "the port has updated it, the reference has not"
     ratio = float(np.vdot(ours, theirs)) / float(np.vdot(ours, ours))
-    if error(theirs, ratio * ours) <= _TOLD:
+    if relative_error(theirs, ratio * ours) <= _TOLD:
         return "momentum", f"the port's step is {ratio:.4g} times the reference's: another momentum"
     factor = _statistic_factor(before, ours, theirs)
     if factor is not None:
         few = max(factor, 1 / factor)
         count = few / (few - 1)
-        told = f"the port's statistic of the batch is {factor:.4g} times the reference's: a variance that is "
-        told += "biased" if factor < 1 else "unbiased"
-        return "variance", f"{told} on its side alone, of {count:.3g} values"
-    return "buffer", f"it differs by {error(other, one):.2g} of its norm: another statistic or momentum"
+        diagnosis = f"the port's statistic of the batch is {factor:.4g} times the reference's: a variance that is "
+        diagnosis += "biased" if factor < 1 else "unbiased"
+        return "variance", f"{diagnosis} on its side alone, of {count:.3g} values"
+    return "buffer", f"it differs by {relative_error(other, one):.2g} of its norm: another statistic or momentum"
 
 
 # How exactly the steps must be what a cause says of them.
@@ -127,7 +127,7 @@ def _statistic_factor(before: np.ndarray, ours: np.ndarray, theirs: np.ndarray) 
         return None
     columns = np.stack([ours.ravel(), before.ravel()], 1)
     (factor, rest), *_ = np.linalg.lstsq(columns, theirs.ravel(), rcond=None)
-    fits = error(columns @ np.array([factor, rest]), theirs.ravel()) <= _TOLD
+    fits = relative_error(columns @ np.array([factor, rest]), theirs.ravel()) <= _TOLD
     return float(factor) if fits and factor > 0 and 0 < rest / (factor - 1) <= 1 else None
 
 
@@ -152,8 +152,8 @@ def _dropout(dropped: Sequence[np.ndarray]) -> Finding:
     random = [bool(np.ptp(each)) for each in dropped]
     if random[0] != random[1]:
         words = ["is random" if each else "is not" for each in random]
-        told = f"in training mode the reference {words[0]}, the port {words[1]}: dropout is missing on one side"
-        return Finding("", False, 1, 0, told, cause="dropout")
+        diagnosis = f"in training mode the reference {words[0]}, the port {words[1]}: dropout is missing on one side"
+        return Finding("", False, 1, 0, diagnosis, cause="dropout")
     if not random[0]:
         return Finding("", True, 0, 0, "training draws no masks on either side")
     verdicts = judge(compare(dropped[0], dropped[1], path="dropout"))

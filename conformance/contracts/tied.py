@@ -8,7 +8,7 @@ import numpy as np
 
 from ...common.layouts import Layout
 from ...common.wing import PairError, Site
-from ...pairs.closeness import error
+from ...pairs.closeness import relative_error
 from ...pairs.comparison import Comparison
 from ...pairs.maps import MapRow
 from ...pairs.precision import ROUNDINGS, Setting
@@ -49,20 +49,22 @@ def _finding(comparison: Comparison, row: MapRow, sites: tuple[Site, ...]) -> Fi
     total = np.sum(exact, axis=0)
     ours, theirs = (probe.gradients for probe in comparison.probes)
     found = np.asarray(theirs[row.port], np.float64) * row.slope
-    measured = error(found, total)
-    own = error(_laid_out(row, ours[row.reference]), total)
+    measured = relative_error(found, total)
+    own = relative_error(_laid_out(row, ours[row.reference]), total)
     allowed = max(comparison.limit, ROUNDINGS * own if own <= 0.01 else 0.0)
     size = float(np.linalg.norm(total)) or 1.0
     parts = {
         f"{n} ({site.operation})": float(np.linalg.norm(share)) / size
         for n, (site, share) in enumerate(zip(sites, exact, strict=True), 1)
     }
-    told = ", ".join(f"{name} {part:.0%}" for name, part in parts.items())
-    words, cause = f"{row.reference}: the sum over {len(sites)} sites, of its norm: {told}", ""
+    diagnosis = ", ".join(f"{name} {part:.0%}" for name, part in parts.items())
+    words, cause = f"{row.reference}: the sum over {len(sites)} sites, of its norm: {diagnosis}", ""
     ok = bool(measured <= allowed)
     if not ok:
         lost = _missing(found, exact, allowed)
-        words = f"{row.reference} (= {row.port}): the gradient is not the sum over its {len(sites)} sites ({told}): "
+        words = (
+            f"{row.reference} (= {row.port}): the gradient is not the sum over its {len(sites)} sites ({diagnosis}): "
+        )
         words += f"it differs by {measured:.2g} of its norm" if lost is None else f"the share of site {lost} is missing"
         cause = "missing site" if lost is not None else ""
     policy = f"{comparison.policy}, against the sum of the shares in float64"
@@ -74,10 +76,10 @@ def _missing(found: np.ndarray, shares: list[np.ndarray], allowed: float) -> str
     """Without which share, or with which alone, the sum is what was found."""
     total = np.sum(shares, axis=0)
     for number, share in enumerate(shares, 1):
-        if error(found, total - share) <= 4 * allowed:
+        if relative_error(found, total - share) <= 4 * allowed:
             return str(number)
     for number, share in enumerate(shares, 1):
-        if error(found, share) <= 4 * allowed:
+        if relative_error(found, share) <= 4 * allowed:
             return "all but " + str(number)
     return None
 

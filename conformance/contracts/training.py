@@ -9,7 +9,7 @@ import numpy as np
 from ...common.errors import NotExpressibleError
 from ...common.seeding import generator
 from ...common.wing import Native, Optimizer, PairError, Training
-from ...pairs.closeness import error, is_silent, scale
+from ...pairs.closeness import is_zero_gradient, largest_gradient, relative_error
 from ...pairs.comparison import Comparison
 from ...pairs.maps import MapRow
 from ...pairs.precision import ROUNDINGS, Setting
@@ -110,20 +110,20 @@ def _moved(
         if path in theirs.natives
     }
     exact = _exact_moves(comparison, weights, optimizer, steps, setting)
-    loudest = [scale({path: both[side] for path, both in moves.items()}) for side in (0, 1)]
+    largest = [largest_gradient({path: both[side] for path, both in moves.items()}) for side in (0, 1)]
     for path, (one, other) in moves.items():
         row = comparison.bound.map.by_port[path][0]
         if path in reformed:
             yield Finding(row.reference, None, None, None, f"{optimizer.name}: {reformed[path]}", path)
             continue
         limit, policy = comparison.limit, f"{comparison.policy}, of the way gone"
-        if is_silent(one, loudest[0], limit) and is_silent(other, loudest[1], limit):
+        if is_zero_gradient(one, largest[0], limit) and is_zero_gradient(other, largest[1], limit):
             yield Finding(row.reference, True, 0.0, limit, f"{optimizer.name}: does not move", path, policy)
             continue
-        measured, allowed = error(other, one), limit
+        measured, allowed = relative_error(other, one), limit
         if exact is not None:
-            own = error(one, exact[path])
-            measured, allowed = error(other, exact[path]), max(limit, ROUNDINGS * own)
+            own = relative_error(one, exact[path])
+            measured, allowed = relative_error(other, exact[path]), max(limit, ROUNDINGS * own)
             policy = f"{ROUNDINGS:g} times the reference's own error {own:.1e} against its float64 run"
         if measured <= allowed:
             yield Finding(row.reference, True, measured, allowed, "", path, policy)

@@ -1,10 +1,9 @@
 """Why two sides differ: what a wrong array is, where the programs part, and which single mistake explains it."""
 
-from .diagnosis import Told as Told
+from .diagnosis import Diagnosis as Diagnosis
+from .diagnosis import diagnosis_of as diagnosis_of
 from .diagnosis import other_orders as other_orders
-from .diagnosis import tell as tell
-from .locating import entered as entered
-from .locating import located as located
-from .locating import modules as modules
-from .locating import position as position
+from .outputs import entered as entered
 from .outputs import explain as explain
+from .outputs import modules as modules
+from .outputs import position as position

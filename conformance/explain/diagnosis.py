@@ -9,62 +9,67 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-from ...pairs.closeness import error, norm
+from ...pairs.closeness import norm, relative_error
 
 # Beyond this many axes the orders of them are not tried.
 _MOST_AXES = 4
 _COARSE = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 
 
-class Told(NamedTuple):
+class Diagnosis(NamedTuple):
     """A cause in a word or two, empty where none is known, and a clause about the array: `is the transpose of ...`."""
 
     cause: str
     words: str
 
 
-def tell(found: np.ndarray, exact: np.ndarray, limit: float, others: Mapping[str, np.ndarray] | None = None) -> Told:
+def diagnosis_of(
+    found: np.ndarray, exact: np.ndarray, limit: float, others: Mapping[str, np.ndarray] | None = None
+) -> Diagnosis:
     """What `found` is in terms of `exact`, or of one of the `others` by path, each tried within `limit`."""
     if found.shape != exact.shape:
-        return Told("shape", f"has shape {found.shape}, expected {exact.shape}")
+        return Diagnosis("shape", f"has shape {found.shape}, expected {exact.shape}")
     if not np.isfinite(found.astype(np.float64)).all():
-        return Told("not finite", "is not finite")
+        return Diagnosis("not finite", "is not finite")
     wide, right = found.astype(np.float64), exact.astype(np.float64)
     return next(
-        _guesses(wide, right, limit, others or {}), Told("", f"differs by {error(wide, right):.2g} of its norm")
+        _guesses(wide, right, limit, others or {}),
+        Diagnosis("", f"differs by {relative_error(wide, right):.2g} of its norm"),
     )
 
 
-def _guesses(found: np.ndarray, exact: np.ndarray, limit: float, others: Mapping[str, np.ndarray]) -> Iterator[Told]:
+def _guesses(
+    found: np.ndarray, exact: np.ndarray, limit: float, others: Mapping[str, np.ndarray]
+) -> Iterator[Diagnosis]:
     if not found.any():
-        yield Told("zero", "is zero everywhere")
+        yield Diagnosis("zero", "is zero everywhere")
     for order in other_orders(exact.shape):
-        if error(found, exact.transpose(order)) <= limit:
+        if relative_error(found, exact.transpose(order)) <= limit:
             named = "the transpose of" if exact.ndim == 2 else f"with the axes {order} of"
-            yield Told("transposed", f"is {named} what it should be")
+            yield Diagnosis("transposed", f"is {named} what it should be")
     for other, array in others.items():
-        if array.shape == found.shape and error(found, array.astype(np.float64)) <= limit:
-            yield Told("swapped", f"is that of {other}")
+        if array.shape == found.shape and relative_error(found, array.astype(np.float64)) <= limit:
+            yield Diagnosis("swapped", f"is that of {other}")
     for axis in range(found.ndim):
-        if found.shape[axis] > 1 and error(found, np.flip(exact, axis)) <= limit:
-            yield Told("reversed", f"is what it should be, backwards along axis {axis}")
+        if found.shape[axis] > 1 and relative_error(found, np.flip(exact, axis)) <= limit:
+            yield Diagnosis("reversed", f"is what it should be, backwards along axis {axis}")
     yield from _halves(found, exact, limit)
     size = float(np.vdot(exact, exact))
     scale = float(np.vdot(exact, found)) / size if size else 0.0
     # A factor of next to one is no cause, and what is left beside it need not be one either.
-    if scale and abs(scale - 1) > 8 * limit and error(found, scale * exact) <= max(limit, 1e-6):
-        yield Told("scale", f"is {scale:.4g} times what it should be")
+    if scale and abs(scale - 1) > 8 * limit and relative_error(found, scale * exact) <= max(limit, 1e-6):
+        yield Diagnosis("scale", f"is {scale:.4g} times what it should be")
     shift = float(np.mean(found - exact)) if found.size > 1 else 0.0
     if shift and norm(found - exact - shift) <= max(limit, 1e-6) * max(norm(exact), abs(shift)):
-        yield Told("shift", f"is {shift:+.4g} off everywhere")
+        yield Diagnosis("shift", f"is {shift:+.4g} off everywhere")
     for name, dtype in _COARSE.items():
         with np.errstate(over="ignore"):
             rounded = exact.astype(dtype).astype(np.float64)
         if np.array_equal(found, rounded):
-            yield Told("dropped dtype", f"is what it should be, rounded to {name}")
+            yield Diagnosis("dropped dtype", f"is what it should be, rounded to {name}")
 
 
-def _halves(found: np.ndarray, exact: np.ndarray, limit: float) -> Iterator[Told]:
+def _halves(found: np.ndarray, exact: np.ndarray, limit: float) -> Iterator[Diagnosis]:
     """The equal blocks of an axis in another order, as the gates or projections of a fused tensor may be."""
     for axis in range(found.ndim):
         for parts in (2, 3, 4):
@@ -72,9 +77,11 @@ def _halves(found: np.ndarray, exact: np.ndarray, limit: float) -> Iterator[Told
                 continue
             blocks = np.split(exact, parts, axis)
             mine = np.split(found, parts, axis)
-            order = [next((i for i, block in enumerate(blocks) if error(each, block) <= limit), -1) for each in mine]
+            order = [
+                next((i for i, block in enumerate(blocks) if relative_error(each, block) <= limit), -1) for each in mine
+            ]
             if sorted(order) == list(range(parts)) and order != sorted(order):
-                yield Told("block order", f"has its {parts} blocks along axis {axis} in the order {order}")
+                yield Diagnosis("block order", f"has its {parts} blocks along axis {axis} in the order {order}")
 
 
 def other_orders(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -86,5 +93,5 @@ def other_orders(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
         order
         for order in permutations(own)
         if tuple(shape[axis] for axis in order) == shape
-        and any(order[place] != place and shape[place] > 1 for place in own)
+        and any(order[axis] != axis and shape[axis] > 1 for axis in own)
     ]

@@ -8,7 +8,7 @@ from itertools import combinations, islice, permutations
 import numpy as np
 
 from ...common import paths
-from .diagnosis import Told, other_orders
+from .diagnosis import Diagnosis, other_orders
 
 Weights = Mapping[str, np.ndarray]
 # A guess is a forward pass of the port.
@@ -16,45 +16,45 @@ _MOST = 300
 _LONGEST = 64
 
 
-def undone(weights: Weights, places: Sequence[str], agrees: Callable[[Weights], bool]) -> Told | None:
+def intervene(weights: Weights, used: Sequence[str], agrees: Callable[[Weights], bool]) -> Diagnosis | None:
     """The mistake, and a sentence; None where no guess makes the outputs agree.
 
-    weights: the port's. places: the paths of those that may be used wrongly.
+    weights: the port's. used: the paths of those that may be used wrongly.
     agrees: whether the outputs are right once the port is given these weights in the place of its own.
 
     A matrix that is used transposed is right when it is given transposed; two tensors that are mixed up are right when
     they are given swapped; and gates or heads that are taken in another order, when they are given in that order.
     """
-    held = {path: weights[path] for path in places if path in weights}
-    for told, changed in islice(_guesses(held), _MOST):
+    held = {path: weights[path] for path in used if path in weights}
+    for diagnosis, changed in islice(_guesses(held), _MOST):
         if agrees({**weights, **changed}):
-            return told
+            return diagnosis
     return None
 
 
-def _guesses(held: Weights) -> Iterator[tuple[Told, Weights]]:
+def _guesses(held: Weights) -> Iterator[tuple[Diagnosis, Weights]]:
     yield from _axes(held)
     yield from _modules(held)
     for one, other in combinations(held, 2):
         if held[one].shape == held[other].shape:
             words = f"{one} and {other} are swapped: given swapped, the outputs agree"
-            yield Told("swapped", words), {one: held[other], other: held[one]}
+            yield Diagnosis("swapped", words), {one: held[other], other: held[one]}
     yield from _features(held)
 
 
-def _axes(held: Weights) -> Iterator[tuple[Told, Weights]]:
+def _axes(held: Weights) -> Iterator[tuple[Diagnosis, Weights]]:
     for path, array in held.items():
         for order in other_orders(array.shape):
             words = f"{path} is used with its axes in the order {order}: given so, the outputs agree"
-            yield Told("transposed", words), {path: np.ascontiguousarray(array.transpose(order))}
+            yield Diagnosis("transposed", words), {path: np.ascontiguousarray(array.transpose(order))}
         if array.ndim > 2:
             ways = [axes for count in (1, 2) for axes in combinations(range(array.ndim - 2), count)]
             for axes in ways:
                 words = f"{path} is used backwards along the axes {axes}: given so, the outputs agree"
-                yield Told("reversed", words), {path: np.ascontiguousarray(np.flip(array, axes))}
+                yield Diagnosis("reversed", words), {path: np.ascontiguousarray(np.flip(array, axes))}
 
 
-def _modules(held: Weights) -> Iterator[tuple[Told, Weights]]:
+def _modules(held: Weights) -> Iterator[tuple[Diagnosis, Weights]]:
     """Two modules, each with all that it holds."""
     groups = _grouped(held)
     for one, other in combinations(groups, 2):
@@ -63,7 +63,7 @@ def _modules(held: Weights) -> Iterator[tuple[Told, Weights]]:
         if len(names) > 1 and shapes[0] == shapes[1]:
             words = f"{one} and {other} are swapped: given each other's tensors, the outputs agree"
             given = {f"{one}{name}": held[f"{other}{name}"] for name in names}
-            yield Told("swapped", words), given | {f"{other}{name}": held[f"{one}{name}"] for name in names}
+            yield Diagnosis("swapped", words), given | {f"{other}{name}": held[f"{one}{name}"] for name in names}
 
 
 def _grouped(held: Weights) -> dict[str, list[str]]:
@@ -73,7 +73,7 @@ def _grouped(held: Weights) -> dict[str, list[str]]:
     return groups
 
 
-def _features(held: Weights) -> Iterator[tuple[Told, Weights]]:
+def _features(held: Weights) -> Iterator[tuple[Diagnosis, Weights]]:
     """The output features of one module, or of several beside each other, in another order of their parts."""
     groups = list(_grouped(held).items())
     outer = {
@@ -89,7 +89,7 @@ def _features(held: Weights) -> Iterator[tuple[Told, Weights]]:
             continue
         for cause, words, order in _orders(length):
             changed = {path: np.ascontiguousarray(held[path][..., order]) for path in members}
-            yield Told(cause, f"{name}: the features are taken {words}; given so, the outputs agree"), changed
+            yield Diagnosis(cause, f"{name}: the features are taken {words}; given so, the outputs agree"), changed
 
 
 def _orders(length: int) -> Iterator[tuple[str, str, np.ndarray]]:

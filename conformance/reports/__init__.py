@@ -5,6 +5,6 @@ from .json_form import from_json as from_json
 from .json_form import to_json as to_json
 from .junit import to_junit as to_junit
 from .terminal import folded as folded
-from .terminal import sentence as sentence
-from .terminal import summary as summary
 from .terminal import to_text as to_text
+from .words import sentence as sentence
+from .words import summary as summary

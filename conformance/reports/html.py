@@ -1,255 +1,186 @@
 """A report as one page of HTML, which loads nothing: style and drawings are in it, and it has no script.
 
-The page is XML too, so that it can be read by a strict parser.
+What stands in the page is said here, section by section, in texts, numbers and tables; how it is written is said by
+the template `report.html`. The page is XML too, so that it can be read by a strict parser.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from ...common.tables import counted
 from ..results import Result, Results
-from .drawings import errors, histogram, shares, side, text
-from .style import STYLE
-from .terminal import statistics, summary, told
-from .units import Unit, allowed, both_paths, causes, distinct, effects, measured, number, skipped, title, units
+from .drawings import ROLES, errors, histogram, shares, side
+from .units import Unit, allowed, both_paths, grouped, measured, number, printable, setting, skipped, units, varying
+from .words import causes, effects, statistics, summary, title, told
 
-# Failures, histograms and rows of a table that are written out; more are counted.
-_FAILURES, _HISTOGRAMS, _ROWS = 6, 60, 5000
-_SIGNS = {"pass": "✓", "fail": "✕", "known": "≈", "skip": "○"}
-_WORDS = {"pass": "holds", "fail": "fails", "known": "known", "skip": "skipped"}
+# Failures of a contract and histograms that are written out; more are counted.
+_FAILURES, _HISTOGRAMS = 6, 60
 _SETTINGS = {
     "float32": "strict: no TF32, matrix products of full precision on both sides",
     "tf32": "float32, with matrix products in TF32",
     "bfloat16": "all arrays in bfloat16",
     "float64": "all arrays in float64",
 }
-# A heading, an anchor, and what stands below.
-Section = tuple[str, str, str]
+_TILES = {"pass": "hold", "fail": "fail", "skip": "skipped", "known": "known differences"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows, each headed by its first cell. From a column's heading the template knows how to write its cells.
+
+    words: what is said above the table, or in its place where it is folded.
+    """
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    words: str = ""
 
 
 def to_html(report: Results) -> str:
-    """The whole page, as UTF-8 text."""
+    """The whole page, as UTF-8 text.
+
+    report: of a pair or of reference models, with or without results, and whatever stands in its texts.
+    """
+    # Only who wants a page waits for jinja2.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_written,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return templates.get_template("report.html").render(_page(report))
+
+
+def _written(value: object) -> object:
+    """Any value as the template is to escape it, or a drawing and what a macro has made, which are escaped."""
+    return value if hasattr(value, "__html__") else printable(str(value))
+
+
+def _page(report: Results) -> dict[str, Any]:
     found = units(report.results)
-    sections = [section for section in _sections(report, found) if section[2]]
-    links = "".join(f'<li><a href="#{anchor}">{heading}</a></li>' for heading, anchor, _ in sections)
-    body = "\n".join(
-        f'<section aria-labelledby="{anchor}"><h2 id="{anchor}">{heading}</h2>\n{content}</section>'
-        for heading, anchor, content in sections
-    )
-    name = title(report.results) if report.results else "nothing"
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"/>\n'
-        f"<title>{text(name)}: {'holds' if report.ok else 'does not hold'}</title>\n"
-        f"<style>{STYLE}</style>\n</head>\n<body>\n"
-        f"<header>{_head(report, found, name)}\n"
-        f'<nav aria-label="Sections"><ul>{links}</ul></nav></header>\n<main>\n{body}\n</main>\n'
-        f"<footer>Written by paritree {text(report.environment.get('paritree', ''))}.</footer>\n</body>\n</html>\n"
-    )
-
-
-def _sections(report: Results, found: Sequence[Unit]) -> Iterator[Section]:
-    yield "Contracts", "contracts", _contracts(found)
-    yield "What fails", "failures", _failures(found)
-    yield "Known differences", "known", _known(report.results)
-    yield "Skipped", "skipped", _skipped(report.results)
-    yield "Initial distributions", "initialization", _initialization(found)
-    yield "Gradient errors", "gradients", _gradients(found)
-    yield "Tied gradients", "tied", _tied(report.results)
-    yield "Statistics", "statistics", _statistics(report)
-    yield "Environment", "environment", _environment(report, found)
-
-
-def _head(report: Results, found: Sequence[Unit], name: str) -> str:
-    verdict = "pass" if report.ok else "fail"
-    words = (
-        "The contracts hold" if report.ok else "The contracts do not hold" if report.failures else "Nothing was shown"
-    )
-    counts = Counter(unit.status for unit in found if unit.status != "known")
+    counts = Counter(unit.status for unit in found)
     counts["known"] = sum(result.status == "known" for result in report.results)
-    labels = (("pass", "hold"), ("fail", "fail"), ("skip", "skipped"), ("known", "known differences"))
-    tiles = "".join(
-        f'<div><dt>{label}</dt><dd class="{status if counts[status] else "soft"}">{counts[status]:,}</dd></div>'
-        for status, label in labels
+    # A section is an anchor, a heading, and what stands below: a table, or what the template writes by the anchor.
+    sections = (
+        ("contracts", "Contracts", _contracts(found)),
+        ("failures", "What fails", _failures(found)),
+        ("known", "Known differences", _known(found)),
+        ("skipped", "Skipped", _skipped(report.results)),
+        ("initialization", "Initial distributions", _initialization(found)),
+        ("gradients", "Gradient errors", _gradients(found)),
+        ("tied", "Tied gradients", _tied(report.results)),
+        ("statistics", "Statistics", _statistics(report)),
+        ("environment", "Environment", _environment(report, found)),
     )
-    return (
-        f"<h1>{text(name)}</h1>"
-        f'<p><span class="status {verdict}">{_SIGNS[verdict]} {words}.</span> {text(summary(report))}.</p>'
-        f'<dl class="tiles" aria-label="Contracts by result, and known differences">{tiles}</dl>'
-    )
-
-
-def _status(status: str) -> str:
-    return f'<span class="status {status}">{_SIGNS[status]} {_WORDS[status]}</span>'
-
-
-def _code(path: str) -> str:
-    return f"<code>{text(path)}</code>" if path else ""
-
-
-def _table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], tall: bool = False) -> str:
-    """A table whose first cells head their rows. Cells are HTML; a heading that ends in `#` is one of numbers."""
-    classes = [' class="number"' if name.endswith("#") else "" for name in header]
-    heads = "".join(
-        f'<th scope="col"{kind}>{text(name.removesuffix("#"))}</th>' for name, kind in zip(header, classes, strict=True)
-    )
-    lines = []
-    for row in rows[:_ROWS]:
-        first = f'<th scope="row"{classes[0]}>{row[0]}</th>'
-        rest = (f"<td{kind}>{cell}</td>" for cell, kind in zip(row[1:], classes[1:], strict=True))
-        lines.append(f"<tr>{first}{''.join(rest)}</tr>")
-    more = f" The first {_ROWS:,} of {len(rows):,}; the JSON has them all." if len(rows) > _ROWS else ""
-    return (
-        f'<div class="scroll{" tall" if tall else ""}" role="region" aria-label="{text(caption)}" tabindex="0">\n'
-        f"<table><caption>{text(caption + more)}</caption><thead><tr>{heads}</tr></thead>\n"
-        f"<tbody>\n{chr(10).join(lines)}\n</tbody></table></div>\n"
-    )
-
-
-def _folded(summary: str, content: str) -> str:
-    return f"<details><summary>{text(summary)}</summary>\n{content}</details>\n"
-
-
-def _setting(results: Sequence[Unit] | Sequence[Result]) -> Callable[[Unit | Result], list[str]]:
-    """The fields that tell one unit of the report from another of the same contract."""
-    names = [name for name in ("model", "wing", "device", "precision") if len(distinct(results, name)) > 1]
-    return lambda each: [getattr(each, name) for name in names]
+    return {
+        "name": title(report.results) if report.results else "nothing",
+        "verdict": "pass" if report.ok else "fail",
+        "failures": len(report.failures),
+        "summary": summary(report),
+        "tiles": [(status, label, counts[status]) for status, label in _TILES.items()],
+        "sections": [section for section in sections if section[2]],
+        "version": report.environment.get("paritree", ""),
+    }
 
 
 # What holds, what does not, and what was not looked at
 
 
-def _contracts(found: Sequence[Unit]) -> str:
-    if not found:
-        return ""
-    names = [name for name in ("model", "wing", "device", "precision") if len(distinct(found, name)) > 1]
-    header = ("contract", *names, "result", "paths#", "worst path", "measured#", "allowed#")
-    rows = []
-    for unit in found:
-        worst = unit.worst
-        head = (unit.contract, *(text(getattr(unit, name)) for name in names), _status(unit.status), unit.count)
-        rows.append((*head, _code(unit.worst_path), measured(worst), text(allowed(worst))))
+def _contracts(found: Sequence[Unit]) -> Table | None:
+    names = varying(found)
+    header = ("contract", *names, "result", "paths", "worst path", "measured", "allowed")
+    rows = [(unit.contract, *setting(unit, names), unit.status, *unit.cells) for unit in found]
     caption = "Each contract with the path that is farthest beyond, or nearest to, what is allowed."
-    return _table(caption, header, rows)
+    return Table(caption, header, rows) if rows else None
 
 
-def _failures(found: Sequence[Unit]) -> str:
-    setting = _setting(found)
-    blocks = []
+def _failures(found: Sequence[Unit]) -> list[dict[str, Any]]:
+    """For each contract that does not hold the first failures in full, the others as a table."""
+    names, blocks = varying(found), []
     for unit in found:
-        failing = unit.of("fail")
-        if not failing:
-            continue
-        place = ", ".join((unit.contract, *setting(unit)))
-        blocks.append(f"<h3>{text(place)}: {counted(len(failing), 'failure')}</h3>\n")
-        blocks += [_failure(result) for result in failing[:_FAILURES]]
-        if failing[_FAILURES:]:
-            left = failing[_FAILURES:]
-            rows = [(_code(both_paths(each)), text(each.message), text(each.cause)) for each in left]
-            table = _table("The other failures", ("path", "message", "cause"), rows, tall=True)
-            blocks.append(_folded(f"{len(left):,} more, by cause: {causes(left)}", table))
-    return "".join(blocks)
+        if failing := unit.of("fail"):
+            first, others = failing[:_FAILURES], failing[_FAILURES:]
+            rows = [(both_paths(each), each.message, each.cause) for each in others]
+            words = f"{len(others):,} more, by cause: {causes(others)}"
+            block = {
+                "heading": f"{_place(unit, names)}: {counted(len(failing), 'failure')}",
+                "first": [(each.message or "the contract does not hold", told(each)) for each in first],
+                "others": Table("The other failures", ("path", "message", "cause"), rows, words),
+            }
+            blocks.append(block)
+    return blocks
 
 
-def _failure(result: Result) -> str:
-    lines = "".join(
-        f"<dt>{label}</dt><dd>{_code(value) if label in ('path', 'module') else text(value)}</dd>"
-        for label, value in told(result)
-    )
-    message = text(result.message or "the contract does not hold")
-    return f"<article><p>{message}</p>" + (f'<dl class="told">{lines}</dl>' if lines else "") + "</article>\n"
+def _place(unit: Unit, names: Sequence[str]) -> str:
+    return ", ".join((unit.contract, *setting(unit, names)))
 
 
-def _known(results: Sequence[Result]) -> str:
+def _known(found: Sequence[Unit]) -> Table | None:
     """A row for each contract and reason, with all its paths."""
-    known = [result for result in results if result.status == "known"]
-    setting = _setting(known)
-    groups: dict[tuple[str, str], list[Result]] = {}
-    for result in known:
-        groups.setdefault((", ".join((result.contract, *setting(result))), result.message), []).append(result)
-    rows = [(text(place), _paths(each), text(message)) for (place, message), each in groups.items()]
+    known = [unit for unit in found if unit.known]
+    names, rows = varying(known), []
+    for unit in known:
+        for message, members in unit.known.items():
+            rows.append((_place(unit, names), [both_paths(each) for each in members], message))
     header = ("contract", "path", "what differs, and why")
-    return _table("Failures that were declared, with the reasons.", header, rows) if rows else ""
+    return Table("Failures that were declared, with the reasons.", header, rows) if rows else None
 
 
-def _paths(results: Sequence[Result]) -> str:
-    """The first in sight, the others on demand."""
-    first, *others = (_code(both_paths(result)) for result in results)
-    return first + (_folded(f"and {len(others):,} more", "<br/>".join(others)) if others else "")
-
-
-def _skipped(results: Sequence[Result]) -> str:
+def _skipped(results: Sequence[Result]) -> Table | None:
     rows = []
     for reason, members in skipped(results).items():
-        names = ", ".join(dict.fromkeys(each.contract or "all contracts" for each in members))
-        places = ", ".join(dict.fromkeys(f"{each.device} {each.precision}" for each in members))
-        rows.append((text(names), text(places), text(reason)))
-    return _table("What was not checked, and why.", ("contract", "setting", "reason"), rows) if rows else ""
+        names = dict.fromkeys(each.contract or "all contracts" for each in members)
+        places = dict.fromkeys(f"{each.device} {each.precision}" for each in members)
+        rows.append((", ".join(names), ", ".join(places), reason))
+    return Table("What was not checked, and why.", ("contract", "setting", "reason"), rows) if rows else None
 
 
 # Initial distributions
 
 
-def _initialization(found: Sequence[Unit]) -> str:
-    judged = [result for unit in found if unit.contract == "initialization" for result in unit.results]
-    judged = [result for result in judged if result.details]
+def _initialization(found: Sequence[Unit]) -> dict[str, Any]:
+    """The failures first; those that are alike share a drawing, and all are in the table."""
+    results = (result for unit in found if unit.contract == "initialization" for result in unit.results)
+    order = ("fail", "known", "pass", "skip")
+    judged = sorted((result for result in results if result.details), key=lambda result: order.index(result.status))
     if not judged:
-        return ""
-    judged.sort(key=lambda result: ("fail", "known", "pass", "skip").index(result.status))
-    groups = [members for members in _alike(judged) if members[0].status == "fail" or histogram(members[0])]
-    cards = [_card(members) for members in groups[:_HISTOGRAMS]]
-    left = len(judged) - sum(len(members) for members in groups[:_HISTOGRAMS])
-    more = f'<p class="soft">{left:,} more, constants among them, in the table.</p>' if left else ""
-    return (
-        "<p>What was drawn on each side, and the density of the distribution that it is taken for. "
-        "Parameters that are alike share one drawing.</p>\n"
-        + (f'{_legend()}<div class="cards">\n{"".join(cards)}</div>\n' if cards else "")
-        + f"{more}{_drawn(judged)}"
-    )
+        return {}
+    groups = grouped(judged, _likeness).values()
+    shown = [group for group in groups if group[0].status == "fail" or histogram(group[0])][:_HISTOGRAMS]
+    left = len(judged) - sum(map(len, shown))
+    return {"cards": [_card(group) for group in shown], "left": left, "all": _drawn(judged)}
 
 
-def _legend() -> str:
-    signs = (
-        ("reference", '<rect class="reference-area" x="0" y="2" width="32" height="12"/>'),
-        ("port", '<path class="port-line" d="M0 8 H32"/>'),
-        ("density, reference", '<path class="reference-curve" d="M0 8 H32"/>'),
-        ("density, port", '<path class="port-curve" d="M0 8 H32"/>'),
-    )
-    entries = (f'<li><svg viewBox="0 0 32 16" aria-hidden="true">{sign}</svg>{name}</li>' for name, sign in signs)
-    return f'<ul class="legend">{"".join(entries)}</ul>\n'
+def _likeness(result: Result) -> tuple[str, ...]:
+    """What results of one drawing have in common: schemes, and standard deviations to two digits, where known."""
+    sides = [side(result.details, name, role) for name in ("schemes", "std") for role in ROLES]
+    paths = (result.path, result.port_path) if None in sides else ()
+    numbers = (number(each) if isinstance(each, int | float) else str(each) for each in sides)
+    return (result.status, result.device, result.model, *numbers, *paths)
 
 
-def _alike(results: Iterable[Result]) -> list[list[Result]]:
-    """Those of one result, of the same schemes and the same standard deviations to two digits."""
-    groups: dict[tuple[str, ...], list[Result]] = {}
-    for result in results:
-        schemes, stds = (
-            [side(result.details, name, role) for role in ("reference", "port")] for name in ("schemes", "std")
-        )
-        known = None not in (*schemes, *stds)
-        place = () if known else (result.path, result.port_path)
-        key = (result.status, result.device, result.model, *map(str, schemes), *map(_std, stds), *place)
-        groups.setdefault(key, []).append(result)
-    return list(groups.values())
-
-
-def _std(value: object) -> str:
-    return number(value) if isinstance(value, int | float) else ""
-
-
-def _card(members: Sequence[Result]) -> str:
-    result = members[0]
-    others = f" and {len(members) - 1:,} alike" if len(members) > 1 else ""
-    drawing = histogram(result) or '<p class="soft">No histogram: both sides are constant.</p>'
-    lines = [f"<br/>{role}: {text(words)}" for role in ("reference", "port") if (words := _side_words(result, role))]
-    numbers = f"<br/>{text(measured(result))}, allowed {text(allowed(result))}" if result.measured is not None else ""
-    kind = ' class="failing"' if result.status == "fail" else ""
-    name = f"<b>{_code(result.path or result.port_path)}</b>{others}"
-    caption = f"{_status(result.status)}{name}{''.join(lines)}{numbers}"
-    return f"<figure{kind}>{drawing}<figcaption>{caption}</figcaption></figure>\n"
+def _card(group: Sequence[Result]) -> dict[str, Any]:
+    result = group[0]
+    return {
+        "drawing": histogram(result),
+        "status": result.status,
+        "path": result.path or result.port_path,
+        "others": f" and {len(group) - 1:,} alike" if len(group) > 1 else "",
+        "sides": [(role, words) for role in ROLES if (words := _side_words(result, role))],
+        "numbers": "" if result.measured is None else f"{measured(result)}, allowed {allowed(result)}",
+    }
 
 
 def _side_words(result: Result, role: str) -> str:
@@ -258,87 +189,69 @@ def _side_words(result: Result, role: str) -> str:
     return ", ".join(words + ([f"measured std {std:.3g}"] if isinstance(std, int | float) else []))
 
 
-def _drawn(judged: Sequence[Result]) -> str:
-    header = ("parameter", "result", "reference", "port", "p#", "level#", "test", "values#", "would have caught")
+def _drawn(judged: Sequence[Result]) -> Table:
+    header = ("parameter", "result", "reference", "port", "p", "level", "test", "values", "would have caught")
     rows = []
     for result in judged:
-        sides = (text(_side_words(result, role)) for role in ("reference", "port"))
         size = result.details.get("n")
-        tested = (text(str(result.details.get("test") or "")), f"{size:,}" if isinstance(size, int) else "")
-        numbers = (number(result.measured), number(result.allowed))
-        caught = text(str(result.details.get("smallest") or ""))
-        rows.append((_code(both_paths(result)), _status(result.status), *sides, *numbers, *tested, caught))
-    return _folded(f"All {len(rows):,} in a table", _table("Initial distributions", header, rows, tall=True))
+        test, caught = (result.details.get(name) or "" for name in ("test", "smallest"))
+        sides = (_side_words(result, role) for role in ROLES)
+        numbers = (number(result.measured), number(result.allowed), test, f"{size:,}" if isinstance(size, int) else "")
+        rows.append((both_paths(result), result.status, *sides, *numbers, caught))
+    return Table("Initial distributions", header, rows, f"All {len(rows):,} in a table")
 
 
 # Gradients
 
 
-def _gradients(found: Sequence[Unit]) -> str:
-    drawn = []
+def _gradients(found: Sequence[Unit]) -> list[dict[str, Any]]:
+    """A chart for each setting, with its numbers."""
     every = [unit for unit in found if unit.contract == "gradients"]
-    setting = _setting(every)
+    header = ("parameter", "result", "error", "allowed", "why that much")
+    names, charts = varying(every), []
     for unit in every:
-        if len(unit.results) < 2 or not any(result.measured is not None for result in unit.results):
-            continue
-        name = ", ".join(("gradients", *setting(unit)))
-        caption = (
-            f"{text(name)}: the error of each parameter's gradient, of its norm, in the order of the model. "
-            "The dashed line is what is allowed; ✕ is beyond it, and a diamond is a known difference. "
-            "What is not finite lies at the upper edge."
-        )
-        rows = [
-            (_code(both_paths(each)), _status(each.status), measured(each), text(allowed(each)), text(each.policy))
-            for each in unit.results
-        ]
-        table = _table(name, ("parameter", "result", "error#", "allowed#", "why that much"), rows, tall=True)
-        drawing = errors(unit.results, name)
-        drawn.append(f'<figure class="wide">{drawing}<figcaption>{caption}</figcaption></figure>\n')
-        drawn.append(_folded(f"All {len(rows):,} in a table", table))
-    return "".join(drawn)
+        results, name = unit.results, _place(unit, names)
+        drawing = errors(results, name)
+        if drawing and len(results) > 1:
+            rows = [(both_paths(each), each.status, measured(each), allowed(each), each.policy) for each in results]
+            table = Table(name, header, rows, f"All {len(rows):,} in a table")
+            charts.append({"drawing": drawing, "all": table})
+    return charts
 
 
-def _tied(results: Sequence[Result]) -> str:
+def _tied(results: Sequence[Result]) -> Table | None:
     tied = [result for result in results if isinstance(result.details.get("sites"), Mapping)]
-    if not tied:
-        return ""
-    setting = _setting(tied)
-    rows = []
+    names, rows = varying(tied), []
     for result in tied:
         sites = {str(name): share for name, share in result.details["sites"].items() if isinstance(share, int | float)}
-        words = ", ".join(f"{name} {share:.0%}" for name, share in sites.items())
-        where = ", ".join((both_paths(result), *setting(result)))
-        rows.append((_code(where), _status(result.status), shares(sites, both_paths(result)), text(words)))
+        where = ", ".join((both_paths(result), *setting(result, names)))
+        listed = ", ".join(f"{name} {share:.0%}" for name, share in sites.items())
+        rows.append((where, result.status, shares(sites, both_paths(result)) or "", listed))
     words = (
         "The gradient of a parameter with several sites is the sum over them. A share is the norm of one, of the norm "
+        "of the sum: where sites pull in different directions they are more than 100 % together."
     )
-    words += "of the sum: where sites pull in different directions they are more than 100 % together."
-    table = _table("Shares of the sites", ("parameter", "result", "shares", "site (operation), share"), rows)
-    return f"<p>{words}</p>\n{table}"
+    header = ("parameter", "result", "shares", "site (operation), share")
+    return Table("Shares of the sites", header, rows, words) if rows else None
 
 
 # Numbers behind it
 
 
-def _statistics(report: Results) -> str:
+def _statistics(report: Results) -> Table | None:
     words = statistics(report)
-    if not words:
-        return ""
-    judged = [result for result in report.results if result.measured is not None]
-    rows = [(text(effect), f"{count:,}") for effect, count in effects(judged)]
-    header = ("smallest effect", "parameters#")
-    table = _table("What the tests of initial values would have caught.", header, rows, tall=True) if rows else ""
-    return f"<p>{text(words)}.</p>\n{table}"
+    rows = [(effect, f"{count:,}") for effect, count in effects(report.results)]
+    caption, header = "What the tests of initial values would have caught.", ("smallest effect", "parameters")
+    return Table(caption, header, rows, f"{words}.") if words else None
 
 
-def _environment(report: Results, found: Sequence[Unit]) -> str:
-    rows = [(text(name), text(value)) for name, value in report.environment.items()]
+def _environment(report: Results, found: Sequence[Unit]) -> Table:
+    rows = list(report.environment.items())
     if found:
-        rows.append(("devices", text(", ".join(distinct(found, "device")))))
-    for precision in distinct(found, "precision"):
-        rows.append((text(precision), text(_SETTINGS.get(precision, ""))))
-    rows += [(text(name), text(_fact(value))) for name, value in report.facts.items()]
-    return _table("Versions, devices and settings.", ("what", "which"), rows)
+        rows.append(("devices", ", ".join(dict.fromkeys(unit.device for unit in found))))
+    rows += [(precision, _SETTINGS.get(precision, "")) for precision in dict.fromkeys(unit.precision for unit in found)]
+    rows += [(name, _fact(value)) for name, value in report.facts.items()]
+    return Table("Versions, devices and settings.", ("what", "which"), rows)
 
 
 def _fact(value: object) -> str:

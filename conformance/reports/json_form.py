@@ -21,10 +21,11 @@ _NUMBERS = ("measured", "allowed")
 _NOT_FINITE = "not_finite"
 Made = TypeVar("Made", bound=Results)
 _TOP = {"schema": int, "ok": bool, "facts": dict, "versions": dict, "results": list}
+_KINDS = {int: "a whole number", bool: "true or false", dict: "an object", list: "a list", str: "a text"}
 
 
 def to_json(report: Results) -> str:
-    """One object, one result a line."""
+    """One object, one result a line; what is not finite is null."""
     head = {"schema": SCHEMA, "ok": report.ok, "facts": _plain(report.facts), "versions": dict(report.environment)}
     lines = [f" {json.dumps(name)}: {json.dumps(value, allow_nan=False)}," for name, value in head.items()]
     results = ",\n".join(f"  {json.dumps(_written(result), allow_nan=False)}" for result in report.results)
@@ -65,8 +66,7 @@ def from_json(text: str, kind: type[Made]) -> Made:
     for name, expected in _TOP.items():
         if name not in found:
             raise UsageError("report", f"a field {name!r}", "none")
-        if not isinstance(found[name], expected):
-            raise UsageError(f"report.{name}", _KINDS[expected], type(found[name]).__name__)
+        _checked(found[name], expected, f"report.{name}")
     results = tuple(_read(entry, f"report.results[{number}]") for number, entry in enumerate(found["results"]))
     return kind(results, found["facts"], found["versions"])
 
@@ -94,36 +94,34 @@ def _check_schema(found: dict[str, Any]) -> None:
         raise UsageError("report", f"schema {SCHEMA}", f"schema {found['schema']!r}", remedy)
 
 
-_KINDS = {int: "a whole number", bool: "true or false", dict: "an object", list: "a list"}
+def _checked(value: Any, kind: type, where: str) -> Any:
+    if not isinstance(value, kind):
+        raise UsageError(where, _KINDS[kind], type(value).__name__)
+    return value
 
 
-def _read(entry: Any, place: str) -> Result:
-    if not isinstance(entry, dict):
-        raise UsageError(place, "an object", type(entry).__name__)
-    for name in entry:
+def _read(entry: Any, where: str) -> Result:
+    for name in _checked(entry, dict, where):
         if name not in (*_FIELDS, _NOT_FINITE):
-            raise UsageError(place, "the fields of a result", repr(name), nearest(name, _FIELDS))
+            raise UsageError(where, "the fields of a result", repr(name), nearest(name, _FIELDS))
     lost = entry.get(_NOT_FINITE, {})
     values: dict[str, Any] = {}
     for name in _FIELDS:
         if name not in entry:
-            raise UsageError(place, f"a field {name!r}", "none")
-        values[name] = _value(name, entry[name], f"{place}.{name}")
+            raise UsageError(where, f"a field {name!r}", "none")
+        values[name] = _value(name, entry[name], f"{where}.{name}")
         if name in _NUMBERS and isinstance(lost, dict) and lost.get(name) in ("inf", "-inf", "nan"):
             values[name] = float(lost[name])
     return Result(**values)
 
 
-def _value(name: str, value: Any, place: str) -> Any:
+def _value(name: str, value: Any, where: str) -> Any:
     if name == "status":
         if value not in get_args(Status):
-            raise UsageError(place, f"one of {', '.join(get_args(Status))}", repr(value))
-    elif name in _NUMBERS:
+            raise UsageError(where, f"one of {', '.join(get_args(Status))}", repr(value))
+        return value
+    if name in _NUMBERS:
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise UsageError(place, "a number or null", repr(value))
-    elif name == "details":
-        if not isinstance(value, dict):
-            raise UsageError(place, "an object", type(value).__name__)
-    elif not isinstance(value, str):
-        raise UsageError(place, "a text", type(value).__name__)
-    return value
+            raise UsageError(where, "a number or null", repr(value))
+        return value
+    return _checked(value, dict if name == "details" else str, where)

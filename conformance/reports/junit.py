@@ -11,16 +11,14 @@ from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree as ET
 
 from ..results import Result, Results
-from .terminal import told
-from .units import allowed, both_paths, measured, printable, title
+from .units import allowed, both_paths, grouped, measured, printable
+from .words import title, told
 
 
 def to_junit(report: Results) -> str:
     """The whole document, with its declaration (UTF-8)."""
     root = ET.Element("testsuites", _counts(report.results) | {"name": "paritree"})
-    suites: dict[tuple[str, str], list[Result]] = {}
-    for result in report.results:
-        suites.setdefault((result.device, result.precision), []).append(result)
+    suites = grouped(report.results, lambda result: (result.device, result.precision))
     for (device, precision), results in suites.items():
         suite = ET.SubElement(root, "testsuite", {"name": printable(f"{device} {precision}")} | _counts(results))
         _properties(suite, {**report.environment, "checked": title(results)} | dict(report.facts))
@@ -32,13 +30,8 @@ def to_junit(report: Results) -> str:
 def _counts(results: Sequence[Result]) -> dict[str, str]:
     statuses = Counter(result.status for result in results)
     skipped = statuses["skip"] + statuses["known"]
-    return {
-        "tests": str(len(results)),
-        "failures": str(statuses["fail"]),
-        "errors": "0",
-        "skipped": str(skipped),
-        "time": "0",
-    }
+    counts = {"tests": len(results), "failures": statuses["fail"], "errors": 0, "skipped": skipped, "time": 0}
+    return {name: str(count) for name, count in counts.items()}
 
 
 def _properties(parent: ET.Element, values: Mapping[str, object]) -> None:
@@ -51,14 +44,12 @@ def _add_cases(suite: ET.Element, results: Sequence[Result]) -> None:
     """Readers tell cases by their names, so that a second one of a name gets a number."""
     seen: Counter[tuple[str, str]] = Counter()
     for result in results:
-        place = ".".join(filter(None, (result.model, result.wing, result.contract))) or "device"
+        kind = ".".join(filter(None, (result.model, result.wing, result.contract))) or "device"
         name = both_paths(result) or ("whole model" if result.contract else result.device)
-        seen[place, name] += 1
-        number = f" #{seen[place, name]}" if seen[place, name] > 1 else ""
-        case = ET.SubElement(
-            suite, "testcase", {"classname": printable(place), "name": printable(name + number), "time": "0"}
-        )
-        _fill(case, result)
+        seen[kind, name] += 1
+        number = f" #{seen[kind, name]}" if seen[kind, name] > 1 else ""
+        names = {"classname": printable(kind), "name": printable(name + number), "time": "0"}
+        _fill(ET.SubElement(suite, "testcase", names), result)
 
 
 def _fill(case: ET.Element, result: Result) -> None:

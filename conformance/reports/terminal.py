@@ -12,33 +12,14 @@ from collections.abc import Iterator, Sequence
 
 from ...common.tables import columns, counted
 from ..results import Result, Results
-from .units import (
-    Unit,
-    allowed,
-    both_paths,
-    causes,
-    distinct,
-    effects,
-    measured,
-    number,
-    printable,
-    severity,
-    skipped,
-    title,
-    units,
-)
+from .units import Unit, both_paths, grouped, number, printable, setting, severity, skipped, units, varying
+from .words import causes, sentence, statistics, summary, title, told
 
 # Failures that are told in full: of one contract at one setting, and of the whole report.
 _SHOWN, _SHOWN_IN_ALL = 3, 24
 _PER_CENT = re.compile(r"(?<=\d) (?=%)")
 # A path is cut to make the table fit, but not below this.
 _LEAST_PATH = 20
-
-
-def sentence(result: Result) -> str:
-    """One failure on one line."""
-    precision = "" if result.precision == "float32" else f", {result.precision}"
-    return f"{result.model} [{result.wing}, {result.device}{precision}] {result.contract}: {result.message}"
 
 
 def folded(report: Results) -> list[str]:
@@ -48,14 +29,15 @@ def folded(report: Results) -> list[str]:
         failing = unit.of("fail")
         lines += [sentence(result) for result in failing[:_SHOWN]]
         if len(failing) > _SHOWN:
-            lines.append(f"... and {_more(unit, failing[_SHOWN:])}")
+            lines.append(_more(unit, failing[_SHOWN:]))
     return lines
 
 
 def to_text(report: Results, width: int) -> str:
     """The whole report.
 
-    width: of a line; a path that is longer than that stays whole.
+    width: of a line, 40 at least; what cannot be broken and is longer stays whole. Reference models have a table that
+        is as wide as it is.
     """
     return _of_pair(report, max(width, 40)) if report.is_of_pair else _of_models(report)
 
@@ -64,42 +46,21 @@ def to_text(report: Results, width: int) -> str:
 
 
 def _of_models(report: Results) -> str:
-    lines = columns(_rows(report.results))
+    lines = columns(list(_rows(report.results)))
     if report.failures:
         lines += ["", *(sentence(result) for result in report.failures)]
     lines += ["", *(f"skipped: {reason}" for reason in skipped(report.results))]
-    return "\n".join((*lines, summary(report)))
+    return printable("\n".join((*lines, summary(report))))
 
 
-def _rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
+def _rows(results: Sequence[Result]) -> Iterator[tuple[str, ...]]:
     """One line for each model, device and contract, the wings that agree on it side by side."""
-    groups: dict[tuple[str, str, str, str], list[Result]] = {}
-    for result in results:
-        groups.setdefault((result.model, result.device, result.contract, result.status), []).append(result)
-    lines: list[tuple[str, ...]] = [("model", "device", "contract", "wings", "measured", "allowed", "result")]
+    yield "model", "device", "contract", "wings", "measured", "allowed", "result"
+    groups = grouped(results, lambda result: (result.model, result.device, result.contract, result.status))
     for (model, device, contract, status), members in groups.items():
         wings = " ".join(dict.fromkeys(member.wing for member in members))
         worst = max(members, key=severity)
-        lines.append((model, device, contract, wings, number(worst.measured), number(worst.allowed), status))
-    return lines
-
-
-def summary(report: Results) -> str:
-    """How many contracts hold, in a line."""
-    return _summary_of_pair(report) if report.is_of_pair else _summary_of_models(report)
-
-
-def _summary_of_models(report: Results) -> str:
-    """`279 contracts on 11 models (torch, linen, nnx; cpu): all hold`."""
-    checked = [result for result in report.results if result.status != "skip"]
-    keys = {(result.model, result.wing, result.device, result.contract) for result in checked}
-    failed = {(result.model, result.wing, result.device, result.contract) for result in report.failures}
-    if not keys:
-        return "nothing was checked"
-    models, wings, devices = (distinct(checked, name) for name in ("model", "wing", "device"))
-    verdict = "all hold" if report.ok else f"{len(failed)} do not hold"
-    checked_on = f"{counted(len(keys), 'contract')} on {counted(len(models), 'model')}"
-    return f"{checked_on} ({', '.join(wings)}; {', '.join(devices)}): {verdict}"
+        yield model, device, contract, wings, number(worst.measured), number(worst.allowed), status
 
 
 # A pair
@@ -107,40 +68,32 @@ def _summary_of_models(report: Results) -> str:
 
 def _of_pair(report: Results, width: int) -> str:
     found = units(report.results)
+    shown = varying(found)
     blocks = [
-        [printable(title(report.results)), *_overview(found, width)],
-        *_failures(found, width),
-        _known(found, width),
-        _skipped(report, found, width),
+        [printable(title(report.results)), *_overview(found, shown, width)],
+        *_failures(found, shown, width),
+        [line for unit in found for line in _known(unit, shown, width)],
+        list(_skipped(report, shown, width)),
         [line for words in (statistics(report), summary(report)) if words for line in _wrapped(words, width)],
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
-def _overview(found: Sequence[Unit], width: int) -> list[str]:
+def _overview(found: Sequence[Unit], shown: Sequence[str], width: int) -> list[str]:
     """The table of contracts, or, where it does not fit, three lines for each."""
     if not found:
         return []
-    shown = _varying(found)
     header = (*("wings" if name == "wing" else name for name in shown), "contract", "paths", "worst path")
-    cells = [(*header, "measured", "allowed", "result"), *(_cells(unit, shown) for unit in found)]
-    place = len(shown) + 2
-    room = width - max(map(len, columns([(*line[:place], "", *line[place + 1 :]) for line in cells])))
-    if room < min(_LEAST_PATH, max(len(line[place]) for line in cells)):
+    lines = [(*header, "measured", "allowed", "result"), *(_cells(unit, shown) for unit in found)]
+    path = len(shown) + 2
+    room = width - max(map(len, columns([(*line[:path], "", *line[path + 1 :]) for line in lines])))
+    if room < min(_LEAST_PATH, max(len(line[path]) for line in lines)):
         return [line for unit in found for line in _stacked(unit, shown, width)]
-    return columns([(*line[:place], _cut(line[place], room), *line[place + 1 :]) for line in cells])
-
-
-def _varying(found: Sequence[Unit]) -> tuple[str, ...]:
-    """The fields that are not the same in all lines; device and precision are named together."""
-    names = [name for name in ("model", "wing", "device", "precision") if len(distinct(found, name)) > 1]
-    return tuple(names)
+    return columns([(*line[:path], _cut(line[path], room), *line[path + 1 :]) for line in lines])
 
 
 def _cells(unit: Unit, shown: Sequence[str]) -> tuple[str, ...]:
-    worst = unit.worst
-    head = (printable(getattr(unit, name)) for name in shown)
-    return (*head, unit.contract, unit.count, printable(unit.worst_path), measured(worst), allowed(worst), unit.status)
+    return tuple(map(printable, (*setting(unit, shown), unit.contract, *unit.cells, unit.status)))
 
 
 def _cut(path: str, room: int) -> str:
@@ -160,9 +113,9 @@ def _stacked(unit: Unit, shown: Sequence[str], width: int) -> Iterator[str]:
         yield from _wrapped(f"measured {size}, allowed {limit}", width, "  ", "  ")
 
 
-def _failures(found: Sequence[Unit], width: int) -> Iterator[list[str]]:
+def _failures(found: Sequence[Unit], shown: Sequence[str], width: int) -> Iterator[list[str]]:
     """For each contract that does not hold a block with the first of its failures."""
-    left, shown = _SHOWN_IN_ALL, _varying(found)
+    left = _SHOWN_IN_ALL
     for unit in found:
         failing = unit.of("fail")
         if not failing:
@@ -170,22 +123,22 @@ def _failures(found: Sequence[Unit], width: int) -> Iterator[list[str]]:
         first = failing[: min(_SHOWN, left)]
         left -= len(first)
         held = f"{counted(len(failing), 'failure')}" + (f" in {counted(unit.paths, 'path')}" if unit.paths else "")
-        lines = _wrapped(f"{_place(unit, shown)}: {held}", width)
+        lines = _wrapped(f"{_name(unit.contract, setting(unit, shown))}: {held}", width)
         for result in first:
             lines += _paragraph(result, width)
         if failing[len(first) :]:
-            lines += _wrapped(f"... and {_more(unit, failing[len(first) :])}", width, "      ", "  ")
+            lines += _wrapped(_more(unit, failing[len(first) :]), width, "      ", "  ")
         yield lines
 
 
-def _place(unit: Unit, shown: Sequence[str]) -> str:
-    """`gradients [cuda, bfloat16]`: of the settings those that vary in the report."""
-    where = ", ".join(printable(getattr(unit, name)) for name in shown)
-    return f"{unit.contract} [{where}]" if where else unit.contract
+def _name(contracts: str, where: Sequence[str]) -> str:
+    """`gradients [cuda, bfloat16]`."""
+    named = ", ".join(where)
+    return f"{contracts} [{named}]" if named else contracts
 
 
 def _more(unit: Unit, left: Sequence[Result]) -> str:
-    return f"{len(left):,} more of {unit.contract}, by cause: {causes(left)}"
+    return f"... and {len(left):,} more of {unit.contract}, by cause: {causes(left)}"
 
 
 def _paragraph(result: Result, width: int) -> list[str]:
@@ -196,99 +149,28 @@ def _paragraph(result: Result, width: int) -> list[str]:
     return lines
 
 
-def told(result: Result) -> Iterator[tuple[str, str]]:
-    """What is known of a failure besides its message, each with its label."""
-    if both_paths(result):
-        yield "path", both_paths(result)
-    if result.measured is not None:
-        yield "measured", measured(result)
-    if result.allowed is not None:
-        yield "allowed", allowed(result) + (f" ({result.policy})" if result.policy else "")
-    if result.cause:
-        yield "cause", result.cause
-    if result.module:
-        yield "module", result.module
-
-
-def _known(found: Sequence[Unit], width: int) -> list[str]:
+def _known(unit: Unit, shown: Sequence[str], width: int) -> Iterator[str]:
     """The declared differences, those with the same words together."""
-    lines: list[str] = []
-    shown = _varying(found)
-    for unit in found:
-        alike: dict[str, list[Result]] = {}
-        for result in unit.of("known"):
-            alike.setdefault(result.message, []).append(result)
-        for message, results in list(alike.items())[:_SHOWN]:
-            more = f" and {len(results) - 1:,} more" if len(results) > 1 else ""
-            path = both_paths(results[0])
-            where = f" at {path}{more}" if path else ""
-            lines += _wrapped(f"known: {_place(unit, shown)}{where}: {message}", width, "  ")
-        left = list(alike.values())[_SHOWN:]
-        if left:
-            lines.append(f"  ... and {sum(map(len, left)):,} more of {unit.contract}")
-    return lines
+    groups = list(unit.known.items())
+    for message, results in groups[:_SHOWN]:
+        more = f" and {len(results) - 1:,} more" if len(results) > 1 else ""
+        path = both_paths(results[0])
+        where = f" at {path}{more}" if path else ""
+        yield from _wrapped(f"known: {_name(unit.contract, setting(unit, shown))}{where}: {message}", width, "  ")
+    if groups[_SHOWN:]:
+        yield f"  ... and {sum(len(results) for _, results in groups[_SHOWN:]):,} more of {unit.contract}"
 
 
-def _skipped(report: Results, found: Sequence[Unit], width: int) -> list[str]:
+def _skipped(report: Results, shown: Sequence[str], width: int) -> Iterator[str]:
     """Each reason with the contracts that it keeps from being checked; an absent device says its own name."""
-    lines: list[str] = []
-    shown = [name for name in _varying(found) if name != "wing"]
+    shown = [name for name in shown if name != "wing"]
     for reason, results in skipped(report.results).items():
-        places: dict[str, list[str]] = {}
-        for result in results:
-            where = ", ".join(getattr(result, name) for name in shown)
-            if result.contract and result.contract not in places.setdefault(where, []):
-                places[where].append(result.contract)
-        named = [f"{', '.join(names)} [{where}]" if where else ", ".join(names) for where, names in places.items()]
-        lines += _wrapped(": ".join(filter(None, ("skipped", "; ".join(named), reason))), width, "  ")
-    return lines
-
-
-def statistics(report: Results) -> str:
-    """The rate of false alarms, among how many parameters, and the smallest effects; empty without such a contract."""
-    judged = [
-        result for result in report.results if result.contract == "initialization" and result.measured is not None
-    ]
-    if not judged:
-        return ""
-    parts = [f"{counted(len(judged), 'parameter')} judged"]
-    if "tests" in report.facts:
-        parts[0] += f" by {counted(int(report.facts['tests']), 'test')}"
-    if "alpha" in report.facts:
-        parts.append(f"{float(report.facts['alpha']):.2g} is the chance of a false alarm among all together")
-    stated = effects(judged)
-    if stated:
-        several = len(stated) > 1
-        listed = [f"{words} ({count:,})" if several else words for words, count in stated[:_SHOWN]]
-        rest = f" and {len(stated) - _SHOWN:,} others" if len(stated) > _SHOWN else ""
-        parts.append(f"the smallest effect that would have been caught: {', '.join(listed)}{rest}")
-    return f"initialization: {'; '.join(parts)}"
-
-
-def _summary_of_pair(report: Results) -> str:
-    """`12 contracts of pair (torch -> nnx; cpu; float32): 2 do not hold, 9 hold, 1 differs as declared; 1 skipped`."""
-    found = units(report.results)
-    counts = {status: sum(unit.status == status for unit in found) for status in ("fail", "known", "pass", "skip")}
-    checked = [unit for unit in found if unit.status != "skip"]
-    known = sum(result.status == "known" for result in report.results)
-    left = f"; {counted(known, 'known difference')}" if known else ""
-    left += f"; {counts['skip']:,} skipped" if counts["skip"] else ""
-    if not checked:
-        return f"nothing was checked{left}"
-    names = (", ".join(distinct(checked, name)) for name in ("wing", "device", "precision"))
-    head = f"{counted(len(checked), 'contract')} of {', '.join(distinct(checked, 'model'))} ({'; '.join(names)})"
-    return printable(f"{head}: {', '.join(_verdicts(counts))}{left}")
-
-
-def _verdicts(counts: dict[str, int]) -> Iterator[str]:
-    fail, held, known = (counts[status] for status in ("fail", "pass", "known"))
-    if fail:
-        yield f"{fail:,} {'does' if fail == 1 else 'do'} not hold"
-    if held:
-        hold = f"{held:,} {'holds' if held == 1 else 'hold'}"
-        yield hold if fail or known else "all hold"
-    if known:
-        yield f"{known:,} {'differs' if known == 1 else 'differ'} as declared"
+        places = grouped((result for result in results if result.contract), lambda result: setting(result, shown))
+        named = [
+            _name(", ".join(dict.fromkeys(result.contract for result in members)), where)
+            for where, members in places.items()
+        ]
+        yield from _wrapped(": ".join(filter(None, ("skipped", "; ".join(named), reason))), width, "  ")
 
 
 def _wrapped(words: str, width: int, rest: str = "", first: str = "") -> list[str]:

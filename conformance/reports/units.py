@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ..results import Result, Status
 
 # What a group of results says as a whole is the first of these that occurs in it.
 _ORDER: tuple[Status, ...] = ("fail", "known", "pass", "skip")
+_SETTING = ("model", "wing", "device", "precision")
 # Control characters, lone surrogates and non-characters: not allowed in XML, and orders to a terminal.
 _NOT_PRINTABLE = re.compile(r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -37,41 +39,67 @@ class Unit:
         """Of the results of that status the one farthest beyond what is allowed, or nearest to it."""
         return max(self.of(self.status), key=severity)
 
-    @property
-    def worst_path(self) -> str:
-        """Of the worst; empty where all are equally good."""
-        worst = self.worst
-        return (worst.path or worst.port_path) if severity(worst) > 0 else ""
-
     def of(self, status: Status) -> tuple[Result, ...]:
         return tuple(result for result in self.results if result.status == status)
 
     @property
+    def known(self) -> dict[str, list[Result]]:
+        """The declared differences, by what is said of them."""
+        return grouped(self.of("known"), lambda result: result.message)
+
+    @property
     def paths(self) -> int:
         """How many parameters and buffers were looked at; 0 for what is about the whole model."""
-        return len({(result.path, result.port_path) for result in self.results} - {("", "")})
+        return _count_paths(self.results)
 
     @property
-    def paths_of_status(self) -> int:
-        """How many of them have the unit's own status."""
-        return len({(result.path, result.port_path) for result in self.of(self.status)} - {("", "")})
+    def cells(self) -> tuple[str, str, str, str]:
+        """In a table of contracts: the number of paths and of those at fault, the path of the worst result, what was
+        measured there, and what is allowed. Where all are equally good none is the worst."""
+        worst = self.worst
+        path = (worst.path or worst.port_path) if severity(worst) > 0 else ""
+        fault = f"{_count_paths(self.of(self.status)):,} of " if self.status in ("fail", "known") else ""
+        return f"{fault}{self.paths:,}" if self.paths else "", path, measured(worst), allowed(worst)
 
-    @property
-    def count(self) -> str:
-        """The number of paths, and how many of them are at fault."""
-        if self.status in ("pass", "skip") or not self.paths:
-            return f"{self.paths:,}" if self.paths else ""
-        return f"{self.paths_of_status:,} of {self.paths:,}"
+
+def _count_paths(results: Iterable[Result]) -> int:
+    return len({(result.path, result.port_path) for result in results} - {("", "")})
 
 
 def units(results: Iterable[Result]) -> tuple[Unit, ...]:
     """In the order of their first results; a device that is absent is no unit."""
-    groups: dict[tuple[str, str, str, str, str], list[Result]] = {}
-    for result in results:
-        if result.contract:
-            key = (result.model, result.wing, result.device, result.precision, result.contract)
-            groups.setdefault(key, []).append(result)
+    named = (result for result in results if result.contract)
+    groups = grouped(named, lambda each: (each.model, each.wing, each.device, each.precision, each.contract))
     return tuple(Unit(*key, tuple(members)) for key, members in groups.items())
+
+
+def grouped(results: Iterable[Result], key: Callable[[Result], Key]) -> dict[Key, list[Result]]:
+    """Those of one key together, keys and results in their order."""
+    groups: dict[Key, list[Result]] = {}
+    for result in results:
+        groups.setdefault(key(result), []).append(result)
+    return groups
+
+
+def skipped(results: Iterable[Result]) -> dict[str, list[Result]]:
+    """What was skipped, by the reason."""
+    found = (result for result in results if result.status == "skip")
+    return grouped(found, lambda result: result.message or "no reason was given")
+
+
+def distinct(results: Sequence[Result] | Sequence[Unit], name: str) -> list[str]:
+    """The values of one field, each once, in order."""
+    return list(dict.fromkeys(getattr(each, name) for each in results))
+
+
+def varying(results: Sequence[Result] | Sequence[Unit]) -> tuple[str, ...]:
+    """Of model, wing, device and precision those that are not the same for all."""
+    return tuple(name for name in _SETTING if len(distinct(results, name)) > 1)
+
+
+def setting(of: Result | Unit, names: Sequence[str]) -> tuple[str, ...]:
+    """The values of these fields."""
+    return tuple(getattr(of, name) for name in names)
 
 
 def is_p_value(result: Result) -> bool:
@@ -88,6 +116,11 @@ def severity(result: Result) -> float:
     if not over:
         return 0.0
     return over / under if under else math.inf
+
+
+def printable(text: str) -> str:
+    """The text with every character that is none written as its escape."""
+    return _NOT_PRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def number(value: float | None) -> str:
@@ -111,46 +144,6 @@ def allowed(result: Result) -> str:
     return f"> {text}" if text and is_p_value(result) else text
 
 
-def printable(text: str) -> str:
-    """The text with every character that is none written as its escape."""
-    return _NOT_PRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
-
-
 def both_paths(result: Result) -> str:
     """`reference = port`, or the one there is."""
     return " = ".join(path for path in (result.path, result.port_path) if path)
-
-
-def distinct(results: Sequence[Result] | Sequence[Unit], name: str) -> list[str]:
-    """The values of one field, each once, in order."""
-    return list(dict.fromkeys(getattr(each, name) for each in results))
-
-
-def causes(results: Iterable[Result]) -> str:
-    """`transposed 900, unknown 85`: how many failures have which cause, the commonest first."""
-    counts = Counter(result.cause or "unknown" for result in results)
-    return ", ".join(f"{cause} {count:,}" for cause, count in counts.most_common())
-
-
-def effects(results: Iterable[Result]) -> list[tuple[str, int]]:
-    """The smallest effects that the tests of initial values would have caught, each with the number of parameters."""
-    stated = (result.details.get("smallest") for result in results if result.contract == "initialization")
-    return Counter(str(words) for words in stated if words).most_common()
-
-
-def skipped(results: Iterable[Result]) -> dict[str, list[Result]]:
-    """What was skipped, by the reason."""
-    reasons: dict[str, list[Result]] = {}
-    for result in results:
-        if result.status == "skip":
-            reasons.setdefault(result.message or "no reason was given", []).append(result)
-    return reasons
-
-
-def title(results: Sequence[Result]) -> str:
-    """`pair [torch -> nnx]`; the names alone where several models are in the report."""
-    checked = [result for result in results if result.contract] or list(results)
-    models, wings = (distinct(checked, name) for name in ("model", "wing"))
-    if len(models) > 3:
-        return f"{len(models)} models"
-    return f"{', '.join(models)} [{wings[0]}]" if len(wings) == 1 and wings[0] else ", ".join(models)

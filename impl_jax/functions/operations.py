@@ -58,7 +58,7 @@ def positions(x: jax.Array) -> jax.Array:
 def prefix(table: jax.Array, x: jax.Array) -> jax.Array:
     """A table's first places, as many as a sequence has."""
     if x.shape[1] > table.shape[1]:
-        raise ShapeError("", f"a sequence of at most {table.shape[1]} places", f"{x.shape[1]} of them")
+        raise ShapeError("", f"a sequence of at most {table.shape[1]} positions", f"{x.shape[1]} of them")
     return table[:, : x.shape[1]]
 
 

@@ -324,6 +324,11 @@ def _by_prefix(variables: Any) -> dict[tuple[str, ...], list[tuple[str, str, Any
     return result
 
 
+def owner_leaves(model: Model) -> dict[str, Leaf]:
+    """The parameters by path, each once, in the table's order."""
+    return {leaf.path: leaf for leaf in leaves(model) if leaf.owner == leaf.path and leaf.kind == "parameter"}
+
+
 def find(model: Model, path: str) -> Leaf:
     """The leaf at `path`; raises PathError naming the nearest path."""
     for leaf in leaves(model):

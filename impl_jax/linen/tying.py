@@ -6,7 +6,6 @@ is a layer, by giving two places of the module one instance, and not one of a la
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -17,9 +16,7 @@ from flax import linen, traverse_util
 from ...common import paths
 from ...common.errors import NotExpressibleError, TieError
 from ...common.ties import Tie, TieGroup, check_tie
-from ...common.wing import Site
-from ..sites import neutral_sites, shares
-from .access import neutral, objective, owner_leaves, table
+from .access import neutral, table
 from .layers import Block, Decoder, Members
 from .layers import Sequence as LayerSequence
 from .naming import Model, Place, find, places
@@ -158,13 +155,3 @@ def _moved(model: Model, module: linen.Module) -> Model:
         for new in moves[tuple(native[:depth])]:
             result[(collection, *new, *native[depth:])] = array
     return module, traverse_util.unflatten_dict(result)
-
-
-def site_gradients(model: Model, inputs: Sequence[np.ndarray], cotangent: np.ndarray) -> dict[str, tuple[Site, ...]]:
-    """Each owner's sites in the order of the program, with each site's share of the gradient of <output, cotangent>.
-
-    A site is an operation of the traced program that takes the parameter as an argument.
-    """
-    owners = owner_leaves(model)
-    found = shares(objective(model, inputs, cotangent), {path: leaf.arrays for path, leaf in owners.items()})
-    return neutral_sites(found, {path: leaf.layout for path, leaf in owners.items()})

@@ -216,6 +216,11 @@ def members(node: Any) -> list[tuple[str | int, Any]]:
     return [*first, *held.items()]
 
 
+def owner_leaves(model: nnx.Module) -> dict[str, Leaf]:
+    """The parameters by path, each once, in the table's order."""
+    return {leaf.path: leaf for leaf in leaves(model) if leaf.owner == leaf.path and leaf.kind == "parameter"}
+
+
 def find(model: nnx.Module, path: str) -> Leaf:
     """The leaf at `path`; raises PathError naming the nearest path."""
     for leaf in leaves(model):

@@ -92,7 +92,7 @@ class Prefix(nn.Module):
 
     def forward(self, table: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         if x.shape[1] > table.shape[1]:
-            raise ShapeError("", f"a sequence of at most {table.shape[1]} places", f"{x.shape[1]} of them")
+            raise ShapeError("", f"a sequence of at most {table.shape[1]} positions", f"{x.shape[1]} of them")
         return table[:, : x.shape[1]]
 
 

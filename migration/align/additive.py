@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...pairs.closeness import is_silent, scale
+from ...pairs.closeness import is_zero_gradient, largest_gradient
+from ...pairs.side import Side
 from ...pairs.values import distinct
-from .sides import Side
 
 
 class Addend(NamedTuple):
@@ -23,20 +23,20 @@ class Addend(NamedTuple):
     mask: np.ndarray
 
 
-Sums = Mapping[str, Addend]
+AdditiveParameters = Mapping[str, Addend]
 # A gate of four is the least that two tensors share.
 LEAST_SHARE = 0.25
 
 
-def sums_of(side: Side, limit: float) -> Sums:
+def additive_parameters(side: Side, limit: float) -> AdditiveParameters:
     """The tensors of a module that have a sibling of their shape with the same gradient, in all or most entries."""
     values = {path: distinct(path, side.tensors[path].array, False) for path in side.tensors if side.is_free(path)}
     gradients = side.probe(values).gradients
-    loudest = scale(gradients)
+    largest = largest_gradient(gradients)
     found: dict[str, Addend] = {}
     modules: dict[tuple[str, tuple[int, ...]], list[str]] = {}
     for path in values:
-        if path in gradients and not is_silent(gradients[path], loudest, limit):
+        if path in gradients and not is_zero_gradient(gradients[path], largest, limit):
             modules.setdefault((side.module(path), side.shape(path)), []).append(path)
     for members in modules.values():
         if len(members) <= 16:

@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from types import MappingProxyType
 
-from ...common.wing import PairError, model_of
-from ...pairs.localize import Localized, localize
+from ...common.errors import DtypeError
+from ...pairs.comparison import Bound
+from ...pairs.localize import Localized, locate
 from ...pairs.maps import Map, MapRow
 from ...pairs.pair import Pair
-from ...pairs.tolerance import allowed
-from .approximate import rough_map
+from ...pairs.precision import STRICT, Setting
+from ...pairs.side import Side
+from .approximate import approximate_map
 from .errors import AlignmentError, listed
-from .matching import Matching, matched, offer_the_silent
-from .points import Point, Trial, check_comparable, run, uneven
-from .proof import distinct_weights, outputs_apart, prove
+from .matching import Matching, matched, offer_zero_gradients
+from .points import Hypothesis, SymmetricPoint, check_comparable, run, uneven
+from .proof import outputs_apart, prove
 from .rows import map_of
 from .search import agreeing, likeliest
-from .sides import Side, check_dtype, side_of
-from .tie_breaking import settle_by_module, settle_by_name, settle_by_value
-from .user_rules import Rules, paths_by, settle_by_rule
+from .tie_breaking import assign_by_module, assign_by_name, assign_by_value
+from .user_rules import Rules, assign_by_rule, paths_by
 
 
 def align(pair: Pair, *, dtype: str = "float32", rules: Rules = MappingProxyType({})) -> Map:
     """The map from the reference to the port: which tensor is which and with which axes, measured and then proved.
 
     It needs no names and no rules. Both models are set to a point at which every candidate holds the same numbers;
-    equal gradients there find the partners (see `contents` and `fingerprints`), weaker evidence settles what has none
-    (see `leftovers`), and distinct values carried across must give equal outputs and gradients (see `proof`). Each row
-    says what settled it. The models are not changed.
+    equal gradients there find the partners (see `points` and `fingerprints`), weaker evidence assigns what has none
+    (see `tie_breaking`), and distinct values carried across must give equal outputs and gradients (see `proof`). Each
+    row says what assigned it. The models are not changed.
 
-    Tensors may be packed, split, stacked or merged on one side, be sums or hold other values: see `trials`.
+    Tensors may be packed, split, stacked or merged on one side, be sums or hold other values: see `search`.
 
-    rules: for what measurement cannot settle, paths of the reference with the port's; `{i}` in both stands for one part
+    rules: for what measurement cannot assign, paths of the reference with the port's; `{i}` in both stands for one part
         of a path: `{"encoder.{i}.key.bias": "params.block_{i}.b2"}`. They are proved as far as all rows are.
     dtype: what both sides compute in, `float32` or `float64`, on the CPU.
 
@@ -43,29 +43,35 @@ def align(pair: Pair, *, dtype: str = "float32", rules: Rules = MappingProxyType
         PairError: outputs of unequal structure or shape.
         UsageError: a side that is no model; NotExpressibleError: an output that is no structure of arrays.
     """
-    check_dtype(dtype)
-    sides = (
-        ("reference", model_of(pair.reference, role="reference"), pair.reference_call),
-        ("port", model_of(pair.port, role="port"), pair.port_call),
-    )
-    with ExitStack() as stack:
-        reference, port = (
-            stack.enter_context(side_of(role, model, pair.inputs, call, dtype)) for role, model, call in sides
-        )
-        given = paths_by(rules, reference, port)
-        return _aligned(reference, port, given, allowed(max(len(reference.tensors), 1), dtype))
+    if dtype not in ("float32", "float64"):
+        raise DtypeError("", "'float32' or 'float64'", repr(dtype))
+    return aligned(Side.of(pair, "reference"), Side.of(pair, "port"), Setting(precision=dtype), rules).map
 
 
-def _aligned(reference: Side, port: Side, given: Mapping[str, str], limit: float) -> Map:
-    plain = run(Trial(), reference, port)
+def aligned(reference: Side, port: Side, setting: Setting = STRICT, rules: Rules = MappingProxyType({})) -> Bound:
+    """The two sides bound by the map of `align`, with the runs of its proof.
+
+    Raises:
+        AlignmentError, PairError, NotExpressibleError: as `align`.
+    """
+    reference, port = reference.at(setting), port.at(setting)
+    for side in (reference, port):
+        if not any(native.trainable for native in side.tensors.values()):
+            raise AlignmentError(side.role, "a model with trainable tensors", "none of floating-point numbers")
+    given = paths_by(rules, reference, port)
+    return _aligned(reference, port, given, setting.allowed(len(reference.tensors)))
+
+
+def _aligned(reference: Side, port: Side, given: Mapping[str, str], limit: float) -> Bound:
+    plain = run(Hypothesis(), reference, port)
     check_comparable(plain, reference, port)
     refused, tried = None, set[tuple[MapRow, ...]]()
     for point in agreeing(reference, port, plain, limit):
         try:
             return _proved(point, reference, port, given, limit, tried)
         except AlignmentError as error:
-            # A trial may agree by coincidence, at values that hide a difference; then another one may be right.
-            if point is plain or point.trial.structure.cost:
+            # A hypothesis may agree by coincidence, at values that hide a difference; then another one may be right.
+            if point is plain or point.hypothesis.structure.cost:
                 refused = refused or error
     if refused is None:
         raise _difference(plain, reference, port, limit)
@@ -74,34 +80,42 @@ def _aligned(reference: Side, port: Side, given: Mapping[str, str], limit: float
 
 
 def _proved(
-    point: Point, reference: Side, port: Side, given: Mapping[str, str], limit: float, tried: set[tuple[MapRow, ...]]
-) -> Map:
+    point: SymmetricPoint,
+    reference: Side,
+    port: Side,
+    given: Mapping[str, str],
+    limit: float,
+    tried: set[tuple[MapRow, ...]],
+) -> Bound:
     """Raises AlignmentError for open rows, and for a map that is not proved, or was not when it was tried before."""
     found = matched(point, reference, port, limit)
-    ledger = offer_the_silent(found, reference, port)
-    settle_by_rule(ledger, given)
+    candidates = offer_zero_gradients(found, reference, port)
+    assign_by_rule(candidates, given)
     values = [{path: native.array for path, native in side.tensors.items()} for side in (reference, port)]
-    settle_by_module(ledger)
-    settle_by_value(ledger, values[0], values[1])
-    settle_by_module(ledger)
-    settle_by_name(ledger)
-    made = map_of(ledger, point.trial, reference, port)
+    assign_by_module(candidates)
+    assign_by_value(candidates, values[0], values[1])
+    assign_by_module(candidates)
+    assign_by_name(candidates)
+    made = map_of(candidates, point.hypothesis, reference, port)
     _check_nothing_open(made, found, reference, port)
     if made.rows in tried:
         raise AlignmentError("", "another map than was tried", "the same")
     tried.add(made.rows)
+    bound = Bound(reference, port, replace(made, verified=True))
     try:
-        prove(made, reference, port, limit)
+        prove(bound.comparison(reference.setting))
     except AlignmentError as error:
         raise error.at(None, made) from None
-    return replace(made, verified=True)
+    return bound
 
 
-def _difference(plain: Point, reference: Side, port: Side, limit: float) -> AlignmentError:
-    """That no trial makes the programs agree, what is most likely which, and where they differ."""
+def _difference(plain: SymmetricPoint, reference: Side, port: Side, limit: float) -> AlignmentError:
+    """That no hypothesis makes the programs agree, what is most likely which, and where they differ."""
     faults = outputs_apart(plain.probes[0].outputs, plain.probes[1].outputs, limit)
-    trial = likeliest(reference, port)
-    guessed = rough_map(plain if trial == plain.trial else run(trial, reference, port), reference, port)
+    hypothesis = likeliest(reference, port)
+    guessed = approximate_map(
+        plain if hypothesis == plain.hypothesis else run(hypothesis, reference, port), reference, port
+    )
     place = _located(guessed, reference, port)
     return AlignmentError(
         "",
@@ -114,26 +128,9 @@ def _difference(plain: Point, reference: Side, port: Side, limit: float) -> Alig
 
 
 def _located(likely: Map, reference: Side, port: Side) -> Localized | None:
-    """Where the programs part ways, at values of their own that the map carries; in float64 if both sides can."""
-    for dtype in ("float64", "float32"):
-        try:
-            place = _traced_apart(likely, reference, port, dtype)
-        except PairError:
-            # Some programs run in one type alone, and some not at all where their calls are watched.
-            continue
-        return place if place is not None and place.tells else None
-    return None
-
-
-def _traced_apart(likely: Map, reference: Side, port: Side, dtype: str) -> Localized | None:
-    kept = {path: native.array for path, native in reference.tensors.items() if native.is_floating}
-    weights = {**kept, **distinct_weights(likely, reference)}
-    theirs = likely.arrays(weights)
-    (ours, again), (others, once_more) = (
-        [side.traced(values, dtype) for _ in range(2)] for side, values in ((reference, weights), (port, theirs))
-    )
-    limit = allowed(max(len(likely.rows), 1), dtype)
-    return localize(ours, others, likely, weights, limit=limit, again=(again, once_more))
+    """Where the programs part ways, at values of their own that the map carries."""
+    bound = Bound(reference, port, likely)
+    return locate(bound.comparison(reference.setting), bound.ordinary)
 
 
 def _check_nothing_open(made: Map, found: Matching, reference: Side, port: Side) -> None:
@@ -157,15 +154,15 @@ def _check_nothing_open(made: Map, found: Matching, reference: Side, port: Side)
 
 def _open(found: Matching, side: Side, other: Side, unmatched: Sequence[str]) -> Iterator[str]:
     """What is open of the tensors without a row: parts where the tensor is known to consist of some, or all of it."""
-    ledger = found.ledger
-    done = ledger.taken if side.number else ledger.matches
+    candidates = found.candidates
+    done = candidates.taken if side.number else candidates.matches
     for path in unmatched:
-        family = next(iter(ledger.families[side.number][path]), ())
-        for part in family:
-            options = ledger.options.get(part.key) if not side.number else None
+        partition = next(iter(candidates.partitions[side.number][path]), ())
+        for part in partition:
+            options = candidates.options.get(part.key) if not side.number else None
             if options and part.key not in done:
                 yield f"{part.key} may be {' or '.join(options)}, and nothing measured tells which"
-            elif part.key not in done and any(each.key in done for each in family):
+            elif part.key not in done and any(each.key in done for each in partition):
                 yield f"{part.key} has no partner, where other parts of the tensor have one"
-            elif part.key in found.heard[side.number] and part.key not in done:
+            elif part.key in found.nonzero[side.number] and part.key not in done:
                 yield f"{part.key} of the {side.role} has a gradient that no open one of the {other.role} has"

@@ -12,16 +12,16 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from ...pairs.closeness import error
+from ...pairs.closeness import relative_error
 from ...pairs.maps import Map
+from ...pairs.side import Side
 from ...pairs.values import ShapeClass, shape_class
 from .axis_groupings import Part
-from .candidates import Ledger, opened
+from .candidates import Candidates, opened
 from .fingerprints import Order, orders, reordered
-from .points import Point
+from .points import SymmetricPoint
 from .proof import output_errors
 from .rows import map_of
-from .sides import Side
 from .tie_breaking import similarity
 
 # Of larger classes only the names are compared.
@@ -33,10 +33,10 @@ NAMES, MORE = 0.2, 2.0
 CLEAR = 0.1
 
 
-def rough_map(point: Point, reference: Side, port: Side) -> Map:
-    """The most likely partners, by gradients at the point and by names, for all parts of the likeliest family."""
-    ledger = opened(point, reference, port)
-    ours, theirs = (_classes(ledger, side) for side in (reference, port))
+def approximate_map(point: SymmetricPoint, reference: Side, port: Side) -> Map:
+    """The most likely partners, by gradients at the point and by names, for all parts of the likeliest partition."""
+    candidates = opened(point, reference, port)
+    ours, theirs = (_classes(candidates, side) for side in (reference, port))
     apart = max((size for _, _, size in output_errors(*(probe.outputs for probe in point.probes))), default=1.0)
     names = NAMES + MORE * min(apart, 1.0)
     found: list[_Guess] = []
@@ -47,16 +47,16 @@ def rough_map(point: Point, reference: Side, port: Side) -> Map:
     # The clear ones first: an order of axes that is not clear is that of the others of these names.
     for guess in sorted(found, key=lambda guess: guess.unlike):
         ways = orders(guess.part.shape, guess.other.shape)
-        usual = ledger.usual_order(guess.part.key, guess.other.key, ways) if guess.unlike > CLEAR else None
-        ledger.match(guess.part.key, guess.other.key, usual or guess.order, "name")
-    return map_of(ledger, point.trial, reference, port)
+        usual = candidates.usual_order(guess.part.key, guess.other.key, ways) if guess.unlike > CLEAR else None
+        candidates.match(guess.part.key, guess.other.key, usual or guess.order, "name")
+    return map_of(candidates, point.hypothesis, reference, port)
 
 
-def _classes(ledger: Ledger, side: Side) -> dict[ShapeClass, list[Part]]:
-    """The parts of each tensor's last family, which is the one that takes it apart."""
+def _classes(candidates: Candidates, side: Side) -> dict[ShapeClass, list[Part]]:
+    """The parts of each tensor's last partition, which is the one that takes it apart."""
     found: dict[ShapeClass, list[Part]] = {}
-    for families in ledger.families[side.number].values():
-        for part in families[-1] if families else ():
+    for partitions in candidates.partitions[side.number].values():
+        for part in partitions[-1] if partitions else ():
             found.setdefault(shape_class(part.shape), []).append(part)
     return found
 
@@ -70,7 +70,7 @@ class _Guess(NamedTuple):
     order: Order
 
 
-def _assigned(point: Point, members: list[Part], partners: list[Part], names: float) -> Iterator[_Guess]:
+def _assigned(point: SymmetricPoint, members: list[Part], partners: list[Part], names: float) -> Iterator[_Guess]:
     costs = np.zeros((len(members), len(partners)))
     best: dict[tuple[int, int], _Guess] = {}
     is_compared = max(costs.shape, default=0) <= MOST_COMPARED
@@ -86,14 +86,15 @@ def _assigned(point: Point, members: list[Part], partners: list[Part], names: fl
             yield best[row, column]
 
 
-def _unlike(part: Part, other: Part, point: Point) -> tuple[float, Order | None]:
+def _unlike(part: Part, other: Part, point: SymmetricPoint) -> tuple[float, Order | None]:
     """How far two gradients are apart beside the larger one, at most 1, and in which order of the axes."""
     ours, theirs = (probe.gradients.get(each.path) for probe, each in zip(point.probes, (part, other), strict=True))
     if ours is None or theirs is None:
         return float((ours is None) != (theirs is None)), None
     own, partner = part.of(ours), other.of(theirs)
     found = [
-        (error(reordered(own, order, partner.shape), partner), order) for order in orders(own.shape, partner.shape)
+        (relative_error(reordered(own, order, partner.shape), partner), order)
+        for order in orders(own.shape, partner.shape)
     ]
     closest, order = min(found, key=lambda each: each[0], default=(1.0, None))
     return min(closest, 1.0), order

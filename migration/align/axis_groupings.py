@@ -22,26 +22,26 @@ from ...pairs.maps import WHOLE, Piece, Span
 Shape = tuple[int, ...]
 EVERY: Span = (None, None, None)
 REVERSED: Span = (None, None, -1)
-# What a reading takes for granted, in a word and lengths.
+# What an axis grouping takes for granted, in a word and lengths.
 Assumption = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
-class Reading:
+class AxisGrouping:
     """Runs of adjacent axes, each seen as one axis.
 
-    counted: the runs (of one axis each, by place) whose every entry is a tensor of its own.
+    counted: the runs (of one axis each, by position) whose every entry is a tensor of its own.
     """
 
     runs: tuple[tuple[int, ...], ...]
     counted: frozenset[int] = frozenset()
 
     def assumptions(self, shape: Shape) -> tuple[tuple[Assumption, float], ...]:
-        """What the reading takes for granted, and how far-fetched that is: that axes are one, or that one counts."""
+        """What it takes for granted, and how far-fetched that is: that axes are one, or that one counts."""
         found: list[tuple[Assumption, float]] = []
-        for place, run in enumerate(self.runs):
-            if place in self.counted:
-                is_leading = place < len(self.counted)
+        for position, run in enumerate(self.runs):
+            if position in self.counted:
+                is_leading = position < len(self.counted)
                 word, cost = ("counted", 2.0) if is_leading else ("counted inside", 3.0)
                 found.append(((word, shape[run[0]]), cost))
             elif len(run) > 1:
@@ -60,22 +60,26 @@ class Reading:
 
     @property
     def kept(self) -> list[tuple[int, ...]]:
-        return [run for place, run in enumerate(self.runs) if place not in self.counted]
+        return [run for position, run in enumerate(self.runs) if position not in self.counted]
 
 
-def plain(shape: Shape) -> Reading:
+def plain(shape: Shape) -> AxisGrouping:
     """Every axis by itself."""
-    return Reading(tuple((axis,) for axis in range(len(shape))))
+    return AxisGrouping(tuple((axis,) for axis in range(len(shape))))
 
 
-def readings(shape: Shape) -> list[Reading]:
-    """All readings of a shape, the plain one first; up to two axes are counted, and one of them is the leading one."""
+def groupings(shape: Shape) -> list[AxisGrouping]:
+    """All axis groupings of a shape, the plain one first; up to two axes are counted, one of them the leading one."""
     found = []
     for runs in _runs(len(shape)):
-        long = [place for place, run in enumerate(runs) if len(run) == 1 and shape[run[0]] != 1]
-        counted = [(), *((place,) for place in long), *((0, place) for place in long if 0 in long and place)]
-        found += [Reading(runs, frozenset(places)) for places in counted if len(places) < len(runs)]
-    return sorted(found, key=lambda reading: sum(cost for _, cost in reading.assumptions(shape)))
+        long = [position for position, run in enumerate(runs) if len(run) == 1 and shape[run[0]] != 1]
+        counted = [
+            (),
+            *((position,) for position in long),
+            *((0, position) for position in long if 0 in long and position),
+        ]
+        found += [AxisGrouping(runs, frozenset(positions)) for positions in counted if len(positions) < len(runs)]
+    return sorted(found, key=lambda grouping: sum(cost for _, cost in grouping.assumptions(shape)))
 
 
 def _runs(rank: int) -> Iterator[tuple[tuple[int, ...], ...]]:
@@ -125,7 +129,7 @@ class Part(NamedTuple):
 
 
 # The sets of parts that a tensor may consist of.
-Family = tuple[Part, ...]
+Partition = tuple[Part, ...]
 
 
 class Tensor(NamedTuple):
@@ -136,28 +140,33 @@ class Tensor(NamedTuple):
     shape: Shape
 
 
-def families(tensor: Tensor, reading: Reading, splits: Sequence[Split]) -> list[Family]:
+def partitions(tensor: Tensor, grouping: AxisGrouping, splits: Sequence[Split]) -> list[Partition]:
     """The tensor as a whole (or by what is counted), and then in the parts that each split gives one of its axes."""
     shape = tensor.shape
-    counted = [reading.runs[place][0] for place in sorted(reading.counted)]
-    places = [dict(zip(counted, places, strict=True)) for places in product(*(range(shape[axis]) for axis in counted))]
+    counted = [grouping.runs[position][0] for position in sorted(grouping.counted)]
+    positions = [
+        dict(zip(counted, positions, strict=True)) for positions in product(*(range(shape[axis]) for axis in counted))
+    ]
     ways: list[list[Cuts]] = []
-    for run in reading.kept:
+    for run in grouping.kept:
         length = prod(shape[axis] for axis in run)
         made = [cuts for split in splits if split.length == length for cuts in _cuts(split, shape[run[0]], len(run))]
         ways.append([[None], *made])
     # Fewer parts first.
     choices = sorted(product(*ways), key=lambda cuts: prod(len(each) for each in cuts))
-    return [tuple(_part(tensor, reading, place, cut) for place in places for cut in product(*cuts)) for cuts in choices]
+    return [
+        tuple(_part(tensor, grouping, position, cut) for position in positions for cut in product(*cuts))
+        for cuts in choices
+    ]
 
 
 class _Cut(NamedTuple):
-    """One of the parts of an axis: a span of it, or a place in a view of it as `turns`."""
+    """One of the parts of an axis: a span of it, or a position in a view of it as `turns`."""
 
     tag: str = ""
     span: Span = EVERY
     turns: Shape = ()
-    place: int = 0
+    position: int = 0
 
 
 _UNCUT = _Cut()
@@ -182,14 +191,14 @@ def _cuts(split: Split, leading: int, rank: int) -> list[Cuts]:
             found.append([_Cut(f"{number}", (number, None, count)) for number in range(count)])
         else:
             turns = (part // split.within, count, split.within)
-            found.append([_Cut(f"{number}", turns=turns, place=number) for number in range(count)])
+            found.append([_Cut(f"{number}", turns=turns, position=number) for number in range(count)])
     return found
 
 
-def _part(tensor: Tensor, reading: Reading, counted: Mapping[int, int], cuts: Cuts) -> Part:
-    """The part at one place of each counted axis, and of one cut of each other run's leading axis."""
+def _part(tensor: Tensor, grouping: AxisGrouping, counted: Mapping[int, int], cuts: Cuts) -> Part:
+    """The part at one position of each counted axis, and of one cut of each other run's leading axis."""
     path, module, shape = tensor
-    by_axis = {run[0]: cut for run, cut in zip(reading.kept, cuts, strict=True) if cut is not None}
+    by_axis = {run[0]: cut for run, cut in zip(grouping.kept, cuts, strict=True) if cut is not None}
     index: list[int | Span] = []
     view: list[int] = []
     factors: dict[int, tuple[int, ...]] = {}
@@ -199,7 +208,7 @@ def _part(tensor: Tensor, reading: Reading, counted: Mapping[int, int], cuts: Cu
             index.append(counted[axis])
             view.append(length)
         elif cut.turns:
-            index += [EVERY, cut.place, EVERY]
+            index += [EVERY, cut.position, EVERY]
             view += cut.turns
             factors[axis] = (cut.turns[0], cut.turns[2])
         else:
@@ -210,8 +219,8 @@ def _part(tensor: Tensor, reading: Reading, counted: Mapping[int, int], cuts: Cu
         index.pop()
     seen = tuple(view) if any(cut.turns for cut in by_axis.values()) else ()
     piece = Piece(seen, tuple(index)) if index else WHOLE
-    tag = ",".join([*(f"@{place}" for place in counted.values()), *(f"#{cut.tag}" for cut in by_axis.values())])
-    made = tuple(tuple(length for axis in each for length in factors[axis]) for each in reading.kept)
+    tag = ",".join([*(f"@{position}" for position in counted.values()), *(f"#{cut.tag}" for cut in by_axis.values())])
+    made = tuple(tuple(length for axis in each for length in factors[axis]) for each in grouping.kept)
     return Part(f"{path}{piece}", path, piece, made, module + tag)
 
 
@@ -228,28 +237,28 @@ def kind(path: str) -> str:
 class Structure:
     """How the shapes of both sides are read, one way for each group of a side.
 
-    readings: what is not plain, by side (0 the reference, 1 the port) and group.
+    groupings: what is not plain, by side (0 the reference, 1 the port) and group.
     splits: which axes hold several things.
     periods: by the length of an axis, the length after which contents repeat along it.
     turned: the lengths of axes of kernels along which contents are the same backwards.
     """
 
-    readings: tuple[Mapping[Group, Reading], Mapping[Group, Reading]] = ({}, {})
+    groupings: tuple[Mapping[Group, AxisGrouping], Mapping[Group, AxisGrouping]] = ({}, {})
     splits: tuple[Split, ...] = ()
     periods: Mapping[int, int] = field(default_factory=dict)
     cost: float = 0.0
     turned: frozenset[int] = frozenset()
 
-    def reading(self, side: int, path: str, shape: Shape) -> Reading:
-        known = self.readings[side]
+    def grouping(self, side: int, path: str, shape: Shape) -> AxisGrouping:
+        known = self.groupings[side]
         return known.get((shape, "")) or known.get((shape, kind(path))) or plain(shape)
 
     def rank(self, side: int, path: str, shape: Shape) -> int:
         """The number of axes of what a tensor holds, those of length 1 left out."""
-        return sum(length != 1 for length in self.reading(side, path, shape).lengths(shape))
+        return sum(length != 1 for length in self.grouping(side, path, shape).lengths(shape))
 
-    def families(self, side: int, tensor: Tensor) -> list[Family]:
-        return families(tensor, self.reading(side, tensor.path, tensor.shape), self.splits)
+    def partitions(self, side: int, tensor: Tensor) -> list[Partition]:
+        return partitions(tensor, self.grouping(side, tensor.path, tensor.shape), self.splits)
 
     @property
     def unequal(self) -> Mapping[int, Shape]:

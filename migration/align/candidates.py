@@ -1,4 +1,4 @@
-"""The ledger of an alignment under way: which parts of which tensors are settled, and what the others may be."""
+"""The candidates of an alignment under way: which parts of which tensors are assigned, and what the others may be."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from ...common import paths
 from ...pairs.maps import Evidence
-from .axis_groupings import Family, Part, Tensor
+from ...pairs.side import Side
+from .axis_groupings import Part, Partition, Tensor
 from .fingerprints import Order
-from .points import Point, Trial
-from .sides import Side
+from .points import Hypothesis, SymmetricPoint
 
 # For each open part of the reference the port's that it may be, each with the orders that its axes may have.
 Options = dict[str, dict[str, list[Order]]]
@@ -18,7 +18,7 @@ Options = dict[str, dict[str, list[Order]]]
 
 @dataclass(frozen=True)
 class Match:
-    """A part's partner, the order of its axes longer than 1, and what settled it.
+    """A part's partner, the order of its axes longer than 1, and what assigned it.
 
     names: the last names of both tensors.
     """
@@ -30,17 +30,17 @@ class Match:
 
 
 @dataclass
-class Ledger:
-    """What is settled, and the options of what is open.
+class Candidates:
+    """What is assigned, and the options of what is open.
 
-    parts: by side and key, of all families.
-    families: by side and path, those that a tensor may still consist of.
+    parts: by side and key, of all partitions.
+    partitions: by side and path, those that a tensor may still consist of.
     matches: by the reference's key.
     alike: the open keys that have options of equal gradients, such as the biases of two branches that are added.
     """
 
     parts: tuple[dict[str, Part], dict[str, Part]]
-    families: tuple[dict[str, list[Family]], dict[str, list[Family]]]
+    partitions: tuple[dict[str, list[Partition]], dict[str, list[Partition]]]
     matches: dict[str, Match] = field(default_factory=dict)
     options: Options = field(default_factory=dict)
     alike: set[str] = field(default_factory=set)
@@ -51,10 +51,10 @@ class Ledger:
     _left: tuple[dict[str, list[int]], dict[str, list[int]]] = field(init=False)
 
     def __post_init__(self) -> None:
-        # By side: the families of its tensor that a part is in, and those that are left, by their first numbers. A
+        # By side: the partitions of its tensor that a part is in, and those that are left, by their first numbers. A
         # tensor may have thousands of parts, and each of them is asked about.
-        self._homes = _homes(self.families[0]), _homes(self.families[1])
-        self._left = tuple({path: [*range(len(each))] for path, each in by.items()} for by in self.families)  # type: ignore[assignment]
+        self._homes = _homes(self.partitions[0]), _homes(self.partitions[1])
+        self._left = tuple({path: [*range(len(each))] for path, each in by.items()} for by in self.partitions)  # type: ignore[assignment]
 
     def offer(self, key: str, port: str, orders: Iterable[Order]) -> None:
         """Note that an open part may be this one of the port, in these orders too."""
@@ -74,20 +74,20 @@ class Ledger:
         return free and self.is_alive(0, key) and self.is_alive(1, port)
 
     def open_parts(self, side: int) -> Iterator[Part]:
-        """The parts without a partner, of every family that is left."""
+        """The parts without a partner, of every partition that is left."""
         done = self.taken if side else self.matches
-        for families in self.families[side].values():
-            for family in families:
-                yield from (part for part in family if part.key not in done)
+        for partitions in self.partitions[side].values():
+            for partition in partitions:
+                yield from (part for part in partition if part.key not in done)
 
-    def settle(self, key: str, port: str, evidence: Evidence) -> bool:
+    def assign(self, key: str, port: str, evidence: Evidence) -> bool:
         """Note a partner, if the order of its axes is known too, and strike it from all other options."""
         possible = self.options[key][port]
         order = possible[0] if len(possible) == 1 else self.usual_order(key, port, possible)
         return order is not None and self.match(key, port, order, evidence)
 
     def usual_order(self, key: str, port: str, possible: Sequence[Order]) -> Order | None:
-        """The one order that all settled parts of tensors of these two last names have."""
+        """The one order that all assigned parts of tensors of these two last names have."""
         names = paths.leaf(self.parts[0][key].path), paths.leaf(self.parts[1][port].path)
         usual = self.orders(names) & set(possible)
         return usual.pop() if len(usual) == 1 else None
@@ -108,16 +108,16 @@ class Ledger:
         return True
 
     def _narrow(self, side: int, key: str) -> None:
-        """Leave the families of its tensor that have a part."""
+        """Leave the partitions of its tensor that have a part."""
         path = self.parts[side][key].path
         numbers, homes = self._left[side][path], self._homes[side][key]
         if not homes.issuperset(numbers):
-            families = zip(numbers, self.families[side][path], strict=True)
-            self.families[side][path] = [family for number, family in families if number in homes]
+            partitions = zip(numbers, self.partitions[side][path], strict=True)
+            self.partitions[side][path] = [partition for number, partition in partitions if number in homes]
             self._left[side][path] = [number for number in numbers if number in homes]
 
     def orders(self, names: tuple[str, str]) -> set[Order]:
-        """The orders of the axes that settled parts of tensors of these two last names have."""
+        """The orders of the axes that assigned parts of tensors of these two last names have."""
         return self._orders.get(names, set())
 
     def takers(self, port: str) -> list[str]:
@@ -127,34 +127,38 @@ class Ledger:
     def is_whole(self, side: int, path: str) -> bool:
         """Whether every part of a tensor has its partner."""
         done = self.taken if side else self.matches
-        return any(all(part.key in done for part in family) for family in self.families[side][path])
+        return any(all(part.key in done for part in partition) for partition in self.partitions[side][path])
 
 
-def opened(point: Point, reference: Side, port: Side) -> Ledger:
-    """The ledger at its beginning: every tensor in all the families that the trial gives it."""
-    families = tuple({path: _families(point.trial, side, path) for path in side.tensors} for side in (reference, port))
-    parts = tuple({part.key: part for each in by.values() for family in each for part in family} for by in families)
-    return Ledger((parts[0], parts[1]), (families[0], families[1]))
+def opened(point: SymmetricPoint, reference: Side, port: Side) -> Candidates:
+    """The candidates at its beginning: every tensor in all the partitions that the hypothesis gives it."""
+    partitions = tuple(
+        {path: _partitions(point.hypothesis, side, path) for path in side.tensors} for side in (reference, port)
+    )
+    parts = tuple(
+        {part.key: part for each in by.values() for partition in each for part in partition} for by in partitions
+    )
+    return Candidates((parts[0], parts[1]), (partitions[0], partitions[1]))
 
 
-def _homes(families: Mapping[str, list[Family]]) -> dict[str, set[int]]:
+def _homes(partitions: Mapping[str, list[Partition]]) -> dict[str, set[int]]:
     found: dict[str, set[int]] = {}
-    for each in families.values():
-        for number, family in enumerate(each):
-            for part in family:
+    for each in partitions.values():
+        for number, partition in enumerate(each):
+            for part in partition:
                 found.setdefault(part.key, set()).add(number)
     return found
 
 
-def _families(trial: Trial, side: Side, path: str) -> list[Family]:
+def _partitions(hypothesis: Hypothesis, side: Side, path: str) -> list[Partition]:
     """Parts that only add to another tensor's part have no partner of their own; one may not do so by halves."""
-    made = trial.structure.families(side.number, Tensor(path, side.module(path), side.shape(path)))
-    addend = trial.sums[side.number].get(path)
+    made = hypothesis.structure.partitions(side.number, Tensor(path, side.module(path), side.shape(path)))
+    addend = hypothesis.additive[side.number].get(path)
     if addend is None:
         return made
     kept = []
-    for family in made:
-        shares = [part.of(addend.mask) for part in family]
+    for partition in made:
+        shares = [part.of(addend.mask) for part in partition]
         if all(share.all() or not share.any() for share in shares):
-            kept.append(tuple(part for part, share in zip(family, shares, strict=True) if not share.all()))
+            kept.append(tuple(part for part, share in zip(partition, shares, strict=True) if not share.all()))
     return kept

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class AlignmentError(ParitreeError, ValueError):
-    """Two programs that differ, a row that nothing settled, or a map that its proof refuted. No map is returned.
+    """Two programs that differ, a row that nothing assigned, or a map that its proof refuted. No map is returned.
 
     found_map: what is most likely which, not proved, where there is a guess.
     place: where the programs part ways, if that could be located.

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial import KDTree
 
-from ...pairs.closeness import error, norm
+from ...pairs.closeness import norm, relative_error
 
 Shape = tuple[int, ...]
 
@@ -46,7 +46,7 @@ class Order(NamedTuple):
 
 # How far the sums of two equal gradients may be apart, relative to their norms; rounding stays far below it.
 COARSE = 1e-3
-# A partner is settled when the next best is this much worse; anything between is left to weaker evidence.
+# A partner is assigned when the next best is this much worse; anything between is left to weaker evidence.
 MARGIN = 16.0
 # What rounding, and terms of second order, may add to how far sums are apart.
 SLACK = 1e-5
@@ -54,7 +54,7 @@ SLACK = 1e-5
 MOST = 12
 
 
-class Candidate(NamedTuple):
+class FingerprintMatch(NamedTuple):
     """A port's tensor that a reference's may be, and the order of its axes."""
 
     path: str
@@ -62,13 +62,13 @@ class Candidate(NamedTuple):
     error: float
 
 
-def candidates(
+def fingerprint_matches(
     reference: Mapping[str, np.ndarray],
     port: Mapping[str, np.ndarray],
     limit: float,
     shuffled: Collection[int] = (),
     turned: bool = False,
-) -> dict[str, list[Candidate]]:
+) -> dict[str, list[FingerprintMatch]]:
     """For each fingerprint of a class those of the port that equal it, best first.
 
     Only errors up to `limit`, or as small as MARGIN times the best if that is within COARSE: rounding differs from
@@ -81,7 +81,7 @@ def candidates(
         return {path: [] for path in reference}
     found = {}
     for path, near in _near(reference, port).items():
-        compared: list[Candidate] = []
+        compared: list[FingerprintMatch] = []
         most = COARSE
         for apart, other in near:
             if apart > most + SLACK:
@@ -94,11 +94,11 @@ def candidates(
     return found
 
 
-def settled(found: Mapping[str, Sequence[Candidate]]) -> dict[str, Candidate]:
+def assigned(found: Mapping[str, Sequence[FingerprintMatch]]) -> dict[str, FingerprintMatch]:
     """Those with one candidate, in one order of the axes, that is no other's."""
     takers: dict[str, int] = {}
     for each in found.values():
-        for path in {candidate.path for candidate in each}:
+        for path in {match.path for match in each}:
             takers[path] = takers.get(path, 0) + 1
     return {path: each[0] for path, each in found.items() if len(each) == 1 and takers[each[0].path] == 1}
 
@@ -134,9 +134,9 @@ def shuffles(length: int) -> list[tuple[Shape, tuple[int, ...]]]:
     found = []
     for lengths in _factored(length):
         for order in permutations(range(len(lengths))):
-            places = permuted(Shuffle(0, lengths, order)).tobytes()
-            if places not in seen:
-                seen.add(places)
+            positions = permuted(Shuffle(0, lengths, order)).tobytes()
+            if positions not in seen:
+                seen.add(positions)
                 found.append((lengths, order))
     return found
 
@@ -162,37 +162,40 @@ def _sums(gradient: np.ndarray) -> tuple[float, float, float]:
 
 def _near(reference: Mapping[str, np.ndarray], port: Mapping[str, np.ndarray]) -> dict[str, list[tuple[float, str]]]:
     """For each of the reference's those of the port whose sums are nearest, with how far they are apart."""
-    ours, theirs = _places(reference), _places(port)
+    ours, theirs = _positions(reference), _positions(port)
     found: dict[str, list[tuple[float, str]]] = {path: [] for path in reference}
     if ours and theirs:
         paths, most = list(theirs), min(MOST, len(theirs))
         tree = KDTree([*theirs.values()])
         told = tree.query([*ours.values()], most, p=np.inf, distance_upper_bound=COARSE + SLACK)
         apart, near = (np.reshape(each, (len(ours), most)).tolist() for each in told)
-        for path, distances, places in zip(ours, apart, near, strict=True):
+        for path, distances, positions in zip(ours, apart, near, strict=True):
             # Where there are fewer, the tree gives places beyond the last.
-            pairs = zip(distances, places, strict=True)
-            found[path] = [(far, paths[place]) for far, place in pairs if place < len(paths)]
+            pairs = zip(distances, positions, strict=True)
+            found[path] = [(far, paths[position]) for far, position in pairs if position < len(paths)]
     return found
 
 
-def _places(gradients: Mapping[str, np.ndarray]) -> dict[str, tuple[float, ...]]:
+def _positions(gradients: Mapping[str, np.ndarray]) -> dict[str, tuple[float, ...]]:
     """The sums of each that is finite, and its rank: of thousands of equal ones a tree has to tell some from others."""
-    sums = {path: _sums(gradient) for path, gradient in gradients.items()}
+    additive = {path: _sums(gradient) for path, gradient in gradients.items()}
     return {
-        path: (*each, SLACK * 1e-3 * rank / len(sums))
-        for rank, (path, each) in enumerate(sums.items())
+        path: (*each, SLACK * 1e-3 * rank / len(additive))
+        for rank, (path, each) in enumerate(additive.items())
         if math.isfinite(each[0])
     }
 
 
 def _compared(
     gradient: np.ndarray, path: str, port: Mapping[str, np.ndarray], shuffled: Collection[int], turned: bool
-) -> list[Candidate]:
+) -> list[FingerprintMatch]:
     other = port[path]
     plain = orders(gradient.shape, other.shape)
     possible = [*plain, *(order._replace(flips=flips) for order in plain for flips in _flips(other.shape) if turned)]
-    found = [Candidate(path, order, error(reordered(gradient, order, other.shape), other)) for order in possible]
+    found = [
+        FingerprintMatch(path, order, relative_error(reordered(gradient, order, other.shape), other))
+        for order in possible
+    ]
     for order in plain:
         found += _shuffled(gradient, path, other, order, shuffled)
     return found
@@ -207,7 +210,7 @@ def _flips(shape: Shape) -> set[tuple[int, ...]]:
 
 def _shuffled(
     gradient: np.ndarray, path: str, other: np.ndarray, order: Order, shuffled: Collection[int]
-) -> Iterator[Candidate]:
+) -> Iterator[FingerprintMatch]:
     """The same with each axis of such a length in every order that its norms along it allow."""
     long = [length for length in gradient.shape if length != 1]
     array, partner = gradient.reshape(long), other.reshape([length for length in other.shape if length != 1])
@@ -215,11 +218,11 @@ def _shuffled(
         if length not in shuffled:
             continue
         along, theirs = _norms(array, axis), _norms(partner, order.axes.index(axis))
-        for lengths, places in shuffles(length):
-            shuffle = Shuffle(axis, lengths, places)
-            if error(along[permuted(shuffle)], theirs) <= COARSE:
+        for lengths, positions in shuffles(length):
+            shuffle = Shuffle(axis, lengths, positions)
+            if relative_error(along[permuted(shuffle)], theirs) <= COARSE:
                 made = Order(order.axes, shuffle)
-                yield Candidate(path, made, error(reordered(gradient, made, other.shape), other))
+                yield FingerprintMatch(path, made, relative_error(reordered(gradient, made, other.shape), other))
 
 
 def _norms(array: np.ndarray, axis: int) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""From gradients to partners: at the symmetric point, and again with what is settled out of the way.
+"""From gradients to partners: at the symmetric point, and again with what is assigned out of the way.
 
-Once some rows are settled their tensors can have values of their own, carried across, while the open ones stay alike.
-The functions are still equal whatever the rest of the map is, and what was silent or alike before often is no more.
+Once some rows are assigned their tensors can have values of their own, carried across, while the open ones stay alike.
+The functions are still equal whatever the rest of the map is, and what had no gradient or an equal one before
+often has its own now.
 """
 
 from __future__ import annotations
@@ -13,73 +14,74 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...common.wing import Probe
-from ...pairs.closeness import is_silent, scale
+from ...pairs.closeness import is_zero_gradient, largest_gradient
+from ...pairs.side import Side
 from ...pairs.values import ShapeClass, distinct, shape_class
-from .candidates import Ledger, opened
-from .fingerprints import Candidate, candidates, orders, settled
-from .points import Point, Trial
+from .candidates import Candidates, opened
+from .fingerprints import FingerprintMatch, assigned, fingerprint_matches, orders
+from .points import Hypothesis, SymmetricPoint
 from .rows import carried, rows_of
-from .sides import Side
 
 Gradients = dict[str, np.ndarray]
-# Rounds after the first; each but the last must have settled something.
+# Rounds after the first; each but the last must have assigned something.
 ROUNDS = 4
 # Rounding alone can leave a little more than the limit; a gradient this many times as large is one.
 CLEARLY = 8.0
-# A part that no gradient tells of has options among at most this many that are as silent, unless numbers tell more.
-MOST_SILENT = 256
+# A part that no gradient tells of has options among at most this many with none, unless numbers tell
+# more.
+MOST_ZERO = 256
 
 
 @dataclass(frozen=True)
 class Matching:
-    """What equal gradients settled.
+    """What equal gradients assigned.
 
-    ledger: the settled rows, and the options of those that have several equals.
-    heard: the keys of the reference and of the port that had a clear gradient in some round.
+    candidates: the assigned rows, and the options of those that have several equals.
+    nonzero: the keys of the reference and of the port that had a clear gradient in some round.
     """
 
-    ledger: Ledger
-    heard: tuple[set[str], set[str]]
+    candidates: Candidates
+    nonzero: tuple[set[str], set[str]]
 
 
-def matched(point: Point, reference: Side, port: Side, limit: float, rounds: int = ROUNDS) -> Matching:
-    """What the gradients at the point settle, and those after it."""
+def matched(point: SymmetricPoint, reference: Side, port: Side, limit: float, rounds: int = ROUNDS) -> Matching:
+    """What the gradients at the point assign, and those after it."""
     found = Matching(opened(point, reference, port), (set(), set()))
-    _take(found, point.trial, reference, port, point.probes, limit)
+    _take(found, point.hypothesis, reference, port, point.probes, limit)
     for _ in range(rounds):
-        before = len(found.ledger.matches)
-        if next(found.ledger.open_parts(0), None) is None:
+        before = len(found.candidates.matches)
+        if next(found.candidates.open_parts(0), None) is None:
             break
-        probes = _apart(found.ledger, point, reference, port)
-        _take(found, point.trial, reference, port, probes, limit)
-        if len(found.ledger.matches) == before:
+        probes = _apart(found.candidates, point, reference, port)
+        _take(found, point.hypothesis, reference, port, probes, limit)
+        if len(found.candidates.matches) == before:
             break
     return found
 
 
-def offer_the_silent(found: Matching, reference: Side, port: Side) -> Ledger:
-    """The ledger with options for what no gradient told of: the parts of its class that are as silent.
+def offer_zero_gradients(found: Matching, reference: Side, port: Side) -> Candidates:
+    """The candidates with options for what no gradient told of: the parts of its class that have none either.
 
     A buffer may also be a parameter and a parameter a buffer, which has no gradient to show.
     """
-    ledger, (ours, theirs) = found.ledger, found.heard
+    candidates, (ours, theirs) = found.candidates, found.nonzero
     classes: dict[ShapeClass, dict[str, None]] = {}
-    for part in ledger.open_parts(1):
+    for part in candidates.open_parts(1):
         classes.setdefault(shape_class(part.shape), {})[part.key] = None
     # All of a few; of many those whose path has the same numbers, so that thousands of experts stay thousands.
-    numbered = {of: _by_numbers(keys) for of, keys in classes.items() if len(keys) > MOST_SILENT}
-    for part in ledger.open_parts(0):
-        if part.key in ledger.options:
+    numbered = {of: _by_numbers(keys) for of, keys in classes.items() if len(keys) > MOST_ZERO}
+    for part in candidates.open_parts(0):
+        if part.key in candidates.options:
             continue
         free = reference.is_free(part.path)
         of = shape_class(part.shape)
         for other in numbered[of].get(_numbers(part.key), []) if of in numbered else classes.get(of, {}):
-            theirs_free = port.is_free(ledger.parts[1][other].path)
+            theirs_free = port.is_free(candidates.parts[1][other].path)
             if (part.key not in ours and other not in theirs) or free != theirs_free:
-                possible = orders(part.shape, ledger.parts[1][other].shape)
+                possible = orders(part.shape, candidates.parts[1][other].shape)
                 if possible:
-                    ledger.offer(part.key, other, possible)
-    return ledger
+                    candidates.offer(part.key, other, possible)
+    return candidates
 
 
 def _by_numbers(keys: Iterable[str]) -> dict[tuple[str, ...], list[str]]:
@@ -87,16 +89,16 @@ def _by_numbers(keys: Iterable[str]) -> dict[tuple[str, ...], list[str]]:
     found: dict[tuple[str, ...], list[str]] = {}
     for key in keys:
         found.setdefault(_numbers(key), []).append(key)
-    return {numbers: each for numbers, each in found.items() if len(each) <= MOST_SILENT}
+    return {numbers: each for numbers, each in found.items() if len(each) <= MOST_ZERO}
 
 
 def _numbers(key: str) -> tuple[str, ...]:
     return tuple(re.findall(r"\d+", key))
 
 
-def _apart(ledger: Ledger, point: Point, reference: Side, port: Side) -> tuple[Probe, Probe]:
-    """Both sides with distinct values in the settled parts and the symmetric point's in the open ones."""
-    rows = rows_of(ledger, point.trial, reference, port)
+def _apart(candidates: Candidates, point: SymmetricPoint, reference: Side, port: Side) -> tuple[Probe, Probe]:
+    """Both sides with distinct values in the assigned parts and the symmetric point's in the open ones."""
+    rows = rows_of(candidates, point.hypothesis, reference, port)
     ours = dict(point.weights[0])
     drawn: dict[str, np.ndarray] = {}
     for row in rows:
@@ -115,38 +117,46 @@ def _apart(ledger: Ledger, point: Point, reference: Side, port: Side) -> tuple[P
 
 
 def _take(
-    found: Matching, trial: Trial, reference: Side, port: Side, probes: tuple[Probe, Probe], limit: float
+    found: Matching, hypothesis: Hypothesis, reference: Side, port: Side, probes: tuple[Probe, Probe], limit: float
 ) -> None:
-    """Settle what is sure by the gradients of the open parts, and note the options of what has several."""
-    ledger = found.ledger
-    near: dict[str, list[Candidate]] = {}
-    their_classes = _by_class(_loud(ledger, trial, port, probes[1], limit, found.heard[1]))
-    for of, members in _by_class(_loud(ledger, trial, reference, probes[0], limit, found.heard[0])).items():
-        near.update(candidates(members, their_classes.get(of, {}), limit, trial.shuffled, bool(trial.structure.turned)))
-    for key, each in settled(near).items():
-        ledger.match(key, each.path, each.order, "fingerprint")
+    """Assign what is sure by the gradients of the open parts, and note the options of what has several."""
+    candidates = found.candidates
+    near: dict[str, list[FingerprintMatch]] = {}
+    their_classes = _by_class(_nonzero(candidates, hypothesis, port, probes[1], limit, found.nonzero[1]))
+    for of, members in _by_class(
+        _nonzero(candidates, hypothesis, reference, probes[0], limit, found.nonzero[0])
+    ).items():
+        near.update(
+            fingerprint_matches(
+                members, their_classes.get(of, {}), limit, hypothesis.shuffled, bool(hypothesis.structure.turned)
+            )
+        )
+    for key, each in assigned(near).items():
+        candidates.match(key, each.path, each.order, "fingerprint")
     for key, several in near.items():
-        ledger.options.pop(key, None)
-        for candidate in several:
-            if ledger.is_open(key, candidate.path):
-                ledger.offer(key, candidate.path, [candidate.order])
-                ledger.alike.add(key)
+        candidates.options.pop(key, None)
+        for match in several:
+            if candidates.is_open(key, match.path):
+                candidates.offer(key, match.path, [match.order])
+                candidates.alike.add(key)
 
 
-def _loud(ledger: Ledger, trial: Trial, side: Side, probe: Probe, limit: float, heard: set[str]) -> Gradients:
+def _nonzero(
+    candidates: Candidates, hypothesis: Hypothesis, side: Side, probe: Probe, limit: float, nonzero: set[str]
+) -> Gradients:
     """The gradients of the open parts that are more than rounding; those that clearly are, are noted."""
-    loudest = scale(probe.gradients)
+    largest = largest_gradient(probe.gradients)
     found = {}
-    for part in ledger.open_parts(side.number):
+    for part in candidates.open_parts(side.number):
         whole = probe.gradients.get(part.path)
         if whole is None or part.key in found:
             continue
         gradient = part.of(whole)
-        if not is_silent(gradient, loudest, limit):
-            slope = trial.transform(part.path).slope if side.number else 1.0
+        if not is_zero_gradient(gradient, largest, limit):
+            slope = hypothesis.transform(part.path).slope if side.number else 1.0
             found[part.key] = gradient if slope == 1.0 else gradient * np.asarray(slope, gradient.dtype)
-            if not is_silent(gradient, loudest, limit * CLEARLY) and not side.is_frozen(part.path):
-                heard.add(part.key)
+            if not is_zero_gradient(gradient, largest, limit * CLEARLY) and not side.is_frozen(part.path):
+                nonzero.add(part.key)
     return found
 
 

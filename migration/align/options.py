@@ -10,7 +10,7 @@ from math import log2, prod
 from typing import NamedTuple
 
 from ...pairs.values import ShapeClass, shape_class
-from .axis_groupings import Assumption, Group, Reading, Shape, Split, plain, readings
+from .axis_groupings import Assumption, AxisGrouping, Group, Shape, Split, groupings, plain
 
 # Parts of one axis; more are rather a coincidence of lengths.
 MOST_PARTS = 64
@@ -25,7 +25,7 @@ Partners = Mapping[int, Mapping[Shape, int]]
 class Option(NamedTuple):
     """One way to read a shape, and what one of its axes then holds."""
 
-    reading: Reading
+    grouping: AxisGrouping
     split: Split | None
     assumptions: tuple[tuple[Assumption, float], ...] = ()
 
@@ -37,26 +37,26 @@ class Option(NamedTuple):
 def options_of(
     side: int, group: Group, others: Sequence[Shape], own: Counter[Group], counts: Counter[Group]
 ) -> list[Option]:
-    """The plain reading, and those that lead to a class that a shape of the other side, or a part, can be read as."""
+    """The plain axis grouping, and those that lead to a class of a shape of the other side, or of a part of one."""
     shape = group[0]
     reached, remainders = _reached(tuple(dict.fromkeys(others)))
     found = [Option(plain(shape), None)]
-    for reading in readings(shape):
-        lengths = tuple(sorted(length for length in reading.lengths(shape) if length != 1))
+    for grouping in groupings(shape):
+        lengths = tuple(sorted(length for length in grouping.lengths(shape) if length != 1))
         # What is assumed of one side is not of the other.
-        assumed = tuple(((side, *name), cost) for name, cost in reading.assumptions(shape))
-        if lengths in reached and not reading.is_plain:
-            found.append(Option(reading, None, assumed))
-        for place, length in enumerate(lengths):
-            if place and lengths[place - 1] == length:
+        assumed = tuple(((side, *name), cost) for name, cost in grouping.assumptions(shape))
+        if lengths in reached and not grouping.is_plain:
+            found.append(Option(grouping, None, assumed))
+        for position, length in enumerate(lengths):
+            if position and lengths[position - 1] == length:
                 continue
-            rest = lengths[:place] + lengths[place + 1 :]
+            rest = lengths[:position] + lengths[position + 1 :]
             partners = remainders.get(rest, {})
-            if lengths not in reached and not reading.is_plain and any(other > length for other in partners):
-                found.append(Option(reading, None, assumed))
-            more = _more(rest, partners, _as_read(own, reading), counts, own[group] * _copies(shape, reading))
+            if lengths not in reached and not grouping.is_plain and any(other > length for other in partners):
+                found.append(Option(grouping, None, assumed))
+            more = _more(rest, partners, _as_read(own, grouping), counts, own[group] * _copies(shape, grouping))
             for split, cost in _splits(length, more):
-                found.append(Option(reading, split, (*assumed, (("held", length, *split.parts), cost))))
+                found.append(Option(grouping, split, (*assumed, (("held", length, *split.parts), cost))))
     found.sort(key=lambda option: option.cost)
     return found[:MOST_OPTIONS]
 
@@ -65,19 +65,19 @@ def options_of(
 def _reached(shapes: tuple[Shape, ...]) -> tuple[set[ShapeClass], dict[ShapeClass, dict[int, dict[Shape, int]]]]:
     """What shapes can be read as; and by all lengths but one, for each of that one how many a tensor then is.
 
-    Of several readings that lead to the same the plainest counts; a counted axis may only be the leading one.
+    Of several axis groupings that lead to the same the plainest counts; a counted axis may only be the leading one.
     """
     reached: set[ShapeClass] = set()
     remainders: dict[ShapeClass, dict[int, dict[Shape, int]]] = {}
     for shape in shapes:
-        for reading in readings(shape):
-            lengths = tuple(sorted(length for length in reading.lengths(shape) if length != 1))
+        for grouping in groupings(shape):
+            lengths = tuple(sorted(length for length in grouping.lengths(shape) if length != 1))
             reached.add(lengths)
             copies = prod(shape) // max(prod(lengths), 1)
-            for place, length in enumerate(lengths):
-                rest = lengths[:place] + lengths[place + 1 :]
+            for position, length in enumerate(lengths):
+                rest = lengths[:position] + lengths[position + 1 :]
                 found = remainders.setdefault(rest, {}).setdefault(length, {})
-                if reading.counted <= {0}:
+                if grouping.counted <= {0}:
                     found.setdefault(shape, copies)
     return reached, remainders
 
@@ -100,18 +100,18 @@ def _more(
     return found
 
 
-def _as_read(own: Counter[Group], reading: Reading) -> Counter[ShapeClass]:
-    """How many tensors of each class a side has; stacks are taken apart if the reading takes its tensor apart."""
+def _as_read(own: Counter[Group], grouping: AxisGrouping) -> Counter[ShapeClass]:
+    """How many tensors of each class a side has; stacks are taken apart if the axis grouping takes its tensor apart."""
     found: Counter[ShapeClass] = Counter()
     for (shape, _), count in own.items():
-        stack = shape[:1] if reading.counted == {0} and len(shape) > 1 else ()
+        stack = shape[:1] if grouping.counted == {0} and len(shape) > 1 else ()
         found[shape_class(shape[len(stack) :])] += count * prod(stack)
     return found
 
 
-def _copies(shape: Shape, reading: Reading) -> int:
+def _copies(shape: Shape, grouping: AxisGrouping) -> int:
     """How many tensors one is that is read so."""
-    return prod(shape[reading.runs[place][0]] for place in reading.counted)
+    return prod(shape[grouping.runs[position][0]] for position in grouping.counted)
 
 
 def _splits(length: int, more: Mapping[int, int]) -> Iterator[tuple[Split, float]]:

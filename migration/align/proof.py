@@ -6,18 +6,19 @@ outputs are compared: faint values show even the least that is added, large ones
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from ...common.layouts import Layout
 from ...common.wing import Probe
-from ...pairs.closeness import error, is_comparable, is_silent, scale
-from ...pairs.maps import Map, MapRow, transform_of
-from ...pairs.values import distinct, outer_points
+from ...pairs.closeness import is_comparable, is_zero_gradient, largest_gradient, relative_error
+from ...pairs.comparison import Comparison, Point
+from ...pairs.maps import Map, MapRow
+from ...pairs.side import Side
+from ...pairs.values import distinct
 from .errors import AlignmentError, listed
-from .sides import Side
 
 Weights = Mapping[str, np.ndarray]
 # Errors of two programs are explained by rounding up to this many times that of one, while that is no more than this.
@@ -25,20 +26,18 @@ ROUNDINGS = 8.0
 COARSEST = 0.01
 
 
-def prove(made: Map, reference: Side, port: Side, limit: float) -> None:
+def prove(comparison: Comparison) -> None:
     """Raise AlignmentError, with all that disagrees, unless both sides agree under the map at all points.
 
     What has no row has values of its own on either side: one that has an effect is seen.
     """
-    halted = _halted(made, reference, port)
-    ordinary = distinct_weights(made, reference)
-    for quiet in (False, True):
-        weights = distinct_weights(made, reference, quiet) if quiet else ordinary
-        given = _filled(made, reference, port, weights)
-        ours, theirs = reference.probe(given[0]), port.probe(given[1])
-        faults = disagreements(made, ours, theirs, limit, quiet, halted)
+    bound, limit = comparison.bound, comparison.limit
+    halted = _halted(bound.map, bound.reference, bound.port)
+    for point in (bound.ordinary, bound.quiet):
+        probes = comparison.probes_at(point) if point.name else comparison.probes
+        faults = disagreements(bound.map, *probes, limit, bool(point.name), halted)
         if faults:
-            faults = _beyond_rounding(faults, ours, reference.probe_exactly(given[0]))
+            faults = _beyond_rounding(faults, probes[0], comparison.rounding_at(point, gradients=True).exact)
         if faults:
             raise AlignmentError(
                 "",
@@ -46,44 +45,26 @@ def prove(made: Map, reference: Side, port: Side, limit: float) -> None:
                 f"{len(faults)} that do not: {listed([fault.text for fault in faults])}",
                 "The programs differ, or these rows are not right; no map was made.",
             )
-    for name, weights in _outer_points(made, reference, ordinary):
-        _check_outputs(made, reference, port, name, weights, limit)
+    for point in bound.outer_points:
+        _check_outputs(comparison, point)
 
 
-def _outer_points(made: Map, reference: Side, ordinary: Weights) -> Iterator[tuple[str, Weights]]:
-    # What is near zero here and near one there cannot be carried without loss.
-    shifted = {row.reference for row in made.rows if transform_of(row.transform).shifts}
-    return outer_points(ordinary, shifted, reference.is_free)
-
-
-def _check_outputs(made: Map, reference: Side, port: Side, name: str, weights: Weights, limit: float) -> None:
-    given = _filled(made, reference, port, weights)
-    ours, theirs = reference.outputs(given[0]), port.outputs(given[1])
+def _check_outputs(comparison: Comparison, point: Point) -> None:
+    ours, theirs = comparison.outputs_at(point)
     # Where the reference has no number, as the root of a negative one, nothing can be compared.
-    loud = {output for output, array in ours.items() if is_comparable(array)}
-    faults = [fault for fault in outputs_apart(ours, theirs, limit) if fault.name in loud]
-    if faults:
-        exact = reference.outputs_exactly(given[0])
-        rounding = {fault.name: error(ours[fault.name], exact[fault.name]) for fault in faults}
+    nonzero = {output for output, array in ours.items() if is_comparable(array)}
+    faults = [fault for fault in outputs_apart(ours, theirs, comparison.limit) if fault.name in nonzero]
+    exact = comparison.rounding_at(point).exact if faults else None
+    if exact is not None:
+        rounding = {fault.name: relative_error(ours[fault.name], exact.outputs[fault.name]) for fault in faults}
         faults = [fault for fault in faults if not fault.size <= ROUNDINGS * rounding[fault.name]]
     if faults:
         raise AlignmentError(
             "",
-            f"outputs that agree within {limit:.1e} at {name} too",
+            f"outputs that agree within {comparison.limit:.1e} at {point.name} too",
             listed([fault.text for fault in faults]),
             "The programs differ where values are small or large, as in an eps or a bound; no map was made.",
         )
-
-
-def _filled(made: Map, reference: Side, port: Side, weights: Weights) -> tuple[Weights, Weights]:
-    """Both sides' weights: the reference's, and what the map makes of them."""
-    ours = {**_own(reference, made.unmatched_reference), **weights}
-    return ours, {**_own(port, made.unmatched_port), **made.arrays(weights)}
-
-
-def _own(side: Side, unmatched: Iterable[str]) -> Weights:
-    free = (path for path in unmatched if side.is_free(path))
-    return {path: distinct(f"{side.role} {path}", side.tensors[path].array, False) for path in free}
 
 
 class Disagreement(NamedTuple):
@@ -95,18 +76,20 @@ class Disagreement(NamedTuple):
     name: str = ""
 
 
-def _beyond_rounding(faults: list[Disagreement], ours: Probe, exact: Probe) -> list[Disagreement]:
+def _beyond_rounding(faults: list[Disagreement], ours: Probe, exact: Probe | None) -> list[Disagreement]:
     """Those that the reference's own rounding does not explain.
 
     A gradient that is a small difference of large numbers (a query's under a nearly uniform attention) is rounded
     coarsely on both sides. How coarsely, the reference's own float64 run tells; a wrong partner is wrong by all of it.
     """
+    if exact is None:
+        return faults
     return [fault for fault in faults if fault.row is None or not _explained(fault.row, fault.size, ours, exact)]
 
 
 def _explained(row: MapRow, size: float, ours: Probe, exact: Probe) -> bool:
     piece, path = row.reference_piece, row.reference
-    rounding = error(piece.of(ours.gradients[path]).astype(np.float64), piece.of(exact.gradients[path]))
+    rounding = relative_error(piece.of(ours.gradients[path]).astype(np.float64), piece.of(exact.gradients[path]))
     return rounding <= COARSEST and size <= ROUNDINGS * rounding
 
 
@@ -128,8 +111,8 @@ def disagreements(
 
     halted: the reference's paths of which one side may have no gradient.
     """
-    loudest = scale(reference.gradients), scale(port.gradients)
-    apart = [(_apart(row, reference, port, loudest, limit, quiet, row.reference in halted), row) for row in made.rows]
+    largest = largest_gradient(reference.gradients), largest_gradient(port.gradients)
+    apart = [(_apart(row, reference, port, largest, limit, quiet, row.reference in halted), row) for row in made.rows]
     apart.sort(key=lambda each: -each[0])
     return outputs_apart(reference.outputs, port.outputs, limit) + [
         Disagreement(f"the gradient of {_named(row)} by {size:.1e}", size, row)
@@ -154,7 +137,7 @@ def _apart(
     row: MapRow,
     reference: Probe,
     port: Probe,
-    loudest: tuple[float, float],
+    largest: tuple[float, float],
     limit: float,
     quiet: bool,
     is_halted: bool,
@@ -164,13 +147,13 @@ def _apart(
     if whole is None or other is None:
         return 0.0
     ours, theirs = gradient_pair(row, whole, other)
-    silent = is_silent(ours, loudest[0], limit), is_silent(theirs, loudest[1], limit)
-    if (is_halted and any(silent)) or (all(silent) and _may_be_silent(row, quiet)):
+    zero = is_zero_gradient(ours, largest[0], limit), is_zero_gradient(theirs, largest[1], limit)
+    if (is_halted and any(zero)) or (all(zero) and _may_be_zero(row, quiet)):
         return 0.0
-    return error(ours, theirs)
+    return relative_error(ours, theirs)
 
 
-def _may_be_silent(row: MapRow, quiet: bool) -> bool:
+def _may_be_zero(row: MapRow, quiet: bool) -> bool:
     """At the ordinary point no tensor that had a fingerprint may hide behind rounding."""
     return quiet or row.evidence != "fingerprint"
 
@@ -193,4 +176,7 @@ def output_errors(
 ) -> Iterable[tuple[str, str, float]]:
     """(name, the port's name, error) for each output; by place in the structure where the names differ."""
     names = list(reference) if set(reference) == set(port) else list(port)
-    return [(name, other, error(port[other], reference[name])) for name, other in zip(reference, names, strict=True)]
+    return [
+        (name, other, relative_error(port[other], reference[name]))
+        for name, other in zip(reference, names, strict=True)
+    ]

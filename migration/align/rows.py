@@ -1,4 +1,4 @@
-"""From settled parts to the rows of a map, and values carried by rows that are not all there yet."""
+"""From assigned parts to the rows of a map, and values carried by rows that are not all there yet."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from string import ascii_lowercase
 import numpy as np
 
 from ...pairs.maps import Map, MapRow, Piece
+from ...pairs.side import Side
 from .additive import Addend
 from .axis_groupings import EVERY, REVERSED, Part
-from .candidates import Ledger, Match
+from .candidates import Candidates, Match
 from .errors import AlignmentError
 from .fingerprints import Order, Shuffle
-from .points import Trial
-from .sides import Side
+from .points import Hypothesis
 
 Arrays = Mapping[str, np.ndarray]
 Factors = tuple[tuple[int, ...], ...]
 
 
-def rows_of(ledger: Ledger, trial: Trial, reference: Side, port: Side) -> list[MapRow]:
-    """The settled rows in the reference's order, those that add to the same part of the port one after the other."""
+def rows_of(candidates: Candidates, hypothesis: Hypothesis, reference: Side, port: Side) -> list[MapRow]:
+    """The assigned rows in the reference's order, those that add to the same part of the port one after the other."""
     made = [
-        _row(ledger, ledger.parts[0][key], ledger.matches[key], trial, reference, port)
+        _row(candidates, candidates.parts[0][key], candidates.matches[key], hypothesis, reference, port)
         for path in reference.tensors
-        for key in _settled_keys(ledger, path)
+        for key in _assigned_keys(candidates, path)
     ]
-    return list(_with_addends(made, trial, reference, port))
+    return list(_with_addends(made, hypothesis, reference, port))
 
 
-def map_of(ledger: Ledger, trial: Trial, reference: Side, port: Side) -> Map:
-    """The rows of tensors all of whose parts are settled, on both sides; not proved yet."""
-    rows = rows_of(ledger, trial, reference, port)
-    whole = [{path for path in side.tensors if ledger.is_whole(side.number, path)} for side in (reference, port)]
+def map_of(candidates: Candidates, hypothesis: Hypothesis, reference: Side, port: Side) -> Map:
+    """The rows of tensors all of whose parts are assigned, on both sides; not proved yet."""
+    rows = rows_of(candidates, hypothesis, reference, port)
+    whole = [{path for path in side.tensors if candidates.is_whole(side.number, path)} for side in (reference, port)]
     # A tensor goes with all its rows, and may take another one with it.
     while True:
         kept = [row for row in rows if row.reference in whole[0] and row.port in whole[1]]
@@ -56,8 +56,8 @@ def map_of(ledger: Ledger, trial: Trial, reference: Side, port: Side) -> Map:
         (reference.wing.NAME, port.wing.NAME),
         tuple(path for path in left[0] if path not in constants[0]),
         tuple(path for path in left[1] if path not in constants[1]),
-        reference.aside + constants[0],
-        port.aside + constants[1],
+        reference.ignored + constants[0],
+        port.ignored + constants[1],
     )
 
 
@@ -70,23 +70,25 @@ def carried(rows: Sequence[MapRow], weights: Arrays, base: Arrays) -> dict[str, 
             like = base.get(row.port)
             found[row.port] = np.zeros(row.port_shape, np.float32) if like is None else np.array(like)
         target = row.port_piece.of(found[row.port])
-        place = row.port, str(row.port_piece)
+        position = row.port, str(row.port_piece)
         value = row.to_port(weights[row.reference])
-        if row.summed and place in reached:
+        if row.summed and position in reached:
             target += value
         else:
             target[...] = value
-        reached.add(place)
+        reached.add(position)
     return found
 
 
-def _settled_keys(ledger: Ledger, path: str) -> list[str]:
-    families = ledger.families[0][path]
-    return [part.key for part in families[0] if part.key in ledger.matches] if families else []
+def _assigned_keys(candidates: Candidates, path: str) -> list[str]:
+    partitions = candidates.partitions[0][path]
+    return [part.key for part in partitions[0] if part.key in candidates.matches] if partitions else []
 
 
-def _row(ledger: Ledger, ours: Part, match: Match, trial: Trial, reference: Side, port: Side) -> MapRow:
-    theirs = ledger.parts[1][match.key]
+def _row(
+    candidates: Candidates, ours: Part, match: Match, hypothesis: Hypothesis, reference: Side, port: Side
+) -> MapRow:
+    theirs = candidates.parts[1][match.key]
     layout, sizes = pattern(ours.factors, match.order, theirs.factors)
     return MapRow(
         ours.path,
@@ -98,7 +100,7 @@ def _row(ledger: Ledger, ours: Part, match: Match, trial: Trial, reference: Side
         sizes,
         ours.piece,
         _reversed(theirs, match.order.flips),
-        trial.transforms.get(theirs.path, ""),
+        hypothesis.transforms.get(theirs.path, ""),
         reference_aliases=reference.tensors[ours.path].aliases,
         port_aliases=port.tensors[theirs.path].aliases,
     )
@@ -113,11 +115,11 @@ def _reversed(part: Part, axes: Sequence[int]) -> Piece:
     return Piece((), tuple(REVERSED if axis in axes else EVERY for axis in range(max(axes) + 1)))
 
 
-def _with_addends(rows: Iterable[MapRow], trial: Trial, reference: Side, port: Side) -> Iterator[MapRow]:
+def _with_addends(rows: Iterable[MapRow], hypothesis: Hypothesis, reference: Side, port: Side) -> Iterator[MapRow]:
     """Each row, and after it those of the tensors that are added to its own on either side."""
     followers: list[dict[str, list[tuple[str, Addend]]]] = [{}, {}]
     for side in (0, 1):
-        for path, addend in trial.sums[side].items():
+        for path, addend in hypothesis.additive[side].items():
             followers[side].setdefault(addend.partner, []).append((path, addend))
     for row in rows:
         added = []
@@ -139,25 +141,27 @@ def pattern(ours: Factors, order: Order, theirs: Factors) -> tuple[str, tuple[tu
     ours, theirs: for each axis of a part the tensor's axes that make it up.
     """
     names = (ascii_lowercase[number] if number < 26 else f"a{number}" for number in count())
-    long = [place for place, lengths in enumerate(ours) if prod(lengths) != 1]
-    their_long = [place for place, lengths in enumerate(theirs) if prod(lengths) != 1]
+    long = [position for position, lengths in enumerate(ours) if prod(lengths) != 1]
+    their_long = [position for position, lengths in enumerate(theirs) if prod(lengths) != 1]
     left: dict[int, list[str]] = {}
     right: dict[int, list[str]] = {}
     sizes: list[tuple[str, int]] = []
-    for place in long:
-        their_place = their_long[order.axes.index(long.index(place))]
-        shuffle = order.shuffle if order.shuffle and long[order.shuffle.axis] == place else None
-        runs = _runs(shuffle, ours[place], theirs[their_place])
+    for position in long:
+        their_position = their_long[order.axes.index(long.index(position))]
+        shuffle = order.shuffle if order.shuffle and long[order.shuffle.axis] == position else None
+        runs = _runs(shuffle, ours[position], theirs[their_position])
         named = [[next(names) for _ in run] for run in runs]
         atoms, letters = [*chain(*runs)], [*chain(*named)]
-        left[place] = _tokens(ours[place], atoms, letters)
+        left[position] = _tokens(ours[position], atoms, letters)
         turned = shuffle.order if shuffle else (0,)
         their_atoms, their_letters = [*chain(*(runs[at] for at in turned))], [*chain(*(named[at] for at in turned))]
-        right[their_place] = _tokens(theirs[their_place], their_atoms, their_letters)
-        if any("(" in token for token in (*left[place], *right[their_place])):
+        right[their_position] = _tokens(theirs[their_position], their_atoms, their_letters)
+        if any("(" in token for token in (*left[position], *right[their_position])):
             sizes += sorted(zip(letters, atoms, strict=True))
     sides = (
-        " ".join(token for place, lengths in enumerate(factors) for token in tokens.get(place, ["1"] * len(lengths)))
+        " ".join(
+            token for position, lengths in enumerate(factors) for token in tokens.get(position, ["1"] * len(lengths))
+        )
         for factors, tokens in ((ours, left), (theirs, right))
     )
     return " -> ".join(sides), tuple(sizes)
@@ -170,7 +174,7 @@ def _runs(shuffle: Shuffle | None, ours: tuple[int, ...], theirs: tuple[int, ...
     runs = _parted(_atoms(ours, shuffle.lengths), shuffle.lengths)
     theirs_first = [runs[at] for at in shuffle.order]
     finer = _parted(_atoms(theirs, (*chain(*theirs_first),)), [prod(run) for run in theirs_first])
-    return [finer[shuffle.order.index(place)] for place in range(len(runs))]
+    return [finer[shuffle.order.index(position)] for position in range(len(runs))]
 
 
 def _parted(atoms: Sequence[int], lengths: Sequence[int]) -> list[tuple[int, ...]]:
@@ -198,13 +202,13 @@ def _atoms(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
 
 def _tokens(factors: tuple[int, ...], atoms: Sequence[int], names: Sequence[str]) -> list[str]:
     """An axis's factors by the names of the atoms that make up each."""
-    tokens, place = [], 0
+    tokens, position = [], 0
     for factor in factors:
         taken: list[str] = []
         size = 1
         while size < factor:
-            size *= atoms[place]
-            taken.append(names[place])
-            place += 1
+            size *= atoms[position]
+            taken.append(names[position])
+            position += 1
         tokens.append("1" if not taken else taken[0] if len(taken) == 1 else f"({' '.join(taken)})")
     return tokens

@@ -1,4 +1,4 @@
-"""Trials: the assumptions under which both sides may tell the same at a symmetric point, the plainest first.
+"""Hypotheses: the assumptions under which both sides may tell the same at a symmetric point, the plainest first.
 
 At a symmetric point the outputs do not depend on the map. So where they differ, either the programs do, or one side
 packs, stacks, merges, adds, turns, shuffles or transforms what the other does not. Each such assumption is tried once.
@@ -11,37 +11,37 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 
-from .additive import Sums, sums_of
+from ...pairs.side import Side
+from .additive import AdditiveParameters, additive_parameters
 from .axis_groupings import PLAIN, Group, Structure, kind
-from .points import Point, Trial, agree, run
-from .sides import Side
+from .points import Hypothesis, SymmetricPoint, agree, run
 from .structures import finer, reordered, structures
 
 # Runs after the first.
-MOST_TRIALS = 96
+MOST_HYPOTHESES = 96
 
 
-def agreeing(reference: Side, port: Side, plain: Point, limit: float) -> Iterator[Point]:
-    """The points of the trials at which the outputs agree, one after the other.
+def agreeing(reference: Side, port: Side, plain: SymmetricPoint, limit: float) -> Iterator[SymmetricPoint]:
+    """The points of the hypotheses at which the outputs agree, one after the other.
 
-    plain: the point of the plainest trial. Where its outputs agree it is the only one.
+    plain: the point of the plainest hypothesis. Where its outputs agree it is the only one.
     """
     if agree(plain, limit):
         yield plain
         return
-    for trial in islice(_trials(reference, port, limit), MOST_TRIALS):
-        point = run(trial, reference, port)
+    for hypothesis in islice(_hypotheses(reference, port, limit), MOST_HYPOTHESES):
+        point = run(hypothesis, reference, port)
         if agree(point, limit):
             yield point
 
 
-def _trials(reference: Side, port: Side, limit: float) -> Iterator[Trial]:
-    """All trials but the plain one, in the order in which they are made."""
-    found = [Trial(structure) for structure in _structures(reference, port)]
-    sums = (sums_of(reference, limit), sums_of(port, limit)) if found else ({}, {})
-    for trial in found:
-        yield from _summed(trial, sums)
-    for base in found[:2] or [Trial()]:
+def _hypotheses(reference: Side, port: Side, limit: float) -> Iterator[Hypothesis]:
+    """All hypotheses but the plain one, in the order in which they are made."""
+    found = [Hypothesis(structure) for structure in _structures(reference, port)]
+    additive = (additive_parameters(reference, limit), additive_parameters(port, limit)) if found else ({}, {})
+    for hypothesis in found:
+        yield from _summed(hypothesis, additive)
+    for base in found[:2] or [Hypothesis()]:
         # Contents that are the same backwards serve kernels of either way, whatever else is assumed.
         wide = next(_turned(base, reference, port), base)
         if wide is not base:
@@ -49,56 +49,63 @@ def _trials(reference: Side, port: Side, limit: float) -> Iterator[Trial]:
         yield from _transformed(wide, port)
         yield from _shuffled(wide, reference, port)
         for structure in reordered(base.structure, {length for shape in reference.shapes for length in shape}):
-            yield from _summed(replace(base, structure=structure), sums)
+            yield from _summed(replace(base, structure=structure), additive)
     for base in found[:3]:
         yield from (replace(base, structure=structure) for structure in finer(base.structure))
 
 
-def likeliest(reference: Side, port: Side) -> Trial:
-    """The plain trial, or where the sides have unequal numbers of one shape the first of the others."""
-    return Trial(next(iter(_structures(reference, port)), PLAIN))
+def likeliest(reference: Side, port: Side) -> Hypothesis:
+    """The plain hypothesis, or where the sides have unequal numbers of one shape the first of the others."""
+    return Hypothesis(next(iter(_structures(reference, port)), PLAIN))
 
 
 def _structures(reference: Side, port: Side) -> tuple[Structure, ...]:
     """By shape alone and, if there are any, by the kinds of names too, since one shape may be of two kinds."""
-    found = _proposed(*(tuple(side.groups(False)) for side in (reference, port)))
-    return found + _proposed(*(tuple(side.groups(True)) for side in (reference, port))) if found else ()
+    by_shape, by_name = ([_groups(side, named) for side in (reference, port)] for named in (False, True))
+    found = _proposed(*by_shape)
+    return found + _proposed(*by_name) if found else ()
+
+
+def _groups(side: Side, named: bool) -> tuple[Group, ...]:
+    """Of all parameters, in order, by shape and, if `named`, kind of name."""
+    tensors = side.tensors.items()
+    return tuple((each.array.shape, kind(path) if named else "") for path, each in tensors if each.trainable)
 
 
 @lru_cache(maxsize=4)
 def _proposed(reference: tuple[Group, ...], port: tuple[Group, ...]) -> tuple[Structure, ...]:
-    """Sought once, for the trials and again where none of them agrees."""
+    """Sought once, for the hypotheses and again where none of them agrees."""
     return tuple(structures(reference, port))
 
 
-def _summed(trial: Trial, sums: tuple[Sums, Sums]) -> Iterator[Trial]:
-    """The trial, and with what one of the sides only ever adds."""
-    yield trial
-    if sums[0]:
-        yield replace(trial, sums=(sums[0], {}))
-    if sums[1]:
-        yield replace(trial, sums=({}, sums[1]))
+def _summed(hypothesis: Hypothesis, additive: tuple[AdditiveParameters, AdditiveParameters]) -> Iterator[Hypothesis]:
+    """The hypothesis, and with what one of the sides only ever adds."""
+    yield hypothesis
+    if additive[0]:
+        yield replace(hypothesis, additive=(additive[0], {}))
+    if additive[1]:
+        yield replace(hypothesis, additive=({}, additive[1]))
 
 
-def _turned(trial: Trial, reference: Side, port: Side) -> Iterator[Trial]:
+def _turned(hypothesis: Hypothesis, reference: Side, port: Side) -> Iterator[Hypothesis]:
     """Kernels that run backwards, as those of Flax's transposed convolutions do: what is not a channel's axis."""
     lengths = {length for shape in reference.shapes for length in shape[2:]}
     lengths |= {length for shape in port.shapes for length in shape[:-2]}
     lengths.discard(1)
     if lengths:
-        yield replace(trial, structure=replace(trial.structure, turned=frozenset(lengths)))
+        yield replace(hypothesis, structure=replace(hypothesis.structure, turned=frozenset(lengths)))
 
 
-def _shuffled(trial: Trial, reference: Side, port: Side) -> Iterator[Trial]:
+def _shuffled(hypothesis: Hypothesis, reference: Side, port: Side) -> Iterator[Hypothesis]:
     """Each length of a matrix's axis that has factors, as one whose entries are in another order."""
     lengths = {length for side in (reference, port) for shape in side.shapes if len(shape) == 2 for length in shape}
     for length in sorted(lengths):
-        if length not in trial.structure.periods and any(length % factor == 0 for factor in range(2, length)):
-            structure = replace(trial.structure, periods={**trial.structure.periods, length: 1})
-            yield replace(trial, structure=structure, shuffled=frozenset({length}))
+        if length not in hypothesis.structure.periods and any(length % factor == 0 for factor in range(2, length)):
+            structure = replace(hypothesis.structure, periods={**hypothesis.structure.periods, length: 1})
+            yield replace(hypothesis, structure=structure, shuffled=frozenset({length}))
 
 
-def _transformed(trial: Trial, port: Side) -> Iterator[Trial]:
+def _transformed(hypothesis: Hypothesis, port: Side) -> Iterator[Hypothesis]:
     """Each kind of tensor of the port, told by its last name (of matrices those of one rank), with each transform."""
     names: dict[str, list[str]] = {}
     matrices: dict[tuple[str, int], list[str]] = {}
@@ -109,10 +116,10 @@ def _transformed(trial: Trial, port: Side) -> Iterator[Trial]:
                 matrices.setdefault((kind(path), len(port.shape(path))), []).append(path)
     for members in names.values():
         # A stacked gain is a matrix by its shape; matrices alone are no gains.
-        if any(trial.structure.rank(1, path, port.shape(path)) < 2 for path in members):
-            gains = [path for path in members if trial.structure.rank(1, path, port.shape(path)) < 2]
-            yield from (replace(trial, transforms=dict.fromkeys(gains, text)) for text in ("x - 1", "x + 1"))
+        if any(hypothesis.structure.rank(1, path, port.shape(path)) < 2 for path in members):
+            gains = [path for path in members if hypothesis.structure.rank(1, path, port.shape(path)) < 2]
+            yield from (replace(hypothesis, transforms=dict.fromkeys(gains, text)) for text in ("x - 1", "x + 1"))
     for members in matrices.values():
         for width in sorted({length for path in members for length in port.shape(path) if length > 1}):
             for text in (f"x * {width**0.5!r}", f"x / {width**0.5!r}"):
-                yield replace(trial, transforms=dict.fromkeys(members, text))
+                yield replace(hypothesis, transforms=dict.fromkeys(members, text))

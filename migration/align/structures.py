@@ -1,7 +1,7 @@
 """Structures worth a try, where the two sides do not have the same numbers of tensors of one shape class.
 
-Shapes alone propose: a reading or a split must lead to a class that the other side can show too, and both sides must
-then hold as many numbers of each class. Whether a structure is right, the outputs at its symmetric point tell.
+Shapes alone propose: an axis grouping or a split must lead to a class that the other side can show too, and both sides
+must then hold as many numbers of each class. Whether a structure is right, the outputs at its symmetric point tell.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...pairs.values import ShapeClass, shape_class
-from .axis_groupings import Assumption, Group, Reading, Split, Structure
+from .axis_groupings import Assumption, AxisGrouping, Group, Split, Structure
 from .options import Option, options_of
 
 # What is tried, the likeliest first: structures, and orders of what lies unequally along one axis.
@@ -163,22 +163,22 @@ class _Held:
         self.periods = _periods(splits)
         self.unequal = {split.length: split.parts for split in splits if not split.within}
         self.counts = counts
-        self.places: dict[ShapeClass, int] = {}
-        self.known: dict[tuple[Key, Reading | None], np.ndarray] = {}
+        self.positions: dict[ShapeClass, int] = {}
+        self.known: dict[tuple[Key, AxisGrouping | None], np.ndarray] = {}
 
     def of(self, key: Key, option: Option | None) -> np.ndarray:
         """What a group holds under an option, one number for each class known so far, at most MOST_CLASSES."""
-        reading = option.reading if option else None
-        if (key, reading) not in self.known:
+        grouping = option.grouping if option else None
+        if (key, grouping) not in self.known:
             shape = key[1][0]
-            lengths = reading.lengths(shape) if reading else shape
+            lengths = grouping.lengths(shape) if grouping else shape
             count = self.counts[key[0]][key[1]] * (-1 if key[0] else 1) * (prod(shape) // max(prod(lengths), 1))
             found = np.zeros(MOST_CLASSES)
             for parts in product(*(self.unequal.get(length, (length,)) for length in lengths)):
                 of = shape_class(parts, self.periods)
-                found[self.places.setdefault(of, len(self.places)) % MOST_CLASSES] += count * prod(parts)
-            self.known[key, reading] = found
-        return self.known[key, reading]
+                found[self.positions.setdefault(of, len(self.positions)) % MOST_CLASSES] += count * prod(parts)
+            self.known[key, grouping] = found
+        return self.known[key, grouping]
 
     def total(self, choice: Options) -> np.ndarray:
         keys = [(side, group) for side in (0, 1) for group in self.counts[side]]
@@ -191,15 +191,15 @@ class _Held:
 
 def _structures(choice: _Choice) -> Iterator[Structure]:
     """The structure of a choice, once for every order of what lies unequally along one axis."""
-    readings: tuple[dict[Group, Reading], dict[Group, Reading]] = ({}, {})
+    groupings: tuple[dict[Group, AxisGrouping], dict[Group, AxisGrouping]] = ({}, {})
     for (side, group), option in choice.options.items():
-        if not option.reading.is_plain:
-            readings[side][group] = option.reading
+        if not option.grouping.is_plain:
+            groupings[side][group] = option.grouping
     splits = choice.splits
     ways = [[split.parts] if split.within else sorted(set(permutations(split.parts)), reverse=True) for split in splits]
     for orders in islice(product(*ways), MOST_ORDERS):
         placed = tuple(split._replace(parts=order) for split, order in zip(splits, orders, strict=True))
-        yield Structure(readings, placed, _periods(placed), choice.cost)
+        yield Structure(groupings, placed, _periods(placed), choice.cost)
 
 
 def _periods(splits: Sequence[Split]) -> dict[int, int]:

@@ -1,6 +1,6 @@
-"""What the fingerprints leave open: silent tensors, and those that have more than one equal.
+"""What the fingerprints leave open: tensors whose gradient is zero, and those that have more than one equal.
 
-Weaker evidence settles them, in this order: a person's rules, the module that matched siblings name, equal values, the
+Weaker evidence assigns them, in this order: a person's rules, the module that matched siblings name, equal values, the
 closest names. Each step only narrows what the one before has left.
 """
 
@@ -14,41 +14,41 @@ from itertools import chain
 
 import numpy as np
 
-from .candidates import Ledger, Options
+from .candidates import Candidates, Options
 from .fingerprints import Order, reordered
 
 Values = Mapping[str, np.ndarray]
 
 
-def settle_by_module(ledger: Ledger) -> None:
-    """Narrow the options to the modules in which a tensor's matched siblings are, and settle what has one left.
+def assign_by_module(candidates: Candidates) -> None:
+    """Narrow the options to the modules in which a tensor's matched siblings are, and assign what has one left.
 
     What is an option of such a tensor is none of one without matched siblings.
     """
     modules: dict[str, set[str]] = {}
-    for key, match in ledger.matches.items():
-        modules.setdefault(ledger.module(0, key), set()).add(ledger.module(1, match.key))
+    for key, match in candidates.matches.items():
+        modules.setdefault(candidates.module(0, key), set()).add(candidates.module(1, match.key))
     claimed: set[str] = set()
-    for key, options in ledger.options.items():
-        own = modules.get(ledger.module(0, key), set())
-        narrowed = {port: orders for port, orders in options.items() if ledger.module(1, port) in own}
-        ledger.options[key] = narrowed or options
+    for key, options in candidates.options.items():
+        own = modules.get(candidates.module(0, key), set())
+        narrowed = {port: orders for port, orders in options.items() if candidates.module(1, port) in own}
+        candidates.options[key] = narrowed or options
         claimed |= narrowed.keys()
-    for key, options in ledger.options.items():
-        if ledger.module(0, key) not in modules:
-            ledger.options[key] = {port: orders for port, orders in options.items() if port not in claimed}
-    _settle_the_only(ledger, modules)
+    for key, options in candidates.options.items():
+        if candidates.module(0, key) not in modules:
+            candidates.options[key] = {port: orders for port, orders in options.items() if port not in claimed}
+    _assign_the_only(candidates, modules)
 
 
-def settle_by_value(ledger: Ledger, reference: Values, port: Values) -> None:
-    """Settle what has the values of one of its options and not of the others."""
+def assign_by_value(candidates: Candidates, reference: Values, port: Values) -> None:
+    """Assign what has the values of one of its options and not of the others."""
 
     def equal(key: str, other: str, order: Order) -> bool:
-        ours, theirs = (ledger.parts[side][name] for side, name in ((0, key), (1, other)))
+        ours, theirs = (candidates.parts[side][name] for side, name in ((0, key), (1, other)))
         own = ours.of(reference[ours.path])
         return bool(np.array_equal(reordered(own, order, theirs.shape), theirs.of(port[theirs.path])))
 
-    for key, options in list(ledger.options.items()):
+    for key, options in list(candidates.options.items()):
         if len(options) < 2:
             continue
         fitting: Options = {}
@@ -58,26 +58,26 @@ def settle_by_value(ledger: Ledger, reference: Values, port: Values) -> None:
                 fitting.setdefault(key, {})[other] = held
         if len(fitting.get(key, {})) == 1:
             ((other, held),) = fitting[key].items()
-            rivals = [each for each in ledger.takers(other) if each != key]
-            if not any(equal(each, other, ledger.options[each][other][0]) for each in rivals):
-                ledger.options[key] = {other: held}
-                ledger.settle(key, other, "value")
+            rivals = [each for each in candidates.takers(other) if each != key]
+            if not any(equal(each, other, candidates.options[each][other][0]) for each in rivals):
+                candidates.options[key] = {other: held}
+                candidates.assign(key, other, "value")
 
 
-def settle_by_name(ledger: Ledger) -> None:
-    """Settle the rest by the closest names, the closest of all first.
+def assign_by_name(candidates: Candidates) -> None:
+    """Assign the rest by the closest names, the closest of all first.
 
     Of two that are equally close none is taken, unless their gradients say that either will do.
     """
-    likeness = {(key, port): similarity(key, port) for key, options in ledger.options.items() for port in options}
+    likeness = {(key, port): similarity(key, port) for key, options in candidates.options.items() for port in options}
     for (key, port), own in sorted(likeness.items(), key=lambda each: -each[1]):
-        if port not in ledger.options.get(key, {}):
+        if port not in candidates.options.get(key, {}):
             continue
         rivals = chain(
-            ((key, other) for other in ledger.options[key]), ((other, port) for other in ledger.takers(port))
+            ((key, other) for other in candidates.options[key]), ((other, port) for other in candidates.takers(port))
         )
-        if key in ledger.alike or all(likeness[rival] < own for rival in rivals if rival != (key, port)):
-            ledger.settle(key, port, "name")
+        if key in candidates.alike or all(likeness[rival] < own for rival in rivals if rival != (key, port)):
+            candidates.assign(key, port, "name")
 
 
 @lru_cache(maxsize=65536)
@@ -91,13 +91,13 @@ def _words(path: str) -> list[str]:
     return re.findall(r"[a-z]+|\d+", path.lower())
 
 
-def _settle_the_only(ledger: Ledger, modules: Mapping[str, set[str]]) -> None:
-    """Settle, by its siblings, what has one option that is no other's only one."""
+def _assign_the_only(candidates: Candidates, modules: Mapping[str, set[str]]) -> None:
+    """Assign, by its siblings, what has one option that is no other's only one."""
     changed = True
     while changed:
         changed = False
-        for key, options in list(ledger.options.items()):
-            if len(options) == 1 and ledger.module(0, key) in modules:
+        for key, options in list(candidates.options.items()):
+            if len(options) == 1 and candidates.module(0, key) in modules:
                 (port,) = options
-                if all(other == key or len(ledger.options[other]) > 1 for other in ledger.takers(port)):
-                    changed |= ledger.settle(key, port, "sibling")
+                if all(other == key or len(candidates.options[other]) > 1 for other in candidates.takers(port)):
+                    changed |= candidates.assign(key, port, "sibling")

@@ -1,4 +1,4 @@
-"""Rules that a person gives for what measurement cannot settle, such as which of two silent biases is which."""
+"""Rules that a person gives for what measurement cannot assign, as of two biases without a gradient."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 
 from ...common.errors import nearest
-from .candidates import Ledger
+from ...pairs.side import Side
+from .candidates import Candidates
 from .errors import AlignmentError, listed
-from .sides import Side
 
 # A reference's path to the port's. `{name}` in both stands for a part of a path that is the same in both.
 Rules = Mapping[str, str]
@@ -35,38 +35,42 @@ def paths_by(rules: Rules, reference: Side, port: Side) -> dict[str, str]:
     return found
 
 
-def settle_by_rule(ledger: Ledger, rules: Mapping[str, str]) -> None:
-    """Settle what a rule names, if the measurement left it open.
+def assign_by_rule(candidates: Candidates, rules: Mapping[str, str]) -> None:
+    """Assign what a rule names, if the measurement left it open.
 
     Raises:
         AlignmentError: a rule that the measurement contradicts.
     """
     faults = []
-    open_keys, settled = _by_path(ledger, ledger.options), _by_path(ledger, ledger.matches)
+    open_keys, assigned = _by_path(candidates, candidates.options), _by_path(candidates, candidates.matches)
     for path, partner in rules.items():
         for key in open_keys.get(path, []):
-            ledger.options[key] = {
-                other: orders for other, orders in ledger.options[key].items() if _path(ledger, other) == partner
+            candidates.options[key] = {
+                other: orders
+                for other, orders in candidates.options[key].items()
+                if _path(candidates, other) == partner
             }
-            if len(ledger.options[key]) == 1 and ledger.settle(key, next(iter(ledger.options[key])), "rule"):
-                settled.setdefault(path, []).append(key)
-        found = {_path(ledger, ledger.matches[key].key) for key in settled.get(path, [])}
+            if len(candidates.options[key]) == 1 and candidates.assign(
+                key, next(iter(candidates.options[key])), "rule"
+            ):
+                assigned.setdefault(path, []).append(key)
+        found = {_path(candidates, candidates.matches[key].key) for key in assigned.get(path, [])}
         if partner not in found:
             faults.append(f"{path} is {' and '.join(sorted(found))}" if found else f"{path} cannot be {partner}")
     if faults:
         raise AlignmentError("rules", "rules that the measurement allows", listed(faults), "Drop or mend these rules.")
 
 
-def _by_path(ledger: Ledger, keys: Iterable[str]) -> dict[str, list[str]]:
+def _by_path(candidates: Candidates, keys: Iterable[str]) -> dict[str, list[str]]:
     """The keys of the reference's parts by the tensors' paths."""
     found: dict[str, list[str]] = {}
     for key in keys:
-        found.setdefault(ledger.parts[0][key].path, []).append(key)
+        found.setdefault(candidates.parts[0][key].path, []).append(key)
     return found
 
 
-def _path(ledger: Ledger, key: str) -> str:
-    return ledger.parts[1][key].path
+def _path(candidates: Candidates, key: str) -> str:
+    return candidates.parts[1][key].path
 
 
 def _expression(rule: str) -> re.Pattern[str]:

@@ -1,4 +1,4 @@
-"""The steps of a conversion: open the source, plan, make a draft of the destination, move it to its place."""
+"""The steps of a conversion: open the source, plan, make a draft of the destination, publish it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ from typing import Any
 
 from ...common.tables import counted
 from ...pairs.maps import Map
-from .destinations import begun, check_kind
-from .dtypes import cast_to
-from .execute import Progress, worked
-from .planning import Plan, planned
+from .execute import Progress, execute
+from .matching import target_entries
+from .planning import Plan, cast_to, planned
 from .publish import check_free, draft, unwritable
-from .readers import Source
-from .skipping import Skipping
-from .sources import opened
-from .target_shapes import entries_like
+from .readers import Skipping, Source, open_source
+from .writers import check_kind, open_destination
 
-Place = str | os.PathLike[str]
+FilePath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -55,9 +52,9 @@ class Conversion:
 
 
 def convert(
-    source: Place,
-    destination: Place,
-    map: Map | Place,
+    source: FilePath,
+    destination: FilePath,
+    map: Map | FilePath,
     *,
     dtype: str | None = None,
     inverse: bool = False,
@@ -93,11 +90,11 @@ def convert(
     check_kind(target)
     check_free(target, overwrite)
     made = map if isinstance(map, Map) else Map.load(Path(map))
-    wanted = None if like is None else entries_like(like)
-    weights = opened(Path(source))
+    shapes = None if like is None else target_entries(like)
+    weights = open_source(Path(source))
     if skip:
         weights = Skipping(weights, skip)
-    plan = planned(weights, made, cast, inverse, wanted, keep)
+    plan = planned(weights, made, cast, inverse, shapes, keep)
     _write(plan, weights, target, overwrite, on_progress)
     return Conversion(
         target,
@@ -111,11 +108,11 @@ def convert(
 
 
 def _write(plan: Plan, source: Source, target: Path, overwrite: bool, on_progress: Progress | None) -> None:
-    with draft(target, overwrite) as place:
+    with draft(target, overwrite) as file:
         try:
-            made = begun(place, plan.entries, _aliases(plan), plan.map.direction[1])
+            made = open_destination(file, plan.entries, _aliases(plan), plan.map.direction[1])
             try:
-                worked(plan, source, made, on_progress)
+                execute(plan, source, made, on_progress)
                 made.finish()
             finally:
                 made.close()
@@ -124,7 +121,7 @@ def _write(plan: Plan, source: Source, target: Path, overwrite: bool, on_progres
 
 
 def _aliases(plan: Plan) -> dict[str, str]:
-    """The port's aliases with their owners. A Flax tree has one owner, and no place to say that another path is it."""
+    """The port's aliases with their owners. A Flax tree has one owner, and no way to say that another path is it."""
     if plan.map.direction[1] in ("linen", "nnx"):
         return {}
     return {alias: path for path in plan.entries for alias in plan.rows(path)[0].port_aliases}

@@ -1,4 +1,10 @@
-"""The work of a conversion: runs of the destination's tensors, made by threads and in the order of the plan."""
+"""The work of a conversion: runs of the destination's tensors, made by threads and in the order of the plan.
+
+NumPy copies a transposed array entry by entry through the whole of it, so that every entry is a miss of the cache.
+Taken in tiles, long in what the source has in one line and in what the target has in one line, the same copy is several
+times faster. Slabs, runs of the target's bytes, give the threads their work: NumPy copies without holding the lock that
+Python's threads share.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +14,22 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
 from ...common.errors import DtypeError
 from ...pairs.maps import MapRow, assemble
-from .copying import SLAB, copy, slabs
-from .destinations import Destination
 from .planning import Plan
 from .readers import Source
+from .writers import Destination
 
 # More threads than this wait for the memory and not for each other.
 MOST_THREADS = 8
+# Tiles of so many entries along the source's line and along the target's stay in the nearest cache.
+SOURCE_LINE, TARGET_LINE = 256, 64
+SLAB = 8 << 20
 Progress = Callable[[int, int], None]
 
 
@@ -33,8 +42,10 @@ class Run(NamedTuple):
     is_last: bool
 
 
-def worked(plan: Plan, source: Source, destination: Destination, on_progress: Progress | None = None) -> None:
+def execute(plan: Plan, source: Source, destination: Destination, on_progress: Progress | None = None) -> None:
     """Make every tensor of the plan. At most a few runs are in memory, besides tensors made of pieces that interlock.
+
+    on_progress: called in this thread with the bytes that are done and the bytes in all.
 
     Raises:
         DtypeError: a value that the dtype that is cast to cannot hold.
@@ -79,7 +90,7 @@ def _in_order(make: Callable[[Run], Run], runs: Iterator[Run]) -> Generator[Run,
 
 
 class _Making:
-    """Makes one run: its values in the target's order and dtype, written to their place."""
+    """Makes one run: its values in the target's order and dtype, written to the destination."""
 
     def __init__(self, plan: Plan, destination: Destination) -> None:
         self._plan = plan
@@ -154,3 +165,61 @@ def _start(row: MapRow) -> int | None:
     if not piece.flags.c_contiguous:
         return None
     return piece.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+
+
+def slabs(array: np.ndarray, limit: int = SLAB) -> Iterator[tuple[int, np.ndarray]]:
+    """The parts of an array of any shape, runs of it in C order of at most `limit` bytes.
+
+    Each is a view, after the number of its first entry.
+    """
+    yield from _slabs(array, max(limit // array.dtype.itemsize, 1), 0)
+
+
+def _slabs(array: np.ndarray, most: int, start: int) -> Iterator[tuple[int, np.ndarray]]:
+    if array.size <= most or not array.ndim:
+        yield start, array
+        return
+    row = array.size // len(array)
+    if row > most and array.ndim > 1:
+        for number, each in enumerate(array):
+            yield from _slabs(each, most, start + number * row)
+        return
+    step = max(most // row, 1)
+    for first in range(0, len(array), step):
+        yield start + first * row, array[first : first + step]
+
+
+def copy(target: np.ndarray, source: np.ndarray) -> None:
+    """Copy a source whose axes lie in any order into a contiguous target of the same shape, cast to its dtype."""
+    if source.dtype == target.dtype:
+        # Types that NumPy has from elsewhere are copied entry by entry; their bits are numbers like any other.
+        source, target = _bits(source), _bits(target)
+    if source.size <= SOURCE_LINE * TARGET_LINE or _fastest(source)[0] == source.ndim - 1:
+        target[...] = source
+        return
+    spans = [range(0, length, step) for length, step in zip(source.shape, _tile(source), strict=True)]
+    for corner in product(*spans):
+        part = tuple(slice(first, first + span.step) for first, span in zip(corner, spans, strict=True))
+        target[part] = source[part]
+
+
+def _tile(source: np.ndarray) -> list[int]:
+    """A tile's lengths: the target's line goes along its last axes, the source's along those that lie closest in it."""
+    found = [1] * source.ndim
+    for line, axes in ((TARGET_LINE, [*reversed(range(source.ndim))]), (SOURCE_LINE, _fastest(source))):
+        for axis in axes:
+            length = min(source.shape[axis], line)
+            found[axis] = max(found[axis], length)
+            line //= max(length, 1)
+    return found
+
+
+def _bits(array: np.ndarray) -> np.ndarray:
+    """The same entries as whole numbers without a sign, where NumPy does not have their type by itself."""
+    return array if array.dtype.isbuiltin == 1 else array.view(f"u{array.dtype.itemsize}")
+
+
+def _fastest(array: np.ndarray) -> list[int]:
+    """The axes, those first along which neighbours lie closest in memory; those of length 1 have no neighbours."""
+    long = [axis for axis in reversed(range(array.ndim)) if array.shape[axis] > 1]
+    return sorted(long, key=lambda axis: abs(array.strides[axis])) or [array.ndim - 1]

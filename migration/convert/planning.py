@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import ml_dtypes
 import numpy as np
 
-from ...common.errors import UsageError, WeightsError, nearest
-from ...pairs.maps import Map, MapRow
-from .dtypes import common_dtype, is_floating
-from .fitting import fitted
-from .headers import Entry
+from ...common.errors import DtypeError, UsageError, WeightsError, nearest
+from ...common.safetensors import Entry
+from ...pairs.maps import Map, MapRow, common_dtype
+from .matching import fitted, held, is_floating, is_port, tied_paths
 from .readers import Source
-from .source_match import groups_of, held, is_port
 
+# The dtypes that a conversion casts to.
+CASTS: dict[str, np.dtype] = {
+    "float32": np.dtype(np.float32),
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+    "float16": np.dtype(np.float16),
+}
 # Ties are compared by runs of so many entries, so that neither tensor is in memory as a whole.
 RUN = 1 << 22
 
@@ -45,46 +50,59 @@ class Plan:
         return {self.names[row.reference] for row in self.rows(path)}
 
 
+def cast_to(name: str) -> np.dtype:
+    """The dtype of that name.
+
+    Raises:
+        DtypeError: a conversion does not cast to it.
+    """
+    if name not in CASTS:
+        raise DtypeError("dtype", "one of " + ", ".join(map(repr, CASTS)), repr(name), nearest(name, CASTS))
+    return CASTS[name]
+
+
 def planned(
     source: Source,
     made: Map,
     cast: np.dtype | None = None,
     inverse: bool = False,
-    like: Mapping[str, Entry] | None = None,
+    target: Mapping[str, Entry] | None = None,
     keep: Collection[str] = (),
 ) -> Plan:
     """The plan of a conversion.
 
-    like: tensors of the destination's side whose shapes the new one's shall be, where the map does not tell.
+    cast: of all floating-point tensors; without it each keeps its own dtype.
+    target: tensors of the destination's side whose shapes the new one's shall be, where the map does not tell.
+    keep: the paths of ties whose values are kept.
 
     Raises:
         WeightsError: the source's entries are not those of the map, all listed, or a tie has two values.
         UsageError: a path to keep that is none of a tie's.
     """
-    directed = fitted(source, made.inverse() if inverse or is_port(source, made) else made, like)
+    directed = fitted(source, made.inverse() if inverse or is_port(source, made) else made, target)
     names = _names(source, directed, keep)
-    places = {path: place for place, path in enumerate(source.entries)}
-    order = sorted(directed.by_port, key=lambda path: places[names[directed.by_port[path][0].reference]])
+    positions = {path: position for position, path in enumerate(source.entries)}
+    order = sorted(directed.by_port, key=lambda path: positions[names[directed.by_port[path][0].reference]])
     entries = {}
     for path in order:
         rows = directed.by_port[path]
         dtype = common_dtype([source.entries[names[row.reference]].dtype for row in rows])
         entries[path] = Entry(rows[0].port_shape, cast if cast is not None and is_floating(dtype) else dtype)
-    known = {name for names in groups_of(directed).values() for name in names}
+    known = {name for names in tied_paths(directed).values() for name in names}
     left_out = (*(path for path in source.entries if path not in known), *source.others)
     return Plan(directed, names, entries, left_out, (*directed.unmatched_port, *directed.aside_port))
 
 
 def _names(source: Source, made: Map, keep: Collection[str]) -> dict[str, str]:
-    groups = groups_of(made)
-    tied = [name for names in groups.values() if len(names) > 1 for name in names]
+    paths = tied_paths(made)
+    tied = [name for names in paths.values() if len(names) > 1 for name in names]
     for path in keep:
         if path not in tied:
             raise UsageError(path, "a path of a tie to keep", "none of that name", nearest(path, tied))
-    return {owner: _settled(source, names, keep) for owner, names in groups.items()}
+    return {owner: _chosen_entry(source, names, keep) for owner, names in paths.items()}
 
 
-def _settled(source: Source, names: Sequence[str], keep: Collection[str]) -> str:
+def _chosen_entry(source: Source, names: Sequence[str], keep: Collection[str]) -> str:
     """The entry that has a tensor's values.
 
     Raises:

@@ -1,6 +1,6 @@
-"""A destination appears whole or not at all: it is made in a draft folder beside its place, and then moved there.
+"""A destination appears whole or not at all: it is made in a draft folder beside it, and then moved there.
 
-A run that is killed leaves its draft, a folder `.NAME.*.paritree-part`; the next run to the same place removes it. A
+A run that is killed leaves its draft, a folder `.NAME.*.paritree-part`; the next run to the same path removes it. A
 draft in use is locked, and left alone.
 """
 
@@ -15,14 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...common.trees import CheckpointError
+from ...common.errors import CheckpointError
 
 PART = ".paritree-part"
 
 
 @contextmanager
 def draft(destination: Path, overwrite: bool) -> Iterator[Path]:
-    """Where to make the destination. At the end of the block it is moved to its place; after an error nothing is left.
+    """Where to make the destination. At the end of the block it is published; after an error nothing is left.
 
     Raises:
         CheckpointError: the destination is there and not to be overwritten, its folder is not there, or a folder or
@@ -38,7 +38,7 @@ def draft(destination: Path, overwrite: bool) -> Iterator[Path]:
     try:
         made = folder / destination.name
         yield made
-        _move(made, destination)
+        _publish(made, destination)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         if lock is not None:
@@ -46,7 +46,11 @@ def draft(destination: Path, overwrite: bool) -> Iterator[Path]:
 
 
 def check_free(destination: Path, overwrite: bool) -> None:
-    """Raises CheckpointError: see `draft`."""
+    """Refuse a destination whose folder is not there, or that is there itself and not to be overwritten.
+
+    Raises:
+        CheckpointError: see `draft`.
+    """
     folder = destination.parent
     if not folder.is_dir():
         raise CheckpointError(str(destination), f"a folder {str(folder)!r}", "none", "Make it first.")
@@ -67,7 +71,7 @@ def unwritable(destination: Path, error: OSError) -> CheckpointError:
     )
 
 
-def _move(made: Path, destination: Path) -> None:
+def _publish(made: Path, destination: Path) -> None:
     try:
         if destination.is_dir():
             # Folders do not replace each other: the old one goes into the draft, which is removed.

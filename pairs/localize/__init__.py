@@ -2,5 +2,6 @@
 
 from ...common.wing import first_nonfinite as first_nonfinite
 from .gap import Cause as Cause
-from .locate import Localized as Localized
-from .locate import localize as localize
+from .locating import Localized as Localized
+from .locating import localize as localize
+from .locating import locate as locate

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ...common.wing import Setting, Trace
+from ..maps import Map
 from .gap import Cause
-from .pairing import Paired
+from .pairing import ModuleCall, Paired, by_rows, calls_of, groups
 
 # One setting under the names that the frameworks' own layers have for it.
 _NAMES = {
@@ -51,8 +52,8 @@ def _numbers(one: np.ndarray, other: np.ndarray) -> str:
 
 def _outer_name(array: np.ndarray, above: Sequence[int], traces: Sequence[Trace]) -> str:
     """The name under which the outermost module around that has these numbers is given them."""
-    for place in above:
-        for name, outer in _whole_numbers(traces[place]).items():
+    for index in above:
+        for name, outer in _whole_numbers(traces[index]).items():
             same = _broadcast(array, outer)
             if same is not None and array.size == outer.size and np.array_equal(same[0], same[1]):
                 return name
@@ -128,8 +129,28 @@ def other_order(pair: Paired, pairs: Sequence[Paired]) -> Cause | None:
     """The port has called something before this pair that the reference calls after it, in the same module."""
     for other in pairs:
         is_beside = other.reference.above == pair.reference.above and other.port.above == pair.port.above
-        if is_beside and other.reference.place > pair.reference.place and other.port.place < pair.port.place:
+        if is_beside and other.reference.index > pair.reference.index and other.port.index < pair.port.index:
             is_norm = any("norm" in call.trace.name.lower() for call in (pair.reference, other.reference))
             text = f"the reference calls {pair.reference.trace} before {other.reference.trace}, the port after it"
             return Cause("norm placed elsewhere" if is_norm else "order", text)
     return None
+
+
+def other_calls(reference: Sequence[Trace], port: Sequence[Trace], map: Map, pairs: Sequence[Paired]) -> Cause | None:
+    """What the two sequences of calls alone tell of a difference, for which nothing better is known."""
+    ours, theirs = calls_of(reference, port, map)
+    mine, yours = by_rows(ours), by_rows(theirs)
+    held = {path for trace in port for path in trace.holds}
+    for rows, calls in mine.items():
+        counts = len(groups(calls)), len(groups(yours.get(rows, [])))
+        if counts[1] and counts[0] != counts[1]:
+            both = f"{_named(calls)} {counts[0]} times and the port {_named(yours[rows])} {counts[1]} times"
+            return Cause("calls", f"the reference calls {both}")
+        partners = [map.rows[row].port for row in rows]
+        if not counts[1] and not held.intersection(partners):
+            return Cause("calls", f"the reference calls {_named(calls)}, and the port no module with {partners[0]!r}")
+    return next((cause for pair in pairs if (cause := other_order(pair, pairs)) is not None), None)
+
+
+def _named(calls: Sequence[ModuleCall]) -> str:
+    return str(calls[0].trace)

@@ -1,14 +1,13 @@
 """Maps: which tensor of the reference is which of the port, with which axes; applied, inverted, resized and kept."""
 
-from .arrays import assemble as assemble
 from .map import Map as Map
-from .patterns import permuting as permuting
 from .pieces import WHOLE as WHOLE
 from .pieces import Piece as Piece
 from .pieces import Span as Span
-from .rows import EVIDENCE as EVIDENCE
 from .rows import Evidence as Evidence
 from .rows import MapRow as MapRow
 from .transforms import Transform as Transform
 from .transforms import transform_of as transform_of
-from .trees import nested as nested
+from .weights import assemble as assemble
+from .weights import common_dtype as common_dtype
+from .weights import nested as nested

@@ -24,7 +24,11 @@ WITHOUT_ROWS = ("unmatched_reference", "unmatched_port", "aside_reference", "asi
 
 
 def save(made: Correspondence, file: Path) -> None:
-    """Write the file, whole or not at all."""
+    """Write the file, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     with written_whole(file) as stream:
         stream.write(text(made).encode())
 
@@ -45,7 +49,11 @@ def text(made: Correspondence) -> str:
 
 
 def load(file: Path, kind: type[Made]) -> Made:
-    """The map of a file, as one of a kind of correspondence. Raises MapError; see `Map.load`."""
+    """The map of a file, as one of a kind of correspondence.
+
+    Raises:
+        MapError: see `Map.load`.
+    """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -96,66 +104,66 @@ def _written(row: MapRow) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, Piece) else value for name, value in found.items()}
 
 
-def _row(row: Any, place: str) -> MapRow:
+def _row(row: Any, where: str) -> MapRow:
     if not isinstance(row, dict):
-        raise MapError(place, "a row as an object", type(row).__name__)
-    _check_names(row, (*_REQUIRED, *_DEFAULTS), place, "a row")
+        raise MapError(where, "a row as an object", type(row).__name__)
+    _check_names(row, (*_REQUIRED, *_DEFAULTS), where, "a row")
     missing = [name for name in _REQUIRED if name not in row]
     if missing:
-        raise MapError(place, "the entries " + ", ".join(map(repr, _REQUIRED)), f"no {missing[0]!r}")
-    read: dict[str, Any] = {name: _READERS[name](value, f"{place}.{name}") for name, value in row.items()}
+        raise MapError(where, "the entries " + ", ".join(map(repr, _REQUIRED)), f"no {missing[0]!r}")
+    read: dict[str, Any] = {name: _READERS[name](value, f"{where}.{name}") for name, value in row.items()}
     try:
         return MapRow(**read)
     except MapError as error:
-        raise MapError(f"{place} ({error.path})", error.expected, error.found, error.remedy) from None
+        raise MapError(f"{where} ({error.path})", error.expected, error.found, error.remedy) from None
 
 
-def _check_names(entries: dict[str, Any], known: tuple[str, ...], place: str, what: str) -> None:
+def _check_names(entries: dict[str, Any], known: tuple[str, ...], where: str, what: str) -> None:
     unknown = [name for name in entries if name not in known]
     if unknown:
-        raise MapError(place, f"no other entries than {what} has", repr(unknown[0]), nearest(unknown[0], known))
+        raise MapError(where, f"no other entries than {what} has", repr(unknown[0]), nearest(unknown[0], known))
 
 
-def _text(value: Any, place: str) -> str:
+def _text(value: Any, where: str) -> str:
     if not isinstance(value, str):
-        raise MapError(place, "a text", type(value).__name__)
+        raise MapError(where, "a text", type(value).__name__)
     return value
 
 
-def _texts(value: Any, place: str) -> tuple[str, ...]:
+def _texts(value: Any, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise MapError(place, "a list of texts", repr(value))
+        raise MapError(where, "a list of texts", repr(value))
     return tuple(value)
 
 
-def _shape(value: Any, place: str) -> tuple[int, ...]:
+def _shape(value: Any, where: str) -> tuple[int, ...]:
     if not isinstance(value, list) or not all(type(length) is int and length >= 0 for length in value):
-        raise MapError(place, "a list of lengths", repr(value))
+        raise MapError(where, "a list of lengths", repr(value))
     return tuple(value)
 
 
-def _sizes(value: Any, place: str) -> tuple[tuple[str, int], ...]:
+def _sizes(value: Any, where: str) -> tuple[tuple[str, int], ...]:
     if not isinstance(value, dict) or not all(type(length) is int and length >= 0 for length in value.values()):
-        raise MapError(place, "an object with the length of each bracketed axis", repr(value))
+        raise MapError(where, "an object with the length of each bracketed axis", repr(value))
     return tuple(value.items())
 
 
-def _piece(value: Any, place: str) -> Piece:
+def _piece(value: Any, where: str) -> Piece:
     try:
-        return parsed(_text(value, place))
+        return parsed(_text(value, where))
     except ShapeError as error:
-        raise MapError(place, error.expected, error.found) from None
+        raise MapError(where, error.expected, error.found) from None
 
 
-def _evidence(value: Any, place: str) -> str:
+def _evidence(value: Any, where: str) -> str:
     if value not in EVIDENCE:
-        raise MapError(place, "one of " + ", ".join(map(repr, EVIDENCE)), repr(value))
+        raise MapError(where, "one of " + ", ".join(map(repr, EVIDENCE)), repr(value))
     return value
 
 
-def _flag(value: Any, place: str) -> bool:
+def _flag(value: Any, where: str) -> bool:
     if not isinstance(value, bool):
-        raise MapError(place, "true or false", repr(value))
+        raise MapError(where, "true or false", repr(value))
     return value
 
 

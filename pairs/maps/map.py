@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from . import files
-from .arrays import assemble
 from .correspondence import Correspondence
 from .resize import fitted
-from .trees import given_arrays, nested, with_aliases
+from .weights import assemble, given_arrays, nested, with_aliases
 
 # The directions whose weights are a tree; a `state_dict` and the leaves of a bare pytree are flat.
 TREES = ("linen", "nnx")
@@ -45,7 +44,7 @@ class Map(Correspondence):
 
         Nested dicts for a Linen or NNX port (`module.apply(made.carry(model.state_dict()), x)`; an NNX list's keys are
         whole numbers), flat with every alias for PyTorch and a bare pytree. The arrays are NumPy's: views of the given
-        ones where a row is whole and its axes only change places.
+        ones where a row is whole and its axes are only permuted.
 
         Raises:
             WeightsError: one message for all missing, extra and misshapen entries and ties of two values.

@@ -1,21 +1,16 @@
-"""Patterns: what an einops pattern of a map's row says of axes and their lengths, without an array.
-
-A side of a pattern is a tuple with the names of each axis: `(h d) 1 i` is `(("h", "d"), (), ("i",))`.
-"""
+"""Patterns: what an einops pattern of a map's row says of axes and their lengths, without an array."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
 from functools import lru_cache
 from math import prod
 
+from ...common import layouts
 from ...common.errors import MapError
+from ...common.layouts import ELLIPSIS, Names, Side
 
-Names = tuple[str, ...]
-Side = tuple[Names, ...]
+# The lengths of axes by their names.
 Sizes = tuple[tuple[str, int], ...]
-_AXIS = re.compile(r"\(([^()]*)\)|(\.\.\.)|(\w+)")
 
 
 @lru_cache(maxsize=65536)
@@ -25,28 +20,16 @@ def sides(pattern: str, rank: int) -> tuple[Side, Side]:
     Raises:
         MapError: no pattern, or one that gains or loses an axis.
     """
-    left, arrow, right = pattern.partition("->")
-    if not arrow:
+    found = layouts.sides(pattern)
+    if found is None:
         raise _unreadable(pattern)
-    missing = rank - len(_axes(left, pattern, ()))
-    rest = tuple((f"e{number}",) for number in range(missing)) if "..." in left else ()
-    found = _axes(left, pattern, rest), _axes(right, pattern, rest)
-    names = [[name for axis in side for name in axis] for side in found]
+    named = sum(axis != ELLIPSIS for axis in found[0])
+    rest = tuple((f"e{number}",) for number in range(rank - named)) if ELLIPSIS in found[0] else ()
+    left, right = (tuple(each for axis in side for each in (rest if axis == ELLIPSIS else (axis,))) for side in found)
+    names = [[name for axis in side for name in axis] for side in (left, right)]
     if sorted(names[0]) != sorted(names[1]) or len(set(names[0])) < len(names[0]):
         raise _unreadable(pattern)
-    return found
-
-
-def _axes(side: str, pattern: str, rest: Side) -> Side:
-    if _AXIS.sub("", side).strip():
-        raise _unreadable(pattern)
-    found: list[Names] = []
-    for several, ellipsis, one in _AXIS.findall(side):
-        if ellipsis:
-            found += rest
-        else:
-            found.append(tuple(name for name in (one or several).split() if name != "1"))
-    return tuple(found)
+    return left, right
 
 
 def _unreadable(pattern: str) -> MapError:
@@ -55,7 +38,9 @@ def _unreadable(pattern: str) -> MapError:
 
 @lru_cache(maxsize=65536)
 def laid_out(pattern: str, shape: tuple[int, ...], sizes: Sizes) -> tuple[tuple[int, ...], Sizes]:
-    """The shape that an array of `shape` gets, and the length of every bracketed axis of the pattern.
+    """The shape that an array of `shape` gets, and the length of every bracketed axis of the pattern, by name.
+
+    shape: of the axes on the pattern's left side. sizes: those lengths that do not follow from it.
 
     Raises:
         MapError: a pattern for other arrays, or one whose bracketed axes could have several lengths.
@@ -92,32 +77,3 @@ def _unfit(pattern: str, shape: tuple[int, ...], sizes: Sizes) -> MapError:
         "an einops pattern that fits the shape, with sizes for its bracketed axes",
         f"{pattern!r} for the shape {shape}{with_sizes}",
     )
-
-
-def written(left: Side, right: Side) -> str:
-    """The pattern of two sides."""
-    return " -> ".join(" ".join(_axis_text(axis) for axis in side) for side in (left, right))
-
-
-def _axis_text(axis: Names) -> str:
-    return f"({' '.join(axis)})" if len(axis) > 1 else axis[0] if axis else "1"
-
-
-def inverted(pattern: str) -> str:
-    left, _, right = pattern.partition("->")
-    return f"{right.strip()} -> {left.strip()}"
-
-
-def permuting(shape: Iterable[int], order: Iterable[int], port_shape: Iterable[int]) -> str:
-    """The pattern that gives an array of `shape` the axes of `port_shape`.
-
-    order: of the axes longer than 1, counted without those of length 1.
-    """
-    names: Callable[[int], str] = lambda number: chr(ord("a") + number) if number < 26 else f"a{number}"  # noqa: E731
-    long = [names(number) for number in range(sum(length != 1 for length in shape))]
-    left, right = iter(long), iter([long[axis] for axis in order])
-    both = (
-        tuple(() if length == 1 else (next(side),) for length in lengths)
-        for side, lengths in ((left, shape), (right, port_shape))
-    )
-    return written(*both)

@@ -151,11 +151,6 @@ def _normal(piece: Piece, shape: tuple[int, ...]) -> Piece:
     return Piece(view if index else (), tuple(index))
 
 
-def covered(pieces: Sequence[Piece], shape: tuple[int, ...]) -> bool:
-    """Whether pieces cover an array of that shape, each entry once."""
-    return coverage(pieces, shape) == (1, 1)
-
-
 def coverage(pieces: Sequence[Piece], shape: tuple[int, ...]) -> tuple[int, int]:
     """In how many of the pieces an entry of an array of that shape is, at least and at most.
 
@@ -195,13 +190,13 @@ def _box_counts(indices: Sequence[Index], shape: tuple[int, ...]) -> np.ndarray:
     rank = max((len(index) for index in indices), default=0)
     bounds = [_bounds([index[axis] for index in indices if axis < len(index)], shape[axis]) for axis in range(rank)]
     counts = np.zeros([len(each) - 1 for each in bounds], np.int32)
-    places = [{bound: place for place, bound in enumerate(each)} for each in bounds]
+    boxes = [{bound: number for number, bound in enumerate(each)} for each in bounds]
     for index in indices:
         spans = [_bound(axis, length) for axis, length in zip(index, shape, strict=False)]
         counts[
             tuple(
-                slice(place[start], place[stop], step if step > 1 else None) if start < stop else slice(0, 0)
-                for (start, stop, step), place in zip(spans, places, strict=False)
+                slice(box[start], box[stop], step if step > 1 else None) if start < stop else slice(0, 0)
+                for (start, stop, step), box in zip(spans, boxes, strict=False)
             )
         ] += 1
     return counts

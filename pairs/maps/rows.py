@@ -7,9 +7,9 @@ from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from ...common.errors import MapError, ShapeError
-from ...common.layouts import Layout
+from ...common.layouts import Layout, inverted
 from ...common.tables import shape_text
-from .patterns import Sizes, inverted, laid_out
+from .patterns import Sizes, laid_out
 from .pieces import WHOLE, Piece
 from .transforms import transform_of
 
@@ -67,8 +67,8 @@ class MapRow:
         object.__setattr__(self, "port_piece", self.port_piece.normal(self.port_shape))
         wanted = self.port_piece.shape(self.port_shape)
         if found != wanted:
-            place = f"piece {self.port_piece}" if self.port_piece.index else "tensor"
-            raise MapError("", f"a layout that leads to the port's {place} {shape_text(wanted)}", shape_text(found))
+            end = f"piece {self.port_piece}" if self.port_piece.index else "tensor"
+            raise MapError("", f"a layout that leads to the port's {end} {shape_text(wanted)}", shape_text(found))
         transform = transform_of(self.transform)
         object.__setattr__(self, "transform", str(transform))
         if transform.shifts and self.summed:
@@ -85,9 +85,9 @@ class MapRow:
         return transform_of(self.transform).slope
 
     def to_port(self, array: Any) -> Any:
-        """What the row makes of the whole reference array, of any framework: the value of the port's piece.
+        """What the row makes of the whole reference array, of any framework: the port's piece, in the array's dtype.
 
-        A view where the piece is one, the axes only change places and there is no transform.
+        A view where the piece is one, the axes are only permuted and there is no transform.
 
         Raises:
             ShapeError: an array of another shape.
@@ -101,6 +101,7 @@ class MapRow:
         return _layout(self.layout, self.sizes).to_native(value)
 
     def inverse(self) -> MapRow:
+        """The way back: what was the port is the reference. The inverse of the inverse is equal to the row."""
         return replace(
             self,
             reference=self.port,

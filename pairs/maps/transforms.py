@@ -6,6 +6,7 @@ the last to the first. Numbers keep the text they were written with: the inverse
 
 from __future__ import annotations
 
+import ast
 import operator
 import re
 from dataclasses import dataclass
@@ -19,8 +20,12 @@ from ...common.errors import MapError
 
 _OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
 _OPPOSITE = {"+": "-", "-": "+", "*": "/", "/": "*"}
-_TOKEN = re.compile(r"\s*([-+*/]\s*-?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[x()])")
-_STEP = re.compile(r"([-+*/])\s*(.+)")
+_SIGNS: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
+_NUMBER = re.compile(r"-?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
+# Python reads much else, comments and other alphabets among it.
+_CHARACTERS = re.compile(r"[x()+*/\d.e\s-]*", re.ASCII | re.IGNORECASE)
+# What is longer might be nested more deeply than Python's own parser goes.
+_LONGEST = 1000
 
 
 @dataclass(frozen=True)
@@ -47,18 +52,8 @@ class Transform:
     def inverse(self) -> Transform:
         return Transform(tuple((_OPPOSITE[sign], number) for sign, number in reversed(self.steps)))
 
-    def then(self, other: Transform) -> Transform:
-        """Both in turn; a step that undoes the one before it goes with it."""
-        steps = list(self.steps)
-        for sign, number in other.steps:
-            if steps and steps[-1] == (_OPPOSITE[sign], number):
-                steps.pop()
-            else:
-                steps.append((sign, number))
-        return Transform(tuple(steps))
-
     def of(self, array: Any) -> Any:
-        """The port's value, in the array's dtype: a new array unless there is no step."""
+        """The port's value of any framework's array, in its shape and dtype: a new array unless there is no step."""
         found = array
         for sign, number in self.steps:
             found = _OPERATIONS[sign](found, float(number))
@@ -83,47 +78,32 @@ def transform_of(text: str) -> Transform:
     Raises:
         MapError: any other text, a number that is not finite, a product with 0 or a quotient by it.
     """
-    tokens = _tokens(text)
-    steps: list[tuple[str, str]] = []
-    if tokens is None or (tokens and (not _read_sum(tokens, steps) or tokens)):
-        raise _unreadable(text)
-    if any(not isfinite(float(number)) or (sign in "*/" and float(number) == 0.0) for sign, number in steps):
-        raise _unreadable(text)
-    return Transform(tuple(steps))
+    steps = _steps(" ".join(text.split()))
+    if steps is None:
+        expected = "a transform such as 'x + 1', 'x / 8.0' or 'x * 2 - 1', which has an inverse"
+        raise MapError("", expected, repr(text))
+    return Transform(steps)
 
 
-def _unreadable(text: str) -> MapError:
-    return MapError("", "a transform such as 'x + 1', 'x / 8.0' or 'x * 2 - 1', which has an inverse", repr(text))
-
-
-def _tokens(text: str) -> list[str] | None:
-    """From last to first, so that `pop` takes the next; None where something is none."""
-    found, place = [], 0
-    while text[place:].strip():
-        token = _TOKEN.match(text, place)
-        if token is None:
+def _steps(text: str) -> tuple[tuple[str, str], ...] | None:
+    """The steps from `x` to the whole, which is the outermost operation; None for another text."""
+    if not text:
+        return ()
+    if len(text) > _LONGEST or not _CHARACTERS.fullmatch(text):
+        return None
+    try:
+        node = ast.parse(text, mode="eval").body
+    except (SyntaxError, RecursionError, MemoryError):
+        return None
+    steps = []
+    while isinstance(node, ast.BinOp):
+        sign, number = _SIGNS.get(type(node.op), ""), ast.get_source_segment(text, node.right) or ""
+        # The tree does not tell of parentheses, which are only for what is on the left.
+        is_bare = text[: node.right.col_offset].rstrip().endswith(sign)
+        if not sign or not is_bare or not _NUMBER.fullmatch(number) or not isfinite(float(number)):
             return None
-        found.append(token[1])
-        place = token.end()
-    return found[::-1]
-
-
-def _read_sum(tokens: list[str], steps: list[tuple[str, str]]) -> bool:
-    return _read_product(tokens, steps) and _read_steps(tokens, steps, "+-")
-
-
-def _read_product(tokens: list[str], steps: list[tuple[str, str]]) -> bool:
-    token = tokens.pop() if tokens else ""
-    if token == "(":
-        if not _read_sum(tokens, steps) or not tokens or tokens.pop() != ")":
-            return False
-    elif token != "x":
-        return False
-    return _read_steps(tokens, steps, "*/")
-
-
-def _read_steps(tokens: list[str], steps: list[tuple[str, str]], signs: str) -> bool:
-    while tokens and tokens[-1][0] in signs and (step := _STEP.fullmatch(tokens[-1])):
-        steps.append((step[1], step[2]))
-        tokens.pop()
-    return True
+        if sign in "*/" and float(number) == 0.0:
+            return None
+        steps.append((sign, number))
+        node = node.left
+    return tuple(reversed(steps)) if isinstance(node, ast.Name) and node.id == "x" else None

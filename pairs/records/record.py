@@ -6,8 +6,9 @@ refuses any other question.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
@@ -15,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from ...common.errors import NotExpressibleError
-from ...common.versions import versions_of
 from ...common.wing import (
     Call,
     Cotangents,
@@ -237,8 +237,8 @@ class Record(Answering):
         if any(call is not None for call in calls):
             remedy = "They were made when the model was recorded: leave reference_call and reference_train_call out."
             raise PairError("", "no calls of a record", "one", remedy)
-        for place, expected, found in _apart(self.inputs, inputs):
-            raise PairError(place, f"{expected}, as recorded", found, "Give the pair record.inputs, or record again.")
+        for name, expected, found in _apart(self.inputs, inputs):
+            raise PairError(name, f"{expected}, as recorded", found, "Give the pair record.inputs, or record again.")
 
     def _check_given(self, what: str, form: forms.Form, made: Cotangents, shapes: Sequence[tuple[int, ...]]) -> None:
         if forms.digest_for(made, shapes) != form[what]:
@@ -252,6 +252,17 @@ def precision_text(dtype: str) -> str:
 
 def draws_address(seeds: Sequence[int], target: int | None) -> str:
     return f"{list(seeds)} {target}"
+
+
+def versions_of(distributions: Iterable[str]) -> dict[str, str]:
+    """By name; nothing is imported for it."""
+    found = {}
+    for name in distributions:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
 
 
 def versions() -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -180,8 +181,7 @@ def test_convert_imports_no_framework_for_safetensors(tmp_path: Path) -> None:
 def test_convert_shows_a_bar_on_a_terminal_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from paritree.commands import convert as command
-
+    command = import_module("paritree.commands.convert")
     with command._bar() as on_progress:
         assert on_progress is None
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
@@ -193,8 +193,7 @@ def test_convert_shows_a_bar_on_a_terminal_alone(
 def test_the_bar_stays_in_one_line_of_a_narrow_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from paritree.commands import convert as command
-
+    command = import_module("paritree.commands.convert")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     for name, value in {"COLUMNS": "40", "TERM": "xterm"}.items():
         monkeypatch.setenv(name, value)

@@ -23,6 +23,7 @@ PARENTS = {
     "SpecError": ValueError,
     "WeightsError": ValueError,
     "MapError": ValueError,
+    "CheckpointError": ValueError,
     "NotExpressibleError": NotImplementedError,
     "DeviceError": RuntimeError,
     "UsageError": Exception,

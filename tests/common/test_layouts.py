@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from paritree.common import layers
 from paritree.common.errors import ShapeError
-from paritree.common.layouts import SAME, TRANSPOSED, Layout
+from paritree.common.layouts import SAME, TRANSPOSED, Layout, inverted, sides
 
 from .conftest import refused
 
@@ -31,6 +31,25 @@ EXAMPLES = [
     (Layout("o 1 i -> i o"), (2, 1, 3), (3, 2)),
     (Layout("o ... -> ... o"), (2, 3, 4), (3, 4, 2)),
 ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("o i -> i o", ((("o",), ("i",)), (("i",), ("o",)))),
+        ("(h d)1 i->i h d", ((("h", "d"), (), ("i",)), (("i",), ("h",), ("d",)))),
+        ("... a -> a ...", ((("...",), ("a",)), (("a",), ("...",)))),
+        (" -> ()", ((), ((),))),
+    ],
+)
+def test_a_side_is_its_axes_and_an_axis_its_names(pattern, expected):
+    assert sides(pattern) == expected
+    assert sides(inverted(pattern)) == expected[::-1]
+
+
+@pytest.mark.parametrize("pattern", ["o i", "o-i -> i o", "(o (i)) -> o i", "(o i -> o i", "a -> b -> c", "(...) -> a"])
+def test_a_text_that_is_no_pattern_has_no_sides(pattern):
+    assert sides(pattern) is None
 
 
 def numbered(shape):

@@ -14,7 +14,7 @@ from torch import nn
 import paritree
 from paritree.conformance.check import Examination, Wanted
 from paritree.conformance.contracts import arithmetic
-from paritree.pairs.comparison import Comparison
+from paritree.pairs.comparison import Bound, Comparison
 from paritree.pairs.maps import Map, MapRow
 from paritree.pairs.precision import Setting
 
@@ -73,7 +73,7 @@ def test_gradients_that_jump_by_one_rounding_are_no_false_alarm() -> None:
     )
     inputs = (np.random.default_rng(1).normal(size=(6, 8)).astype(np.float32),)
     pair = paritree.Pair(Largest(), NnxLargest(), inputs)
-    examination = Examination(pair, Map(rows, ("torch", "nnx")), Wanted())
+    examination = Examination(Bound.of(pair, Map(rows, ("torch", "nnx"))), Wanted())
     nudged = 0
     for seed in range(40):
         comparison = Comparison(examination.again(seed).bound, Setting("cpu", "bfloat16"))

@@ -1,6 +1,6 @@
 """One spec, one set of distributions: what each wing draws is held against the spec's exact law.
 
-The method is the calibrated battery of paritree.conformance.statistics: all tests of this file together alarm falsely
+The method is the one-sample tests of paritree.conformance.statistics: all tests of this file together alarm falsely
 with a probability of at most 1e-6 over all seeds, and the seeds are fixed.
 """
 

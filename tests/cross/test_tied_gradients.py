@@ -19,7 +19,7 @@ from paritree.common.spec import expansion
 from paritree.common.wing.protocols import Wing
 from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
-from paritree.pairs.tolerance import allowed, relative_error
+from paritree.pairs.closeness import allowed, relative_error
 
 TIED = [name for name, model in MODELS.items() if model.table().ties]
 REPEATED = [*TIED, "fancy-mlp"]

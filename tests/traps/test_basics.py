@@ -21,7 +21,7 @@ from paritree.common.layers import GELU, Embedding, Linear
 from paritree.common.spec import Sequential
 from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
-from paritree.pairs.tolerance import allowed, relative_error
+from paritree.pairs.closeness import allowed, relative_error
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:

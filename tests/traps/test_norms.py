@@ -23,7 +23,7 @@ from paritree.common.layers import norms as spec
 from paritree.common.spec import Block, Layer
 from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
-from paritree.pairs.tolerance import allowed, relative_error
+from paritree.pairs.closeness import allowed, relative_error
 
 EXACT = allowed(1)
 

@@ -21,7 +21,7 @@ from paritree.common.spec import expansion
 from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import examine, judge, replicates
-from paritree.pairs.tolerance import allowed, relative_error
+from paritree.pairs.closeness import allowed, relative_error
 
 from ..wings.layers.flax_cells import draws, output
 

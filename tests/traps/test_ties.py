@@ -23,7 +23,7 @@ from paritree.common.layers import Decoder, Embedding, Linear, Tanh
 from paritree.common.spec import Block, Sequential, Shared
 from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
-from paritree.pairs.tolerance import allowed, relative_error
+from paritree.pairs.closeness import allowed, relative_error
 
 WIDTH = 8
 TIED = Sequential(Linear(WIDTH, WIDTH, bias=False), Shared("0"))

@@ -5,14 +5,12 @@ from __future__ import annotations
 from ..gap import Cause, Gap
 from .activations import activation
 from .attention import attention
-from .convolutions import convolution
 from .norms import norm
-from .patterns import border, constant, mask, scale
-from .pooling import pooling
+from .patterns import border, constant, mask, rounded, scale
 from .products import moved, transposed
 from .randomness import dropout
 from .randomness import random_calls as random_calls
-from .roundings import rounded
+from .windows import convolution, pooling
 from .wiring import factors
 
 # What computes both sides anew comes before what only looks at where they differ.

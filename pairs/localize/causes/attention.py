@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import softmax
 
 from ..gap import Cause, Gap
-from .scales import scale_text
+from .patterns import scale_text
 
 _MOST_SIZE = 20_000
 # The powers of the width of a head, or of all heads, that scores are taken by.

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import combinations
+from math import isclose, isqrt, sqrt
 
+import ml_dtypes
 import numpy as np
 
 from ..comparing import apart
 from ..gap import Cause, Gap
-from .scales import scale_text
+
+_COARSE = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 
 
 def scale(gap: Gap) -> Cause | None:
@@ -123,3 +127,34 @@ def _border_width(differs: np.ndarray, axes: tuple[int, ...]) -> int:
     if inside.sum() * 4 < ends.sum() or differs[ends].mean() < 0.5 or not inside.any():
         return 0
     return width
+
+
+def scale_text(value: float, lengths: Iterable[int], tolerance: float) -> str:
+    """A number, and what it is of one of the lengths or its divisors: `2.828 = sqrt(8)`."""
+    sizes = sorted({length for length in lengths if length > 1})
+    # A divisor whose root is a whole number would name any half.
+    divisors = [size for whole in sizes for size in range(2, whole) if whole % size == 0 and isqrt(size) ** 2 != size]
+    shown = f"{value:.4g}"
+    for size in (*sizes, *divisors):
+        for number, text in ((sqrt(size), f"sqrt({size})"), (1 / sqrt(size), f"1/sqrt({size})")):
+            if isclose(value, number, rel_tol=tolerance):
+                return f"{shown} = {text}" if text != shown else shown
+    for size in sizes:
+        if isclose(value, 1 / size, rel_tol=tolerance):
+            return f"{shown} = 1/{size}"
+    return shown
+
+
+def rounded(gap: Gap) -> Cause | None:
+    """All numbers of one side, and not all of the other, are ones of a coarse type: each is the other's, rounded."""
+    for name, dtype in _COARSE.items():
+        unit = float(ml_dtypes.finfo(dtype).eps)
+        for role, coarse, fine in (("port", gap.port, gap.reference), ("reference", gap.reference, gap.port)):
+            if gap.error <= unit and _is_of(coarse, dtype) and not _is_of(fine, dtype):
+                return Cause("dropped dtype", f"the {role} rounds to {name}")
+    return None
+
+
+def _is_of(array: np.ndarray, dtype: type) -> bool:
+    with np.errstate(over="ignore"):
+        return np.array_equal(array.astype(dtype).astype(np.float64), array)

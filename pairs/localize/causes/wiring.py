@@ -6,7 +6,7 @@ import numpy as np
 
 from ..comparing import apart, wide
 from ..gap import Cause, Gap, Known
-from .scales import scale_text
+from .patterns import scale_text
 
 # How many of the latest arrays a sum is sought in.
 _MOST = 8

@@ -1,5 +1,5 @@
 """Resizing: the map of a small configuration, made to fit the same model in another size."""
 
-from .faults import Faults as Faults
+from .fit import Faults as Faults
 from .fit import fitted as fitted
 from .fit import fitting as fitting

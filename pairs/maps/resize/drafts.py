@@ -1,217 +1,182 @@
-"""Rows to be, for another size of a map's model: which there are and how they are called, before their lengths."""
+"""Drafts of rows for another size: what each of their two pieces is along each axis, before all lengths are known."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import product
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
+from math import prod
 
-from ....common.tables import counted, shape_text
-from ..correspondence import Correspondence
-from ..patterns import sides
-from ..pieces import Piece
+from ....common.layouts import Names, Side
+from ..correspondence import SideName
+from ..pieces import Piece, Span
 from ..rows import MapRow
-from .ends import Draft, End, Shape, old_spans, spans_of
-from .templates import Line, Numbers, Template, filled, line, skeleton, templates
 
-Shapes = Mapping[str, Shape]
-
-
-class Found(NamedTuple):
-    """A template and numbers for it, with what follows from them."""
-
-    template: Template
-    path: str
-    places: Numbers
-    follows: Numbers
-
-    @property
-    def row(self) -> MapRow:
-        return self.template.lines[0].row
-
-    @property
-    def port(self) -> str:
-        text, numbers = skeleton(self.row.port)
-        return filled(text, self.follows[: len(numbers)])
-
-    @property
-    def port_places(self) -> Numbers:
-        start = len(skeleton(self.row.port)[1])
-        return self.follows[start : start + len(_dropped(self.row.port_piece))]
+Shape = tuple[int, ...]
+# An axis along which spans lie side by side: the tensor's side and path, and the number of the axis as pieces see it.
+AxisKey = tuple[str, str, int]
 
 
-class Drafting:
-    """A map's templates at work on the shapes of another size.
+@dataclass
+class AxisSpans:
+    """The spans along an axis, by their order.
 
-    faults: what does not fit, in words. seen: by "reference" and "port", the paths that a row was to be about.
+    lengths: of those that are known. orders: of all. equal: how many there were in the first model, if all had one
+    length. taken: the lengths' sum, kept since an axis can have very many spans.
     """
 
-    def __init__(self, made: Correspondence, given: Shapes, wanted: Shapes | None) -> None:
-        self.made, self.given, self.wanted = made, given, wanted
-        self.faults: list[str] = []
-        self.seen: dict[str, set[str]] = {"reference": set(), "port": set()}
-        self.old_spans = old_spans(made.rows)
-        self.templates = _templates(made.rows, self.old_spans)
-        self.of_path = _by_path(self.templates)
+    lengths: dict[int, int] = field(default_factory=dict)
+    orders: set[int] = field(default_factory=set)
+    equal: int = 0
+    taken: int = 0
 
-    def drafts(self) -> list[Draft]:
-        found = [each for path in self.given for each in self._of(path)]
-        met = {id(each.template) for each in found}
-        for template in self.templates:
-            missing = template.lines[0].row.reference
-            if id(template) not in met and missing not in self.seen["reference"]:
-                self.faults.append(f"{missing} is missing")
-        stacked = _stacked(found)
-        return [draft for each in found if (draft := self._draft(each, stacked)) is not None]
+    @property
+    def is_open(self) -> bool:
+        return len(self.lengths) < len(self.orders)
 
-    def _of(self, path: str) -> list[Found]:
-        """All that the templates for a path of the reference make of it."""
-        numbers, shape = skeleton(path)[1], self.given[path]
-        made = []
-        for template in self._chosen(path, shape):
-            self.seen["reference"].add(path)
-            if len(shape) != len(template.lines[0].row.shape):
-                self._misshapen(path, shape, template.lines[0].row.shape)
-                example = template.lines[0].numbers[len(numbers) :]
-                follows = template.follows((*numbers, *example))
-                self.seen["port"].update([Found(template, path, example, follows).port] if follows is not None else [])
-                continue
-            for places in product(*_places(template, shape, len(numbers))):
-                follows = template.follows((*numbers, *places))
-                if follows is not None:
-                    made.append(Found(template, path, places, follows))
-        return made
+    @property
+    def total(self) -> int | None:
+        return None if self.is_open else self.taken
 
-    def _chosen(self, path: str, shape: Shape) -> Sequence[Template]:
-        """The templates of the known path that is most like this one: of its rank, and with most of its numbers."""
-        text, numbers = skeleton(path)
-        known = self.of_path.get(text, {})
-        if numbers in known:
-            return known[numbers]
-        if path in self.made.unmatched_reference or path in self.made.aside_reference:
-            return ()
-        same: dict[tuple[int, ...], set[int]] = {}
-        chosen: dict[tuple[int, ...], Sequence[Template]] = {}
-        for others, found in known.items():
-            if len(found[0].lines[0].row.shape) == len(shape) and self._is_about(found, numbers):
-                key = tuple(map(id, found))
-                chosen[key] = found
-                same.setdefault(key, set()).update(
-                    place for place, number in enumerate(others) if number == numbers[place]
-                )
-        ranked = sorted(same, key=lambda key: -len(same[key]))
-        if not ranked or (len(ranked) > 1 and len(same[ranked[0]]) == len(same[ranked[1]])):
-            return ()
-        return chosen[ranked[0]]
+    def give(self, order: int, length: int) -> None:
+        self.lengths[order] = length
+        self.taken += length
 
-    @staticmethod
-    def _is_about(found: Sequence[Template], numbers: Numbers) -> bool:
-        """Whether no number is held at another value."""
-        return all(
-            place >= len(numbers) or numbers[place] == value for each in found for place, value in each.held.items()
-        )
+    @cached_property
+    def bounds(self) -> dict[int, tuple[int, int]]:
+        """Where each begins and ends, all lengths known."""
+        ordered = sorted(self.orders)
+        ends = accumulate(self.lengths[order] for order in ordered)
+        return {order: (end - self.lengths[order], end) for order, end in zip(ordered, ends, strict=True)}
 
-    def _draft(self, found: Found, stacked: Mapping[tuple[str, int], int]) -> Draft | None:
-        row, port = found.row, found.port
-        self.seen["port"].add(port)
-        port_shape = self._port_shape(found, stacked)
-        if port_shape is None:
+
+@dataclass
+class PieceDraft:
+    """One of the two pieces of a new row.
+
+    path: of the tensor; `shape` has None where a length is not known.
+    old_shape, piece: the first model's; `indices` are the new piece's along the axes that it drops.
+    orders: of the piece's spans among those of their axes.
+    pattern: its side of the row's pattern.
+    """
+
+    side: SideName
+    path: str
+    shape: list[int | None]
+    old_shape: Shape
+    piece: Piece
+    indices: tuple[int, ...]
+    orders: tuple[int, ...]
+    pattern: Side
+
+    def __post_init__(self) -> None:
+        view = self.piece.view or self.old_shape
+        rest = [(None, None, None)] * (len(view) - len(self.piece.index))
+        names, indices, orders = iter(self.pattern), iter(self.indices), iter(self.orders)
+        self.axes: list[ViewAxis] = []
+        for old, index in zip(view, (*self.piece.index, *rest), strict=True):
+            if isinstance(index, int):
+                # A view's axis stays as long as it was; of the tensor itself its shape tells.
+                stays = old if self.piece.view else None
+                self.axes.append(ViewAxis((), stays, index=index if self.piece.view else next(indices)))
+            elif index[:2] == (None, None) and index[2] in (None, -1):
+                self.axes.append(ViewAxis(next(names), None, is_backwards=index[2] == -1))
+            elif index[2] is None:
+                self.axes.append(ViewAxis(next(names), None, order=next(orders)))
+            else:
+                self.axes.append(ViewAxis(next(names), None, start=index[0] or 0, step=index[2] or 1))
+        self.groups = grouped(view, self.old_shape)
+
+
+@dataclass
+class ViewAxis:
+    """An axis as the piece sees it: all of it (also backwards), one index, a span of some order, or every nth entry."""
+
+    names: Names
+    length: int | None
+    index: int | None = None
+    order: int | None = None
+    start: int = 0
+    step: int = 1
+    is_backwards: bool = False
+
+
+def grouped(view: Sequence[int], shape: Sequence[int]) -> list[range] | None:
+    """Which axes of the view each axis of the shape becomes; None if one lies across two."""
+    if len(view) == len(shape):
+        return [range(axis, axis + 1) for axis in range(len(shape))] if tuple(view) == tuple(shape) else None
+    found, stop = [], 0
+    for number, length in enumerate(shape):
+        start = stop
+        last = number == len(shape) - 1
+        while stop < len(view) and (last or stop == start or prod(view[start:stop]) < length):
+            stop += 1
+        if prod(view[start:stop]) != length:
             return None
-        rest = iter(found.follows[len(skeleton(row.port)[1]) + len(found.port_places) :])
-        aliases = _filled(row.reference_aliases, rest), _filled(row.port_aliases, rest)
-        self.seen["reference"].update(aliases[0])
-        self.seen["port"].update(aliases[1])
-        orders, spans = tuple(rest), len(list(spans_of(row.reference_piece)))
-        left, right = sides(row.layout, len(row.reference_piece.shape(row.shape)))
-        shape: list[int | None] = [*self.given[found.path]]
-        return Draft(
-            row,
-            End("reference", found.path, shape, row.shape, row.reference_piece, found.places, orders[:spans], left),
-            End("port", port, port_shape, row.port_shape, row.port_piece, found.port_places, orders[spans:], right),
-            aliases,
-        )
-
-    def _port_shape(self, found: Found, stacked: Mapping[tuple[str, int], int]) -> list[int | None] | None:
-        """The port's shape as far as it is known; None, with a fault, where there is none or one of another rank."""
-        row, port = found.row, found.port
-        if self.wanted is None:
-            shape: list[int | None] = [None] * len(row.port_shape)
-            for number, axis in enumerate(_dropped(row.port_piece)):
-                shape[axis] = stacked[port, number]
-            return shape
-        if port not in self.wanted:
-            self.faults.append(f"the port's {port} is missing")
-            return None
-        if len(self.wanted[port]) != len(row.port_shape):
-            self._misshapen(f"the port's {port}", self.wanted[port], row.port_shape)
-            return None
-        return [*self.wanted[port]]
-
-    def _misshapen(self, path: str, shape: Shape, old: Shape) -> None:
-        self.faults.append(f"{path} has shape {shape_text(shape)} and needs {counted(len(old), 'axis', 'axes')}")
-
-
-def _templates(
-    rows: Iterable[MapRow], spans: Mapping[tuple[str, str, int], Sequence[tuple[int, int]]]
-) -> list[Template]:
-    orders = {(*place, bounds): number for place, found in spans.items() for number, bounds in enumerate(found)}
-    kinds: dict[tuple[object, ...], list[Line]] = {}
-    for row in rows:
-        found = line(
-            row,
-            (
-                *(orders["reference", row.reference, *each] for each in spans_of(row.reference_piece)),
-                *(orders["port", row.port, *each] for each in spans_of(row.port_piece)),
-            ),
-        )
-        kinds.setdefault(found.kind, []).append(found)
-    return [template for lines in kinds.values() for template in templates(lines)]
-
-
-def _by_path(found: Iterable[Template]) -> dict[str, dict[Numbers, list[Template]]]:
-    """By skeleton and numbers: the templates that have a row about that path."""
-    made: dict[str, dict[Numbers, dict[int, Template]]] = {}
-    for template in found:
-        for each in template.lines:
-            text, numbers = skeleton(each.row.reference)
-            made.setdefault(text, {}).setdefault(numbers, {})[id(template)] = template
-    return {text: {key: list(each.values()) for key, each in by.items()} for text, by in made.items()}
-
-
-def _dropped(piece: Piece) -> list[int]:
-    """The axes of a tensor that a piece stands at one place of; of one seen in another shape they are its own."""
-
-    if piece.view:
-        return []
-    return [axis for axis, index in enumerate(piece.index) if isinstance(index, int)]
-
-
-def _places(template: Template, shape: Shape, first: int) -> list[Sequence[int]]:
-    """For each axis that the reference's piece drops: the places, all of the new axis if they were all of the old."""
-    row, found = template.lines[0].row, []
-    for number, axis in enumerate(_dropped(row.reference_piece), first):
-        values = {each.numbers[number] for each in template.lines}
-        if number not in template.held and len(values) == row.shape[axis]:
-            found.append(range(shape[axis]))
-        else:
-            found.append(sorted(values))
+        found.append(range(start, stop))
     return found
 
 
-def _stacked(found: Iterable[Found]) -> dict[tuple[str, int], int]:
-    """By path and number of a dropped axis: how long the port's stack must be."""
-    lengths: dict[tuple[str, int], int] = {}
-    for each in found:
-        for number, place in enumerate(each.port_places):
-            key = each.port, number
-            lengths[key] = max(lengths.get(key, 0), place + 1)
-    return lengths
+def spans_of(piece: Piece) -> Iterator[tuple[int, tuple[int, int]]]:
+    """The axis and the bounds of each contiguous span of a piece."""
+    for axis, index in enumerate(piece.index):
+        if not isinstance(index, int) and index[2] is None and index[1] is not None:
+            yield axis, (index[0] or 0, index[1])
 
 
-def _filled(paths: Iterable[str], numbers: Iterable[int]) -> tuple[str, ...]:
-    rest = iter(numbers)
-    made = []
-    for path in paths:
-        text, old = skeleton(path)
-        made.append(filled(text, [next(rest) for _ in old]))
-    return tuple(made)
+def old_spans(rows: Iterable[MapRow]) -> dict[AxisKey, list[tuple[int, int]]]:
+    """The bounds of all spans along each axis, in their order."""
+    found: dict[AxisKey, set[tuple[int, int]]] = {}
+    for row in rows:
+        for side, path, piece in (
+            ("reference", row.reference, row.reference_piece),
+            ("port", row.port, row.port_piece),
+        ):
+            for axis, bounds in spans_of(piece):
+                found.setdefault((side, path, axis), set()).add(bounds)
+    return {key: sorted(bounds) for key, bounds in found.items()}
+
+
+@dataclass
+class RowDraft:
+    """A row to be: both pieces, and the lengths of the pattern's names as far as they are known.
+
+    old: the first model's row that it is made after.
+    """
+
+    old: MapRow
+    reference: PieceDraft
+    port: PieceDraft
+    aliases: tuple[tuple[str, ...], tuple[str, ...]]
+    lengths: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        return f"{self.reference.path} -> {self.port.path}"
+
+    @property
+    def open_lengths(self) -> list[str]:
+        """What is not known yet, in words."""
+        sides = self.reference, self.port
+        names = {name for each in sides for axis in each.pattern for name in axis}
+        missing = [f"the length of {name!r}" for name in sorted(names) if name not in self.lengths]
+        return missing + [f"the shape of the {each.side}" for each in sides if None in each.shape]
+
+
+def piece_of(draft: PieceDraft, spans: Mapping[AxisKey, AxisSpans]) -> Piece:
+    """The piece of the new tensor, all lengths known."""
+    index: list[int | Span] = []
+    for number, axis in enumerate(draft.axes):
+        if axis.index is not None:
+            index.append(axis.index)
+        elif axis.order is not None:
+            index.append((*spans[draft.side, draft.path, number].bounds[axis.order], None))
+        elif axis.step > 1:
+            index.append((axis.start or None, None, axis.step))
+        else:
+            index.append((None, None, -1 if axis.is_backwards else None))
+    while index and index[-1] == (None, None, None):
+        index.pop()
+    view = tuple(axis.length or 0 for axis in draft.axes) if draft.piece.view else ()
+    return Piece(view, tuple(index))

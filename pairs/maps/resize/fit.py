@@ -3,24 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from ....common.errors import MapError
 from ..correspondence import Correspondence
 from ..rows import MapRow
-from .drafts import Drafting
-from .ends import Draft, Shape, piece_of
-from .faults import Faults
+from .drafts import RowDraft, Shape, piece_of
+from .instances import Instantiation
 from .sizes import Solver
 from .templates import skeleton
 
 Made = TypeVar("Made", bound=Correspondence)
 Shapes = Mapping[str, Shape]
+# Of rows with one reason so many are named.
+NAMED = 3
+
+
+@dataclass
+class Faults:
+    """Everything that keeps a map from serving a model.
+
+    entries: what is missing or misshapen, each in words.
+    rows: by reason, the rows that have it.
+    extra, port_extra: paths of the reference and of the port that no row is about.
+    """
+
+    entries: list[str] = field(default_factory=list)
+    rows: dict[str, list[str]] = field(default_factory=dict)
+    extra: list[str] = field(default_factory=list)
+    port_extra: list[str] = field(default_factory=list)
+    is_open: bool = False
+
+    def add_row(self, row: str, reason: str) -> None:
+        self.rows.setdefault(reason, []).append(row)
+
+    def add_open(self, row: str, lengths: list[str]) -> None:
+        """A row of which nothing tells these lengths."""
+        self.is_open = True
+        self.add_row(row, f"nothing tells {', '.join(lengths)}")
+
+    def __len__(self) -> int:
+        rows = {row for named in self.rows.values() for row in named}
+        return len(set(self.entries)) + len(rows) + len(self.extra) + len(self.port_extra)
+
+    def __str__(self) -> str:
+        parts = [
+            *dict.fromkeys(self.entries),
+            *(f"{_listed(list(dict.fromkeys(rows)))}: {reason}" for reason, rows in self.rows.items()),
+            *(f"{path} is not in the map" for path in self.extra),
+            *(f"the port's {path} is not in the map" for path in self.port_extra),
+        ]
+        return f"{len(self)} that {'does' if len(self) == 1 else 'do'} not fit: {'; '.join(parts)}"
+
+    def error(self, remedy: str) -> MapError:
+        return MapError("", "the shapes of the same model in another size", str(self), remedy)
 
 
 def fitted(made: Made, reference_shapes: Shapes, port_shapes: Shapes | None) -> Made:
-    """See `Map.fit`."""
+    """The map for the shapes of the same model in another size, by owner or any of its paths; see `Map.fit`.
+
+    Raises:
+        MapError: all that keeps it from that, and what to do about it.
+    """
     found = fitting(made, reference_shapes, port_shapes)
     if isinstance(found, Faults):
         shapes = "Give the port's shapes too, or align" if found.is_open and port_shapes is None else "Align"
@@ -29,21 +74,21 @@ def fitted(made: Made, reference_shapes: Shapes, port_shapes: Shapes | None) -> 
 
 
 def fitting(made: Made, reference_shapes: Shapes, port_shapes: Shapes | None) -> Made | Faults:
-    """The map for other shapes, see `Map.fit`, or all that keeps it from that."""
+    """As `fitted`, but what keeps the map from that is returned."""
     if port_shapes is None and _is_as_it_was(made, reference_shapes):
         return made
-    drafting = Drafting(made, reference_shapes, port_shapes)
-    drafts = drafting.drafts()
-    solver = Solver(drafts, drafting.old_spans)
+    instances = Instantiation(made, reference_shapes, port_shapes)
+    drafts = instances.drafts()
+    solver = Solver(drafts, instances.old_spans)
     solver.solve()
     _keep_old_sizes(drafts, solver)
-    faults = Faults(drafting.faults)
+    faults = Faults(instances.faults)
     rows = _rows(drafts, solver, faults)
-    sides = [_left_out(reference_shapes, drafting.seen["reference"], made.unmatched_reference, made.aside_reference)]
+    sides = [_left_out(reference_shapes, instances.seen["reference"], made.unmatched_reference, made.aside_reference)]
     if port_shapes is None:
         sides.append((made.unmatched_port, made.aside_port, []))
     else:
-        sides.append(_left_out(port_shapes, drafting.seen["port"], made.unmatched_port, made.aside_port))
+        sides.append(_left_out(port_shapes, instances.seen["port"], made.unmatched_port, made.aside_port))
     faults.extra, faults.port_extra = sides[0][2], sides[1][2]
     return faults if len(faults) else _with_rows(made, rows, sides)
 
@@ -56,16 +101,16 @@ def _is_as_it_was(made: Correspondence, shapes: Shapes) -> bool:
     return {path: shape for path, shape in shapes.items() if path not in others} == matched
 
 
-def _keep_old_sizes(drafts: Sequence[Draft], solver: Solver) -> None:
+def _keep_old_sizes(drafts: Sequence[RowDraft], solver: Solver) -> None:
     """Where nothing tells the sizes of brackets, and both tensors are as they were, they are what they were."""
     for draft in drafts:
         shapes = tuple(draft.reference.shape), tuple(draft.port.shape)
-        if shapes == (draft.model.shape, draft.model.port_shape) and draft.open_lengths:
-            draft.lengths |= {name: size for name, size in draft.model.sizes if name not in draft.lengths}
+        if shapes == (draft.old.shape, draft.old.port_shape) and draft.open_lengths:
+            draft.lengths |= {name: size for name, size in draft.old.sizes if name not in draft.lengths}
     solver.solve()
 
 
-def _rows(drafts: Iterable[Draft], solver: Solver, faults: Faults) -> list[MapRow]:
+def _rows(drafts: Iterable[RowDraft], solver: Solver, faults: Faults) -> list[MapRow]:
     """The rows of which everything is known; what of the others does not fit is noted."""
     for text, fault in solver.faults.items():
         faults.add_row(text, fault)
@@ -83,21 +128,21 @@ def _rows(drafts: Iterable[Draft], solver: Solver, faults: Faults) -> list[MapRo
     return rows
 
 
-def _row(draft: Draft, solver: Solver) -> MapRow:
-    model = draft.model
-    bracketed = [name for name, _ in model.sizes]
+def _row(draft: RowDraft, solver: Solver) -> MapRow:
+    old = draft.old
+    bracketed = [name for name, _ in old.sizes]
     return MapRow(
         draft.reference.path,
         draft.port.path,
         tuple(length or 0 for length in draft.reference.shape),
         tuple(length or 0 for length in draft.port.shape),
-        model.layout,
-        model.evidence,
+        old.layout,
+        old.evidence,
         tuple((name, draft.lengths[name]) for name in bracketed),
         piece_of(draft.reference, solver.spans),
         piece_of(draft.port, solver.spans),
-        model.transform,
-        model.summed,
+        old.transform,
+        old.summed,
         *draft.aliases,
     )
 
@@ -131,3 +176,10 @@ def _with_rows(
     )
     # What was proved was proved for these rows.
     return made if set(found.rows) == set(made.rows) else found
+
+
+def _listed(rows: list[str]) -> str:
+    if len(rows) == 1:
+        return rows[0]
+    named = ", ".join(rows[:NAMED])
+    return f"{len(rows)} rows ({named}{', ...' if len(rows) > NAMED else ''})"

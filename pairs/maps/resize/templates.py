@@ -1,8 +1,8 @@
-"""Numbers in paths: rows of a map that differ only in them, as one template.
+"""Path templates: rows of a map that differ only in the numbers of their paths, as one.
 
 `h.3.attn.weight` is the skeleton `h.{}.attn.weight` with the number 3. A template's numbers are those of the
-reference's path and the places that the row's piece takes in it; whatever else differs from row to row (the port's
-path, its places, the aliases, the order of pieces) must follow from them.
+reference's path and the indices that the row's piece has in it; whatever else differs from row to row (the port's
+path, its indices, the aliases, the order of pieces) must follow from them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def filled(text: str, numbers: Sequence[int]) -> str:
 
 
 @dataclass(frozen=True)
-class Rule:
+class LinearRule:
     """How one number follows from those of the reference: `slope * numbers[variable] + offset`."""
 
     slope: Fraction
@@ -47,12 +47,12 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Line:
+class TemplateRow:
     """A row as a template sees it.
 
     kind: what must be the same in all rows of a template.
-    numbers: of the reference's path, then the places of its piece.
-    follows: what must follow from them, first the port's path's numbers and places, then the rest.
+    numbers: of the reference's path, then the indices of its piece.
+    follows: what must follow from them, first the port's path's numbers and indices, then the rest.
     orders: of `follows`, how many at the end are the order of a piece among others, which never are a path's number.
     """
 
@@ -64,46 +64,51 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Template:
-    """lines: its rows. held: numbers that are not to vary, by place. rules: one for each number that follows."""
+class PathTemplate:
+    """held: by position, the numbers that are not to vary. rules: one for each number that follows."""
 
-    lines: tuple[Line, ...]
+    rows: tuple[TemplateRow, ...]
     held: dict[int, int]
-    rules: tuple[Rule, ...]
+    rules: tuple[LinearRule, ...]
+
+    @property
+    def row(self) -> MapRow:
+        """The first of its rows."""
+        return self.rows[0].row
 
     def follows(self, numbers: Numbers) -> Numbers | None:
         """What follows from the numbers; None where the template is not about them."""
-        if any(numbers[place] != value for place, value in self.held.items()):
+        if any(numbers[position] != value for position, value in self.held.items()):
             return None
         found = [rule.of(numbers) for rule in self.rules]
         return None if None in found else tuple(number for number in found if number is not None)
 
 
-def line(row: MapRow, orders: Numbers) -> Line:
+def template_row(row: MapRow, orders: Numbers) -> TemplateRow:
     """orders: of each span of its two pieces, the order among those along that axis."""
     reference, numbers = skeleton(row.reference)
     port, port_numbers = skeleton(row.port)
     names = [skeleton(path) for path in (*row.reference_aliases, *row.port_aliases)]
-    places, port_places = places_of(row.reference_piece), places_of(row.port_piece)
+    indices, port_indices = indices_of(row.reference_piece), indices_of(row.port_piece)
     kind = (
         *(reference, port, row.layout, row.transform, row.summed, len(row.shape), len(row.port_shape)),
         *(len(row.reference_aliases), *(text for text, _ in names)),
         *(_form(row.reference_piece), _form(row.port_piece)),
     )
     of_names = tuple(number for _, each in names for number in each)
-    return Line(row, kind, numbers + places, port_numbers + port_places + of_names + orders, len(orders))
+    return TemplateRow(row, kind, numbers + indices, port_numbers + port_indices + of_names + orders, len(orders))
 
 
-def places_of(piece: Piece) -> Numbers:
-    """Where it stands along the axes that it drops, of an array that is not seen in another shape."""
+def indices_of(piece: Piece) -> Numbers:
+    """Those along the axes that it drops, of an array that is not seen in another shape."""
     return () if piece.view else tuple(axis for axis in piece.index if isinstance(axis, int))
 
 
 def _form(piece: Piece) -> tuple:
-    """What two pieces have in common that differ in places and bounds only."""
+    """What two pieces have in common that differ in indices and bounds only."""
     if piece.view:
         return len(piece.view), *(axis if isinstance(axis, int) else _span_form(axis) for axis in piece.index)
-    return tuple("place" if isinstance(axis, int) else _span_form(axis) for axis in piece.index)
+    return tuple("index" if isinstance(axis, int) else _span_form(axis) for axis in piece.index)
 
 
 def _span_form(span: tuple[int | None, int | None, int | None]) -> tuple:
@@ -114,63 +119,65 @@ def _span_form(span: tuple[int | None, int | None, int | None]) -> tuple:
     return ("span",) if span[0] is not None or span[1] is not None else ("all",)
 
 
-def templates(lines: Sequence[Line]) -> list[Template]:
-    """Templates for lines of one kind: one if that can be, otherwise one for each value of one of the numbers."""
-    return _templates(tuple(lines), {})
+def templates(rows: Sequence[TemplateRow]) -> list[PathTemplate]:
+    """Templates for rows of one kind: one if that can be, otherwise one for each value of one of the numbers."""
+    return _templates(tuple(rows), {})
 
 
-def _templates(lines: tuple[Line, ...], held: dict[int, int]) -> list[Template]:
-    made = _template(lines, held)
+def _templates(rows: tuple[TemplateRow, ...], held: dict[int, int]) -> list[PathTemplate]:
+    made = _template(rows, held)
     if made is not None:
         return [made]
     varying = [
-        place
-        for place in range(len(lines[0].numbers))
-        if place not in held and len({each.numbers[place] for each in lines}) > 1
+        position
+        for position in range(len(rows[0].numbers))
+        if position not in held and len({each.numbers[position] for each in rows}) > 1
     ]
-    divided = [[_template(part, held | {place: value}) for value, part in _divided(lines, place)] for place in varying]
+    divided = [
+        [_template(part, held | {position: value}) for value, part in _divided(rows, position)] for position in varying
+    ]
     for found in divided:
         if None not in found:
             return [each for each in found if each is not None]
-    return [
-        each for value, part in _divided(lines, varying[0]) for each in _templates(part, held | {varying[0]: value})
-    ]
+    return [each for value, part in _divided(rows, varying[0]) for each in _templates(part, held | {varying[0]: value})]
 
 
-def _divided(lines: tuple[Line, ...], place: int) -> list[tuple[int, tuple[Line, ...]]]:
-    found: dict[int, list[Line]] = {}
-    for each in lines:
-        found.setdefault(each.numbers[place], []).append(each)
+def _divided(rows: tuple[TemplateRow, ...], position: int) -> list[tuple[int, tuple[TemplateRow, ...]]]:
+    found: dict[int, list[TemplateRow]] = {}
+    for each in rows:
+        found.setdefault(each.numbers[position], []).append(each)
     return [(value, tuple(part)) for value, part in found.items()]
 
 
-def _template(lines: tuple[Line, ...], held: dict[int, int]) -> Template | None:
-    """One template for the lines; None if something does not follow."""
-    free = [place for place in range(len(lines[0].numbers)) if place not in held]
-    columns = {place: [each.numbers[place] for each in lines] for place in free}
-    rules: list[Rule] = []
-    first_order = len(lines[0].follows) - lines[0].orders
-    for number in range(len(lines[0].follows)):
+def _template(rows: tuple[TemplateRow, ...], held: dict[int, int]) -> PathTemplate | None:
+    """One template for the rows; None if something does not follow."""
+    free = [position for position in range(len(rows[0].numbers)) if position not in held]
+    columns = {position: [each.numbers[position] for each in rows] for position in free}
+    rules: list[LinearRule] = []
+    first_order = len(rows[0].follows) - rows[0].orders
+    for number in range(len(rows[0].follows)):
         used = {rule.variable for rule in rules if rule.slope}
-        values = [each.follows[number] for each in lines]
+        values = [each.follows[number] for each in rows]
         rule = _rule(values, columns, used) if number < first_order else _order_rule(values, columns, used)
         if rule is None:
             return None
         rules.append(rule)
     # A number that never varied and that nothing follows from: there is no telling what another one would mean.
     used = {rule.variable for rule in rules if rule.slope}
-    fixed = {place: column[0] for place, column in columns.items() if place not in used and len({*column}) == 1}
-    return Template(lines, held | fixed, tuple(rules))
+    fixed = {
+        position: column[0] for position, column in columns.items() if position not in used and len({*column}) == 1
+    }
+    return PathTemplate(rows, held | fixed, tuple(rules))
 
 
-def _rule(values: list[int], columns: dict[int, list[int]], used: set[int]) -> Rule | None:
+def _rule(values: list[int], columns: dict[int, list[int]], used: set[int]) -> LinearRule | None:
     """The simplest rule: the same number, then one moved by a constant, then any line; unused numbers first."""
     if len({*values}) == 1:
         # Never seen to vary: taken to be that number of the reference's path which is the same.
-        same = [place for place, column in columns.items() if column == values]
-        place = min(same, key=lambda each: (each in used, each), default=None)
-        return Rule(Fraction(0), Fraction(values[0])) if place is None else Rule(Fraction(1), Fraction(0), place)
-    found = [rule for place, column in columns.items() if (rule := _through(values, column, place)) is not None]
+        same = [position for position, column in columns.items() if column == values]
+        position = min(same, key=lambda each: (each in used, each), default=None)
+        return _constant(values[0]) if position is None else LinearRule(Fraction(1), Fraction(0), position)
+    found = [rule for position, column in columns.items() if (rule := _through(values, column, position)) is not None]
     return min(
         found,
         key=lambda rule: (rule.slope != 1, rule.offset != 0, rule.variable in used, rule.variable),
@@ -178,11 +185,15 @@ def _rule(values: list[int], columns: dict[int, list[int]], used: set[int]) -> R
     )
 
 
-def _order_rule(values: list[int], columns: dict[int, list[int]], used: set[int]) -> Rule | None:
-    return Rule(Fraction(0), Fraction(values[0])) if len({*values}) == 1 else _rule(values, columns, used)
+def _order_rule(values: list[int], columns: dict[int, list[int]], used: set[int]) -> LinearRule | None:
+    return _constant(values[0]) if len({*values}) == 1 else _rule(values, columns, used)
 
 
-def _through(values: list[int], column: list[int], place: int) -> Rule | None:
+def _constant(value: int) -> LinearRule:
+    return LinearRule(Fraction(0), Fraction(value))
+
+
+def _through(values: list[int], column: list[int], position: int) -> LinearRule | None:
     """The line through all the points, if there is one."""
     other = next((number for number, value in enumerate(column) if value != column[0]), None)
     if other is None:
@@ -191,4 +202,4 @@ def _through(values: list[int], column: list[int], place: int) -> Rule | None:
     offset = values[0] - slope * column[0]
     if any(value != slope * number + offset for value, number in zip(values, column, strict=True)):
         return None
-    return Rule(slope, offset, place)
+    return LinearRule(slope, offset, position)

@@ -12,7 +12,7 @@ from paritree.common.errors import InitializerError, PathError, SpecError
 from paritree.common.initializers import Dirac, Normal, Orthogonal, Uniform, Xavier, Zeros
 from paritree.common.layers import Decoder, Embedding, FixedLinear, Linear, ReLU
 from paritree.common.spec import Block, Layer, ParameterSpec, Sequential, Shared, flow, index
-from paritree.common.spec.expansion import Use, table, untied, uses
+from paritree.common.spec.expansion import Use, table_of, untied, uses
 from paritree.common.ties import Tie
 
 from ..conftest import refused
@@ -32,7 +32,7 @@ def walk(case, path, source):
 
 @given(generated())
 def test_the_table_lists_every_path_with_its_owner(case):
-    rows = table(case.spec)
+    rows = table_of(case.spec)
     assert [(row.path, rows.owner(row.path)) for row in rows] == list(walk(case, "", ""))
     for row in rows:
         assert rows[rows.owner(row.path)].tie is None
@@ -44,12 +44,12 @@ def test_the_table_lists_every_path_with_its_owner(case):
 @given(generated())
 def test_a_lazy_model_has_the_table_of_its_twin_once_it_has_seen_an_input(case):
     filled, _ = flow(lazy(case.spec), (case.width,))
-    assert table(filled) == table(case.spec)
+    assert table_of(filled) == table_of(case.spec)
 
 
 @given(generated())
 def test_the_untied_twin_has_every_path_as_a_parameter_of_its_own(case):
-    rows, twin = table(case.spec), table(untied(case.spec))
+    rows, twin = table_of(case.spec), table_of(untied(case.spec))
     assert twin.ties == ()
     assert [(row.path, row.shape, row.kind, row.layer, row.initializer) for row in twin] == [
         (row.path, row.shape, row.kind, row.layer, row.initializer) for row in rows
@@ -74,7 +74,7 @@ def test_uses_are_the_leaves_with_the_place_where_their_parameters_live():
 def test_a_decoder_owns_its_bias_alone_and_its_copies_own_nothing():
     # The block holds its own embedding, so its second use decodes with the first one's.
     block = Block({"embed": Embedding(4, 4), "decode": Decoder("embed", bias=True)})
-    rows = table(Block({"a": block, "b": Shared("a")}))
+    rows = table_of(Block({"a": block, "b": Shared("a")}))
     assert {row.path: rows.owner(row.path) for row in rows} == {
         "a.embed.weight": "a.embed.weight",
         "a.decode.weight": "a.embed.weight",
@@ -94,7 +94,7 @@ def test_an_untied_decoder_is_a_linear_layer():
 
 def test_a_layer_that_is_called_twice_is_no_tie():
     spec = Block({"a": Linear(4, 4), "relu": ReLU()}, calls=("a", "relu", "a"))
-    assert table(spec).paths == ("a.weight", "a.bias")
+    assert table_of(spec).paths == ("a.weight", "a.bias")
     assert untied(spec) == spec
 
 
@@ -112,12 +112,12 @@ def test_a_layer_that_is_called_twice_is_no_tie():
     ],
 )
 def test_a_row_knows_its_initializer(spec, path, initializer):
-    assert table(spec)[path].initializer == initializer
+    assert table_of(spec)[path].initializer == initializer
 
 
 def test_the_dtype_is_that_of_every_row():
-    assert {row.dtype for row in table(Sequential(Linear(4, 4), FixedLinear(4, 4)))} == {"float32"}
-    assert {row.dtype for row in table(Sequential(Linear(4, 4), FixedLinear(4, 4)), "float64")} == {"float64"}
+    assert {row.dtype for row in table_of(Sequential(Linear(4, 4), FixedLinear(4, 4)))} == {"float32"}
+    assert {row.dtype for row in table_of(Sequential(Linear(4, 4), FixedLinear(4, 4)), "float64")} == {"float64"}
 
 
 @dataclass(frozen=True, repr=False)
@@ -152,19 +152,19 @@ NO_FANS = (
 )
 def test_an_initializer_that_does_not_fit_is_named_by_its_full_path(build, text):
     with refused(InitializerError, text):
-        table(build())
+        table_of(build())
 
 
 def test_an_initializer_of_an_unknown_shape_is_not_judged_yet():
-    rows = table(Linear(None, 8, weight_init=Dirac()))
+    rows = table_of(Linear(None, 8, weight_init=Dirac()))
     assert rows["weight"].shape == (8, None)
 
 
 def test_a_table_of_a_spec_that_does_not_hold_together_is_refused():
     text = "0.0: expected the path of a layer to share, 'x', found none of that name. There are none."
     with refused(PathError, text):
-        table(Sequential(Sequential(Shared("x"))))
+        table_of(Sequential(Sequential(Shared("x"))))
     no_chain = "b.1: expected an input of width 4 (in_features), found width 8."
     with refused(SpecError, f"{no_chain} Set in_features to 8, or change the layer before."):
         # The part alone is sound: what its reference leads to is not known there.
-        table(Block({"a": Linear(8, 8), "b": Sequential(Shared("a"), Linear(4, 4))}))
+        table_of(Block({"a": Linear(8, 8), "b": Sequential(Shared("a"), Linear(4, 4))}))

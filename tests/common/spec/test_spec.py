@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import pickle
-from dataclasses import is_dataclass
-from pkgutil import iter_modules
 
 import numpy as np
 import pytest
 from hypothesis import given
 
-from paritree import common
 from paritree.common.errors import ChildNameError, PathError, SpecError
 from paritree.common.layers import Decoder, Dropout, Embedding, FixedLinear, Flatten, Linear, ReLU, Sum
 from paritree.common.spec import UNKNOWN, Block, Sequential, Shared, flow, index
@@ -53,20 +49,10 @@ def test_equal_means_the_same_layers_in_the_same_order():
     pairs = [("a", ReLU()), ("b", Flatten())]
     assert Block(pairs) == Block(dict(pairs)) == Block([list(pair) for pair in pairs]) == Block(iter(pairs))
     assert Block(pairs) != Block(pairs[::-1])
-    assert Block(pairs).order == ("a", "b")
-    assert Block(pairs, calls=("b", "a", "b")).order == ("b", "a", "b")
-    assert Block(pairs, calls=()).order == ()
+    assert Block(pairs).program.calls == ("a", "b")
+    assert Block(pairs, calls=("b", "a", "b")).program.calls == ("b", "a", "b")
+    assert Block(pairs, calls=()).program.calls == ()
     assert Block(pairs, calls=iter("ab")) == Block(pairs, calls=["a", "b"])
-
-
-def test_nothing_in_the_room_can_be_changed_once_it_is_made():
-    modules = [importlib.import_module(f"{common.__name__}.{found.name}") for found in iter_modules(common.__path__)]
-    records = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
-    frozen = {kind.__name__: kind.__dataclass_params__.frozen for kind in records if is_dataclass(kind)}
-    assert {"Linear", "Block", "Row", "Table", "Tie", "Layout", "Rule", "Use", "Site"} < set(frozen)
-    # What a map is fitted or joined with changes while that goes on, and is never given out.
-    under_way = {"ViewAxis", "Draft", "Spans", "End", "Joining", "Faults"}
-    assert {name for name, is_frozen in frozen.items() if not is_frozen} == under_way
 
 
 def test_the_index_is_in_the_order_of_registration():

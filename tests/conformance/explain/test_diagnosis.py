@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from paritree.conformance.explain.diagnosis import other_orders, tell
+from paritree.conformance.explain.diagnosis import diagnosis_of, other_orders
 
 Values = np.ndarray
 EXACT = np.random.default_rng(0).normal(size=(6, 6))
@@ -44,18 +44,18 @@ MISTAKES: dict[str, tuple[Callable[[Values], Values], str, str]] = {
 @pytest.mark.parametrize("name", MISTAKES)
 def test_each_mistake_is_told(name: str) -> None:
     make, cause, words = MISTAKES[name]
-    assert tell(make(EXACT), EXACT, LIMIT) == (cause, words)
+    assert diagnosis_of(make(EXACT), EXACT, LIMIT) == (cause, words)
 
 
 def test_another_parameters_array_is_told_by_its_path() -> None:
     other = np.random.default_rng(1).normal(size=(6, 6))
-    assert tell(other, EXACT, LIMIT, {"h.1.weight": other}) == ("swapped", "is that of h.1.weight")
+    assert diagnosis_of(other, EXACT, LIMIT, {"h.1.weight": other}) == ("swapped", "is that of h.1.weight")
 
 
 def test_of_what_is_none_of_them_the_size_is_told() -> None:
-    told = tell(EXACT + np.eye(6), EXACT, LIMIT)
-    assert told.cause == ""
-    assert told.words == f"differs by {6**0.5 / np.linalg.norm(EXACT):.2g} of its norm"
+    diagnosis = diagnosis_of(EXACT + np.eye(6), EXACT, LIMIT)
+    assert diagnosis.cause == ""
+    assert diagnosis.words == f"differs by {6**0.5 / np.linalg.norm(EXACT):.2g} of its norm"
 
 
 def test_the_orders_of_the_axes_that_leave_a_shape() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from paritree.common.errors import UsageError
 from paritree.conformance.report import ContractFailure, Report
-from paritree.conformance.reports.terminal import text
+from paritree.conformance.reports.terminal import to_text
 from paritree.conformance.results import Result, versions
 
 DOCS = Path(__file__).parents[3] / "docs" / "reports.md"
@@ -98,13 +98,16 @@ MODELS = Report(
 )
 NOTHING = Report(())
 SKIPPED = Report((CUDA, replace(CUDA, device="cpu", contract="forward", message="no map")))
+HURT = {"sites": {NASTY: 0.5}, "schemes": {"reference": NASTY}, "test": NASTY, "smallest": NASTY}
 HOSTILE = Report(
     tuple(
         replace(
             drawn(NASTY, 1.0, 0.5, status=status),
             **dict.fromkeys(("model", "message", "policy", "cause", "module"), NASTY),
-            details={"sites": {NASTY: 0.5}, "schemes": {"reference": NASTY}, "test": NASTY, "smallest": NASTY},
+            contract=contract,
+            details={**drawn(NASTY, 1.0, 0.5).details, **HURT},
         )
+        for contract in ("initialization", "gradients")
         for status in ("pass", "fail", "known", "skip")
     ),
     {NASTY: NASTY},
@@ -156,11 +159,11 @@ smallest effect that would have been caught: a factor of 1.09
 
 
 def test_the_text_of_a_pair() -> None:
-    assert text(PAIR, 110) == TEXT
+    assert to_text(PAIR, 110) == TEXT
 
 
 def test_a_narrow_terminal_has_lines_of_their_own_for_a_contract() -> None:
-    lines = text(PAIR, 44).splitlines()
+    lines = to_text(PAIR, 44).splitlines()
     start = lines.index("gradients: fail (3 of 6)")
     assert lines[start + 1 : start + 3] == ["  worst b.weight", "  measured inf, allowed 7.6e-06"]
     assert max(map(len, lines)) <= 44
@@ -170,19 +173,19 @@ def test_a_narrow_terminal_has_lines_of_their_own_for_a_contract() -> None:
 
 def test_a_number_keeps_its_per_cent() -> None:
     report = Report((replace(FAILS, message=f"{'a ' * 18}10 % of it"),))
-    assert "  10 % of it" in text(report, 41).splitlines()
+    assert "  10 % of it" in to_text(report, 41).splitlines()
 
 
 def test_a_long_path_is_cut_in_the_table_and_whole_in_the_paragraph() -> None:
     path = ".".join(["encoder", *["layers"] * 12, "attention.weight"])
-    lines = text(Report((replace(FAILS, path=path, port_path=""), at("b.weight"))), 80).splitlines()
+    lines = to_text(Report((replace(FAILS, path=path, port_path=""), at("b.weight"))), 80).splitlines()
     assert lines[2] == "gradients  1 of 2  encoder.lay...ers.attention.weight  1.4       7.6e-06  fail"
     assert max(map(len, lines[:4])) == 80
     assert f"    path     {path}" in lines
 
 
 def test_settings_are_named_where_there_are_several() -> None:
-    lines = text(Report((HOLDS, replace(FAILS, precision="bfloat16", device="cuda"))), 110).splitlines()
+    lines = to_text(Report((HOLDS, replace(FAILS, precision="bfloat16", device="cuda"))), 110).splitlines()
     assert " ".join(lines[1].split()) == "device precision contract paths worst path measured allowed result"
     assert "gradients [cuda, bfloat16]: 1 failure in 1 path" in lines
     assert lines[-1] == ("2 contracts of tiny (torch -> nnx; cpu, cuda; float32, bfloat16): 1 does not hold, 1 holds")
@@ -193,7 +196,7 @@ def test_a_thousand_failures_are_folded() -> None:
         at(f"h.{n}.weight", status="fail", measured=1.0, cause="eps" if n % 4 else "", message="m") for n in range(1000)
     ]
     report = Report(tuple(many))
-    lines = text(report, 110).splitlines()
+    lines = to_text(report, 110).splitlines()
     assert len(lines) < 30
     assert "  ... and 997 more of gradients, by cause: eps 748, unknown 249" in lines
     with pytest.raises(ContractFailure) as caught:
@@ -212,7 +215,7 @@ def test_what_holds_says_so() -> None:
     )
     assert Report((HOLDS,)).summary == "1 contract of tiny (torch -> nnx; cpu; float32): all hold"
     assert SKIPPED.summary == "nothing was checked; 1 skipped"
-    assert text(SKIPPED, 80).splitlines()[-4:-2] == ["skipped: no cuda here", "skipped: forward: no map"]
+    assert to_text(SKIPPED, 80).splitlines()[-4:-2] == ["skipped: no cuda here", "skipped: forward: no map"]
 
 
 def test_the_text_of_reference_models() -> None:
@@ -231,7 +234,7 @@ def test_the_text_of_reference_models() -> None:
 
 @every
 def test_no_form_gives_orders_to_a_terminal(report: Report) -> None:
-    for form in (text(report, 80), report.to_junit(), report.to_html()):
+    for form in (to_text(report, 80), report.to_junit(), report.to_html()):
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\uffff]", form)
         form.encode("utf-8")
 
@@ -399,6 +402,17 @@ def test_the_page_loads_nothing_and_is_accessible(report: Report) -> None:
     ids = [element.get("id") for element in root.iter() if element.get("id")]
     assert len(ids) == len(set(ids))
     assert {link.get("href") for link in root.iter("a")} == {f"#{name}" for name in ids}
+
+
+def test_a_text_stands_in_the_page_and_in_its_drawings_as_it_is() -> None:
+    root = parsed(HOSTILE)
+    told = "<script>alert(1)</script>]]>--&amp; \\x00\\x1b[31m\\ud800\\uffff é second line"
+    for kind in ("p", "dd", "td", "th", "code", "h1", "figcaption", "title", "desc"):
+        assert any(told in words(each) for each in root.iter(kind)), kind
+    drawings = [svg for svg in root.iter("svg") if svg.get("role")]
+    # Of each initialization its histogram, the errors of the gradients, and all shares.
+    assert len(drawings) == 4 + 1 + 8
+    assert all(told in words(svg) for svg in drawings)
 
 
 def test_the_sections_of_the_page() -> None:

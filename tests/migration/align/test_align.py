@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -13,14 +14,15 @@ import pytest
 import torch
 
 import paritree
-from paritree import AlignmentError, Map, Pair, PairError
+from paritree import AlignmentError, Map, MapRow, Pair, PairError
 from paritree.common.models.architectures.gpt2 import GPT2Config, gpt2
 from paritree.common.models.architectures.llama import LlamaConfig, llama
 from paritree.common.models.architectures.resnet import ResNetConfig, resnet
 from paritree.common.models.reference import MODELS
 from paritree.migration.align.proof import prove
-from paritree.migration.align.sides import side_of
-from paritree.pairs.tolerance import allowed
+from paritree.pairs.comparison import Bound
+from paritree.pairs.precision import STRICT
+from paritree.pairs.side import Side
 
 from .. import ports
 
@@ -229,22 +231,22 @@ def test_numbers_that_are_not_finite_are_named() -> None:
 
 
 def test_rows_that_change_places_are_seen(reference: ports.LanguageModel, aligned: Map) -> None:
-    with (
-        side_of("reference", reference, (TOKENS,), None, "float32") as ours,
-        side_of("port", ports.port(), (TOKENS,), None, "float32") as theirs,
-    ):
-        limit = allowed(len(aligned.rows), "float32")
-        prove(aligned, ours, theirs, limit)
-        last: dict[tuple[int, ...], int] = {}
-        for two, row in enumerate(aligned.rows):
-            one = last.get(row.shape)
-            last[row.shape] = two
-            if one is not None:
-                rows = list(aligned.rows)
-                rows[one], rows[two] = replace(rows[one], port=row.port), replace(row, port=rows[one].port)
-                with pytest.raises(AlignmentError, match="once distinct values are carried across, found"):
-                    prove(Map(tuple(rows), aligned.direction), ours, theirs, limit)
-        assert len(last) < len(aligned.rows) - 20
+    sides = [Side.of(Pair(reference, ports.port(), (TOKENS,)), role) for role in ("reference", "port")]
+
+    def proved(rows: Sequence[MapRow]) -> None:
+        prove(Bound(sides[0], sides[1], Map(tuple(rows), aligned.direction)).comparison(STRICT))
+
+    proved(aligned.rows)
+    last: dict[tuple[int, ...], int] = {}
+    for two, row in enumerate(aligned.rows):
+        one = last.get(row.shape)
+        last[row.shape] = two
+        if one is not None:
+            rows = list(aligned.rows)
+            rows[one], rows[two] = replace(rows[one], port=row.port), replace(row, port=rows[one].port)
+            with pytest.raises(AlignmentError, match="once distinct values are carried across, found"):
+                proved(rows)
+    assert len(last) < len(aligned.rows) - 20
 
 
 def test_float64_is_exact_to_its_own_rounding() -> None:

@@ -11,74 +11,74 @@ from hypothesis import strategies as st
 
 from paritree.migration.align.axis_groupings import (
     PLAIN,
-    Reading,
+    AxisGrouping,
     Split,
     Structure,
     Tensor,
-    families,
+    groupings,
     kind,
+    partitions,
     plain,
-    readings,
 )
-from paritree.pairs.maps.pieces import covered
+from paritree.pairs.maps.pieces import coverage
 
 SHAPES = st.lists(st.sampled_from([1, 2, 3, 4, 6, 8, 12]), min_size=0, max_size=3).map(tuple)
 
 
-def keys(shape: tuple[int, ...], reading: Reading, *splits: Split) -> list[list[str]]:
-    return [[part.key for part in family] for family in families(Tensor("w", "m", shape), reading, splits)]
+def keys(shape: tuple[int, ...], grouping: AxisGrouping, *splits: Split) -> list[list[str]]:
+    return [[part.key for part in partition] for partition in partitions(Tensor("w", "m", shape), grouping, splits)]
 
 
 def test_a_matrix_is_read_in_four_ways_the_plainest_first() -> None:
-    assert readings((2, 3)) == [
-        Reading(((0,), (1,))),
-        Reading(((0, 1),)),
-        Reading(((0,), (1,)), frozenset({0})),
-        Reading(((0,), (1,)), frozenset({1})),
+    assert groupings((2, 3)) == [
+        AxisGrouping(((0,), (1,))),
+        AxisGrouping(((0, 1),)),
+        AxisGrouping(((0,), (1,)), frozenset({0})),
+        AxisGrouping(((0,), (1,)), frozenset({1})),
     ]
-    assert readings((2, 3))[0] == plain((2, 3))
-    assert readings((5,)) == [Reading(((0,),))]
+    assert groupings((2, 3))[0] == plain((2, 3))
+    assert groupings((5,)) == [AxisGrouping(((0,),))]
 
 
 def test_of_two_counted_axes_one_is_the_leading_one_and_one_entry_is_not_counted() -> None:
-    counted = {reading.counted for reading in readings((2, 3, 4))}
+    counted = {grouping.counted for grouping in groupings((2, 3, 4))}
     assert counted == {frozenset(places) for places in ((), (0,), (1,), (2,), (0, 1), (0, 2))}
-    assert {reading.counted for reading in readings((1, 3))} == {frozenset(), frozenset({1})}
+    assert {grouping.counted for grouping in groupings((1, 3))} == {frozenset(), frozenset({1})}
 
 
-def test_what_a_reading_takes_for_granted_and_what_it_costs() -> None:
+def test_what_a_grouping_takes_for_granted_and_what_it_costs() -> None:
     shape = (2, 3, 4, 5)
     assert plain(shape).assumptions(shape) == ()
-    assert Reading(((0,), (1, 2), (3,)), frozenset({0})).assumptions(shape) == (
+    assert AxisGrouping(((0,), (1, 2), (3,)), frozenset({0})).assumptions(shape) == (
         (("counted", 2), 2.0),
         (("one", 3, 4), 1.0),
     )
-    assert Reading(((0,), (1,), (2, 3)), frozenset({1})).assumptions(shape) == (
+    assert AxisGrouping(((0,), (1,), (2, 3)), frozenset({1})).assumptions(shape) == (
         (("counted inside", 3), 3.0),
         (("one", 4, 5), 1.0),
     )
-    costs = [Reading((tuple(range(rank)),)).assumptions((2,) * rank)[0][1] for rank in (2, 3, 4, 5)]
+    costs = [AxisGrouping((tuple(range(rank)),)).assumptions((2,) * rank)[0][1] for rank in (2, 3, 4, 5)]
     assert costs == [1.0, 4.0, 8.0, 8.0]
 
 
 def test_lengths_are_those_of_the_runs_that_are_not_counted() -> None:
-    reading = Reading(((0,), (1, 2), (3,)), frozenset({0}))
-    assert reading.lengths((2, 3, 4, 5)) == (12, 5)
-    assert not reading.is_plain
+    grouping = AxisGrouping(((0,), (1, 2), (3,)), frozenset({0}))
+    assert grouping.lengths((2, 3, 4, 5)) == (12, 5)
+    assert not grouping.is_plain
     assert plain((2, 3)).is_plain
 
 
-def test_a_whole_is_one_part_of_the_shape_that_the_reading_gives() -> None:
-    ((part,),) = families(Tensor("a.w", "a", (4, 3, 2)), Reading(((0,), (1, 2))), ())
+def test_a_whole_is_one_part_of_the_shape_that_the_grouping_gives() -> None:
+    ((part,),) = partitions(Tensor("a.w", "a", (4, 3, 2)), AxisGrouping(((0,), (1, 2))), ())
     assert (part.key, part.path, part.module, part.factors, part.shape) == ("a.w", "a.w", "a", ((4,), (3, 2)), (4, 6))
     assert part.of(np.zeros((4, 3, 2))).shape == (4, 6)
 
 
 def test_what_is_counted_are_parts_of_modules_of_their_own() -> None:
-    (family,) = families(Tensor("w", "m", (2, 3)), Reading(((0,), (1,)), frozenset({0})), ())
-    assert [(part.key, part.module, part.shape) for part in family] == [("w[0]", "m@0", (3,)), ("w[1]", "m@1", (3,))]
-    (family,) = families(Tensor("w", "m", (2, 2, 3)), Reading(((0,), (1,), (2,)), frozenset({0, 1})), ())
-    assert [(part.key, part.module) for part in family] == [
+    (partition,) = partitions(Tensor("w", "m", (2, 3)), AxisGrouping(((0,), (1,)), frozenset({0})), ())
+    assert [(part.key, part.module, part.shape) for part in partition] == [("w[0]", "m@0", (3,)), ("w[1]", "m@1", (3,))]
+    (partition,) = partitions(Tensor("w", "m", (2, 2, 3)), AxisGrouping(((0,), (1,), (2,)), frozenset({0, 1})), ())
+    assert [(part.key, part.module) for part in partition] == [
         ("w[0, 0]", "m@0,@0"),
         ("w[0, 1]", "m@0,@1"),
         ("w[1, 0]", "m@1,@0"),
@@ -107,35 +107,35 @@ def test_parts_that_take_turns_in_runs_are_seen_in_a_view() -> None:
         "w(5 2 3 2)[:, :, 2]",
     ]
     tensor = Tensor("w", "m", (12,))
-    part = families(tensor, plain((12,)), [Split(12, (4, 4, 4), 2)])[2][1]
+    part = partitions(tensor, plain((12,)), [Split(12, (4, 4, 4), 2)])[2][1]
     assert part.factors == ((2, 2),)
     np.testing.assert_array_equal(part.of(np.arange(12)), [2, 3, 8, 9])
 
 
 def test_of_axes_that_are_one_the_leading_one_is_cut_or_none() -> None:
-    reading = Reading(((0,), (1, 2)))
-    assert keys((5, 6, 4), reading, Split(24, (8, 8, 8), 8)) == [["w"], ["w[:, 0:2]", "w[:, 2:4]", "w[:, 4:6]"]]
-    assert keys((5, 3, 8), reading, Split(24, (12, 12), 12)) == [["w"]]
+    grouping = AxisGrouping(((0,), (1, 2)))
+    assert keys((5, 6, 4), grouping, Split(24, (8, 8, 8), 8)) == [["w"], ["w[:, 0:2]", "w[:, 2:4]", "w[:, 4:6]"]]
+    assert keys((5, 3, 8), grouping, Split(24, (12, 12), 12)) == [["w"]]
 
 
-def test_two_splits_of_one_length_are_two_families() -> None:
+def test_two_splits_of_one_length_are_two_partitions() -> None:
     made = keys((12,), plain((12,)), Split(12, (6, 6), 6), Split(12, (4, 4, 4), 4))
-    assert [len(family) for family in made] == [1, 2, 3]
+    assert [len(partition) for partition in made] == [1, 2, 3]
 
 
 def test_both_axes_of_a_square_are_cut_alone_and_together() -> None:
     made = keys((4, 4), plain((4, 4)), Split(4, (2, 2), 2))
-    assert [len(family) for family in made] == [1, 2, 2, 4]
+    assert [len(partition) for partition in made] == [1, 2, 2, 4]
     assert made[3] == ["w[0:2, 0:2]", "w[0:2, 2:4]", "w[2:4, 0:2]", "w[2:4, 2:4]"]
 
 
 @st.composite
-def read(draw: st.DrawFn) -> tuple[tuple[int, ...], Reading, list[Split]]:
-    """A shape, one of its readings and splits of some of its lengths, equal or not."""
+def read(draw: st.DrawFn) -> tuple[tuple[int, ...], AxisGrouping, list[Split]]:
+    """A shape, one of its axis groupings and splits of some of its lengths, equal or not."""
     shape = draw(SHAPES)
-    reading = draw(st.sampled_from([plain(shape), *readings(shape)]))
+    grouping = draw(st.sampled_from([plain(shape), *groupings(shape)]))
     splits = []
-    for length in sorted(set(reading.lengths(shape))):
+    for length in sorted(set(grouping.lengths(shape))):
         counts = [count for count in (2, 3, 4) if length % count == 0 and count < length]
         if counts and draw(st.booleans()):
             part = length // draw(st.sampled_from(counts))
@@ -144,25 +144,25 @@ def read(draw: st.DrawFn) -> tuple[tuple[int, ...], Reading, list[Split]]:
         elif length >= 4 and draw(st.booleans()):
             first = draw(st.integers(1, length - 1))
             splits.append(Split(length, (first, length - first), 0))
-    return shape, reading, splits
+    return shape, grouping, splits
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(read())
-def test_the_parts_of_every_family_cover_the_tensor_once(
-    given: tuple[tuple[int, ...], Reading, list[Split]],
+def test_the_parts_of_every_partition_cover_the_tensor_once(
+    given: tuple[tuple[int, ...], AxisGrouping, list[Split]],
 ) -> None:
-    shape, reading, splits = given
-    made = families(Tensor("w", "m", shape), reading, splits)
+    shape, grouping, splits = given
+    made = partitions(Tensor("w", "m", shape), grouping, splits)
     array = np.arange(prod(shape)).reshape(shape)
-    assert [len(family) for family in made] == sorted(len(family) for family in made)
-    for family in made:
-        assert len({part.key for part in family}) == len(family)
-        assert covered([part.piece for part in family], shape)
-        held = [part.of(array) for part in family]
-        assert [each.shape for each in held] == [part.shape for part in family]
+    assert [len(partition) for partition in made] == sorted(len(partition) for partition in made)
+    for partition in made:
+        assert len({part.key for part in partition}) == len(partition)
+        assert coverage([part.piece for part in partition], shape) == (1, 1)
+        held = [part.of(array) for part in partition]
+        assert [each.shape for each in held] == [part.shape for part in partition]
         np.testing.assert_array_equal(np.sort(np.concatenate([each.ravel() for each in held])), array.ravel())
-    of_keys = [part for family in made for part in family]
+    of_keys = [part for partition in made for part in partition]
     pieces = {part.key: part.piece for part in of_keys}
     assert all(pieces[part.key] == part.piece for part in of_keys)
 
@@ -176,12 +176,12 @@ def test_the_kind_of_a_name_has_no_numbers(path: str, expected: str) -> None:
 
 
 def test_a_structure_reads_a_group_by_its_shape_or_by_its_kind_too() -> None:
-    merged, stacked = Reading(((0, 1),)), Reading(((0,), (1,)), frozenset({0}))
+    merged, stacked = AxisGrouping(((0, 1),)), AxisGrouping(((0,), (1,)), frozenset({0}))
     made = Structure(({((2, 3), ""): merged}, {((2, 3), "bias#"): stacked}))
-    assert made.reading(0, "a.weight", (2, 3)) == merged
-    assert made.reading(1, "a.bias3", (2, 3)) == stacked
-    assert made.reading(1, "a.weight", (2, 3)) == plain((2, 3))
-    assert PLAIN.reading(0, "a.weight", (2, 3)) == plain((2, 3))
+    assert made.grouping(0, "a.weight", (2, 3)) == merged
+    assert made.grouping(1, "a.bias3", (2, 3)) == stacked
+    assert made.grouping(1, "a.weight", (2, 3)) == plain((2, 3))
+    assert PLAIN.grouping(0, "a.weight", (2, 3)) == plain((2, 3))
 
 
 def test_only_unequal_parts_are_listed_by_their_length() -> None:

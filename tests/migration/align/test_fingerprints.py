@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from paritree.migration.align.fingerprints import (
-    Candidate,
+    FingerprintMatch,
     Order,
     Shape,
     Shuffle,
-    candidates,
+    assigned,
+    fingerprint_matches,
     orders,
     permuted,
     reordered,
-    settled,
     shuffles,
 )
 
@@ -76,52 +76,52 @@ def test_channels_first_and_last_are_a_shuffle() -> None:
 def test_a_partner_is_found_whatever_the_order_of_its_axes() -> None:
     ours = {f"a{number}": drawn(3, 4, 5, seed=number) for number in range(20)}
     theirs = {f"b{name}": array.transpose(2, 0, 1) for name, array in reversed(ours.items())}
-    found = settled(candidates(ours, theirs, LIMIT))
+    found = assigned(fingerprint_matches(ours, theirs, LIMIT))
     assert {name: (each.path, each.order) for name, each in found.items()} == {
         name: (f"b{name}", Order((2, 0, 1))) for name in ours
     }
 
 
-def test_equal_gradients_are_candidates_of_each_other_and_not_settled() -> None:
+def test_equal_gradients_are_candidates_of_each_other_and_not_assigned() -> None:
     gradient = drawn(6)
-    found = candidates({"a": gradient, "b": gradient}, {"c": gradient, "d": gradient}, LIMIT)
+    found = fingerprint_matches({"a": gradient, "b": gradient}, {"c": gradient, "d": gradient}, LIMIT)
     assert {name: {each.path for each in several} for name, several in found.items()} == {
         "a": {"c", "d"},
         "b": {"c", "d"},
     }
-    assert settled(found) == {}
+    assert assigned(found) == {}
 
 
-def test_a_symmetric_gradient_has_both_orders_and_is_not_settled() -> None:
+def test_a_symmetric_gradient_has_both_orders_and_is_not_assigned() -> None:
     gradient = drawn(4, 4)
-    found = candidates({"a": gradient + gradient.T}, {"b": gradient + gradient.T}, LIMIT)
+    found = fingerprint_matches({"a": gradient + gradient.T}, {"b": gradient + gradient.T}, LIMIT)
     assert [each.order for each in found["a"]] == [Order((0, 1)), Order((1, 0))]
-    assert settled(found) == {}
+    assert assigned(found) == {}
 
 
-def test_what_two_would_take_is_settled_for_neither() -> None:
-    one = Candidate("c", Order((0,)), 0.0)
-    assert settled({"a": [one], "b": [one]}) == {}
+def test_what_two_would_take_is_assigned_for_neither() -> None:
+    one = FingerprintMatch("c", Order((0,)), 0.0)
+    assert assigned({"a": [one], "b": [one]}) == {}
 
 
 def test_a_gradient_that_is_rounded_more_is_found_and_another_one_is_not() -> None:
     gradient, noise = drawn(50), drawn(50, seed=1)
     rounded, other = gradient * (1 + 1e-4 * noise), gradient * (1 + 0.1 * noise)
-    assert [each.path for each in candidates({"a": gradient}, {"b": rounded}, LIMIT)["a"]] == ["b"]
-    assert candidates({"a": gradient}, {"b": other}, LIMIT) == {"a": []}
-    assert candidates({"a": gradient}, {"b": rounded, "c": gradient}, LIMIT)["a"][0].path == "c"
+    assert [each.path for each in fingerprint_matches({"a": gradient}, {"b": rounded}, LIMIT)["a"]] == ["b"]
+    assert fingerprint_matches({"a": gradient}, {"b": other}, LIMIT) == {"a": []}
+    assert fingerprint_matches({"a": gradient}, {"b": rounded, "c": gradient}, LIMIT)["a"][0].path == "c"
 
 
 def test_no_gradients_on_one_side_are_no_candidates() -> None:
-    assert candidates({}, {"b": drawn(3)}, LIMIT) == {}
-    assert candidates({"a": drawn(3)}, {}, LIMIT) == {"a": []}
+    assert fingerprint_matches({}, {"b": drawn(3)}, LIMIT) == {}
+    assert fingerprint_matches({"a": drawn(3)}, {}, LIMIT) == {"a": []}
 
 
 def test_shuffled_entries_are_found_where_that_length_may_be() -> None:
     gradient = drawn(5, 12)
     other = gradient.reshape(5, 3, 4).swapaxes(1, 2).reshape(5, 12).T
-    assert candidates({"a": gradient}, {"b": other}, LIMIT) == {"a": []}
-    (found,) = candidates({"a": gradient}, {"b": other}, LIMIT, {12})["a"]
+    assert fingerprint_matches({"a": gradient}, {"b": other}, LIMIT) == {"a": []}
+    (found,) = fingerprint_matches({"a": gradient}, {"b": other}, LIMIT, {12})["a"]
     assert found.order == Order((1, 0), Shuffle(1, (3, 4), (1, 0)))
     np.testing.assert_array_equal(reordered(gradient, found.order, other.shape), other)
 
@@ -130,5 +130,5 @@ def test_many_of_one_shape_are_matched_in_little_time() -> None:
     random = np.random.default_rng(0)
     ours = {str(number): each for number, each in enumerate(random.normal(size=(2000, 4, 5)).astype(np.float32))}
     theirs = {name: array.T for name, array in ours.items()}
-    found = settled(candidates(ours, theirs, LIMIT))
+    found = assigned(fingerprint_matches(ours, theirs, LIMIT))
     assert all(found[name].path == name for name in ours)

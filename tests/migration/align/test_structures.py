@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from paritree.migration.align.axis_groupings import Group, Reading, Shape, Split, Structure
+from paritree.migration.align.axis_groupings import AxisGrouping, Group, Shape, Split, Structure
 from paritree.migration.align.structures import MOST_STRUCTURES, finer, reordered, structures
 
 
@@ -19,7 +19,7 @@ def groups(*shapes: Shape) -> list[Group]:
 
 def counts(structure: Structure, side: int) -> dict[Shape, frozenset[int]]:
     """The counted runs of each shape that is not read plainly."""
-    return {shape: reading.counted for (shape, _), reading in structure.readings[side].items()}
+    return {shape: grouping.counted for (shape, _), grouping in structure.groupings[side].items()}
 
 
 def test_sides_that_have_the_same_classes_need_none() -> None:
@@ -32,25 +32,25 @@ def test_one_projection_in_against_heads_of_three() -> None:
     first = found[0]
     assert first.splits == (Split(36, (12, 12, 12), 12),)
     assert first.periods == {36: 12}
-    assert first.readings[0] == {}
-    assert first.readings[1] == {
-        ((12, 3, 4), ""): Reading(((0,), (1, 2))),
-        ((3, 4), ""): Reading(((0, 1),)),
-        ((3, 4, 12), ""): Reading(((0, 1), (2,))),
+    assert first.groupings[0] == {}
+    assert first.groupings[1] == {
+        ((12, 3, 4), ""): AxisGrouping(((0,), (1, 2))),
+        ((3, 4), ""): AxisGrouping(((0, 1),)),
+        ((3, 4, 12), ""): AxisGrouping(((0, 1), (2,))),
     }
 
 
 @pytest.mark.parametrize("width", [5, 3])
 def test_layers_stacked_for_a_scan_also_where_there_are_as_many_as_they_are_wide(width: int) -> None:
     first = structures(groups(*[(width, width), (width,)] * 3), groups((3, width, width), (3, width)))[0]
-    assert (first.readings[0], first.splits) == ({}, ())
+    assert (first.groupings[0], first.splits) == ({}, ())
     assert counts(first, 1) == {(3, width, width): frozenset({0}), (3, width): frozenset({0})}
 
 
 def test_experts_stacked_in_the_reference() -> None:
     first = structures(groups((4, 7, 5), (4, 7), (4, 8)), groups(*[(5, 7), (7,)] * 4, (4, 8)))[0]
     assert counts(first, 0) == {(4, 7, 5): frozenset({0}), (4, 7): frozenset({0})}
-    assert (first.readings[1], first.splits) == ({}, ())
+    assert (first.groupings[1], first.splits) == ({}, ())
 
 
 def test_unequal_parts_of_grouped_queries_in_every_order() -> None:
@@ -63,7 +63,7 @@ def test_unequal_parts_of_grouped_queries_in_every_order() -> None:
 
 def test_two_parts_of_a_fused_gate() -> None:
     first = structures(groups((14, 5), (14,), (5, 7)), groups(*[(5, 7), (7,)] * 2, (7, 5)))[0]
-    assert (first.readings, first.splits) == (({}, {}), (Split(14, (7, 7), 7),))
+    assert (first.groupings, first.splits) == (({}, {}), (Split(14, (7, 7), 7),))
 
 
 def test_lengths_that_collide_leave_the_truth_among_the_first() -> None:
@@ -109,7 +109,7 @@ from paritree.migration.align.structures import structures
 def groups(*shapes): return [(shape, "") for shape in shapes]
 reference = groups((36, 12), (36,), (12, 12), (12,), (24, 12), (24,), (3, 5, 7))
 port = groups(*[(12, 3, 4), (3, 4)] * 3, (3, 4, 12), (12,), *[(12, 12), (12,)] * 2, *[(7, 5)] * 3)
-print([(each.readings, each.splits, dict(each.periods), each.cost) for each in structures(reference, port)])
+print([(each.groupings, each.splits, dict(each.periods), each.cost) for each in structures(reference, port)])
 """
 
 

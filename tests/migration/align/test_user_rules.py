@@ -1,4 +1,4 @@
-"""Rules that a person gives: what they settle, and every way in which they are refused."""
+"""Rules that a person gives: what they assign, and every way in which they are refused."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 import paritree
 from paritree import AlignmentError, Pair
-from paritree.migration.align.sides import Side, side_of
 from paritree.migration.align.user_rules import paths_by
+from paritree.pairs.side import Side
 
 from .. import ports
 
@@ -54,11 +54,8 @@ def sides(reference: tuple[str, ...], port: tuple[str, ...]) -> Iterator[tuple[S
         for path in paths:
             module, name = path.rsplit(".", 1)
             tree.setdefault(module, {})[name] = np.ones(3, np.float32)
-    with (
-        side_of("reference", trees[0], (np.ones(3),), no_call, "float32") as ours,
-        side_of("port", trees[1], (np.ones(3),), no_call, "float32") as theirs,
-    ):
-        yield ours, theirs
+    pair = Pair(*trees, (np.ones(3),), no_call, no_call)
+    yield Side.of(pair, "reference"), Side.of(pair, "port")
 
 
 REFERENCE = ("layer0.bias", "layer1.bias", "layer1.weight", "layer12.bias")

@@ -290,11 +290,10 @@ def test_the_result_as_text() -> None:
 
 def test_a_source_gives_back_what_was_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each entry once, and not before the last tensor that needs it."""
-    from paritree.migration.convert import execute as working
-    from paritree.migration.convert.readers import safetensors as from_safetensors
+    from paritree.migration.convert import execute, readers
 
     events: list[str] = []
-    release, make = from_safetensors.SafetensorsFile.release, working._Making.__call__
+    release, make = readers.SafetensorsFile.release, execute._Making.__call__
 
     def released(self: object, path: str) -> None:
         events.append(f"release {path}")
@@ -304,8 +303,8 @@ def test_a_source_gives_back_what_was_used(tmp_path: Path, monkeypatch: pytest.M
         events.append(run.path)
         return make(self, run)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(from_safetensors.SafetensorsFile, "release", released)
-    monkeypatch.setattr(working._Making, "__call__", made)
+    monkeypatch.setattr(readers.SafetensorsFile, "release", released)
+    monkeypatch.setattr(execute._Making, "__call__", made)
     convert(saved(tmp_path / "source.safetensors", weights()), tmp_path / "port.safetensors", example())
     assert sorted(each for each in events if each.startswith("release")) == sorted(
         f"release {path}" for path in weights() if path != "steps"

@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from paritree.migration.convert.copying import SLAB, copy, slabs
+from paritree.migration.convert.execute import SLAB, copy, slabs
 
 from ..checkpoints import BFLOAT16
 

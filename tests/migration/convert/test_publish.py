@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from paritree import CheckpointError, convert
-from paritree.migration.convert import publish as whole
-from paritree.migration.convert.writers import safetensors as to_safetensors
+from paritree.migration.convert import publish, writers
 
 from ..checkpoints import assert_equal, example, loaded, saved, weights
 
@@ -22,15 +21,15 @@ from ..checkpoints import assert_equal, example, loaded, saved, weights
 CHILD = """
 import time
 from paritree import cli
-from paritree.migration.convert import working
-make, seen = working._Making.__call__, []
+from paritree.migration.convert import execute
+make, seen = execute._Making.__call__, []
 def slow(self, run):
     seen.append(run)
     if len(seen) == 2:
         print("working", flush=True)
         time.sleep(5)
     return make(self, run)
-working._Making.__call__ = slow
+execute._Making.__call__ = slow
 cli.main()
 """
 
@@ -61,7 +60,7 @@ def test_a_killed_conversion_leaves_a_draft_that_the_next_one_removes(destinatio
     assert stopped(tmp_path, destination, signal.SIGKILL)[0] == -signal.SIGKILL
     draft, *others = names(tmp_path)
     assert draft.startswith(f".{destination}.")
-    assert draft.endswith(whole.PART)
+    assert draft.endswith(publish.PART)
     assert others == ["map.json", "source.safetensors"]
     convert(tmp_path / "source.safetensors", tmp_path / destination, example())
     assert names(tmp_path) == ["map.json", destination, "source.safetensors"]
@@ -69,7 +68,7 @@ def test_a_killed_conversion_leaves_a_draft_that_the_next_one_removes(destinatio
 
 def test_a_draft_in_use_is_left_alone(tmp_path: Path) -> None:
     source = saved(tmp_path / "source.safetensors", weights())
-    with whole.draft(tmp_path / "port.safetensors", False) as place:
+    with publish.draft(tmp_path / "port.safetensors", False) as place:
         convert(source, tmp_path / "port.safetensors", example())
         assert place.parent.is_dir()
         assert not place.exists()
@@ -98,7 +97,7 @@ def no_room(*_: object) -> None:
 @pytest.mark.parametrize("function", ["posix_fallocate", "pwrite", "fsync"])
 def test_a_full_disk(function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = saved(tmp_path / "source.safetensors", weights())
-    monkeypatch.setattr(to_safetensors.os, function, no_room)
+    monkeypatch.setattr(writers.os, function, no_room)
     with pytest.raises(CheckpointError) as refusal:
         convert(source, tmp_path / "port.safetensors", example())
     assert str(refusal.value) == (
@@ -110,7 +109,7 @@ def test_a_full_disk(function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_room_is_asked_for_before_the_work_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(to_safetensors.os, "posix_fallocate", lambda file, start, size: asked.append(size) or no_room())
+    monkeypatch.setattr(writers.os, "posix_fallocate", lambda file, start, size: asked.append(size) or no_room())
     with pytest.raises(CheckpointError):
         convert(
             saved(tmp_path / "source.safetensors", weights()),
@@ -126,10 +125,8 @@ def test_room_is_asked_for_before_the_work_begins(tmp_path: Path, monkeypatch: p
 def test_a_full_disk_under_orbax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from types import SimpleNamespace
 
-    from paritree.migration.convert.writers import orbax as to_orbax
-
     source = saved(tmp_path / "source.safetensors", weights())
-    monkeypatch.setattr(to_orbax.shutil, "disk_usage", lambda place: SimpleNamespace(free=100))
+    monkeypatch.setattr(writers.shutil, "disk_usage", lambda place: SimpleNamespace(free=100))
     with pytest.raises(CheckpointError, match=r"port: expected to write there, found No space left on device\. Make"):
         convert(source, tmp_path / "port", example())
     assert names(tmp_path) == ["source.safetensors"]
@@ -160,7 +157,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.
     def denied(*_: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr(whole.tempfile, "mkdtemp", denied)
+    monkeypatch.setattr(publish.tempfile, "mkdtemp", denied)
     with pytest.raises(CheckpointError, match=r"port\.safetensors: expected to write there, found Permission denied"):
         convert(source, tmp_path / "port.safetensors", example())
 

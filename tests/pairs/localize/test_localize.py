@@ -17,9 +17,9 @@ from torch import nn
 from paritree.common.wing.recognition import name_of
 from paritree.common.wing.traces import Trace, first_nonfinite
 from paritree.conformance import load_wing
+from paritree.pairs.closeness import allowed
 from paritree.pairs.localize import Localized, localize
 from paritree.pairs.maps import Map, MapRow
-from paritree.pairs.tolerance import allowed
 from paritree.pairs.wings import HOMES
 
 from .parting import INPUTS, WIDTH, Encoder, Faults, Images, apply, built, drawn, map_between

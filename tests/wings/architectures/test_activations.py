@@ -9,13 +9,13 @@ import transformers
 from transformers.activations import ACT2FN
 
 from paritree.common.errors import UsageError
-from paritree.common.models.architectures.activations import ACTIVATIONS, REFUSED, activation
 from paritree.common.models.architectures.llama import LlamaConfig, llama
+from paritree.common.models.architectures.parts import ACTIVATIONS, REFUSED, activation
 from paritree.common.models.architectures.resnet import ResNetConfig, resnet
 from paritree.common.models.architectures.vit import ViTConfig, vit
 from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
-from paritree.pairs.tolerance import relative_error
+from paritree.pairs.closeness import relative_error
 
 from .twin import assert_same_tables, config_of, scatter
 

@@ -14,7 +14,7 @@ from paritree.common.errors import UsageError
 from paritree.common.models.architectures.albert import AlbertConfig, albert
 from paritree.common.spec import expansion
 from paritree.common.wing.recognition import WINGS
-from paritree.pairs.tolerance import allowed
+from paritree.pairs.closeness import allowed
 
 from . import twin
 

@@ -13,7 +13,7 @@ import torch
 from paritree.common.errors import UsageError
 from paritree.common.models.architectures.bert import BertConfig, bert
 from paritree.common.wing.recognition import WINGS
-from paritree.pairs.tolerance import allowed
+from paritree.pairs.closeness import allowed
 
 from . import twin
 

@@ -13,7 +13,7 @@ import torch
 from paritree.common.errors import UsageError
 from paritree.common.models.architectures.gpt2 import GPT2Config, gpt2
 from paritree.common.wing.recognition import WINGS
-from paritree.pairs.tolerance import allowed
+from paritree.pairs.closeness import allowed
 
 from . import twin
 

@@ -15,7 +15,7 @@ from paritree.common.errors import UsageError
 from paritree.common.models.architectures.resnet import RESNET_18, RESNET_50, ResNetConfig, resnet
 from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
-from paritree.pairs.tolerance import allowed, relative_error
+from paritree.pairs.closeness import allowed, relative_error
 
 from .twin import Twin, assert_same_distributions, assert_same_tables, config_of, scatter
 

@@ -13,7 +13,7 @@ from paritree.common.layers import RelativeBuckets
 from paritree.common.models.architectures.t5 import T5Config, t5
 from paritree.common.spec import expansion
 from paritree.common.wing.recognition import WINGS
-from paritree.pairs.tolerance import allowed, relative_error
+from paritree.pairs.closeness import allowed, relative_error
 
 from .twin import Twin, assert_same_distributions, assert_same_tables, config_of, padded, scatter, tokens
 

@@ -23,7 +23,7 @@ from paritree.common.spec.expansion import table_of
 from paritree.common.spec.layer import UNKNOWN, Layer
 from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
-from paritree.pairs.tolerance import relative_error
+from paritree.pairs.closeness import relative_error
 
 from .case import Case
 from .cases_activations import CASES, KINKS

@@ -20,7 +20,7 @@ from paritree.common.spec.layer import UNKNOWN
 from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import examine, judge, replicates
-from paritree.pairs.tolerance import relative_error
+from paritree.pairs.closeness import relative_error
 
 from .cases_attention import CASES, CROSS, LENGTH, TIME, WIDTH, mask, sequence
 

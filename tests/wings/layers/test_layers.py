@@ -22,7 +22,7 @@ from paritree.common.spec import ParameterSpec, expansion
 from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.conformance.statistics import Evidence, examine, judge, replicates
-from paritree.pairs.tolerance import allowed, relative_error
+from paritree.pairs.closeness import allowed, relative_error
 
 from .case import Case
 

@@ -22,7 +22,7 @@ from paritree.common.spec.expansion import table_of
 from paritree.common.spec.layer import UNKNOWN, Layer
 from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
-from paritree.pairs.tolerance import allowed, relative_error
+from paritree.pairs.closeness import allowed, relative_error
 
 from .cases_norms import CASES, inputs
 

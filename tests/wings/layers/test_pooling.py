@@ -16,7 +16,7 @@ from paritree.common import layers as spec
 from paritree.common.errors import SpecError
 from paritree.common.spec import UNKNOWN, Sequential, flow
 from paritree.conformance import load_wing
-from paritree.impl_jax.functions.pooling import FUNCTIONS
+from paritree.impl_jax.functions.pooling import POOLING
 
 GEOMETRIES = [
     setting
@@ -30,7 +30,7 @@ ADAPTIVE += (spec.AdaptiveMaxPool1d, spec.AdaptiveMaxPool2d, spec.AdaptiveMaxPoo
 
 def function(layer: Any) -> Any:
     """What both Flax wings call for the layer."""
-    return next(FUNCTIONS[kind] for kind in type(layer).__mro__ if kind in FUNCTIONS)(layer)
+    return next(POOLING[kind] for kind in type(layer).__mro__ if kind in POOLING)(layer)
 
 
 def stock(layer: Any) -> nn.Module:

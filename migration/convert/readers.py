@@ -1,0 +1,323 @@
+"""Sources: what a conversion reads, one interface over every kind of checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from fnmatch import fnmatchcase
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ...common.errors import CheckpointError, UsageError, nearest
+from ...common.safetensors import Entry, MappedTensors, check_size, read_header
+from ...common.tables import counted
+from ...common.trees import leaves
+
+INDEX = ".index.json"
+TORCH = (".pt", ".pth", ".bin", ".ckpt")
+KINDS = f"a .safetensors file, a torch checkpoint ({', '.join(TORCH)}), a {INDEX} of shards or an Orbax folder"
+# Where a training script keeps the model's weights beside its optimizer's, in the order in which they are tried.
+WEIGHTS = ("state_dict", "model_state_dict", "model")
+# What every Orbax checkpoint has, what a CheckpointManager calls the only item of a step, and what an nnx.State adds.
+ORBAX_FILE, ORBAX_ITEM, STATE_VALUE = "_METADATA", "default", ".value"
+
+
+class Source(Protocol):
+    """A checkpoint that is open for reading. No tensor of a mapped file is in memory until it is looked at.
+
+    entries: each tensor once, in the order in which it is best read.
+    aliases: further paths of an entry, where the checkpoint itself says that the two are one tensor.
+    others: what it holds besides tensors.
+    """
+
+    entries: Mapping[str, Entry]
+    aliases: Mapping[str, str]
+    others: tuple[str, ...]
+
+    def array(self, path: str) -> np.ndarray:
+        """An entry's values, of its shape and dtype, not to be written to."""
+        ...
+
+    def release(self, path: str) -> None:
+        """Give back an entry's memory as far as it is the source's to give. It may be asked for again."""
+        ...
+
+
+def open_source(checkpoint: Path) -> Source:
+    """A source by the name of its file or folder.
+
+    Raises:
+        CheckpointError: there is none, or it is of no kind that is read, cut short or damaged.
+    """
+    if not checkpoint.exists():
+        raise CheckpointError(str(checkpoint), KINDS, "nothing there", "Give its path from here.")
+    try:
+        if checkpoint.is_dir():
+            return OrbaxFolder(checkpoint)
+        return Shards(checkpoint) if checkpoint.name.endswith(INDEX) else _open_file(checkpoint)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CheckpointError(str(checkpoint), "what can be read", reason, "Look at its permissions.") from None
+
+
+def _open_file(file: Path) -> SafetensorsFile | TorchCheckpoint:
+    if file.suffix == ".safetensors":
+        return SafetensorsFile(file)
+    if file.suffix in TORCH:
+        return TorchCheckpoint(file)
+    found = f"a file that ends in {file.suffix!r}" if file.suffix else "a file without an ending"
+    raise CheckpointError(str(file), KINDS, found, "A file's name says what it is: rename it if it is one of these.")
+
+
+class SafetensorsFile(MappedTensors):
+    """See `Source`. Metadata `{alias: canonical}`, as `safetensors.torch.save_model` writes it, is read as ties."""
+
+    others: tuple[str, ...] = ()
+
+    def __init__(self, file: Path) -> None:
+        """Raises CheckpointError: the file is cut short or damaged."""
+        header = read_header(file)
+        check_size(file, header)
+        super().__init__(file, header)
+        self.entries: Mapping[str, Entry] = {
+            path: header.entries[path] for path in sorted(header.entries, key=header.offsets.__getitem__)
+        }
+        self.aliases: Mapping[str, str] = {
+            alias: path for alias, path in header.metadata.items() if path in self.entries and alias not in self.entries
+        }
+
+
+class TorchCheckpoint:
+    """See `Source`. A file of torch.save, by way of the torch wing. Tensors that share their memory are one tensor.
+
+    The weights are the mapping in the file, or, if no entry of it is a tensor, the one under the first of `WEIGHTS`
+    that is there. Nested mappings are joined with dots.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """Raises CheckpointError as the torch wing's `files.read` does, and if the file holds no tensor."""
+        self._file = file
+        self._arrays: dict[str, np.ndarray] | None = None
+        weights, beside = _weights(self._read(), file)
+        found = dict(leaves(weights))
+        self.others: tuple[str, ...] = (
+            *beside,
+            *(path for path, value in found.items() if not isinstance(value, np.ndarray)),
+        )
+        arrays = {path: value for path, value in found.items() if isinstance(value, np.ndarray)}
+        if not arrays:
+            raise _no_weights(file, weights)
+        self.aliases: Mapping[str, str] = _shared(arrays)
+        self._arrays = {path: array for path, array in arrays.items() if path not in self.aliases}
+        self.entries: Mapping[str, Entry] = _entries(self._arrays)
+
+    def array(self, path: str) -> np.ndarray:
+        if self._arrays is None:
+            weights, _ = _weights(self._read(), self._file)
+            self._arrays = {name: value for name, value in leaves(weights) if name in self.entries}
+        return self._arrays[path]
+
+    def release(self, path: str) -> None:
+        """PyTorch's mapping is released as a whole; see `close`."""
+
+    def close(self) -> None:
+        """Unmap the file, unless an array of it is still in use. `array` maps it again."""
+        self._arrays = None
+
+    def _read(self) -> Any:
+        return import_module("...impl_torch.files", __package__).read(self._file)
+
+
+def _entries(arrays: Mapping[str, np.ndarray]) -> dict[str, Entry]:
+    return {path: Entry(array.shape, array.dtype) for path, array in arrays.items()}
+
+
+def _weights(content: Any, file: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """The mapping with the weights, and the keys beside it."""
+    if not isinstance(content, Mapping):
+        raise _no_weights(file, content)
+    if any(isinstance(value, np.ndarray) for value in content.values()):
+        return content, ()
+    for key in WEIGHTS:
+        if isinstance(content.get(key), Mapping):
+            return content[key], tuple(str(each) for each in content if each != key)
+    return content, ()
+
+
+def _no_weights(file: Path, content: Any) -> CheckpointError:
+    if isinstance(content, np.ndarray):
+        found = "one tensor"
+    elif isinstance(content, Mapping):
+        found = "one without tensors: " + (", ".join(repr(key) for key in content) or "it is empty")
+    else:
+        found = type(content).__name__
+    remedy = "Save `model.state_dict()`, alone or under the key 'state_dict'."
+    return CheckpointError(str(file), "a mapping from paths to tensors", found, remedy)
+
+
+def _shared(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Further paths of tensors that lie at one address with one shape and one order."""
+    owners: dict[Any, str] = {}
+    found = {}
+    for path, array in arrays.items():
+        memory = (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype)
+        owner = owners.setdefault(memory, path) if array.size else path
+        if owner != path:
+            found[path] = owner
+    return found
+
+
+class OrbaxFolder:
+    """See `Source`. An Orbax checkpoint, by way of the JAX wings; it is read whole, and what was released is gone."""
+
+    aliases: Mapping[str, str] = {}
+
+    def __init__(self, folder: Path) -> None:
+        """Raises CheckpointError: it is no Orbax checkpoint, or damaged."""
+        found = dict(leaves(import_module("...impl_jax.files", __package__).read(_checkpoint(folder))))
+        arrays = {path: np.asarray(value) for path, value in found.items() if hasattr(value, "dtype")}
+        self.others: tuple[str, ...] = tuple(path for path in found if path not in arrays)
+        # An nnx.State that was saved as it is has a Variable, and so a node, about every array.
+        is_state = bool(arrays) and all(path.endswith(STATE_VALUE) for path in arrays)
+        self._arrays = {path.removesuffix(STATE_VALUE) if is_state else path: array for path, array in arrays.items()}
+        self.entries: Mapping[str, Entry] = _entries(self._arrays)
+
+    def array(self, path: str) -> np.ndarray:
+        return self._arrays[path]
+
+    def release(self, path: str) -> None:
+        del self._arrays[path]
+
+
+def _checkpoint(folder: Path) -> Path:
+    """The folder itself, or the item of a CheckpointManager's step."""
+    for candidate in (folder, folder / ORBAX_ITEM):
+        if (candidate / ORBAX_FILE).is_file():
+            return candidate
+    inside = sorted(each.name for each in folder.iterdir())
+    found = f"a folder with {', '.join(map(repr, inside[:6]))}{', ...' if len(inside) > 6 else ''}"
+    remedy = "Give the step's own folder, or the file itself if there is one in it."
+    expected = f"an Orbax checkpoint, which has a file {ORBAX_FILE}"
+    raise CheckpointError(str(folder), expected, found if inside else "an empty folder", remedy)
+
+
+class Shards:
+    """See `Source`. `NAME.index.json`, whose `weight_map` says which file beside it holds which tensor.
+
+    One shard after the other: where the conversion can, it reads in the order of `entries`.
+    """
+
+    def __init__(self, index: Path) -> None:
+        """Raises CheckpointError: the index or a shard is damaged or missing, or the two differ."""
+        homes = _weight_map(index)
+        self._shards: dict[str, Source] = {}
+        self._current = ""
+        for name in dict.fromkeys(homes.values()):
+            if not (index.parent / name).is_file():
+                remedy = "Put all shards beside the index."
+                raise CheckpointError(str(index), f"the shard {name!r} beside it", "no such file", remedy)
+            self._shards[name] = _open_file(index.parent / name)
+            self._leave(name)
+        _check_held(homes, self._shards, index)
+        self._homes = {path: name for name, shard in self._shards.items() for path in shard.entries}
+        self.entries: Mapping[str, Entry] = {
+            path: entry for shard in self._shards.values() for path, entry in shard.entries.items()
+        }
+        self.aliases: Mapping[str, str] = {
+            alias: path
+            for shard in self._shards.values()
+            for alias, path in shard.aliases.items()
+            if alias not in self.entries
+        }
+        self.others: tuple[str, ...] = tuple(other for shard in self._shards.values() for other in shard.others)
+
+    def array(self, path: str) -> np.ndarray:
+        name = self._homes[path]
+        if name != self._current:
+            self._leave(self._current)
+            self._current = name
+        return self._shards[name].array(path)
+
+    def release(self, path: str) -> None:
+        self._shards[self._homes[path]].release(path)
+
+    def _leave(self, name: str) -> None:
+        shard = self._shards.get(name)
+        if isinstance(shard, TorchCheckpoint):
+            shard.close()
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    expected = "JSON with a 'weight_map' from paths to files"
+    try:
+        content: Any = json.loads(index.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(str(index), expected, f"no JSON ({error})", "Copy the index again.") from None
+    homes = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(homes, dict) or not homes or not all(isinstance(name, str) for name in homes.values()):
+        raise CheckpointError(str(index), expected, "another content", "Copy the index again.")
+    # A name that leads elsewhere would read a file that the index has no business with.
+    strays = [name for name in homes.values() if Path(name).name != name]
+    if strays:
+        raise CheckpointError(str(index), "the names of files beside it", repr(strays[0]), "Copy the index again.")
+    return homes
+
+
+def _check_held(homes: Mapping[str, str], shards: Mapping[str, Source], index: Path) -> None:
+    """Every tensor of the index is where it says, and no tensor is in two shards."""
+    faults = [
+        f"{path} is not in {name}"
+        for path, name in homes.items()
+        if path not in shards[name].entries and path not in shards[name].aliases
+    ]
+    seen: dict[str, str] = {}
+    for name, shard in shards.items():
+        faults += [f"{path} is in {seen[path]} and in {name}" for path in shard.entries if path in seen]
+        seen |= dict.fromkeys(shard.entries, name)
+    if faults:
+        found = f"{counted(len(faults), 'difference')}: " + "; ".join(faults)
+        raise CheckpointError(str(index), "shards that hold what it says", found, "Copy index and shards again.")
+
+
+class Skipping:
+    """A source without the entries that are not to be converted; those are among its `others`."""
+
+    def __init__(self, source: Source, skip: Collection[str]) -> None:
+        """skip: paths, or patterns of them with the wildcards of `fnmatch`.
+
+        Raises:
+            UsageError: one that matches nothing in the source.
+        """
+        paths = [*source.entries, *source.aliases, *source.others]
+        found = {pattern: {path for path in paths if _matches(path, pattern)} for pattern in skip}
+        for pattern, matched in found.items():
+            if not matched:
+                raise UsageError(
+                    pattern, "a path of the source to skip", "none that it matches", nearest(pattern, paths)
+                )
+        skipped: set[str] = set().union(*found.values())
+        self.entries: Mapping[str, Entry] = {
+            path: entry for path, entry in source.entries.items() if path not in skipped
+        }
+        self.aliases: Mapping[str, str] = {
+            alias: path for alias, path in source.aliases.items() if not {alias, path} & skipped
+        }
+        self.others: tuple[str, ...] = (*_in(source.entries, skipped), *_in(source.aliases, skipped), *source.others)
+        self._source = source
+
+    def array(self, path: str) -> np.ndarray:
+        return self._source.array(path)
+
+    def release(self, path: str) -> None:
+        self._source.release(path)
+
+
+def _matches(path: str, pattern: str) -> bool:
+    return path == pattern or fnmatchcase(path, pattern)
+
+
+def _in(paths: Iterable[str], skipped: set[str]) -> list[str]:
+    return [path for path in paths if path in skipped]
