@@ -31,6 +31,9 @@ class NativeInit:
     """A spec's initializer as Flax calls one: `(key, native shape, dtype) -> array` in the native layout.
 
     initializer: None while it depends on a width that a lazy layer does not know yet.
+
+    Raises:
+        InitializerError: called while it is None.
     """
 
     initializer: Initializer | None

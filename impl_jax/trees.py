@@ -105,6 +105,7 @@ def is_array(leaf: Any) -> bool:
 
 
 def unboxed(leaf: Any) -> Any:
+    """The array in a box (`linen.Partitioned`); anything else as it is."""
     return leaf.unbox() if isinstance(leaf, meta.AxisMetadata) else leaf
 
 

@@ -23,6 +23,9 @@ def table(model: nn.Module, inputs: Sequence[np.ndarray] | None = None) -> Table
     """The table of a live module, as `named_parameters`, `named_buffers` and `state_dict` list it.
 
     inputs: not needed in this wing; a Linen module shows its layers only when called.
+
+    Raises:
+        ChildNameError: two arrays whose names lead to one path.
     """
     return Table(
         tuple(
@@ -48,7 +51,11 @@ def _shape(array: torch.Tensor) -> tuple[int | None, ...]:
 
 
 def get_parameter(model: nn.Module, path: str) -> torch.Tensor:
-    """The live Parameter (or buffer) at `path`, not a copy. Raises PathError."""
+    """The live Parameter (or buffer) at `path`, not a copy.
+
+    Raises:
+        PathError: no such path, and the nearest one.
+    """
     return find(model, path).array
 
 
@@ -83,7 +90,7 @@ def weights(model: nn.Module) -> dict[str, np.ndarray]:
 
 
 def neutral(array: torch.Tensor) -> np.ndarray:
-    """A NumPy copy of a tensor."""
+    """A NumPy copy of a tensor, of any shape, in its dtype; bfloat16 is ml_dtypes' own."""
     held = array.detach().cpu()
     if held.dtype == torch.bfloat16:
         # A type that NumPy has from this package alone, of which PyTorch does not know.
@@ -94,7 +101,7 @@ def neutral(array: torch.Tensor) -> np.ndarray:
 
 
 def tensor(array: Any) -> torch.Tensor:
-    """A tensor with the values of an array of any framework."""
+    """A tensor with the values of an array of any framework, in its shape and dtype; a tensor is given back."""
     if isinstance(array, torch.Tensor):
         return array
     # By a copy of NumPy's, since PyTorch takes no array that runs backwards and warns of one that is read-only.
@@ -108,7 +115,7 @@ def load(model: nn.Module, weights: Mapping[str, np.ndarray]) -> nn.Module:
     """Copy neutral weights into the module, all or nothing. Returns `model`.
 
     Raises:
-        WeightsError: one message for every missing, extra and misshapen entry.
+        WeightsError: one message for every missing, extra and misshapen entry; nothing was changed.
     """
     table(model).check_weights(weights)
     with torch.no_grad():

@@ -38,6 +38,7 @@ def step(
 ) -> tuple[nn.Module, float]:
     """One step of SGD on the mean squared error, in training mode; the model after it and the loss before it.
 
+    targets: an array of the output's shape.
     seed: of the dropout masks, if the model draws any. Returns `model` itself, updated in place, each submodule in the
     mode that it had, and the parameters' `.grad` as they were.
 

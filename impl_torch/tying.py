@@ -19,12 +19,20 @@ def tie_groups(model: nn.Module) -> tuple[TieGroup, ...]:
 
 
 def identical(model: nn.Module, one: str, other: str) -> bool:
-    """Whether two paths lead to one Parameter, so that a change of one is a change of the other."""
+    """Whether two paths lead to one Parameter, so that a change of one is a change of the other.
+
+    Raises:
+        PathError: no such path.
+    """
     return get_parameter(model, one) is get_parameter(model, other)
 
 
 def equal(model: nn.Module, one: str, other: str) -> bool:
-    """Whether two parameters have the same values now, tied or not."""
+    """Whether two parameters have the same shape and values now, tied or not.
+
+    Raises:
+        PathError: no such path.
+    """
     return torch.equal(get_parameter(model, one), get_parameter(model, other))
 
 

@@ -125,6 +125,7 @@ class Recorder:
 
 
 def is_floating(array: np.ndarray) -> bool:
+    """Whether it holds floating-point numbers, bfloat16 and its like included."""
     return "float" in array.dtype.name
 
 

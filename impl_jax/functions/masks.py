@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 
 def unless_padding(rows: jax.Array, tokens: jax.Array, padding_idx: int) -> jax.Array:
-    """The rows of the tokens, those of the padding token cut off from the gradient."""
+    """The rows (*tokens, width) of the tokens, of any shape, those of the padding token cut off from the gradient."""
     return jnp.where((tokens == padding_idx)[..., None], jax.lax.stop_gradient(rows), rows)
 
 

@@ -25,6 +25,10 @@ def table(model: Model, inputs: Sequence[np.ndarray] | None = None) -> Table:
 
     inputs: arrays of one call, to learn the layers of a module that does not show them; without them its names and
         layouts are those that are stored.
+
+    Raises:
+        ChildNameError: two arrays whose names lead to one path.
+        NotExpressibleError: one native path in two collections.
     """
     return Table(
         tuple(
@@ -45,7 +49,11 @@ def table(model: Model, inputs: Sequence[np.ndarray] | None = None) -> Table:
 
 
 def get_parameter(model: Model, path: str) -> Any:
-    """The array at `path` as it is stored, in its native layout; a tuple where several hold it. Raises PathError."""
+    """The array at `path` as it is stored, in its native layout; a tuple where several hold it.
+
+    Raises:
+        PathError: no such path, and the nearest one.
+    """
     arrays = find(model, path).arrays
     return arrays[0] if len(arrays) == 1 else arrays
 
@@ -54,7 +62,7 @@ def set_parameter(model: Model, path: str, value: Any) -> Model:
     """A new model with `value` (canonical layout) at `path`; every alias sees it. `model` is as it was.
 
     Raises:
-        PathError, ShapeError, DtypeError
+        PathError, ShapeError, DtypeError: no such path, or a value that does not fit it.
     """
     table(model).check(path, value)
     return replaced(model, placed(find(model, path), value))
@@ -92,7 +100,7 @@ def weights(model: Model) -> dict[str, np.ndarray]:
 
 
 def neutral(leaf: Leaf, arrays: Sequence[jax.Array]) -> np.ndarray:
-    """A NumPy copy of arrays that lie as those of `leaf` do, in the canonical layout."""
+    """A NumPy copy, in the canonical layout, of arrays that lie as those of `leaf` do, in their dtype."""
     return joined(leaf.layout, arrays)
 
 

@@ -26,6 +26,7 @@ def step(
     In training mode means with a dropout key and with `batch_stats` to be updated: a Linen module that takes an
     argument for it, or that updates another collection, wants a step of its own.
 
+    targets: an array of the output's shape.
     seed: of the dropout masks, if the model draws any. `model` is as it was.
 
     Raises:
@@ -124,7 +125,7 @@ def _without_modes(model: Model, inputs: Inputs, call: Call | None, dtype: str) 
         side = functional(model, call)
         stored = {path: each.array for path, each in side.owned.items()}
         with traced_anew(), linen.intercept_methods(noted):
-            jax.eval_shape(lambda arrays, each: side.run(arrays, each, INFERENCE)[0], stored, given(inputs, dtype))
+            jax.eval_shape(lambda own, given: side.run(own, given, INFERENCE)[0], stored, given(inputs, dtype))
     if others or any(rates):
         found = f"none, and a model with {', '.join(others) if others else 'dropout'}"
         raise NotExpressibleError(

@@ -28,13 +28,21 @@ def tie_groups(model: Model) -> tuple[TieGroup, ...]:
 
 
 def identical(model: Model, one: str, other: str) -> bool:
-    """Whether two paths lead to one name in the variables, so that a change of one is a change of the other."""
+    """Whether two paths lead to one name in the variables, so that a change of one is a change of the other.
+
+    Raises:
+        PathError: no such path.
+    """
     first, second = find(model, one), find(model, other)
     return first.stored_at == second.stored_at
 
 
 def equal(model: Model, one: str, other: str) -> bool:
-    """Whether two parameters have the same values now, tied or not."""
+    """Whether two parameters have the same shape and values now, tied or not.
+
+    Raises:
+        PathError: no such path.
+    """
     first, second = (neutral(leaf, leaf.arrays) for leaf in (find(model, one), find(model, other)))
     return np.array_equal(first, second)
 

@@ -22,6 +22,9 @@ def table(model: nnx.Module, inputs: Sequence[np.ndarray] | None = None) -> Tabl
     """The table of a live module.
 
     inputs: not needed in this wing; a Linen module shows its layers only when called.
+
+    Raises:
+        ChildNameError: two arrays whose names lead to one path.
     """
     return Table(
         tuple(
@@ -45,7 +48,7 @@ def get_parameter(model: nnx.Module, path: str) -> Any:
     """The live Variable at `path`, not a copy, in its native layout; a tuple where several hold it.
 
     Raises:
-        PathError
+        PathError: no such path, and the nearest one.
     """
     variables = find(model, path).variables
     return variables[0] if len(variables) == 1 else variables
@@ -86,7 +89,7 @@ def values(leaf: Leaf) -> tuple[jax.Array, ...]:
 
 
 def neutral(leaf: Leaf, arrays: Sequence[jax.Array]) -> np.ndarray:
-    """A NumPy copy of arrays that lie as those of `leaf` do, in the canonical layout."""
+    """A NumPy copy, in the canonical layout, of arrays that lie as those of `leaf` do, in their dtype."""
     return joined(leaf.layout, arrays)
 
 
@@ -94,7 +97,7 @@ def load(model: nnx.Module, weights: Mapping[str, np.ndarray]) -> nnx.Module:
     """Copy neutral weights into the module, all or nothing. Returns `model`.
 
     Raises:
-        WeightsError: one message for every missing, extra and misshapen entry.
+        WeightsError: one message for every missing, extra and misshapen entry; nothing was changed.
     """
     table(model).check_weights(weights)
     for leaf in leaves(model):

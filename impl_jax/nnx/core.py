@@ -6,7 +6,7 @@ sites, so its gradient is the sum over them, which jax.grad of the module itself
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -28,12 +28,12 @@ def functional(model: nnx.Module, call: Call | None = None) -> Functional:
         ChildNameError: two arrays whose names lead to one path.
     """
     stored = owned(model)
-    # This layer alone, told no dtype to compute in, keeps the one that its parameter had when it was made.
-    following = [
+    # An Embed alone, told no dtype to compute in, keeps the one that its parameter had when it was made.
+    following = {
         path
         for path, module in nnx.iter_modules(model)
         if isinstance(module, nnx.Embed) and module.dtype == module.embedding.dtype
-    ]
+    }
     with inference(model):
         graph, state = nnx.split(model)
     flat = nnx.to_flat_state(state)
@@ -45,10 +45,8 @@ def functional(model: nnx.Module, call: Call | None = None) -> Functional:
             value = filled(value_of(entry), new, tuple(keys))  # type: ignore[arg-type]
             held.append((keys, entry.replace(value) if isinstance(entry, nnx.Variable) else value))
         own: Any = nnx.merge(graph, nnx.from_flat_state(held))
-        modules: Iterable[tuple[Any, Any]] = nnx.iter_modules(own) if following else ()
-        for path, module in modules:
-            if path in following:
-                module.dtype = module.embedding.dtype
+        for embed in _at(own, following):
+            embed.dtype = embed.embedding.dtype
         return own
 
     def run(arrays: Arrays, inputs: Any, mode: Mode) -> tuple[Any, nnx.Module]:
@@ -61,6 +59,10 @@ def functional(model: nnx.Module, call: Call | None = None) -> Functional:
             return called(own, inputs, call), own
 
     return Functional(stored, owned, made, run)
+
+
+def _at(model: nnx.Module, places: Set[Any]) -> list[Any]:
+    return [module for path, module in nnx.iter_modules(model) if path in places] if places else []
 
 
 def called(model: Any, arguments: Any, call: Call | None = None) -> Any:

@@ -26,12 +26,20 @@ def tie_groups(model: nnx.Module) -> tuple[TieGroup, ...]:
 
 
 def identical(model: nnx.Module, one: str, other: str) -> bool:
-    """Whether two paths lead to one Variable, so that a change of one is a change of the other."""
+    """Whether two paths lead to one Variable, so that a change of one is a change of the other.
+
+    Raises:
+        PathError: no such path.
+    """
     return find(model, one).identity == find(model, other).identity
 
 
 def equal(model: nnx.Module, one: str, other: str) -> bool:
-    """Whether two parameters have the same values now, tied or not."""
+    """Whether two parameters have the same shape and values now, tied or not.
+
+    Raises:
+        PathError: no such path.
+    """
     first, second = (neutral(leaf, values(leaf)) for leaf in (find(model, one), find(model, other)))
     return np.array_equal(first, second)
 
