@@ -6,6 +6,7 @@ those that a spec alone knows: the model's table, the weights under its paths, a
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,7 +23,6 @@ from ..common.tables import Row, Table, alike, shape_text
 from ..common.wing import WINGS, Native, PairError, SideWing, Wing
 from ..pairs.comparison import Bound
 from ..pairs.maps import Map, MapRow
-from ..pairs.pair import Pair
 from ..pairs.precision import Setting
 from ..pairs.side import Side
 from ..pairs.wings import absence, load_wing, require
@@ -38,15 +38,13 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False)
 class Original:
-    """The reference of all ports of a model: the torch wing's, with neutral weights, which runs in float64 on the CPU.
+    """The reference of all ports of a model: the torch wing's, with neutral weights.
 
-    As a side of a pair it answers so whatever its port runs in. Tests hold the three wings' float64 runs against each
-    other.
+    As a side of a pair it runs in float64 on the CPU, whatever its port runs in. Tests hold the three wings' float64 runs
+    against each other.
     """
 
     described: ReferenceModel
-    wing = "torch"
-    is_factory = False
 
     @cached_property
     def table(self) -> Table:
@@ -57,24 +55,35 @@ class Original:
         return neutral_weights(self.table)
 
     @cached_property
-    def model(self) -> Any:
-        torch = load_wing(self.wing)
-        return torch.load(torch.build(self.described.resolved), self.weights)
+    def side(self) -> Side:
+        torch = load_wing("torch")
+        model = torch.load(torch.build(self.described.resolved), self.weights)
+        return Side("reference", _exact(torch), model, model, self.described.inputs())
 
-    @cached_property
-    def side_wing(self) -> SideWing:
-        torch = cast(Any, load_wing(self.wing))
 
-        def exactly(make: Callable[..., Any]) -> Callable[..., Any]:
-            return lambda _, *given, **named: make(self.model, *given, **{**named, "dtype": "float64"})
+def _exact(wing: Wing) -> SideWing:
+    """A wing in float64 on the CPU at any setting. What it was asked once it answers from memory, to every port."""
 
-        made = {name: exactly(getattr(torch, name)) for name in ("prober", "tracer", "site_prober", "trainer")}
-        about = {
-            "natives": lambda _: torch.natives(self.model),
-            "round_trips": lambda _: torch.round_trips(self.model),
-            "running": lambda *_: torch.running(dtype="float64"),
-        }
-        return cast(SideWing, SimpleNamespace(NAME=self.wing, devices=torch.devices, **made, **about))
+    def exactly(make: Callable[..., Any]) -> Callable[..., Any]:
+        answers: dict[bytes, Any] = {}
+
+        def made(*given: Any, **named: Any) -> Callable[..., Any]:
+            run = make(*given, **{**named, "dtype": "float64"})
+
+            def answer(*asked: Any, **how: Any) -> Any:
+                question = pickle.dumps((asked, how))
+                if question not in answers:
+                    answers[question] = run(*asked, **how)
+                return answers[question]
+
+            return answer
+
+        return made
+
+    runs = {name: exactly(getattr(wing, name)) for name in ("prober", "tracer", "site_prober", "trainer")}
+    return cast(
+        SideWing, SimpleNamespace(**{**vars(wing), **runs, "running": lambda *_: wing.running(dtype="float64")})
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,9 +124,9 @@ class Subject:
         """The pair of the original and this model."""
         # No reference model has modes, which nothing can know of a Linen module but the one who gives the call.
         train_call = _called if self.wing.NAME == "linen" else None
-        pair = Pair(self.original, self.loaded, self.original.described.inputs(), port_train_call=train_call)
-        port = replace(Side.of(pair, "port"), wing=self.wing)
-        bound = Bound(Side.of(pair, "reference"), port, table_map(self))
+        inputs, wing = self.original.described.inputs(), cast(SideWing, self.wing)
+        port = Side("port", wing, self.loaded, self.loaded, inputs, train_call=train_call)
+        bound = Bound(self.original.side, port, table_map(self.original, port, self.table))
         return Examination(bound, Wanted(EXAMINED, (self.device,)), name=self.name)
 
 
@@ -126,39 +135,41 @@ def _called(model: Any, inputs: tuple[Any, ...]) -> Any:
     return module.apply(variables, *inputs)
 
 
-def table_map(subject: Subject) -> Map:
-    """What the two tables say of one path is one tensor: rows from the original's natives to the port's.
+def table_map(original: Original, port: Side, found: Table) -> Map:
+    """What two tables have under one path is one tensor: rows from the original's natives to the port's.
 
-    A path that either table lacks has no row. Shapes are the spec's, aliases those that it declares.
+    found: the port's table. A path that it lacks has no row. Shapes and ties are the spec's.
     """
-    original = subject.original
-    ours = _named(original.side_wing.natives(original))
-    theirs = _named(subject.wing.natives(subject.model), in_collections=subject.wing.NAME == "linen")
-    rows = (_map_row(subject, row, ours, theirs) for row in original.table.owners if row.path in subject.table)
-    return Map(tuple(row for row in rows if row is not None), (original.wing, subject.wing.NAME))
+    expected = original.table
+    ours = _named(original.side)
+    theirs = _named(port)
+    rows = []
+    for row in expected.owners:
+        one, other = ours.get(row.path), theirs.get(_dotted(found[row.path])) if row.path in found else None
+        if one is None or other is None or not one.native.is_floating:
+            # Stored under no path of its own, or whole numbers, which no map is about.
+            continue
+        layout = found[row.path].layout.with_sizes(row.axes)
+        axes = " ".join(f"axis{number}" for number in range(len(row.shape)))
+        names = [theirs[_dotted(found[path])].name for path in _aliases(expected, row.path) if path in found]
+        rows.append(
+            MapRow(
+                one.native.path,
+                other.native.path,
+                row.sizes,
+                layout.native_shape(row.sizes),
+                f"{axes} -> {axes}" if layout.is_identity else layout.pattern,
+                "name",
+                layout.sizes,
+                reference_aliases=one.native.aliases,
+                port_aliases=tuple(name for name in dict.fromkeys((other.name, *names)) if name != other.native.path),
+            )
+        )
+    return Map(tuple(rows), (original.side.kind, port.kind))
 
 
-def _map_row(subject: Subject, row: Row, ours: Mapping[str, Named], theirs: Mapping[str, Named]) -> MapRow | None:
-    """None for what is stored under no path of its own, and for whole numbers, which no map is about."""
-    stored = subject.table[row.path]
-    one, other = ours.get(row.path), theirs.get(_dotted(stored))
-    if one is None or other is None or not one.native.is_floating:
-        return None
-    aliases = [tie.alias for tie in subject.original.table.ties if tie.owner == row.path]
-    held = [theirs[_dotted(subject.table[alias])].name for alias in aliases if alias in subject.table]
-    layout = stored.layout.with_sizes(row.axes)
-    axes = " ".join(f"axis{number}" for number in range(len(row.shape)))
-    return MapRow(
-        one.native.path,
-        other.native.path,
-        row.sizes,
-        layout.native_shape(row.sizes),
-        f"{axes} -> {axes}" if layout.is_identity else layout.pattern,
-        "name",
-        layout.sizes,
-        reference_aliases=one.native.aliases,
-        port_aliases=tuple(dict.fromkeys(name for name in (other.name, *held) if name != other.native.path)),
-    )
+def _aliases(table: Table, owner: str) -> list[str]:
+    return [tie.alias for tie in table.ties if tie.owner == owner]
 
 
 @dataclass(frozen=True)
@@ -169,13 +180,14 @@ class Named:
     native: Native
 
 
-def _named(natives: Mapping[str, Native], *, in_collections: bool = False) -> dict[str, Named]:
-    """By every native path as a table spells it, which leaves out Linen's collection."""
-    found = {}
-    for native in natives.values():
-        for name in (native.path, *native.aliases):
-            found[name.partition(".")[2] if in_collections else name] = Named(name, native)
-    return found
+def _named(side: Side) -> dict[str, Named]:
+    """A side's tensors by every native path as a table spells it, which leaves out Linen's collection."""
+    in_collections = side.wing.NAME == "linen"
+    return {
+        name.partition(".")[2] if in_collections else name: Named(name, native)
+        for native in side.natives.values()
+        for name in (native.path, *native.aliases)
+    }
 
 
 def _dotted(row: Row) -> str:
@@ -250,8 +262,9 @@ def _counted(faults: list[tuple[str, str]]) -> Iterator[Finding]:
 
 # What is checked without a run, in both.
 OF_SPEC: dict[str, Callable[[Subject], Iterator[Finding]]] = {"table": table, "weights": weights}
-# No reference model knows two modes, and their initial values have exact laws to be held against.
-EXAMINED = tuple(contract for contract in PAIR_CONTRACTS if contract not in ("modes", "initialization"))
+# No reference model knows two modes, none is random, and their initial values have exact laws to be held against.
+_LEFT_OUT = ("modes", "determinism", "initialization")
+EXAMINED = tuple(contract for contract in PAIR_CONTRACTS if contract not in _LEFT_OUT)
 CONTRACTS = (*OF_SPEC, *EXAMINED, "initialization")
 
 

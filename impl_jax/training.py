@@ -43,7 +43,8 @@ def canonical_step(
 def compiled_trainer(side: Functional, inputs: Inputs, dtype: str) -> Trainer:
     """`train(weights, targets, optimizer, steps)` for a side.
 
-    The gradients are compiled once, for all weights and optimizers, and what each optimizer makes of them by itself.
+    The gradients are compiled once, for all weights and optimizers; what an optimizer makes of one once for each shape,
+    since neither of the two looks beyond one parameter.
     """
     arguments, own, trained = given(inputs, dtype), _trainable(side, dtype), set(side.parameters)
 
@@ -65,10 +66,13 @@ def compiled_trainer(side: Functional, inputs: Inputs, dtype: str) -> Trainer:
         params = {path: array for path, array in values.items() if path in trained}
         rest = {path: array for path, array in values.items() if path not in trained}
         rule, update = _compiled(optimizer)
-        state, losses = rule.init(params), []
+        # Placed as `update` leaves them: for what is placed otherwise it would be compiled again.
+        states = {path: jax.device_put(rule.init(array), array.sharding) for path, array in params.items()}
+        losses = []
         for _ in range(steps):
             (value, rest), gradients = differentiated(params, rest, arguments, goals)
-            params, state = update(params, gradients, state)
+            moved = {path: update(array, gradients[path], states[path]) for path, array in params.items()}
+            params, states = ({path: each[part] for path, each in moved.items()} for part in (0, 1))
             losses.append(value.item())
         return Training(tuple(losses), stored_tensors(side.look(side.made({**rest, **params}))))
 
@@ -112,13 +116,13 @@ def _trainable(side: Functional, dtype: str) -> Arrays:
 
 
 @functools.cache
-def _compiled(optimizer: Optimizer) -> tuple[optax.GradientTransformation, Callable[..., tuple[Arrays, Any]]]:
+def _compiled(optimizer: Optimizer) -> tuple[optax.GradientTransformation, Callable[..., tuple[Any, Any]]]:
     rule = _transformation(optimizer)
     return rule, jax.jit(functools.partial(_updated, rule))
 
 
-def _updated(rule: optax.GradientTransformation, params: Arrays, gradients: Arrays, state: Any) -> tuple[Arrays, Any]:
-    """The parameters and the optimizer's state after one step."""
+def _updated(rule: optax.GradientTransformation, params: Any, gradients: Any, state: Any) -> tuple[Any, Any]:
+    """The parameters, one or a tree of them, and the optimizer's state after one step."""
     updates, state = rule.update(gradients, state, params)
     after: Any = optax.apply_updates(params, updates)
     return after, state
