@@ -40,8 +40,8 @@ Progress = Callable[[str], None]
 class Original:
     """The reference of all ports of a model: the torch wing's, with neutral weights.
 
-    As a side of a pair it runs in float64 on the CPU, whatever its port runs in. Tests hold the three wings' float64 runs
-    against each other.
+    As a side of a pair it runs in float64 on the CPU, whatever its port runs in. Tests hold the three wings' float64
+    runs against each other.
     """
 
     described: ReferenceModel

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, combinations, islice, permutations
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations, islice, permutations
 
 import numpy as np
 
@@ -16,21 +16,17 @@ _MOST = 300
 _LONGEST = 64
 
 
-def intervene(
-    weights: Weights, used: Sequence[str], agrees: Callable[[Weights], bool], others: Sequence[str] = ()
-) -> Diagnosis | None:
+def intervene(weights: Weights, used: Sequence[str], agrees: Callable[[Weights], bool]) -> Diagnosis | None:
     """The mistake, and a sentence; None where no guess makes the outputs agree.
 
-    weights: the port's. used: the paths of those that may be used wrongly. others: of those that one of them may be
-        mixed up with.
+    weights: the port's. used: the paths of those that may be used wrongly.
     agrees: whether the outputs are right once the port is given these weights in the place of its own.
 
     A matrix that is used transposed is right when it is given transposed; two tensors that are mixed up are right when
     they are given swapped; and gates or heads that are taken in another order, when they are given in that order.
     """
     held = {path: weights[path] for path in used if path in weights}
-    outside = ((one, other) for one in held for other in others if other not in held)
-    for diagnosis, changed in islice(chain(_guesses(held), _swapped(weights, outside)), _MOST):
+    for diagnosis, changed in islice(_guesses(held), _MOST):
         if agrees({**weights, **changed}):
             return diagnosis
     return None
@@ -39,15 +35,11 @@ def intervene(
 def _guesses(held: Weights) -> Iterator[tuple[Diagnosis, Weights]]:
     yield from _axes(held)
     yield from _modules(held)
-    yield from _swapped(held, combinations(held, 2))
-    yield from _features(held)
-
-
-def _swapped(held: Weights, pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[Diagnosis, Weights]]:
-    for one, other in pairs:
+    for one, other in combinations(held, 2):
         if held[one].shape == held[other].shape:
             words = f"{one} and {other} are swapped: given swapped, the outputs agree"
             yield Diagnosis("swapped", words), {one: held[other], other: held[one]}
+    yield from _features(held)
 
 
 def _axes(held: Weights) -> Iterator[tuple[Diagnosis, Weights]]:
