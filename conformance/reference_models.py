@@ -20,7 +20,7 @@ from ..common.errors import ParitreeError
 from ..common.models import MODELS, ReferenceModel, neutral_weights, reference_model
 from ..common.spec import Layer
 from ..common.tables import Row, Table, alike, shape_text
-from ..common.wing import WINGS, Native, PairError, SideWing, Wing
+from ..common.wing import WINGS, PairError, SideWing, StoredTensor, Wing
 from ..pairs.comparison import Bound
 from ..pairs.maps import Map, MapRow
 from ..pairs.precision import Setting
@@ -136,7 +136,7 @@ def _called(model: Any, inputs: tuple[Any, ...]) -> Any:
 
 
 def table_map(original: Original, port: Side, found: Table) -> Map:
-    """What two tables have under one path is one tensor: rows from the original's natives to the port's.
+    """What two tables have under one path is one tensor: rows from the original's stored tensors to the port's.
 
     found: the port's table. A path that it lacks has no row. Shapes and ties are the spec's.
     """
@@ -177,7 +177,7 @@ class Named:
     """A tensor under one of its native paths."""
 
     name: str
-    native: Native
+    native: StoredTensor
 
 
 def _named(side: Side) -> dict[str, Named]:
@@ -185,7 +185,7 @@ def _named(side: Side) -> dict[str, Named]:
     in_collections = side.wing.NAME == "linen"
     return {
         name.partition(".")[2] if in_collections else name: Named(name, native)
-        for native in side.natives.values()
+        for native in side.stored_tensors.values()
         for name in (native.path, *native.aliases)
     }
 

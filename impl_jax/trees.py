@@ -19,7 +19,7 @@ from jax.tree_util import tree_flatten_with_path, tree_map_with_path
 from ..common.arrays import as_numpy
 from ..common.errors import ChildNameError
 from ..common.trees import walk
-from ..common.wing import Native, check_fit
+from ..common.wing import StoredTensor, check_fit
 
 Keys = tuple[str | int, ...]
 # Those that can be made anew from their items.
@@ -41,10 +41,10 @@ class Owned(NamedTuple):
     aliases: tuple[str, ...] = ()
 
 
-def stored_tensors(owned: Mapping[str, Owned]) -> dict[str, Native]:
+def as_stored_tensors(owned: Mapping[str, Owned]) -> dict[str, StoredTensor]:
     """The arrays of a model as NumPy arrays, random state aside."""
     return {
-        path: Native(path, np.asarray(each.array), each.role == "parameter", aliases=each.aliases, keys=each.keys)
+        path: StoredTensor(path, np.asarray(each.array), each.role == "parameter", aliases=each.aliases, keys=each.keys)
         for path, each in owned.items()
         if each.role != "random"
     }
