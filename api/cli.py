@@ -10,7 +10,7 @@ from importlib.metadata import version
 import click
 
 from .commands import COMMANDS, progress
-from .files import write_whole
+from .common.files import write_whole
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
 from typing import Any
 
 from .common import paths
@@ -10,6 +11,7 @@ from .common.errors import ParitreeError, UsageError
 from .common.models import ReferenceModel
 from .common.spec import Layer, table_of
 from .common.tables import Row, Table
+from .common.trees import is_array, members, walk
 from .common.wing import Wing, is_tree, name_of
 from .pairs.wings import load_wing, side_wing
 
@@ -62,37 +64,27 @@ def table(model: Any, inputs: Sequence[Any] | None = None) -> Table:
         return wing(model).table(model, inputs)
     except UsageError as error:
         if isinstance(model, Mapping | list | tuple) or is_tree(model):
-            return Table(tuple(_tree_rows(model, ())))
+            return Table(tuple(_tree_rows(model)))
         raise error
 
 
-def _tree_rows(tree: Any, native: tuple[str | int, ...]) -> Iterator[Row]:
+def _tree_rows(tree: Any) -> Iterator[Row]:
     """The arrays of a pytree in its own order; one array under two keys is two rows, since a tree has no ties."""
-    if hasattr(tree, "shape") and hasattr(tree, "dtype"):
-        name = str(tree.dtype).removeprefix("torch.")
-        yield Row(paths.join(*map(str, native)), tuple(tree.shape), name, native_path=native)
-        return
-    if tree is None:
-        return
-    if isinstance(tree, Mapping):
-        items: Any = tree.items()
-    elif isinstance(tree, list | tuple):
-        items = zip(getattr(tree, "_fields", range(len(tree))), tree, strict=True)
-    elif is_tree(tree):
-        # A node that JAX knows, such as a registered dataclass.
-        found = side_wing(tree).natives(tree)
-        for each in found.values():
-            yield from _tree_rows(each.array, (*native, *each.keys))
-        return
-    else:
-        raise UsageError(
-            paths.join(*map(str, native)),
-            "an array or a tree of arrays",
-            type(tree).__name__,
-            "Give a model or a pytree.",
-        )
-    for key, value in items:
-        yield from _tree_rows(value, (*native, key))
+    # A dataclass is a node only where it is registered with JAX, which then tells what it holds.
+    for keys, leaf in walk(tree, lambda node: None if is_dataclass(node) else members(node)):
+        if is_array(leaf):
+            yield _tree_row(keys, leaf)
+        elif is_tree(leaf):
+            for each in side_wing(leaf).natives(leaf).values():
+                yield _tree_row((*keys, *each.keys), each.array)
+        elif leaf is not None:
+            path, remedy = paths.join(*map(str, keys)), "Give a model or a pytree."
+            raise UsageError(path, "an array or a tree of arrays", type(leaf).__name__, remedy)
+
+
+def _tree_row(keys: tuple[str | int, ...], array: Any) -> Row:
+    dtype = str(array.dtype).removeprefix("torch.")
+    return Row(paths.join(*map(str, keys)), tuple(array.shape), dtype, native_path=keys)
 
 
 __all__ = ["ParitreeError", "build", "table", "wing"]

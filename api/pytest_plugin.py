@@ -295,7 +295,7 @@ def _check_options(config: pytest.Config) -> None:
             checked_alpha(alpha, "--paritree-alpha")
     if report is not None:
         from .common.errors import UsageError, nearest
-        from .files import check_writable
+        from .common.files import check_writable
 
         if Path(report).suffix not in FORMS:
             remedy = nearest(Path(report).suffix, FORMS)
@@ -324,7 +324,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(config, "workerinput"):
         config.workeroutput["paritree"] = pickle.dumps(found.suites)  # type: ignore[attr-defined]
     elif found.is_reported:
-        from .files import write_whole
+        from .common.files import write_whole
 
         file = Path(str(config.getoption("paritree_report")))
         text = getattr(found.report(), FORMS[file.suffix])()

@@ -78,6 +78,7 @@ class Layout:
 
     @property
     def is_identity(self) -> bool:
+        """Whether the native array is the canonical one as it stands."""
         found = sides(self.pattern)
         return found is not None and found[0] == found[1]
 

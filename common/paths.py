@@ -17,14 +17,17 @@ def join(*parts: str) -> str:
 
 
 def split(path: str) -> tuple[str, ...]:
+    """The components of a path; none of the root's."""
     return tuple(path.split(".")) if path else ()
 
 
 def parent(path: str) -> str:
+    """The path of what holds `path`; the root's own for the root."""
     return path.rpartition(".")[0]
 
 
 def leaf(path: str) -> str:
+    """The last component of a path; empty for the root."""
     return path.rpartition(".")[2]
 
 

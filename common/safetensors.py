@@ -57,6 +57,7 @@ class Entry(NamedTuple):
 
     @property
     def nbytes(self) -> int:
+        """How many bytes its values take in the file."""
         return prod(self.shape) * self.dtype.itemsize
 
 

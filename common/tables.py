@@ -125,6 +125,7 @@ class Table:
 
     @property
     def paths(self) -> tuple[str, ...]:
+        """The paths of all rows, aliases included, in order."""
         return tuple(self._by_path)
 
     @property
@@ -139,14 +140,17 @@ class Table:
 
     @property
     def buffers(self) -> tuple[Row, ...]:
+        """The state that is not trained, each once: what PyTorch's `named_buffers` lists."""
         return tuple(row for row in self.owners if row.kind == "buffer")
 
     @property
     def ties(self) -> tuple[Tie, ...]:
+        """A tie for each alias, in order."""
         return tuple(row.tie for row in self.rows if row.tie is not None)
 
     @property
     def tie_groups(self) -> tuple[TieGroup, ...]:
+        """The ties gathered by owner."""
         return group(self.ties)
 
     @property
@@ -155,15 +159,21 @@ class Table:
         return sum(row.size for row in self.parameters)
 
     def owner(self, path: str) -> str:
-        """The path that owns `path`: itself unless it is an alias."""
+        """The path that owns `path`: itself unless it is an alias.
+
+        Raises:
+            PathError: no such path; the message names the nearest one.
+        """
         tie = self[path].tie
         return tie.owner if tie else path
 
     def check(self, path: str, array: Any) -> Row:
-        """The row of `path`, if `array` (canonical layout) fits it.
+        """The row of `path`, if `array` (any framework's, in the canonical layout) fits it.
 
         Raises:
-            PathError, ShapeError, DtypeError
+            PathError: no such path; the message names the nearest one.
+            ShapeError: another shape; the message says whether it is the transposed one.
+            DtypeError: no array, or one that the row's dtype cannot hold.
         """
         row = self[path]
         if not hasattr(array, "shape") or not hasattr(array, "dtype"):
@@ -176,7 +186,7 @@ class Table:
         return row
 
     def check_weights(self, weights: Mapping[str, Any]) -> None:
-        """Refuse weights that do not give every owner one array of its shape and dtype.
+        """Refuse weights, arrays in the canonical layout by path, that do not give every owner one that fits it.
 
         Raises:
             WeightsError: one message for all missing, extra and misshapen entries.
@@ -214,7 +224,8 @@ class Table:
                 "kind": row.kind,
                 "layer": row.layer,
                 "initializer": None if row.initializer is None else repr(row.initializer),
-                "tie": None if row.tie is None else asdict(row.tie),
+                # An alias is its owner as it stands, which readers of a table are told.
+                "tie": None if row.tie is None else {**asdict(row.tie), "transform": "identity"},
                 "native_path": list(row.native_path),
                 "layout": row.layout.pattern,
             }
@@ -227,6 +238,7 @@ class Table:
 
     @property
     def summary(self) -> str:
+        """How many parameters, scalars, aliases and buffers there are, in words."""
         parts = [counted(len(self.parameters), "parameter"), counted(self.scalars, "scalar")]
         if self.ties:
             parts.append(counted(len(self.ties), "alias", "aliases"))
@@ -324,7 +336,7 @@ def _short(text: str) -> str:
 
 
 def columns(cells: list[tuple[str, ...]]) -> list[str]:
-    """Lines of cells, each column as wide as its widest cell."""
+    """Lines of cells, each column as wide as its widest cell; every line has as many cells."""
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     return ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
 
@@ -336,4 +348,5 @@ def shape_text(shape: Shape) -> str:
 
 
 def native_text(native_path: tuple[str | int, ...]) -> str:
+    """`layers/0/kernel`: a native path in one word."""
     return "/".join(str(part) for part in native_path)

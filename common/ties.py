@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from .errors import TieError
-
-Transform = Literal["identity", "transpose"]
 
 
 @dataclass(frozen=True)
 class Tie:
-    """`alias` is `owner` under a second path, as it stands or transposed (in the canonical layout)."""
+    """`alias` is `owner` under a second path, as it stands (in the canonical layout)."""
 
     owner: str
     alias: str
-    transform: Transform = "identity"
 
     def __str__(self) -> str:
-        return self.owner if self.transform == "identity" else f"{self.owner} transposed"
+        return self.owner
 
 
 @dataclass(frozen=True)
@@ -32,6 +28,7 @@ class TieGroup:
 
     @property
     def paths(self) -> tuple[str, ...]:
+        """The owner's path, then those of its aliases."""
         return (self.owner, *(tie.alias for tie in self.aliases))
 
 
@@ -46,17 +43,18 @@ def group(ties: Iterable[Tie]) -> tuple[TieGroup, ...]:
 def check_tie(tie: Tie, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse a tie between unequal shapes, or of a path with itself.
 
+    shapes: by path, in the canonical layout, those of the owner and of the alias.
+
     Raises:
         TieError: its path is the alias.
     """
     if tie.owner == tie.alias:
         raise TieError(tie.alias, "another path as the owner", "the alias itself", "Name two different paths.")
     owner, alias = shapes[tie.owner], shapes[tie.alias]
-    needed = owner[::-1] if tie.transform == "transpose" else owner
-    if alias != needed:
+    if alias != owner:
         raise TieError(
             tie.alias,
-            f"the shape {needed} of its owner {tie.owner!r}" + (" transposed" if tie.transform == "transpose" else ""),
+            f"the shape {owner} of its owner {tie.owner!r}",
             f"{alias}",
             "Only parameters of one shape can be tied.",
         )

@@ -10,7 +10,7 @@ from .check import Wanted as Wanted
 from .check import check_pair as check_pair
 from .contracts import Sampling as Sampling
 from .known import KnownDifference as KnownDifference
-from .models import CONTRACTS as CONTRACTS
-from .models import check_reference_models as check_reference_models
+from .reference_models import CONTRACTS as CONTRACTS
+from .reference_models import check_reference_models as check_reference_models
 from .report import Report as Report
 from .results import Result as Result

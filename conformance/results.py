@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..common.versions import versions_of
+from ..pairs.records import versions_of
 
 Status = Literal["pass", "fail", "skip", "known"]
 DISTRIBUTIONS = ("paritree", "torch", "jax", "flax", "numpy", "scipy")

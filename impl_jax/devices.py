@@ -61,7 +61,7 @@ def check_dtype(dtype: str) -> None:
     """Refuse what is no floating-point type, and float64 where JAX would silently make it float32.
 
     Raises:
-        DtypeError
+        DtypeError: no such type, or float64 where 64-bit types are not enabled.
     """
     known = getattr(jnp, dtype, None)
     if not isinstance(known, type) or not jnp.issubdtype(known, jnp.floating):

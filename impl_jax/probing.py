@@ -1,112 +1,140 @@
-"""What probing has in common on every side that JAX runs: a tree of arrays and a function of it, compiled once."""
+"""Probing on every side that JAX runs: outputs, gradients and sites, op by op or compiled once.
+
+Op by op for what is canonical: of the values that a model has, once. Compiled for probers, which are called for many.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..common.arrays import as_numpy
-from ..common.wing import Call, Cotangents, Inputs, Probe, Prober, Site, SiteProber, asked, check_fit, named_arrays
+from ..common.layouts import Layout
+from ..common.wing import Cotangents, Inputs, Probe, Prober, Site, SiteProber, asked, check_cotangent
+from .core import INFERENCE, Arrays, Functional, arrays, floating, given, made_for, weighted
+from .parts import joined
 from .sites import SplitUses
 
-# A side's arrays by their paths.
-Arrays = dict[str, Any]
+
+class Owner(NamedTuple):
+    """A canonical parameter: the native paths of the array or arrays that hold it, and the layout that these have."""
+
+    natives: tuple[str, ...]
+    layout: Layout
 
 
-def compiled(
-    output_of: Callable[[Arrays, Any], Any],
-    stored: Mapping[str, Any],
-    trainable: Iterable[str],
-    inputs: Inputs,
-    dtype: str,
-) -> Prober:
+def canonical_gradients(
+    side: Functional, owners: Mapping[str, Owner], inputs: Sequence[np.ndarray], cotangent: np.ndarray
+) -> tuple[float, dict[str, np.ndarray]]:
+    """The value <output, cotangent> and its gradient by every owner, in the canonical layout.
+
+    Raises:
+        NotExpressibleError: the output is not one array; ShapeError: a cotangent of another shape.
+    """
+    parameters = {path: side.owned[path].array for owner in owners.values() for path in owner.natives}
+    value, found = jax.value_and_grad(_objective(side, inputs, cotangent))(parameters)
+    return value.item(), {
+        path: joined(owner.layout, [found[native] for native in owner.natives]) for path, owner in owners.items()
+    }
+
+
+def canonical_sites(
+    side: Functional, owners: Mapping[str, Owner], inputs: Sequence[np.ndarray], cotangent: np.ndarray
+) -> dict[str, tuple[Site, ...]]:
+    """The sites of every owner, in the canonical layout. A site uses one of the arrays that hold an owner.
+
+    Raises:
+        NotExpressibleError: the output is not one array; ShapeError: a cotangent of another shape.
+    """
+    objective = _objective(side, inputs, cotangent)
+    places = [(path, native) for path, owner in owners.items() for native in owner.natives]
+    names = [native for _, native in places]
+    parts = [side.owned[native].array for native in names]
+    split = SplitUses(lambda parts, rest: objective(dict(zip(names, parts, strict=True))), parts, ())
+    found: dict[str, list[Site]] = {path: [] for path in owners}
+    for (part, operation), share in zip(split.uses, split.shares(parts, ()), strict=True):
+        path, used = places[part]
+        held = [share if each == used else jnp.zeros_like(side.owned[each].array) for each in owners[path].natives]
+        found[path].append(Site(operation, joined(owners[path].layout, held)))
+    return {path: tuple(sites) for path, sites in found.items()}
+
+
+def _objective(side: Functional, inputs: Sequence[np.ndarray], cotangent: np.ndarray) -> Callable[[Arrays], jax.Array]:
+    """<output, cotangent> as a function of parameters by their native paths."""
+    arguments, weight = arrays(inputs), jnp.asarray(cotangent)
+
+    def value(parameters: Arrays) -> jax.Array:
+        output, _ = side.run(parameters, arguments, INFERENCE)
+        check_cotangent(cotangent, output)
+        return weighted([output], [weight])
+
+    return value
+
+
+def compiled_prober(side: Functional, inputs: Inputs, dtype: str) -> Prober:
     """`run(weights, cotangents)` for a side.
-
-    output_of: the output for the arrays by path, all of them, and the inputs.
-    stored: what the side's arrays are now. trainable: the paths of those to differentiate by, if they are floating.
 
     All arrays are arguments of the compiled program, so that no values of theirs, and no choice of which are given,
     compile it again; the model's own code is traced once, for the outputs and for the gradients.
     """
-    device = _device()
-    arguments = given(inputs, dtype)
-    own = {path: _typed(array, dtype, device) for path, array in stored.items()}
-    wanted = {path for path in trainable if _is_floating(own[path])}
-    trained, kept = [path for path in own if path in wanted], [path for path in own if path not in wanted]
+    arguments, own = given(inputs, dtype), side.typed(dtype)
+    trained = side.parameters
+    kept = [path for path in own if path not in set(trained)]
     names: list[str] = []
 
     def outputs(arrays: Any, rest: Any, inputs: Any) -> tuple[jax.Array, ...]:
         values = {**dict(zip(trained, arrays, strict=True)), **dict(zip(kept, rest, strict=True))}
-        found = named_arrays(output_of(values, inputs))
-        floats = {name: array for name, array in found.items() if _is_floating(array)}
-        names[:] = floats
-        return tuple(floats.values())
+        found = floating(side.run(values, inputs, INFERENCE)[0])
+        names[:] = found
+        return tuple(found.values())
 
     # Compiled for itself too, so that its trace is kept: the shapes and the gradients are made from that one.
     forward = jax.jit(outputs)
 
     def objective(arrays: Any, rest: Any, inputs: Any, cotangents: Any) -> tuple[jax.Array, tuple[jax.Array, ...]]:
         made = forward(arrays, rest, inputs)
-        return _weighted(made, cotangents), made
+        return weighted(made, cotangents), made
 
     differentiated = jax.jit(jax.value_and_grad(objective, has_aux=True))
 
     def run(weights: Mapping[str, Any], cotangents: Cotangents, *, gradients: bool = True) -> Probe:
-        check_fit({path: tuple(array.shape) for path, array in own.items()}, weights)
-        values = {**own, **_new(weights, own, device)}
+        values = side.filled(own, weights)
         arrays = tuple(values[path] for path in trained), tuple(values[path] for path in kept), arguments
-        shapes = [tuple(each.shape) for each in jax.eval_shape(forward, *arrays)]
+        shapes = jax.eval_shape(forward, *arrays)
         if not gradients:
             return Probe(dict(zip(names, jax.device_get(forward(*arrays)), strict=True)), {})
-        weighted = [jnp.asarray(each) for each in cotangents(shapes)]
-        (_, found), derivatives = jax.device_get(differentiated(*arrays, weighted))
+        (_, found), derivatives = jax.device_get(differentiated(*arrays, made_for(shapes, cotangents)))
         return Probe(dict(zip(names, found, strict=True)), dict(zip(trained, derivatives, strict=True)))
 
     return run
 
 
-def divided(
-    output_of: Callable[[Arrays, Any], Any],
-    stored: Mapping[str, Any],
-    trainable: Iterable[str],
-    inputs: Inputs,
-    dtype: str,
-) -> SiteProber:
-    """`run(weights, cotangents, paths)` for a side; the arguments are those of `compiled`.
+def compiled_site_prober(side: Functional, inputs: Inputs, dtype: str) -> SiteProber:
+    """`run(weights, cotangents, paths)` for a side.
 
     Compiled once for each choice of paths. The other arrays are arguments of the program, and constants in it.
     """
-    device = _device()
-    arguments = given(inputs, dtype)
-    own = {path: _typed(array, dtype, device) for path, array in stored.items()}
-    parameters = [path for path in trainable if _is_floating(own[path])]
+    arguments, own = given(inputs, dtype), side.typed(dtype)
     programs: dict[tuple[str, ...], tuple[SplitUses, Callable[..., list[jax.Array]]]] = {}
-
-    def outputs(arrays: Arrays, inputs: Any) -> tuple[jax.Array, ...]:
-        return tuple(array for array in named_arrays(output_of(arrays, inputs)).values() if _is_floating(array))
-
     # Its trace is kept: the shapes and the sites are found in that one.
-    forward = jax.jit(outputs)
+    forward = jax.jit(lambda arrays, inputs: tuple(floating(side.run(arrays, inputs, INFERENCE)[0]).values()))
 
     def program(paths: tuple[str, ...], parts: Sequence[jax.Array], rest: Any) -> SplitUses:
         def objective(parts: Sequence[jax.Array], rest: Any) -> jax.Array:
             others, inputs, cotangents = rest
-            return _weighted(forward({**others, **dict(zip(paths, parts, strict=True))}, inputs), cotangents)
+            return weighted(forward({**others, **dict(zip(paths, parts, strict=True))}, inputs), cotangents)
 
         return SplitUses(objective, parts, rest)
 
     def run(weights: Mapping[str, Any], cotangents: Cotangents, paths: Iterable[str]) -> dict[str, tuple[Site, ...]]:
-        wanted = asked(paths, parameters)
-        check_fit({path: tuple(array.shape) for path, array in own.items()}, weights)
-        values = {**own, **_new(weights, own, device)}
-        shapes = [tuple(each.shape) for each in jax.eval_shape(forward, values, arguments)]
-        weighted = [jnp.asarray(each) for each in cotangents(shapes)]
+        wanted = asked(paths, side.parameters)
+        values = side.filled(own, weights)
+        cotangent = made_for(jax.eval_shape(forward, values, arguments), cotangents)
         parts = [values.pop(path) for path in wanted]
-        rest = (values, arguments, weighted)
+        rest = (values, arguments, cotangent)
         if wanted not in programs:
             made = program(wanted, parts, rest)
             programs[wanted] = made, jax.jit(made.shares)
@@ -117,48 +145,3 @@ def divided(
         return {path: tuple(members) for path, members in sites.items()}
 
     return run
-
-
-def _weighted(outputs: Sequence[jax.Array], cotangents: Sequence[jax.Array]) -> jax.Array:
-    """<outputs, cotangents> as one number."""
-    terms = [(output * each.astype(output.dtype)).sum() for output, each in zip(outputs, cotangents, strict=True)]
-    return sum(terms, jnp.zeros(()))
-
-
-def called(model: Any, arguments: Any, call: Call | None, default: Callable[..., Any]) -> Any:
-    """The output of `call(model, arguments)`, or without one of `default`."""
-    if call is not None:
-        return call(model, arguments)
-    return default(**arguments) if isinstance(arguments, Mapping) else default(*arguments)
-
-
-def _new(weights: Mapping[str, Any], own: Arrays, device: Any) -> Arrays:
-    """The given weights on the device, in the dtypes of the side's own."""
-    held = [np.asarray(as_numpy(value), own[path].dtype) for path, value in weights.items()]
-    return dict(zip(weights, jax.device_put(held, device), strict=True))
-
-
-def _device() -> Any:
-    """Where arrays go by themselves, since that is the device under test; all at one place, the model's own too."""
-    (device,) = jnp.zeros(()).devices()
-    return device
-
-
-def given(inputs: Inputs, dtype: str) -> Any:
-    """The inputs as jax arrays on one device, floating ones in `dtype`."""
-    device = _device()
-    if isinstance(inputs, Mapping):
-        return {name: _typed(array, dtype, device) for name, array in inputs.items()}
-    return tuple(_typed(array, dtype, device) for array in inputs)
-
-
-def _typed(array: Any, dtype: str, device: Any) -> jax.Array:
-    """A jax array on the device, if floating in `dtype`. One of NumPy's is copied: JAX would share its memory."""
-    # A conversion even to its own dtype, after which the dtype is no weak one: that would be a program of its own.
-    own = array.astype(dtype if _is_floating(array) else array.dtype)
-    # Typed as JAX holds them: outside of 64-bit mode there is no float64 array to be had.
-    return jax.device_put(own if isinstance(own, jax.Array) else jnp.array(own), device)
-
-
-def _is_floating(array: Any) -> bool:
-    return jnp.issubdtype(array.dtype, jnp.floating)

@@ -5,11 +5,10 @@ A path is made of JAX's keys, joined with dots: a dict's keys, a sequence's posi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..common.errors import NotExpressibleError, UsageError
@@ -24,19 +23,20 @@ from ..common.wing import (
     SiteProber,
     Tracer,
     Trainer,
-    check_fit,
+    all_unlike,
     has_safetensors,
     loading,
     saving,
+    through_safetensors,
 )
+from .core import Arrays, Functional, Mode, Run, is_floating
 from .devices import check_dtype
 from .devices import devices as devices
 from .devices import running as running
-from .factories import draws_of
-from .probing import Arrays, compiled, divided, given
-from .saving import by_safetensors, others
-from .training import REMEDY, Run, tree_passer, tree_trainer
-from .trees import Keys, arrays_of, by_path, filled, placed
+from .draws import draws_of
+from .probing import compiled_prober, compiled_site_prober
+from .training import REMEDY, compiled_passer, compiled_trainer
+from .trees import Owned, arrays_of, by_path, filled, replaced, stored_tensors
 
 NAME = "pytree"
 
@@ -50,10 +50,7 @@ def natives(model: Any) -> dict[str, Native]:
         UsageError: no tree, or one without an array of JAX's or NumPy's.
         ChildNameError: two arrays whose keys lead to one path.
     """
-    return {
-        path: Native(path, np.asarray(array), trainable=jnp.issubdtype(array.dtype, jnp.floating), keys=keys)
-        for path, (keys, array) in _stored(model).items()
-    }
+    return stored_tensors(_owned(model))
 
 
 def with_natives(model: Any, arrays: Mapping[str, Any]) -> Any:
@@ -64,9 +61,7 @@ def with_natives(model: Any, arrays: Mapping[str, Any]) -> Any:
     Raises:
         WeightsError: one message for every path that is none of the tree's and every wrong shape.
     """
-    stored = _stored(model)
-    check_fit({path: tuple(array.shape) for path, (_, array) in stored.items()}, arrays)
-    return filled(model, {stored[path][0]: placed(array, stored[path][1]) for path, array in arrays.items()})
+    return replaced(model, _owned(model), arrays)
 
 
 def prober(model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Prober:
@@ -84,7 +79,7 @@ def prober(model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str =
         WeightsError: from the run, weights for no path of the tree or of another shape.
         NotExpressibleError: from the run, an output that is no structure of arrays.
     """
-    return compiled(*_apart(model, call, dtype), inputs, dtype)
+    return compiled_prober(_functional(model, call, dtype), inputs, dtype)
 
 
 def site_prober(model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> SiteProber:
@@ -97,7 +92,7 @@ def site_prober(model: Any, inputs: Inputs, call: Call | None = None, *, dtype: 
         PairError, DtypeError, WeightsError, NotExpressibleError: as from `prober`.
         PathError: from the run, a path of no parameter.
     """
-    return divided(*_apart(model, call, dtype), inputs, dtype)
+    return compiled_site_prober(_functional(model, call, dtype), inputs, dtype)
 
 
 def trainer(
@@ -117,12 +112,7 @@ def trainer(
         DtypeError: no floating-point type of that name, or float64 where it is not enabled.
         WeightsError: from the run, weights for no path of the tree or of another shape.
     """
-    output_of, stored, trainable = _apart(model, _in_training(train_call), dtype)
-
-    def told(arrays: Arrays) -> dict[str, Native]:
-        return natives(filled(model, {keys: arrays[path] for path, (keys, _) in _stored(model).items()}))
-
-    return tree_trainer(_run(output_of), given(stored, dtype), trainable, given(inputs, dtype), told)
+    return compiled_trainer(_functional(model, _in_training(train_call), dtype), inputs, dtype)
 
 
 def passer(
@@ -139,17 +129,12 @@ def passer(
         DtypeError: no floating-point type of that name, or float64 where it is not enabled.
         WeightsError: from the run, weights for no path of the tree or of another shape.
     """
-    inferred, stored, trainable = _apart(model, call, dtype)
+    side = _functional(model, call, dtype)
 
     def run_in(training: bool) -> Run:
-        return _run(_apart(model, _in_training(train_call), dtype)[0] if training else inferred)
+        return _functional(model, _in_training(train_call), dtype).run if training else side.run
 
-    return tree_passer(run_in, given(stored, dtype), trainable, given(inputs, dtype))
-
-
-def _run(output_of: Callable[[Arrays, Any], Any]) -> Run:
-    """What changes no array of the tree, and has its mode from the call that it is made of."""
-    return lambda arrays, arguments, mode: (output_of(arrays, arguments), arrays)
+    return compiled_passer(side, run_in, inputs, dtype)
 
 
 def _in_training(train_call: Call | None) -> Call:
@@ -159,26 +144,32 @@ def _in_training(train_call: Call | None) -> Call:
     return train_call
 
 
-def _apart(model: Any, call: Call | None, dtype: str) -> tuple[Callable[[Arrays, Any], Any], Arrays, list[str]]:
-    """The output as a function of the arrays by path and the inputs; the arrays; the paths of the parameters."""
+def _functional(model: Any, call: Call | None, dtype: str) -> Functional:
+    """The tree as a function of its arrays, which changes none of them, and has its mode from the call."""
     if call is None:
         remedy = "Give the pair a reference_call or a port_call."
         raise PairError("", "a call(tree, inputs) for a pytree, which cannot be called itself", "none", remedy)
     check_dtype(dtype)
-    stored = _stored(model)
+    owned = _owned(model)
 
-    def output_of(arrays: Arrays, given: Any) -> Any:
-        return call(filled(model, {stored[path][0]: array for path, array in arrays.items()}), given)
+    def made(arrays: Arrays) -> Any:
+        return filled(model, {owned[path].keys: array for path, array in arrays.items()})
 
-    trainable = [path for path, (_, array) in stored.items() if jnp.issubdtype(array.dtype, jnp.floating)]
-    return output_of, {path: array for path, (_, array) in stored.items()}, trainable
+    def run(arrays: Arrays, inputs: Any, mode: Mode) -> tuple[Any, Any]:
+        own = made(arrays)
+        return call(own, inputs), own
+
+    return Functional(owned, _owned, made, run)
 
 
-def _stored(model: Any) -> dict[str, tuple[Keys, Any]]:
+def _owned(model: Any) -> dict[str, Owned]:
     found = by_path(arrays_of(model))
     if not found:
         raise UsageError("", "a pytree with arrays of JAX's or NumPy's", type(model).__name__, "")
-    return found
+    return {
+        path: Owned(keys, array, "parameter" if is_floating(array) else "buffer")
+        for path, (keys, array) in found.items()
+    }
 
 
 def tracer(model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Tracer:
@@ -196,14 +187,14 @@ def round_trips(model: Any) -> Iterator[RoundTrip]:
         UsageError, ChildNameError: as from `natives`.
         NotExpressibleError, WeightsError: JAX or safetensors refuses to save it or to load it; its path is the way.
     """
-    fresh = with_natives(model, others(natives(model)))
+    fresh = with_natives(model, all_unlike(natives(model)))
     with saving("flatten and unflatten"):
         leaves = jax.tree.leaves(model)
     with loading("flatten and unflatten"):
         loaded = jax.tree.unflatten(jax.tree.structure(fresh), leaves)
     yield RoundTrip("flatten and unflatten", natives(loaded))
     if has_safetensors():
-        yield RoundTrip("safetensors", natives(with_natives(fresh, by_safetensors(natives(model)))))
+        yield RoundTrip("safetensors", natives(with_natives(fresh, through_safetensors(natives(model)))))
 
 
 def draws(
@@ -221,8 +212,4 @@ def draws(
         PairError: the factory raises, ignores its seed, or gives another structure for another seed.
         DeviceError: JAX does not see the device.
     """
-    return draws_of(factory, seeds, natives, _live, device, target)
-
-
-def _live(model: Any) -> dict[str, Any]:
-    return {path: array for path, (_, array) in _stored(model).items()}
+    return draws_of(factory, seeds, _owned, device, target)

@@ -8,7 +8,7 @@ numbers. A loop (`scan`, `while`) is one equation, and so one site, however ofte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,51 +17,11 @@ import jax.numpy as jnp
 from jax.extend.core import Jaxpr, Literal, Var
 from jax.interpreters.partial_eval import dce_jaxpr
 
-from ..common.layouts import Layout
-from ..common.wing import Site
-from .parts import joined
-
 # Calls that only wrap other equations: what they do with a parameter is looked at inside.
 INLINED = frozenset({"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint"})
 
 # The array for a use of a part, by the part's number and the operation.
 Use = Callable[[int, str], Any]
-Parameters = Mapping[str, Sequence[jax.Array]]
-
-
-def shares(
-    objective: Callable[[Parameters], jax.Array], parameters: Parameters
-) -> dict[str, list[tuple[str, tuple[jax.Array, ...]]]]:
-    """For each parameter its sites, in program order: the operation and the site's share of the gradient.
-
-    objective: a scalar function of the parameters by name, each as the arrays that hold it. A share has as many; a site
-    uses one of them, and its share by the others is zero.
-    """
-    places = [(name, number) for name, arrays in parameters.items() for number, _ in enumerate(arrays)]
-    parts = [array for arrays in parameters.values() for array in arrays]
-
-    def of_parts(arrays: Sequence[jax.Array], rest: Any) -> jax.Array:
-        given = iter(arrays)
-        return objective({name: [next(given) for _ in held] for name, held in parameters.items()})
-
-    split = SplitUses(of_parts, parts, ())
-    result: dict[str, list[tuple[str, tuple[jax.Array, ...]]]] = {name: [] for name in parameters}
-    for (part, operation), gradient in zip(split.uses, split.shares(parts, ()), strict=True):
-        name, number = places[part]
-        share = [jnp.zeros_like(array) for array in parameters[name]]
-        share[number] = gradient
-        result[name].append((operation, tuple(share)))
-    return result
-
-
-def neutral_sites(
-    found: Mapping[str, list[tuple[str, tuple[jax.Array, ...]]]], layouts: Mapping[str, Layout]
-) -> dict[str, Any]:
-    """Shares as `Site`s with neutral arrays in the canonical layout."""
-    return {
-        path: tuple(Site(operation, joined(layouts[path], share)) for operation, share in uses)
-        for path, uses in found.items()
-    }
 
 
 class SplitUses:

@@ -1,62 +1,58 @@
-"""What training has in common on every side that JAX runs: the optimizer, the loss, no dropout, and trees' steps."""
+"""Training on every side that JAX runs: a step op by op, and steps and passes that are compiled once."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from types import ModuleType, SimpleNamespace
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ..common.wing import Cotangents, Native, Optimizer, Pass, Passer, Trainer, Training, check_fit, named_arrays
-from .probing import Arrays
-from .trees import placed
+from ..common.wing import Cotangents, Inputs, Optimizer, Pass, Passer, Trainer, Training, check_targets
+from .core import TRAINING, Arrays, Functional, Mode, Run, floating, given, made_for, squared_error
+from .trees import stored_tensors
 
-# jax.jit keeps what a function of the model's own was traced to. That depends on what we switch off and on the seed,
-# so it must not be found again by another trace of ours.
-_trace = jax.make_user_context(None)
-
-
-class Mode(NamedTuple):
-    """How a side is run. seed: of the masks of dropout, where there are any."""
-
-    training: bool
-    dropout: bool = False
-    seed: Any = 0
-
-
-# run(arrays, inputs, mode): the output, and all the side's arrays after it.
-Run = Callable[[Arrays, Any, Mode], tuple[Any, Arrays]]
-TRAINING = Mode(training=True)
 REMEDY = "Give the pair a reference_train_call or a port_train_call, a call(model, inputs)."
 
 
-def tree_trainer(
-    run: Run,
-    own: Arrays,
-    trainable: Iterable[str],
-    arguments: Any,
-    told: Callable[[Arrays], dict[str, Native]],
-) -> Trainer:
-    """`train(weights, targets, optimizer, steps)` for a side that is a tree of arrays and a function of it.
+def canonical_step(
+    run: Callable[[Arrays], tuple[Any, Any]], params: Arrays, targets: np.ndarray, learning_rate: float
+) -> tuple[Arrays, Any, float]:
+    """One step of SGD on the mean squared error: the parameters after it, what else the run left, the loss before it.
 
-    own: the side's arrays, and arguments: its inputs, both as it is to run with them.
-    trainable: the paths of those to train, if they are floating.
-    told: the natives of the side with these arrays.
+    run: of the parameters, the output and what else it left, as a tree of arrays.
 
-    The gradients are compiled once, for all weights and optimizers, and what each optimizer makes of them by itself.
+    Raises:
+        NotExpressibleError: the output is not one array; ShapeError: targets of another shape.
     """
-    trained = {path for path in trainable if jnp.issubdtype(own[path].dtype, jnp.floating)}
+
+    def loss(params: Arrays) -> tuple[jax.Array, Any]:
+        output, left = run(params)
+        check_targets(targets, output)
+        return squared_error([output], [jnp.asarray(targets)]), left
+
+    (value, left), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+    rule = _transformation(Optimizer("sgd", learning_rate))
+    params, _ = _updated(rule, params, gradients, rule.init(params))
+    return params, left, value.item()
+
+
+def compiled_trainer(side: Functional, inputs: Inputs, dtype: str) -> Trainer:
+    """`train(weights, targets, optimizer, steps)` for a side.
+
+    The gradients are compiled once, for all weights and optimizers; what an optimizer makes of one once for each shape,
+    since neither of the two looks beyond one parameter.
+    """
+    arguments, own, trained = given(inputs, dtype), _trainable(side, dtype), set(side.parameters)
 
     @jax.jit
     def forward(values: Arrays, inputs: Any) -> tuple[tuple[jax.Array, ...], Arrays]:
-        output, after = run(values, inputs, TRAINING)
-        return tuple(floating(output).values()), {path: after[path] for path in own if path not in trained}
+        output, after = side.run(values, inputs, TRAINING)
+        left = side.look(after)
+        return tuple(floating(output).values()), {path: left[path].array for path in own if path not in trained}
 
     def loss(params: Arrays, rest: Arrays, inputs: Any, goals: Sequence[jax.Array]) -> tuple[jax.Array, Arrays]:
         outputs, after = forward({**rest, **params}, inputs)
@@ -65,55 +61,46 @@ def tree_trainer(
     differentiated = jax.jit(jax.value_and_grad(loss, has_aux=True))
 
     def train(weights: Mapping[str, Any], targets: Cotangents, optimizer: Optimizer, steps: int) -> Training:
-        values = _filled(own, weights)
-        goals = goals_of(targets, jax.eval_shape(forward, values, arguments)[0])
+        values = side.filled(own, weights)
+        goals = jax.device_put(made_for(jax.eval_shape(forward, values, arguments)[0], targets))
         params = {path: array for path, array in values.items() if path in trained}
         rest = {path: array for path, array in values.items() if path not in trained}
-        rule, update = _updating(optimizer)
-        state, losses = rule.init(params), []
+        rule, update = _compiled(optimizer)
+        # Placed as `update` leaves them: for what is placed otherwise it would be compiled again.
+        states = {path: jax.device_put(rule.init(array), array.sharding) for path, array in params.items()}
+        losses = []
         for _ in range(steps):
             (value, rest), gradients = differentiated(params, rest, arguments, goals)
-            params, state = update(params, gradients, state)
+            moved = {path: update(array, gradients[path], states[path]) for path, array in params.items()}
+            params, states = ({path: each[part] for path, each in moved.items()} for part in (0, 1))
             losses.append(value.item())
-        return Training(tuple(losses), told({**rest, **params}))
+        return Training(tuple(losses), stored_tensors(side.look(side.made({**rest, **params}))))
 
     return train
 
 
-@functools.cache
-def _updating(optimizer: Optimizer) -> tuple[optax.GradientTransformation, Callable[..., Any]]:
-    rule = transformation(optimizer)
+def compiled_passer(side: Functional, run_in: Callable[[bool], Run], inputs: Inputs, dtype: str) -> Passer:
+    """`run(weights, training=...)` for a side.
 
-    @jax.jit
-    def update(params: Arrays, gradients: Arrays, state: Any) -> tuple[Any, Any]:
-        updates, state = rule.update(gradients, state, params)
-        return optax.apply_updates(params, updates), state
-
-    return rule, update
-
-
-def tree_passer(run_in: Callable[[bool], Run], own: Arrays, trainable: Iterable[str], arguments: Any) -> Passer:
-    """`run(weights, training=...)` for a side that is a tree of arrays and a function of it. As for `tree_trainer`.
-
-    run_in: the function for the training mode, or for the other. It is asked for once, and outside of JAX's traces,
-        which would add to an error's text.
+    run_in: what runs it in the training mode, or in the other. It is asked for once, and outside of JAX's traces, which
+        would add to an error's text.
 
     Compiled once for each mode, for all weights and seeds.
     """
-    buffers = own.keys() - set(trainable)
-    run_in = functools.cache(run_in)
+    arguments, own, run_in = given(inputs, dtype), _trainable(side, dtype), functools.cache(run_in)
+    buffers = [path for path, each in side.owned.items() if each.role in ("buffer", "statistic")]
     names: dict[bool, list[str]] = {}
 
     @functools.partial(jax.jit, static_argnames=("training", "dropout"))
     def forward(values: Arrays, inputs: Any, training: bool, dropout: bool, seed: Any) -> tuple[Any, Arrays]:
         output, after = run_in(training)(values, inputs, Mode(training, dropout, seed))
-        found = floating(output)
+        found, left = floating(output), side.look(after)
         names[training] = list(found)
-        return tuple(found.values()), {path: after[path] for path in buffers}
+        return tuple(found.values()), {path: left[path].array for path in buffers}
 
     def run(weights: Mapping[str, Any], *, training: bool, dropout: bool = False, seed: int = 0) -> Pass:
         run_in(training)
-        values = _filled(own, weights)
+        values = side.filled(own, weights)
         # Masks are drawn in training mode alone: in the other there is nothing else to compile.
         found = forward(values, arguments, training=training, dropout=training and dropout, seed=np.uint32(seed))
         outputs, after = jax.device_get(found)
@@ -122,17 +109,26 @@ def tree_passer(run_in: Callable[[bool], Run], own: Arrays, trainable: Iterable[
     return run
 
 
-def _filled(own: Arrays, weights: Mapping[str, Any]) -> Arrays:
-    """The side's own arrays, with the weights in their places and their dtypes.
-
-    Raises:
-        WeightsError
-    """
-    check_fit({path: tuple(array.shape) for path, array in own.items()}, weights)
-    return {**own, **{path: placed(array, own[path]) for path, array in weights.items()}}
+def _trainable(side: Functional, dtype: str) -> Arrays:
+    """The side's arrays to be trained with: Flax makes and updates running statistics in no less than float32."""
+    statistics = {path: each.array for path, each in side.owned.items() if each.role == "statistic"}
+    return {**side.typed(dtype), **given(statistics, jnp.promote_types(dtype, jnp.float32).name)}
 
 
-def transformation(optimizer: Optimizer) -> optax.GradientTransformation:
+@functools.cache
+def _compiled(optimizer: Optimizer) -> tuple[optax.GradientTransformation, Callable[..., tuple[Any, Any]]]:
+    rule = _transformation(optimizer)
+    return rule, jax.jit(functools.partial(_updated, rule))
+
+
+def _updated(rule: optax.GradientTransformation, params: Any, gradients: Any, state: Any) -> tuple[Any, Any]:
+    """The parameters, one or a tree of them, and the optimizer's state after one step."""
+    updates, state = rule.update(gradients, state, params)
+    after: Any = optax.apply_updates(params, updates)
+    return after, state
+
+
+def _transformation(optimizer: Optimizer) -> optax.GradientTransformation:
     rate = optimizer.learning_rate
     rules = {
         "sgd": lambda: optax.sgd(rate, momentum=optimizer.momentum),
@@ -141,46 +137,3 @@ def transformation(optimizer: Optimizer) -> optax.GradientTransformation:
         ),
     }
     return rules[optimizer.name]()
-
-
-def statistics_dtype(dtype: str) -> str:
-    """What running statistics are in: Flax makes and updates them in no less than float32."""
-    return jnp.promote_types(dtype, jnp.float32).name
-
-
-def floating(output: Any) -> Arrays:
-    """The floating-point outputs by their place. A dict's order is lost where JAX compiles a function that gives it."""
-    return {name: array for name, array in named_arrays(output).items() if jnp.issubdtype(array.dtype, jnp.floating)}
-
-
-def goals_of(targets: Cotangents, outputs: Sequence[Any]) -> list[jax.Array]:
-    """The targets for outputs of which the shapes are known."""
-    return [jnp.asarray(each) for each in targets([tuple(output.shape) for output in outputs])]
-
-
-def squared_error(outputs: Sequence[jax.Array], goals: Sequence[jax.Array]) -> jax.Array:
-    """The sum over the outputs of the mean squared error."""
-    pairs = zip(outputs, goals, strict=True)
-    return sum((jnp.mean((output - goal.astype(output.dtype)) ** 2) for output, goal in pairs), jnp.zeros(()))
-
-
-@contextmanager
-def tracing() -> Iterator[None]:
-    """For the trace of a run: a function that the model's own code compiles is traced anew in it."""
-    with _trace(object()):
-        yield
-
-
-@contextmanager
-def whole_attention(home: ModuleType) -> Iterator[None]:
-    """Flax's attention functions without dropout of the attention weights, while they are traced.
-
-    home: Flax's module of them. A model may call one with the rate as an argument, as transformers' models do, so no
-    setting of a layer reaches it. They multiply the weights by mask / (1 - rate). For the mask they get 1 - rate.
-    """
-    before = home.random  # type: ignore[attr-defined]
-    home.random = SimpleNamespace(bernoulli=lambda key, p, shape: np.float64(p))  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        home.random = before  # type: ignore[attr-defined]

@@ -1,5 +1,6 @@
 """Trees: the arrays of any JAX pytree by their keys, and the tree with others in their place.
 
+What a model's arrays are is told as `Owned`, of which its stored tensors are made and a new tree of the same kind.
 JAX visits a dict in the order of its sorted keys, and so `layers_10` before `layers_2`; here a dict keeps its order.
 """
 
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +18,48 @@ from jax.tree_util import tree_flatten_with_path, tree_map_with_path
 
 from ..common.arrays import as_numpy
 from ..common.errors import ChildNameError
+from ..common.trees import walk
+from ..common.wing import Native, check_fit
 
 Keys = tuple[str | int, ...]
 # Those that can be made anew from their items.
 DICTS = (dict, OrderedDict, FrozenDict)
+
+
+class Owned(NamedTuple):
+    """An array of a model, live, under the first of its paths.
+
+    keys: those of the framework's own tree.
+    role: a `statistic` is one that training updates without gradients, in no less than float32; `random` is the state
+        of a random stream, which is no part of what a model has learnt.
+    aliases: the other paths of the same array.
+    """
+
+    keys: Keys
+    array: Any
+    role: Literal["parameter", "buffer", "statistic", "random"]
+    aliases: tuple[str, ...] = ()
+
+
+def stored_tensors(owned: Mapping[str, Owned]) -> dict[str, Native]:
+    """The arrays of a model as NumPy arrays, random state aside."""
+    return {
+        path: Native(path, np.asarray(each.array), each.role == "parameter", aliases=each.aliases, keys=each.keys)
+        for path, each in owned.items()
+        if each.role != "random"
+    }
+
+
+def replaced(tree: Any, owned: Mapping[str, Owned], arrays: Mapping[str, Any]) -> Any:
+    """A new tree with some or all of its arrays replaced, in their own dtypes and on their devices.
+
+    arrays: of any framework, by path.
+
+    Raises:
+        WeightsError: one message for every path that is none of the tree's and every wrong shape.
+    """
+    check_fit({path: tuple(each.array.shape) for path, each in owned.items()}, arrays)
+    return filled(tree, {owned[path].keys: placed(array, owned[path].array) for path, array in arrays.items()})
 
 
 def arrays_of(tree: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
@@ -30,14 +69,18 @@ def arrays_of(tree: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
 
     keys: what stands before all of them.
     """
-    for below, leaf in tree_flatten_with_path(tree, is_leaf=_stops)[0] if type(tree) not in DICTS else ():
-        place = (*keys, *map(_component, below))
-        if type(leaf) in DICTS:
-            yield from arrays_of(leaf, place)
-        elif is_array(unboxed(leaf)):
+    for place, leaf in walk(tree, _members, keys):
+        if is_array(unboxed(leaf)):
             yield place, unboxed(leaf)
-    for key, value in tree.items() if type(tree) in DICTS else ():
-        yield from arrays_of(value, (*keys, key))
+
+
+def _members(node: Any) -> Iterable[tuple[str | int, Any]] | None:
+    """What a node that JAX knows holds by its keys; None of a leaf, which a box is too."""
+    if type(node) in DICTS:
+        return node.items()
+    # One step down: all below the node itself counts as a leaf.
+    below, _ = tree_flatten_with_path(node, is_leaf=lambda each: each is not node or _stops(each))
+    return None if below and not below[0][0] else [(_component(path[0]), held) for path, held in below]
 
 
 def filled(tree: Any, arrays: Mapping[Keys, Any], keys: Keys = ()) -> Any:
@@ -67,6 +110,7 @@ def is_array(leaf: Any) -> bool:
 
 
 def unboxed(leaf: Any) -> Any:
+    """The array in a box (`linen.Partitioned`); anything else as it is."""
     return leaf.unbox() if isinstance(leaf, meta.AxisMetadata) else leaf
 
 

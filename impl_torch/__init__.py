@@ -3,15 +3,15 @@
 Its files mirror those of `impl_jax/linen` and `impl_jax/nnx`, function by function.
 """
 
-from .access import call as call
 from .access import get_parameter as get_parameter
 from .access import load as load
 from .access import set_parameter as set_parameter
 from .access import state as state
 from .access import table as table
-from .access import value_and_gradients as value_and_gradients
 from .access import weights as weights
 from .build import build as build
+from .build import is_lazy as is_lazy
+from .build import materialize as materialize
 from .devices import devices as devices
 from .devices import running as running
 from .devices import settings as settings
@@ -19,23 +19,23 @@ from .initialization import draw as draw
 from .initialization import draws as draws
 from .initialization import initialize as initialize
 from .initialization import sample as sample
-from .lazy import is_lazy as is_lazy
-from .lazy import materialize as materialize
 from .naming import native_path as native_path
 from .naming import path_of as path_of
 from .naming import shown as shown
-from .natives import natives as natives
-from .natives import with_natives as with_natives
+from .probing import call as call
 from .probing import prober as prober
+from .probing import site_gradients as site_gradients
 from .probing import site_prober as site_prober
-from .saving import round_trips as round_trips
+from .probing import value_and_gradients as value_and_gradients
+from .stored import natives as natives
+from .stored import round_trips as round_trips
+from .stored import with_natives as with_natives
 from .tracing import tracer as tracer
 from .training import passer as passer
 from .training import step as step
 from .training import trainer as trainer
 from .tying import equal as equal
 from .tying import identical as identical
-from .tying import site_gradients as site_gradients
 from .tying import tie as tie
 from .tying import tie_groups as tie_groups
 from .tying import untie as untie

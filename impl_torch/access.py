@@ -1,12 +1,11 @@
-"""Access: a live module's table, its parameters one by one, its weights as neutral arrays, its gradients.
+"""Access: a live module's table, its parameters one by one, its weights as neutral arrays.
 
 Neutral arrays are NumPy's, in the canonical layout, by path; a tied parameter appears under its owner.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from ..common.errors import ShapeError
 from ..common.tables import Row, Table
 from ..common.ties import Tie
-from ..common.wing import one_array
 from .naming import find, leaves
 
 
@@ -25,6 +23,9 @@ def table(model: nn.Module, inputs: Sequence[np.ndarray] | None = None) -> Table
     """The table of a live module, as `named_parameters`, `named_buffers` and `state_dict` list it.
 
     inputs: not needed in this wing; a Linen module shows its layers only when called.
+
+    Raises:
+        ChildNameError: two arrays whose names lead to one path.
     """
     return Table(
         tuple(
@@ -50,7 +51,11 @@ def _shape(array: torch.Tensor) -> tuple[int | None, ...]:
 
 
 def get_parameter(model: nn.Module, path: str) -> torch.Tensor:
-    """The live Parameter (or buffer) at `path`, not a copy. Raises PathError."""
+    """The live Parameter (or buffer) at `path`, not a copy.
+
+    Raises:
+        PathError: no such path, and the nearest one.
+    """
     return find(model, path).array
 
 
@@ -85,7 +90,7 @@ def weights(model: nn.Module) -> dict[str, np.ndarray]:
 
 
 def neutral(array: torch.Tensor) -> np.ndarray:
-    """A NumPy copy of a tensor."""
+    """A NumPy copy of a tensor, of any shape, in its dtype; bfloat16 is ml_dtypes' own."""
     held = array.detach().cpu()
     if held.dtype == torch.bfloat16:
         # A type that NumPy has from this package alone, of which PyTorch does not know.
@@ -96,7 +101,7 @@ def neutral(array: torch.Tensor) -> np.ndarray:
 
 
 def tensor(array: Any) -> torch.Tensor:
-    """A tensor with the values of an array of any framework."""
+    """A tensor with the values of an array of any framework, in its shape and dtype; a tensor is given back."""
     if isinstance(array, torch.Tensor):
         return array
     # By a copy of NumPy's, since PyTorch takes no array that runs backwards and warns of one that is read-only.
@@ -110,7 +115,7 @@ def load(model: nn.Module, weights: Mapping[str, np.ndarray]) -> nn.Module:
     """Copy neutral weights into the module, all or nothing. Returns `model`.
 
     Raises:
-        WeightsError: one message for every missing, extra and misshapen entry.
+        WeightsError: one message for every missing, extra and misshapen entry; nothing was changed.
     """
     table(model).check_weights(weights)
     with torch.no_grad():
@@ -118,92 +123,3 @@ def load(model: nn.Module, weights: Mapping[str, np.ndarray]) -> nn.Module:
             if leaf.owner == leaf.path:
                 leaf.array.copy_(tensor(weights[leaf.path]))
     return model
-
-
-def inference(model: nn.Module) -> AbstractContextManager[None]:
-    """The module in inference mode; each submodule's own mode is put back afterwards."""
-    return in_mode(model, training=False)
-
-
-@contextmanager
-def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """The module in training or inference mode; each submodule's own mode is put back afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    model.train(training)
-    try:
-        yield
-    finally:
-        for module, before in modes.items():
-            module.training = before
-
-
-def arrays(model: nn.Module, inputs: Sequence[np.ndarray]) -> tuple[torch.Tensor, ...]:
-    """Neutral inputs as tensors on the device where the model lives."""
-    device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
-    return tuple(tensor(array).to(device) for array in inputs)
-
-
-def cuda_indices(model: nn.Module) -> list[int]:
-    """The CUDA devices that the model is on, whose generators a run of it may use."""
-    return sorted({array.device.index for array in (*model.parameters(), *model.buffers()) if array.is_cuda})
-
-
-def call(model: nn.Module, inputs: Sequence[np.ndarray]) -> np.ndarray:
-    """The output for neutral `inputs`, in inference mode, as a neutral array.
-
-    Raises:
-        NotExpressibleError: the output is not one array.
-    """
-    with inference(model), torch.no_grad():
-        return neutral(one_array(model(*arrays(model, inputs))))
-
-
-def value_and_gradients(
-    model: nn.Module, inputs: Sequence[np.ndarray], cotangent: np.ndarray
-) -> tuple[float, dict[str, np.ndarray]]:
-    """The value <output, cotangent> and its gradient by every parameter, in inference mode.
-
-    cotangent: an array of the output's shape. A tied parameter's gradient is the sum over its sites; one that the
-    output does not depend on has gradient zero. The modules' own `.grad` is not touched.
-
-    Raises:
-        ShapeError: a cotangent of another shape.
-    """
-    owners = {leaf.path: leaf.array for leaf in leaves(model) if leaf.owner == leaf.path and leaf.kind == "parameter"}
-    with inference(model), _unfrozen(owners.values()):
-        value = objective(model, inputs, cotangent)
-        gradients = derivatives(value, list(owners.values()))
-    return value.item(), {
-        path: neutral(torch.zeros_like(array) if gradient is None else gradient)
-        for (path, array), gradient in zip(owners.items(), gradients, strict=True)
-    }
-
-
-@contextmanager
-def _unfrozen(parameters: Iterable[torch.Tensor]) -> Iterator[None]:
-    """Gradients by every parameter, as the other wings give them: also by one that training is to leave alone."""
-    frozen = [parameter for parameter in parameters if not parameter.requires_grad]
-    for parameter in frozen:
-        parameter.requires_grad_(True)
-    try:
-        yield
-    finally:
-        for parameter in frozen:
-            parameter.requires_grad_(False)
-
-
-def objective(model: nn.Module, inputs: Sequence[np.ndarray], cotangent: np.ndarray) -> torch.Tensor:
-    """<output, cotangent> as a scalar tensor with its graph."""
-    with torch.enable_grad():
-        output = one_array(model(*arrays(model, inputs)))
-        if tuple(output.shape) != np.shape(cotangent):
-            found = f"shape {np.shape(cotangent)}"
-            raise ShapeError("", f"a cotangent of the output's shape {tuple(output.shape)}", found)
-        return (output * tensor(cotangent).to(output.device)).sum()
-
-
-def derivatives(value: torch.Tensor, by: Sequence[torch.Tensor]) -> Sequence[torch.Tensor | None]:
-    """The gradient of `value` by each tensor, None where it does not depend on it, which autograd may call an error."""
-    if not by or not value.requires_grad:
-        return [None] * len(by)
-    return torch.autograd.grad(value, by, allow_unused=True)

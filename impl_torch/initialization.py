@@ -19,7 +19,7 @@ from ..common.wing import Native, drawn, model_of
 from .access import neutral, table
 from .devices import device_of, dtype_of
 from .naming import leaves
-from .natives import natives
+from .stored import natives
 
 
 def draw(

@@ -68,8 +68,17 @@ def _leaves(model: nn.Module) -> Iterator[Leaf]:
                 yield Leaf(path, paths.split(path), array, kind, word, SAME, owner, persistent)
 
 
+def owner_leaves(model: nn.Module) -> dict[str, Leaf]:
+    """The parameters by path, each once, in the table's order."""
+    return {leaf.path: leaf for leaf in leaves(model) if leaf.owner == leaf.path and leaf.kind == "parameter"}
+
+
 def find(model: nn.Module, path: str) -> Leaf:
-    """The leaf at `path`; raises PathError naming the nearest path."""
+    """The leaf at `path`.
+
+    Raises:
+        PathError: no such path, and the nearest one.
+    """
     for leaf in leaves(model):
         if leaf.path == path:
             return leaf
@@ -79,10 +88,18 @@ def find(model: nn.Module, path: str) -> Leaf:
 
 
 def native_path(model: nn.Module, path: str) -> tuple[str | int, ...]:
-    """How PyTorch spells `path`: its components. Raises PathError."""
+    """How PyTorch spells `path`: its components.
+
+    Raises:
+        PathError: no such path, and the nearest one.
+    """
     return find(model, path).native_path
 
 
 def path_of(model: nn.Module, native: tuple[str | int, ...]) -> str:
-    """The path of a native path. Raises PathError."""
+    """The path of a native path.
+
+    Raises:
+        PathError: no such native path, and the nearest path.
+    """
     return find(model, paths.join(*map(str, native))).path

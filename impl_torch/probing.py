@@ -1,13 +1,16 @@
-"""Probing: a side's outputs and gradients for any weights, as often as wanted. The model is never written to.
+"""Probing: outputs, gradients and sites, of a live module as it is or of a copy with any weights.
 
-All arrays are native ones, as `natives` gives and `with_natives` takes them; a tied parameter once, under its owner.
-To be made and used inside `running(device, dtype)`.
+What is canonical has neutral arrays under canonical paths, of the module itself, in its own dtype and on its device.
+A prober has native arrays, as `natives` gives and `with_natives` takes them, a tied parameter once, under its owner; it
+never writes to the module, and is to be made and used inside `running(device, dtype)`. The two differ in one more
+thing: a prober's gradients are the function's, where an embedding's `padding_idx` and the fused kernels of attention
+give others.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,11 +21,98 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from ..common.arrays import as_numpy
-from ..common.wing import Call, Cotangents, Inputs, Probe, Prober, Site, SiteProber, asked, check_fit, named_arrays
-from .access import derivatives, inference, neutral, tensor
-from .devices import dtype_of, under_test
-from .natives import copied, owned, write
+from ..common.wing import (
+    Call,
+    Cotangents,
+    Inputs,
+    Probe,
+    Prober,
+    Site,
+    SiteProber,
+    asked,
+    check_cotangent,
+    check_fit,
+    one_array,
+)
+from .access import neutral, tensor
+from .core import called, cast_copy, derivatives, floating, given, inference, weighted
+from .devices import dtype_of
+from .naming import owner_leaves
 from .sites import SplitUses
+from .stored import owned, write
+
+
+def call(model: nn.Module, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    """The output for neutral `inputs`, in inference mode, as a neutral array.
+
+    Raises:
+        NotExpressibleError: the output is not one array.
+    """
+    with inference(model), torch.no_grad():
+        return neutral(one_array(called(model, given(model, inputs))))
+
+
+def value_and_gradients(
+    model: nn.Module, inputs: Sequence[np.ndarray], cotangent: np.ndarray
+) -> tuple[float, dict[str, np.ndarray]]:
+    """The value <output, cotangent> and its gradient by every parameter, in inference mode.
+
+    cotangent: an array of the output's shape. A tied parameter's gradient is the sum over its sites; one that the
+    output does not depend on has gradient zero. The modules' own `.grad` is not touched.
+
+    Raises:
+        NotExpressibleError: the output is not one array; ShapeError: a cotangent of another shape.
+    """
+    parameters = {path: leaf.array for path, leaf in owner_leaves(model).items()}
+    with inference(model), _unfrozen(parameters.values()):
+        value = _objective(model, inputs, cotangent)
+        gradients = derivatives(value, list(parameters.values()))
+    return value.item(), {
+        path: neutral(_whole(array, each)) for (path, array), each in zip(parameters.items(), gradients, strict=True)
+    }
+
+
+def site_gradients(
+    model: nn.Module, inputs: Sequence[np.ndarray], cotangent: np.ndarray
+) -> dict[str, tuple[Site, ...]]:
+    """Each owner's sites in the order of the program, with each site's share of the gradient of <output, cotangent>.
+
+    A site is a torch operation that takes the parameter as an argument. While the model runs, every such argument is
+    replaced by a leaf of its own, so that one backward pass yields the shares.
+
+    Raises:
+        NotExpressibleError: the output is not one array; ShapeError: a cotangent of another shape.
+    """
+    parameters = {path: leaf.array for path, leaf in owner_leaves(model).items()}
+    with inference(model), SplitUses(parameters) as uses:
+        value = _objective(model, inputs, cotangent)
+    return uses.shares(value)
+
+
+def _objective(model: nn.Module, inputs: Sequence[np.ndarray], cotangent: np.ndarray) -> torch.Tensor:
+    """<output, cotangent> as a scalar tensor with its graph."""
+    with torch.enable_grad():
+        output = called(model, given(model, inputs))
+        check_cotangent(cotangent, output)
+        return weighted([output], [tensor(cotangent).to(output.device)])
+
+
+@contextmanager
+def _unfrozen(parameters: Iterable[torch.Tensor]) -> Iterator[None]:
+    """Gradients by every parameter, as the other wings give them: also by one that training is to leave alone."""
+    frozen = [parameter for parameter in parameters if not parameter.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+
+
+def _whole(array: torch.Tensor, gradient: torch.Tensor | None) -> torch.Tensor:
+    """The gradient by an array that the outputs may not depend on."""
+    return torch.zeros_like(array) if gradient is None else gradient
 
 
 def prober(model: nn.Module, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Prober:
@@ -46,11 +136,13 @@ def prober(model: nn.Module, inputs: Inputs, call: Call | None = None, *, dtype:
         own.write(weights)
         with own.running(), torch.set_grad_enabled(gradients):
             outputs = own.outputs(call)
-            value = _weighted(outputs, cotangents) if gradients else torch.zeros(())
+            value = _value(outputs, cotangents) if gradients else torch.zeros(())
         found = derivatives(value, list(parameters.values())) if gradients else ()
+        pairs = zip(parameters.items(), found, strict=gradients)
         return Probe(
             {name: neutral(output) for name, output in outputs.items()},
-            {path: _gradient(array, each) for (path, array), each in zip(parameters.items(), found, strict=gradients)},
+            # In the memory that a gradient has, which nothing else uses.
+            {path: as_numpy(_whole(array, each)) for (path, array), each in pairs},
         )
 
     return run
@@ -75,7 +167,7 @@ def site_prober(model: nn.Module, inputs: Inputs, call: Call | None = None, *, d
         for path, array in own.parameters.items():
             array.requires_grad_(path in wanted)
         with own.running(), torch.enable_grad(), SplitUses(wanted) as uses:
-            value = _weighted(own.outputs(call), cotangents)
+            value = _value(own.outputs(call), cotangents)
         return uses.shares(value)
 
     return run
@@ -89,14 +181,14 @@ class _Own:
 
     def __init__(self, model: nn.Module, inputs: Inputs, dtype: torch.dtype) -> None:
         self.model = cast_copy(model, dtype)
-        self.owners = {path: each.tensor for path, each in owned(self.model).items()}
+        self.owners = {path: each.array for path, each in owned(self.model).items()}
         self.parameters = {
             path: array
             for path, array in self.owners.items()
             if isinstance(array, nn.Parameter) and array.is_floating_point()
         }
         self._shapes = {path: tuple(array.shape) for path, array in self.owners.items()}
-        self._before = {path: each.tensor for path, each in owned(model).items()}
+        self._before = {path: each.array for path, each in owned(model).items()}
         self._written: set[str] = set()
         self._arguments = given(self.model, inputs, dtype)
 
@@ -117,30 +209,14 @@ class _Own:
 
     def outputs(self, call: Call | None) -> dict[str, torch.Tensor]:
         """The floating-point outputs by their place."""
-        found = named_arrays(called(self.model, self._arguments, call))
-        return {name: array for name, array in found.items() if array.is_floating_point()}
+        return floating(called(self.model, self._arguments, call))
 
 
-def cast_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A copy of the module in `dtype`, the tensors that its submodules keep as mere attributes included."""
-    own = copied(model).to(under_test(), dtype)
-    for module in own.modules():
-        for name, each in vars(module).items():
-            if isinstance(each, torch.Tensor) and each.is_floating_point():
-                vars(module)[name] = each.to(under_test(), dtype)
-    return own
-
-
-def _weighted(outputs: Mapping[str, torch.Tensor], cotangents: Cotangents) -> torch.Tensor:
+def _value(outputs: Mapping[str, torch.Tensor], cotangents: Cotangents) -> torch.Tensor:
     """<outputs, cotangents> as one number."""
     made = cotangents([tuple(output.shape) for output in outputs.values()])
-    pairs = zip(outputs.values(), made, strict=True)
-    return sum(((output * tensor(each).to(output)).sum() for output, each in pairs), torch.zeros(()))
-
-
-def _gradient(array: torch.Tensor, gradient: torch.Tensor | None) -> np.ndarray:
-    """In the memory that it has, which nothing else uses."""
-    return as_numpy(torch.zeros_like(array) if gradient is None else gradient)
+    placed = [tensor(each).to(output) for each, output in zip(made, outputs.values(), strict=True)]
+    return weighted(outputs.values(), placed)
 
 
 class _WholeGradients(TorchFunctionMode):
@@ -155,23 +231,3 @@ class _WholeGradients(TorchFunctionMode):
             bound.arguments["padding_idx"] = None
             return func(*bound.args, **bound.kwargs)
         return func(*args, **(kwargs or {}))
-
-
-def given(model: nn.Module, inputs: Inputs, dtype: torch.dtype) -> Any:
-    """The inputs as tensors on the model's device, floating ones in `dtype`."""
-    device = next((array.device for array in (*model.parameters(), *model.buffers())), torch.device("cpu"))
-
-    def placed(array: np.ndarray) -> torch.Tensor:
-        made = tensor(array)
-        return made.to(device, dtype if made.is_floating_point() else made.dtype)
-
-    if isinstance(inputs, Mapping):
-        return {name: placed(array) for name, array in inputs.items()}
-    return tuple(placed(array) for array in inputs)
-
-
-def called(model: nn.Module, arguments: Any, call: Call | None) -> Any:
-    """The output of `call(model, arguments)`, or without one of the model itself."""
-    if call is not None:
-        return call(model, arguments)
-    return model(**arguments) if isinstance(arguments, Mapping) else model(*arguments)

@@ -14,7 +14,8 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._pytree import tree_map
 
 from ..common.wing import Site
-from .access import derivatives, neutral
+from .access import neutral
+from .core import derivatives
 
 # What the mode is not shown: an `autograd.Function` of somebody's own is handed the parameter itself.
 UNSEEN = "unseen"

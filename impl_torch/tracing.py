@@ -5,7 +5,6 @@ To be made and used inside `running(device, dtype)`.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -15,10 +14,10 @@ import torch
 from torch import nn
 
 from ..common.wing import Call, Inputs, Recorder, Trace, Traced, Tracer, named_arguments, plain
-from .access import inference, neutral
+from .access import neutral
+from .core import called, cast_copy, given, inference
 from .devices import dtype_of
-from .natives import owned, with_natives
-from .probing import called, given
+from .stored import owned, with_natives
 
 
 def tracer(model: nn.Module, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Tracer:
@@ -38,7 +37,7 @@ def tracer(model: nn.Module, inputs: Inputs, call: Call | None = None, *, dtype:
     of_type = dtype_of(dtype)
 
     def run(weights: Mapping[str, np.ndarray]) -> tuple[Trace, ...]:
-        own = with_natives(copy.deepcopy(model).to(of_type), weights)
+        own = with_natives(cast_copy(model, of_type), weights)
         # With gradients to be taken, as when it is probed: without, some layers go another way, around their modules.
         for parameter in own.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
@@ -56,7 +55,7 @@ def tracer(model: nn.Module, inputs: Inputs, call: Call | None = None, *, dtype:
 
 def _traced(model: nn.Module) -> dict[nn.Module, Traced]:
     """What is known of each module, each under the first of its paths."""
-    owners = {id(each.tensor): path for path, each in owned(model).items()}
+    owners = {id(each.array): path for path, each in owned(model).items()}
     return {
         module: Traced(
             path,

@@ -13,22 +13,11 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from ..common.wing import (
-    Call,
-    Cotangents,
-    Inputs,
-    Optimizer,
-    Pass,
-    Passer,
-    Trainer,
-    Training,
-    check_targets,
-    named_arrays,
-)
-from .access import arrays, cuda_indices, derivatives, in_mode, neutral, tensor
+from ..common.wing import Call, Cotangents, Inputs, Optimizer, Pass, Passer, Trainer, Training, check_targets
+from .access import neutral, tensor
+from .core import called, cast_copy, derivatives, floating, generators_kept, given, in_mode, squared_error
 from .devices import dtype_of
-from .natives import natives, with_natives
-from .probing import called, cast_copy, given
+from .stored import natives, with_natives
 
 # Whatever drops entries of its first argument, as functions of the rate.
 _DROPOUTS = frozenset(
@@ -49,6 +38,7 @@ def step(
 ) -> tuple[nn.Module, float]:
     """One step of SGD on the mean squared error, in training mode; the model after it and the loss before it.
 
+    targets: an array of the output's shape.
     seed: of the dropout masks, if the model draws any. Returns `model` itself, updated in place, each submodule in the
     mode that it had, and the parameters' `.grad` as they were.
 
@@ -56,11 +46,12 @@ def step(
         ShapeError: targets of another shape than the output's; NotExpressibleError: the output is not one array.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    with torch.random.fork_rng(devices=cuda_indices(model)), in_mode(model, training=True):
+    with generators_kept(model), in_mode(model, training=True):
         torch.manual_seed(seed)
-        output = model(*arrays(model, inputs))
+        output = called(model, given(model, inputs))
         check_targets(targets, output)
-        loss = nn.functional.mse_loss(output, tensor(targets).to(output.device))
+        loss = squared_error([output], [tensor(targets).to(output.device)])
+    # By hand, since PyTorch's optimizers take gradients from `.grad`, which is the user's.
     with torch.no_grad():
         for parameter, gradient in zip(parameters, derivatives(loss, parameters), strict=True):
             if gradient is not None:
@@ -105,9 +96,9 @@ def trainer(
         losses = []
         with _running(own, training=True, dropout=False, seed=0), torch.enable_grad():
             for _ in range(steps):
-                outputs = _floating(called(own, arguments, train_call or call))
+                outputs = floating(called(own, arguments, train_call or call))
                 goals = goals or _placed(targets, outputs)
-                loss = _squared_error(outputs, goals)
+                loss = squared_error(outputs.values(), goals)
                 found = derivatives(loss, parameters)
                 for parameter, gradient in zip(parameters, found, strict=True):
                     parameter.grad = torch.zeros_like(parameter) if gradient is None else gradient
@@ -143,7 +134,7 @@ def passer(
         own = with_natives(cast_copy(model, of_type), weights)
         with _running(own, training=training, dropout=dropout, seed=seed), torch.no_grad():
             output = called(own, given(own, inputs, of_type), (train_call or call) if training else call)
-            outputs = {name: neutral(each) for name, each in _floating(output).items()}
+            outputs = {name: neutral(each) for name, each in floating(output).items()}
         return Pass(outputs, {path: each.array for path, each in natives(own).items() if not each.trainable})
 
     return run
@@ -154,7 +145,7 @@ def _running(model: nn.Module, *, training: bool, dropout: bool, seed: int) -> I
     """The module, which is our own, in a mode; whatever it draws is drawn from `seed`."""
     model.train(training)
     with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=cuda_indices(model)))
+        stack.enter_context(generators_kept(model))
         torch.manual_seed(seed)
         # The kernels for speed have other derivatives where a row is masked altogether.
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
@@ -194,17 +185,6 @@ def _rule(optimizer: Optimizer, parameters: Sequence[torch.Tensor]) -> torch.opt
     return rules[optimizer.name]()
 
 
-def _floating(output: Any) -> dict[str, torch.Tensor]:
-    """The floating-point outputs by their place."""
-    return {name: array for name, array in named_arrays(output).items() if array.is_floating_point()}
-
-
 def _placed(targets: Cotangents, outputs: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
     made = targets([tuple(output.shape) for output in outputs.values()])
     return [tensor(target).to(output) for target, output in zip(made, outputs.values(), strict=True)]
-
-
-def _squared_error(outputs: Mapping[str, torch.Tensor], goals: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The sum over the outputs of the mean squared error."""
-    pairs = zip(outputs.values(), goals, strict=True)
-    return sum((((output - goal) ** 2).mean() for output, goal in pairs), torch.zeros(()))

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import nn
 
 from ..common import paths
 from ..common.errors import TieError
 from ..common.ties import Tie, TieGroup, check_tie
-from ..common.wing import Site
-from .access import get_parameter, inference, objective, table
-from .naming import leaves
-from .sites import SplitUses
+from .access import get_parameter, table
 
 
 def tie_groups(model: nn.Module) -> tuple[TieGroup, ...]:
@@ -24,12 +19,20 @@ def tie_groups(model: nn.Module) -> tuple[TieGroup, ...]:
 
 
 def identical(model: nn.Module, one: str, other: str) -> bool:
-    """Whether two paths lead to one Parameter, so that a change of one is a change of the other."""
+    """Whether two paths lead to one Parameter, so that a change of one is a change of the other.
+
+    Raises:
+        PathError: no such path.
+    """
     return get_parameter(model, one) is get_parameter(model, other)
 
 
 def equal(model: nn.Module, one: str, other: str) -> bool:
-    """Whether two parameters have the same values now, tied or not."""
+    """Whether two parameters have the same shape and values now, tied or not.
+
+    Raises:
+        PathError: no such path.
+    """
     return torch.equal(get_parameter(model, one), get_parameter(model, other))
 
 
@@ -90,17 +93,3 @@ def _assign(model: nn.Module, path: str, array: torch.Tensor) -> None:
         module = child
     # By setattr, as some modules (an LSTM) note elsewhere which Parameters they have.
     setattr(module, name, array)
-
-
-def site_gradients(
-    model: nn.Module, inputs: Sequence[np.ndarray], cotangent: np.ndarray
-) -> dict[str, tuple[Site, ...]]:
-    """Each owner's sites in the order of the program, with each site's share of the gradient of <output, cotangent>.
-
-    A site is a torch operation that takes the parameter as an argument. While the model runs, every such argument is
-    replaced by a leaf of its own, so that one backward pass yields the shares.
-    """
-    owners = {leaf.path: leaf.array for leaf in leaves(model) if leaf.owner == leaf.path and leaf.kind == "parameter"}
-    with inference(model), SplitUses(owners) as uses:
-        value = objective(model, inputs, cotangent)
-    return uses.shares(value)

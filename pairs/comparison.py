@@ -104,7 +104,7 @@ class Bound:
     def partners(self, side: Side, path: str) -> tuple[str, str]:
         """The reference's and the port's path of a tensor of one side, as far as the map knows."""
         row = next(iter((self.map.by_reference if side.role == "reference" else self.map.by_port).get(path, ())), None)
-        return (row.reference, row.port) if row else side.places(path)
+        return (row.reference, row.port) if row else side.paths_for(path)
 
     def modules(self, row: MapRow) -> str:
         """The modules that a row's tensors stand in, in both namings."""

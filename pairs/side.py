@@ -121,7 +121,7 @@ class Side:
         """Whether training leaves the parameter alone; the other side's program may stop its gradient instead."""
         return self.natives[path].frozen
 
-    def places(self, path: str) -> tuple[str, str]:
+    def paths_for(self, path: str) -> tuple[str, str]:
         """The reference's and the port's path of a finding that is about this side alone."""
         return (path, "") if self.role == "reference" else ("", path)
 

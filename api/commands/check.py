@@ -67,7 +67,7 @@ def check(targets: tuple[str, ...], json_file: str | None, junit: str | None, ht
 
     Exit codes: 0 all contracts hold, 1 some fail, 2 usage or unreadable input.
     """
-    from ..files import check_writable, write_whole
+    from ..common.files import check_writable, write_whole
 
     if json_file not in (None, STDOUT) and not json_file.endswith(".json"):
         # `--json mlp`: the next word is a target.

@@ -44,7 +44,7 @@ def record(target: str, output: str, contracts: str | None, precisions: tuple[st
 
     Exit codes: 0 recorded, 2 usage, a model that cannot be recorded, or unreadable input.
     """
-    from ..files import check_writable
+    from ..common.files import check_writable
     from ..recording import record as run
 
     check_writable(output, "-o")

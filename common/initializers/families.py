@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,23 @@ from typing import Any
 import numpy as np
 
 from ..errors import InitializerError
-from .base import DISTRIBUTIONS, Distribution, Initializer, bounds, finite, one_of, positive, settle
+from .base import (
+    DISTRIBUTIONS,
+    Distribution,
+    Initializer,
+    ShapeFree,
+    assign,
+    bounds,
+    finite_number,
+    first_index,
+    one_of,
+    positive_number,
+)
 from .fans import FAN_MODES, NONLINEARITIES, FanMode, fans, gain
 from .laws import Continuous, Hollow, Law
 
-# The std of a standard normal that is cut at two sigma; dividing by it makes the cut normal's std exact again.
+# The std of a standard normal that is cut at two sigma, sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)) (Johnson, Kotz &
+# Balakrishnan 1994, section 13.10.1); dividing by it makes the cut normal's std exact again.
 TWO_SIGMA_STD = 0.87962566103423978
 
 
@@ -27,20 +40,19 @@ def _uniform(low: float, high: float) -> Law:
 
 
 @dataclass(frozen=True)
-class Uniform(Initializer):
-    """Uniform on [low, high). PyTorch's `uniform_` and this default to [0, 1); Flax's `uniform()` is [0, 0.01)."""
+class Uniform(ShapeFree):
+    """Uniform on [low, high). PyTorch's `uniform_` and this default to [0, 1); Flax's `uniform()` is [0, 0.01).
+
+    Raises:
+        InitializerError: the two are no finite numbers, or bound no interval.
+    """
 
     low: float = 0.0
     high: float = 1.0
 
     def __post_init__(self) -> None:
         low, high = bounds("Uniform", self.low, self.high)
-        settle(self, low=low, high=high)
-
-    @property
-    def reads_axes(self) -> bool:
-        """False: every entry has one law, whatever the shape."""
-        return False
+        assign(self, low=low, high=high)
 
     def law(self, shape: Sequence[int]) -> Law:
         """U(low, high)."""
@@ -48,19 +60,18 @@ class Uniform(Initializer):
 
 
 @dataclass(frozen=True)
-class Normal(Initializer):
-    """Normal. PyTorch's `normal_` and this default to std 1; Flax's `normal()` has std 0.01."""
+class Normal(ShapeFree):
+    """Normal. PyTorch's `normal_` and this default to std 1; Flax's `normal()` has std 0.01.
+
+    Raises:
+        InitializerError: the two are no finite numbers, or the std is not above 0.
+    """
 
     mean: float = 0.0
     std: float = 1.0
 
     def __post_init__(self) -> None:
-        settle(self, mean=finite("Normal", "mean", self.mean), std=positive("Normal", "std", self.std))
-
-    @property
-    def reads_axes(self) -> bool:
-        """False: every entry has one law, whatever the shape."""
-        return False
+        assign(self, mean=finite_number("Normal", "mean", self.mean), std=positive_number("Normal", "std", self.std))
 
     def law(self, shape: Sequence[int]) -> Law:
         """N(mean, std^2)."""
@@ -68,12 +79,15 @@ class Normal(Initializer):
 
 
 @dataclass(frozen=True)
-class TruncatedNormal(Initializer):
+class TruncatedNormal(ShapeFree):
     """Normal, given that it lies between two bounds; `std` is the one before the cut, and nothing is rescaled.
 
     With cut "absolute" the bounds are values (PyTorch's `trunc_normal_`), with cut "sigma" they are in units
     of `std` around `mean` (Flax's `truncated_normal`): at std 0.02 and the default bounds the two have std
     0.0200 and 0.0176.
+
+    Raises:
+        InitializerError: a number that is not finite, a std not above 0, bounds without an interval, another cut.
     """
 
     mean: float = 0.0
@@ -85,13 +99,11 @@ class TruncatedNormal(Initializer):
     def __post_init__(self) -> None:
         one_of("TruncatedNormal", "cut", self.cut, ("absolute", "sigma"))
         low, high = bounds("TruncatedNormal", self.low, self.high)
-        mean, std = finite("TruncatedNormal", "mean", self.mean), positive("TruncatedNormal", "std", self.std)
-        settle(self, mean=mean, std=std, low=low, high=high)
-
-    @property
-    def reads_axes(self) -> bool:
-        """False: every entry has one law, whatever the shape."""
-        return False
+        mean, std = (
+            finite_number("TruncatedNormal", "mean", self.mean),
+            positive_number("TruncatedNormal", "std", self.std),
+        )
+        assign(self, mean=mean, std=std, low=low, high=high)
 
     def law(self, shape: Sequence[int]) -> Law:
         """N(mean, std^2) between the bounds."""
@@ -104,20 +116,20 @@ class TruncatedNormal(Initializer):
 class FanScaled(Initializer):
     """A scheme that is `VarianceScaling` under another name: it says which by `scaling`."""
 
+    @abstractmethod
     def scaling(self) -> VarianceScaling:
         """The same distribution as a VarianceScaling."""
-        raise NotImplementedError
 
     def law(self, shape: Sequence[int]) -> Law:
-        """The law of `scaling()`."""
+        """The law of `scaling()`; raises as `validate` does."""
         return self.scaling().law(shape)
 
     def validate(self, shape: Sequence[int], path: str = "") -> None:
-        """The shape must have fans, and the one that is asked for must not be 0."""
+        """Raise an InitializerError that names `path` unless the shape has fans, and the one asked for is not 0."""
         self.scaling().validate(shape, path)
 
     def std(self, shape: Sequence[int]) -> float:
-        """The standard deviation of an entry of a parameter of `shape`."""
+        """The standard deviation of an entry of a parameter of `shape`; raises as `law` does."""
         return self.scaling().std(shape)
 
 
@@ -127,6 +139,9 @@ class VarianceScaling(Initializer):
 
     The truncated normal is cut at two of its own sigmas and rescaled by 1 / 0.8796, so that the std after the
     cut is the one that is asked for; the uniform's bound is sqrt(3) times the std.
+
+    Raises:
+        InitializerError: a scale that is no finite number above 0, or a mode or distribution that is none.
     """
 
     scale: float = 1.0
@@ -136,20 +151,20 @@ class VarianceScaling(Initializer):
     def __post_init__(self) -> None:
         one_of("VarianceScaling", "mode", self.mode, FAN_MODES)
         one_of("VarianceScaling", "distribution", self.distribution, DISTRIBUTIONS)
-        settle(self, scale=positive("VarianceScaling", "scale", self.scale))
+        assign(self, scale=positive_number("VarianceScaling", "scale", self.scale))
 
     def validate(self, shape: Sequence[int], path: str = "") -> None:
-        """The shape must have fans, and the one that is asked for must not be 0."""
+        """Raise an InitializerError that names `path` unless the shape has fans, and the one asked for is not 0."""
         if fans(shape, path).mode(self.mode) <= 0:
             raise InitializerError(path, f"a {self.mode} above 0", f"shape {tuple(shape)}")
 
     def std(self, shape: Sequence[int]) -> float:
-        """The standard deviation of an entry of a parameter of `shape`."""
+        """The standard deviation of an entry of a parameter of `shape`; raises as `validate` does."""
         self.validate(shape)
         return math.sqrt(self.scale / fans(shape).mode(self.mode))
 
     def law(self, shape: Sequence[int]) -> Law:
-        """The distribution with mean 0 and the std that the fan gives."""
+        """The distribution with mean 0 and the std that the fan gives; raises as `validate` does."""
         std = self.std(shape)
         if self.distribution == "uniform":
             return _uniform(-math.sqrt(3) * std, math.sqrt(3) * std)
@@ -163,6 +178,9 @@ class Xavier(FanScaled):
     """Variance gain^2 / ((fan_in + fan_out) / 2) (Glorot & Bengio 2010, equation 16).
 
     PyTorch's `xavier_normal_` is "normal"; Flax's `glorot_normal` is "truncated_normal".
+
+    Raises:
+        InitializerError: another distribution, or a gain that is no finite number above 0.
     """
 
     distribution: Distribution = "uniform"
@@ -170,7 +188,7 @@ class Xavier(FanScaled):
 
     def __post_init__(self) -> None:
         one_of("Xavier", "distribution", self.distribution, DISTRIBUTIONS)
-        settle(self, gain=positive("Xavier", "gain", self.gain))
+        assign(self, gain=positive_number("Xavier", "gain", self.gain))
 
     def scaling(self) -> VarianceScaling:
         """The same distribution as a VarianceScaling."""
@@ -184,6 +202,9 @@ class Kaiming(FanScaled):
     `a` is the negative slope of a leaky_relu and is ignored by the others. PyTorch's default for Linear and
     Conv is `Kaiming(a=sqrt(5))`, that is U(+-1 / sqrt(fan_in)). PyTorch's `kaiming_normal_` is "normal", Flax's
     `he_normal` "truncated_normal".
+
+    Raises:
+        InitializerError: another distribution, mode or nonlinearity, or an `a` that is no finite number.
     """
 
     distribution: Distribution = "uniform"
@@ -195,7 +216,7 @@ class Kaiming(FanScaled):
         one_of("Kaiming", "distribution", self.distribution, DISTRIBUTIONS)
         one_of("Kaiming", "mode", self.mode, FAN_MODES)
         one_of("Kaiming", "nonlinearity", self.nonlinearity, NONLINEARITIES)
-        settle(self, a=finite("Kaiming", "a", self.a))
+        assign(self, a=finite_number("Kaiming", "a", self.a))
 
     def scaling(self) -> VarianceScaling:
         """The same distribution as a VarianceScaling."""
@@ -204,7 +225,11 @@ class Kaiming(FanScaled):
 
 @dataclass(frozen=True)
 class LeCun(FanScaled):
-    """Variance 1 / fan_in (LeCun et al. 1998); the truncated normal is Flax's default for a kernel."""
+    """Variance 1 / fan_in (LeCun et al. 1998, "Efficient BackProp", section 4.6).
+
+    Raises:
+        InitializerError: another distribution.
+    """
 
     distribution: Distribution = "truncated_normal"
 
@@ -216,11 +241,22 @@ class LeCun(FanScaled):
         return VarianceScaling(1.0, "fan_in", self.distribution)
 
 
+# What the frameworks' own classes draw from where nothing is said: the layers of the spec and the catalogue of schemes
+# name these. PyTorch's is U(+-1 / sqrt(fan_in)), which its code writes as kaiming_uniform_(a=sqrt(5)).
+TORCH_WEIGHT = VarianceScaling(1 / 3, "fan_in", "uniform")
+TORCH_EMBEDDING = Normal()
+FLAX_KERNEL = LeCun("truncated_normal")
+FLAX_EMBEDDING = VarianceScaling(1.0, "fan_in", "normal")
+
+
 @dataclass(frozen=True)
 class Masked(Initializer):
     """A draw of `of` in which every entry with |x| < below is +0.0; |x| = below stays.
 
     The sign of the zeros is part of the promise: a mask by product leaves -0.0 where the draw was negative.
+
+    Raises:
+        InitializerError: `of` has no independent entries, or `below` is no finite number above 0.
     """
 
     of: Initializer
@@ -229,7 +265,7 @@ class Masked(Initializer):
     def __post_init__(self) -> None:
         if not isinstance(self.of, Initializer) or not self.of.independent:
             raise InitializerError("", "an initializer of independent entries as of of Masked", repr(self.of))
-        settle(self, below=positive("Masked", "below", self.below))
+        assign(self, below=positive_number("Masked", "below", self.below))
 
     @property
     def reads_axes(self) -> bool:
@@ -237,13 +273,13 @@ class Masked(Initializer):
         return self.of.reads_axes
 
     def validate(self, shape: Sequence[int], path: str = "") -> None:
-        """The shape must suit `of`."""
+        """Raise an InitializerError that names `path` unless the shape suits `of`."""
         self.of.validate(shape, path)
 
     def law(self, shape: Sequence[int]) -> Law:
-        """An atom at 0 with the mass inside the mask, the rest of the law as it was."""
+        """A point mass at 0 with the mass inside the mask, the rest of the law as it was; raises as `validate` does."""
         whole = self.of.law(shape)
-        kept = {value: mass for value, mass in whole.atoms if abs(value) >= self.below}
+        kept = {value: mass for value, mass in whole.point_masses if abs(value) >= self.below}
         spread, part = whole.spread, whole.continuous
         if part is not None:
             hole = part.between(-self.below, self.below, 0)
@@ -251,19 +287,19 @@ class Masked(Initializer):
             part = Hollow(part, self.below) if 0 < hole < 1 else part
         zero = 1 - spread - sum(kept.values())
         # Below this, the mass is the rounding of the difference.
-        atoms = [*kept.items(), (0.0, zero)] if zero > 1e-15 else [*kept.items()]
-        return Law(part if spread > 0 else None, tuple(atoms))
+        masses = [*kept.items(), (0.0, zero)] if zero > 1e-15 else [*kept.items()]
+        return Law(part if spread > 0 else None, tuple(masses))
 
     def violation(self, array: np.ndarray[Any, Any]) -> str | None:
         """A negative zero, or an entry inside the mask that is not zero."""
-        negative = np.argwhere((array == 0) & np.signbit(array))
-        if len(negative):
-            place = tuple(int(index) for index in negative[0])
-            return f"entry {place} is -0.0, expected +0.0 ({len(negative)} of {array.size} entries are)"
+        negative = (array == 0) & np.signbit(array)
+        if negative.any():
+            count = np.count_nonzero(negative)
+            return f"entry {first_index(negative)} is -0.0, expected +0.0 ({count} of {array.size} entries are)"
         # Compared in the array's own dtype, where `below` itself may have been rounded down.
         threshold = np.asarray(self.below).astype(array.dtype)
-        inside = np.argwhere((array != 0) & (np.abs(array) < threshold))
-        if len(inside):
-            place = tuple(int(index) for index in inside[0])
-            return f"entry {place} is {array[place]}, expected 0 or an absolute value of at least {self.below!r}"
+        inside = (array != 0) & (np.abs(array) < threshold)
+        if inside.any():
+            index = first_index(inside)
+            return f"entry {index} is {array[index]}, expected 0 or an absolute value of at least {self.below!r}"
         return None

@@ -41,7 +41,11 @@ class Fans:
     fan_out: int
 
     def mode(self, name: str) -> float:
-        """The fan that a mode names: one of the two, their arithmetic or their geometric mean."""
+        """The fan that a mode names: one of the two, their arithmetic or their geometric mean.
+
+        Raises:
+            InitializerError: no such mode; the message lists them.
+        """
         match name:
             case "fan_in":
                 return float(self.fan_in)
@@ -60,6 +64,9 @@ def fans(shape: Sequence[int], path: str = "") -> Fans:
     A grouped convolution's `in` is already the inputs per group. A transposed convolution stores
     `(in, out, *kernel)` in PyTorch and the rule is by position, so its fans come out swapped: PyTorch's own
     initializers do the same, and a port that wants the same distribution must too.
+
+    Raises:
+        InitializerError: fewer than two axes; its path is `path`.
     """
     if len(shape) < 2:
         raise InitializerError(
@@ -78,6 +85,9 @@ def gain(nonlinearity: str, param: float | None = None) -> float:
     PyTorch's table (`torch.nn.init.calculate_gain`): 1 for linear maps and sigmoid, 5/3 for tanh, sqrt(2) for
     relu (half of the second moment is cut away, He et al. 2015), sqrt(2 / (1 + slope^2)) for leaky_relu with
     `param` the negative slope (0.01 if None), 3/4 for selu. The other nonlinearities ignore `param`.
+
+    Raises:
+        InitializerError: no such nonlinearity; the message lists them.
     """
     if nonlinearity in _UNIT_GAIN:
         return 1.0

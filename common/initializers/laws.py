@@ -1,6 +1,6 @@
 """Laws: the distribution of one entry of a parameter, exactly.
 
-A law is a mixture of *atoms*, values that are hit with a positive probability, and one continuous part that
+A law is a mixture of *point masses*, values that are hit with a positive probability, and one continuous part that
 carries the rest of the mass. SciPy does the numerics and is imported when a number is asked for: describing a
 model must not cost its import.
 """
@@ -24,8 +24,9 @@ _MASS_SLACK = 1e-12
 
 
 class ContinuousPart(Protocol):
-    """What a law asks of its continuous part."""
+    """What a law asks of its continuous part; of an array, the functions work entry by entry and give float64."""
 
+    # As in `Continuous`, which says what each is.
     def cdf(self, x: ArrayLike) -> Array: ...
     def sf(self, x: ArrayLike) -> Array: ...
     def ppf(self, u: ArrayLike) -> Array: ...
@@ -88,13 +89,13 @@ class Continuous:
 
     @property
     def mean(self) -> float:
-        """The mean."""
-        return float(self._frozen().mean())
+        """The mean: the location, and the scale times the mean of the family with location 0 and scale 1."""
+        return self.loc + self.scale * _standard_moments(self.family, self.shapes)[0]
 
     @property
     def std(self) -> float:
-        """The standard deviation."""
-        return float(self._frozen().std())
+        """The standard deviation: the scale times that of the family with location 0 and scale 1."""
+        return self.scale * _standard_moments(self.family, self.shapes)[1]
 
 
 @lru_cache(maxsize=256)
@@ -103,6 +104,13 @@ def _frozen(family: str, shapes: tuple[float, ...], loc: float, scale: float) ->
     from scipy import stats
 
     return getattr(stats, family)(*shapes, loc=loc, scale=scale)
+
+
+@lru_cache(maxsize=256)
+def _standard_moments(family: str, shapes: tuple[float, ...]) -> tuple[float, float]:
+    """Mean and std at location 0 and scale 1: one integral for all laws of a family, which shift and scale."""
+    standard = _frozen(family, shapes, 0.0, 1.0)
+    return float(standard.mean()), float(standard.std())
 
 
 @dataclass(frozen=True)
@@ -187,27 +195,35 @@ class Hollow:
 
 @dataclass(frozen=True)
 class Law:
-    """The distribution of one entry: `atoms`, `(value, mass)` each, and a continuous part with the rest.
+    """The distribution of one entry: point masses, `(value, mass)` each, and a continuous part with the rest.
 
     Its moments are the mixture's: with weights w over the parts, E[X^k] = sum of w E[part^k].
+
+    Raises:
+        InitializerError: masses that are no distribution, or a continuous part where they leave nothing, or none where
+            they leave something.
     """
 
     continuous: ContinuousPart | None
-    atoms: tuple[tuple[float, float], ...] = ()
+    point_masses: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
-        total = sum(mass for _, mass in self.atoms)
-        values = {value for value, _ in self.atoms}
-        sound = all(0 < mass <= 1 + _MASS_SLACK for _, mass in self.atoms) and len(values) == len(self.atoms)
+        total = sum(mass for _, mass in self.point_masses)
+        values = {value for value, _ in self.point_masses}
+        sound = all(0 < mass <= 1 + _MASS_SLACK for _, mass in self.point_masses) and len(values) == len(
+            self.point_masses
+        )
         if not sound or total > 1 + _MASS_SLACK:
             raise InitializerError(
-                "", "atoms of distinct values and positive masses that sum to at most 1", f"{self.atoms}"
+                "",
+                "point masses of distinct values, each above 0 and of a sum of at most 1",
+                f"{self.point_masses}",
             )
         if (self.continuous is None) != (total > 1 - _MASS_SLACK):
             raise InitializerError(
-                "", "a continuous part exactly if the atoms leave mass for one", f"atoms of mass {total:.12g}"
+                "", "a continuous part exactly if the point masses leave some for one", f"a sum of {total:.12g}"
             )
-        object.__setattr__(self, "atoms", tuple(sorted(self.atoms)))
+        object.__setattr__(self, "point_masses", tuple(sorted(self.point_masses)))
 
     @staticmethod
     def point(value: float) -> Law:
@@ -217,33 +233,32 @@ class Law:
     @property
     def spread(self) -> float:
         """The mass of the continuous part."""
-        return 0.0 if self.continuous is None else 1.0 - sum(mass for _, mass in self.atoms)
-
-    def mass_at(self, value: float) -> float:
-        """P(X = value): 0 but at an atom."""
-        return dict(self.atoms).get(value, 0.0)
+        return 0.0 if self.continuous is None else 1.0 - sum(mass for _, mass in self.point_masses)
 
     def cdf(self, x: ArrayLike) -> Array:
-        """P(X <= x)."""
+        """P(X <= x), in the shape of x."""
         values = np.asarray(x, dtype=np.float64)
         total = np.zeros(values.shape)
         if self.continuous is not None:
             total = total + self.spread * self.continuous.cdf(values)
-        for value, mass in self.atoms:
+        for value, mass in self.point_masses:
             total = total + mass * (values >= value)
         return total
 
     def ppf(self, u: ArrayLike) -> Array:
-        """The quantile function: the least x with cdf(x) >= u, so that `ppf` of a uniform draw has this law."""
+        """The quantile function: the least x with cdf(x) >= u, so that `ppf` of a uniform draw has this law.
+
+        In the shape of u; NaN for a u that is not between 0 and 1.
+        """
         levels = np.asarray(u, dtype=np.float64)
         result = np.full(levels.shape, np.nan)
         passed = np.zeros(levels.shape)
-        for value, mass in self.atoms:
+        for value, mass in self.point_masses:
             upper = float(self.cdf(value))
             result = np.where((levels > upper - mass) & (levels <= upper), value, result)
             passed = passed + np.where(levels > upper, mass, 0.0)
         if self.continuous is None:
-            result = np.where(np.isnan(result), self.atoms[-1][0], result)
+            result = np.where(np.isnan(result), self.point_masses[-1][0], result)
         else:
             rest = self.continuous.ppf(np.clip((levels - passed) / self.spread, 0.0, 1.0))
             result = np.where(np.isnan(result), rest, result)
@@ -253,7 +268,7 @@ class Law:
     @property
     def support(self) -> tuple[float, float]:
         """The smallest interval with all of the mass."""
-        ends = [value for value, _ in self.atoms]
+        ends = [value for value, _ in self.point_masses]
         if self.continuous is not None:
             ends.extend(self.continuous.support)
         return min(ends), max(ends)
@@ -262,16 +277,16 @@ class Law:
     def mean(self) -> float:
         """The mean."""
         rest = 0.0 if self.continuous is None else self.spread * self.continuous.mean
-        return rest + sum(mass * value for value, mass in self.atoms)
+        return rest + sum(mass * value for value, mass in self.point_masses)
 
     @property
     def std(self) -> float:
         """The standard deviation."""
-        if self.continuous is not None and not self.atoms:
+        if self.continuous is not None and not self.point_masses:
             return self.continuous.std
         center = self.mean
         # Around the mixture's own mean, so that a constant's is exactly 0.
-        variance = sum(mass * (value - center) ** 2 for value, mass in self.atoms)
+        variance = sum(mass * (value - center) ** 2 for value, mass in self.point_masses)
         if self.continuous is not None:
             variance += self.spread * (self.continuous.std**2 + (self.continuous.mean - center) ** 2)
         return math.sqrt(variance)
@@ -281,7 +296,8 @@ def haar_entry(size: int, gain: float) -> Law:
     """The law of one entry of `gain` times a Haar orthogonal matrix with `size` its larger side.
 
     A row of a Haar matrix is uniform on the sphere in `size` dimensions, so with Q the entry (1 + Q / gain) / 2
-    has the law Beta((size - 1)/2, (size - 1)/2) (Mezzadri 2007). In one dimension the sphere is two points.
+    has the law Beta((size - 1)/2, (size - 1)/2): its square is Beta(1/2, (size - 1)/2), the share of one of `size`
+    squared normals in their sum. In one dimension the sphere is two points.
     """
     if size == 1:
         return Law(None, ((-gain, 0.5), (gain, 0.5)))
@@ -291,7 +307,7 @@ def haar_entry(size: int, gain: float) -> Law:
 
 def thinned(law: Law, kept: float) -> Law:
     """The law of an entry that keeps its draw with probability `kept` and is 0 otherwise."""
-    atoms = {value: mass * kept for value, mass in law.atoms if kept > 0}
+    masses = {value: mass * kept for value, mass in law.point_masses if kept > 0}
     if kept < 1:
-        atoms[0.0] = atoms.get(0.0, 0.0) + 1 - kept
-    return Law(law.continuous if kept > 0 else None, tuple(atoms.items()))
+        masses[0.0] = masses.get(0.0, 0.0) + 1 - kept
+    return Law(law.continuous if kept > 0 else None, tuple(masses.items()))

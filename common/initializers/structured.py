@@ -1,9 +1,8 @@
-"""Initializers whose entries depend on their place or on each other: constants, identities, orthogonal, sparse."""
+"""Initializers whose entries are random and depend on their index or on each other: orthogonal, sparse, a zero row."""
 
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,15 @@ from typing import Any
 import numpy as np
 
 from ..errors import InitializerError
-from .base import Initializer, finite, first_difference, positive, settle
+from .base import (
+    Initializer,
+    assign,
+    expect_dimensions,
+    finite_number,
+    first_difference,
+    first_index,
+    positive_number,
+)
 from .laws import Continuous, Law, haar_entry, thinned
 
 # A normal draw in float32 is exactly 0 with a probability of about one in 2^23 (a uniform on that grid).
@@ -20,152 +27,21 @@ _ZERO_DRAW = 2.0**-22
 _ZERO_DRAW_ALARM = 1e-9
 
 
-class Deterministic(Initializer):
-    """An initializer with one draw only."""
-
-    @property
-    def independent(self) -> bool:
-        """False: nothing is random."""
-        return False
-
-    @property
-    def deterministic(self) -> bool:
-        """True: there is only one draw."""
-        return True
-
-    @abstractmethod
-    def draw(self, shape: Sequence[int]) -> np.ndarray[Any, Any]:
-        """The one draw, in float64."""
-
-    def law(self, shape: Sequence[int]) -> Law:
-        """The law of an entry at a place chosen at random: an atom for each value that occurs."""
-        self.validate(shape)
-        values, counts = np.unique(self.draw(shape), return_counts=True)
-        total = int(counts.sum())
-        return Law(None, tuple((float(v), int(c) / total) for v, c in zip(values, counts, strict=True)))
-
-    def violation(self, array: np.ndarray[Any, Any]) -> str | None:
-        """An entry that is not bit for bit the one draw's, after the cast to the array's dtype."""
-        return first_difference(array, self.draw(array.shape))
-
-
-@dataclass(frozen=True)
-class Constant(Deterministic):
-    """Every entry is `value`, after the cast to the parameter's dtype."""
-
-    value: float
-
-    def __post_init__(self) -> None:
-        settle(self, value=finite("Constant", "value", self.value))
-
-    @property
-    def reads_axes(self) -> bool:
-        """False: every entry has one law, whatever the shape."""
-        return False
-
-    def draw(self, shape: Sequence[int]) -> np.ndarray[Any, Any]:
-        """`value` everywhere."""
-        return np.full(shape, self.value)
-
-    def law(self, shape: Sequence[int]) -> Law:
-        """One atom."""
-        return Law.point(self.value)
-
-
-@dataclass(frozen=True)
-class Zeros(Deterministic):
-    """Every entry is +0.0."""
-
-    @property
-    def reads_axes(self) -> bool:
-        """False: every entry has one law, whatever the shape."""
-        return False
-
-    def draw(self, shape: Sequence[int]) -> np.ndarray[Any, Any]:
-        """0 everywhere."""
-        return np.zeros(shape)
-
-    def law(self, shape: Sequence[int]) -> Law:
-        """One atom at 0."""
-        return Law.point(0.0)
-
-
-@dataclass(frozen=True)
-class Ones(Deterministic):
-    """Every entry is 1."""
-
-    @property
-    def reads_axes(self) -> bool:
-        """False: every entry has one law, whatever the shape."""
-        return False
-
-    def draw(self, shape: Sequence[int]) -> np.ndarray[Any, Any]:
-        """1 everywhere."""
-        return np.ones(shape)
-
-    def law(self, shape: Sequence[int]) -> Law:
-        """One atom at 1."""
-        return Law.point(1.0)
-
-
-@dataclass(frozen=True)
-class Eye(Deterministic):
-    """The identity of a Linear, `(out, in)`: 1 on the diagonal, also where the matrix is not square."""
-
-    def validate(self, shape: Sequence[int], path: str = "") -> None:
-        """The shape must have two dimensions."""
-        _expect_dimensions("Eye", shape, (2,), path)
-
-    def draw(self, shape: Sequence[int]) -> np.ndarray[Any, Any]:
-        """1 on the diagonal."""
-        return np.eye(shape[0], shape[1])
-
-
-@dataclass(frozen=True)
-class Dirac(Deterministic):
-    """The identity of a convolution, `(out, in / groups, *kernel)`, in each of `groups` groups of outputs.
-
-    Output d of a group passes its input d through the kernel's middle, index k // 2; outputs beyond the
-    inputs are 0 (PyTorch's `dirac_`).
-    """
-
-    groups: int = 1
-
-    def __post_init__(self) -> None:
-        if isinstance(self.groups, bool) or not isinstance(self.groups, int) or self.groups < 1:
-            raise InitializerError("", "a whole number of at least 1 as groups of Dirac", repr(self.groups))
-
-    def validate(self, shape: Sequence[int], path: str = "") -> None:
-        """The shape must be a convolution's, and its outputs must divide into the groups."""
-        _expect_dimensions("Dirac", shape, (3, 4, 5), path)
-        if shape[0] % self.groups:
-            raise InitializerError(
-                path, f"a number of outputs that {self.groups} groups divide", f"{shape[0]} in shape {tuple(shape)}"
-            )
-
-    def draw(self, shape: Sequence[int]) -> np.ndarray[Any, Any]:
-        """1 at the middle of the kernel from each input to its output."""
-        array = np.zeros(shape)
-        middle = tuple(size // 2 for size in shape[2:])
-        per_group = shape[0] // self.groups
-        for group in range(self.groups):
-            for channel in range(min(per_group, shape[1])):
-                array[(group * per_group + channel, channel, *middle)] = 1.0
-        return array
-
-
 @dataclass(frozen=True)
 class Orthogonal(Initializer):
     """`gain` times a Haar-distributed (semi-)orthogonal matrix, `(out, in * kernel)` (Saxe et al. 2014).
 
     The shorter of rows and columns are orthonormal. Haar needs the signs of R's diagonal in the QR
-    factorization to be moved into Q (Mezzadri 2007); without that, Q[0, 0] always has one sign.
+    factorization to be moved into Q (Mezzadri 2007, section 5); without that, Q[0, 0] always has one sign.
+
+    Raises:
+        InitializerError: a gain that is no finite number above 0.
     """
 
     gain: float = 1.0
 
     def __post_init__(self) -> None:
-        settle(self, gain=positive("Orthogonal", "gain", self.gain))
+        assign(self, gain=positive_number("Orthogonal", "gain", self.gain))
 
     @property
     def independent(self) -> bool:
@@ -173,19 +49,19 @@ class Orthogonal(Initializer):
         return False
 
     def validate(self, shape: Sequence[int], path: str = "") -> None:
-        """The shape must be at least a matrix, and not empty."""
+        """Raise an InitializerError that names `path` unless the shape is at least a matrix, and not empty."""
         if len(shape) < 2 or 0 in shape:
             raise InitializerError(
                 path, "a shape of at least 2 dimensions, none of them 0, for Orthogonal", f"shape {tuple(shape)}"
             )
 
     def law(self, shape: Sequence[int]) -> Law:
-        """The law of an entry of a Haar matrix, at any place."""
+        """The law of an entry of a Haar matrix, at any index; raises as `validate` does."""
         self.validate(shape)
         return haar_entry(max(shape[0], math.prod(shape[1:])), self.gain)
 
     def violation(self, array: np.ndarray[Any, Any]) -> str | None:
-        """Rows or columns that are not orthogonal and of norm `gain`."""
+        """Rows or columns, of `(out, in * kernel)`, that are not orthogonal and of norm `gain`."""
         return _not_orthogonal(array.reshape(array.shape[0], -1), self.gain)
 
 
@@ -194,12 +70,15 @@ class DeltaOrthogonal(Initializer):
     """A convolution `(out, in, *kernel)` that is 0 but at the kernel's middle, and there orthogonal.
 
     The middle is index (k - 1) // 2, and out >= in (Xiao et al. 2018; `jax.nn.initializers.delta_orthogonal`).
+
+    Raises:
+        InitializerError: a gain that is no finite number above 0.
     """
 
     gain: float = 1.0
 
     def __post_init__(self) -> None:
-        settle(self, gain=positive("DeltaOrthogonal", "gain", self.gain))
+        assign(self, gain=positive_number("DeltaOrthogonal", "gain", self.gain))
 
     @property
     def independent(self) -> bool:
@@ -207,17 +86,17 @@ class DeltaOrthogonal(Initializer):
         return False
 
     def validate(self, shape: Sequence[int], path: str = "") -> None:
-        """The shape must be a convolution's, with at least as many outputs as inputs."""
-        _expect_dimensions("DeltaOrthogonal", shape, (3, 4, 5), path)
+        """Raise an InitializerError that names `path` unless it is a convolution's shape, out >= in."""
+        expect_dimensions("DeltaOrthogonal", shape, (3, 4, 5), path)
         if shape[0] < shape[1] or 0 in shape:
             raise InitializerError(path, "at least as many outputs as inputs", f"shape {tuple(shape)}")
 
     def middle(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """The kernel position that is not 0."""
+        """The kernel position that is not 0, an index for each spatial axis."""
         return tuple((size - 1) // 2 for size in shape[2:])
 
     def law(self, shape: Sequence[int]) -> Law:
-        """The law of an entry at a place chosen at random: mostly 0, at the middle that of a Haar matrix."""
+        """The law of an entry at a random index: mostly 0, at the middle a Haar matrix's; raises as `validate` does."""
         self.validate(shape)
         return thinned(haar_entry(shape[0], self.gain), 1 / math.prod(shape[2:]))
 
@@ -227,8 +106,8 @@ class DeltaOrthogonal(Initializer):
         rest = np.array(array)
         rest[middle] = 0
         if np.count_nonzero(rest):
-            place = tuple(int(index) for index in np.argwhere(rest)[0])
-            return f"entry {place} is {array[place]}, expected 0 off the kernel's middle {middle[2:]}"
+            index = first_index(rest)
+            return f"entry {index} is {array[index]}, expected 0 off the kernel's middle {middle[2:]}"
         return _not_orthogonal(array[middle], self.gain)
 
 
@@ -236,17 +115,20 @@ class DeltaOrthogonal(Initializer):
 class Sparse(Initializer):
     """Normal with mean 0, then ceil(sparsity * rows) zeros in every column of a `(rows, columns)` matrix.
 
-    Their rows are chosen at random, column by column (Martens 2010; PyTorch's `sparse_`).
+    Their rows are chosen at random, column by column (Martens 2010, section 5; PyTorch's `sparse_`).
+
+    Raises:
+        InitializerError: a sparsity that is not between 0 and 1, or a std that is no finite number above 0.
     """
 
     sparsity: float
     std: float = 0.01
 
     def __post_init__(self) -> None:
-        sparsity, std = finite("Sparse", "sparsity", self.sparsity), positive("Sparse", "std", self.std)
+        sparsity, std = finite_number("Sparse", "sparsity", self.sparsity), positive_number("Sparse", "std", self.std)
         if not 0 <= sparsity <= 1:
             raise InitializerError("", "sparsity of Sparse between 0 and 1", repr(sparsity))
-        settle(self, sparsity=sparsity, std=std)
+        assign(self, sparsity=sparsity, std=std)
 
     @property
     def independent(self) -> bool:
@@ -254,8 +136,8 @@ class Sparse(Initializer):
         return False
 
     def validate(self, shape: Sequence[int], path: str = "") -> None:
-        """The shape must have two dimensions, and rows."""
-        _expect_dimensions("Sparse", shape, (2,), path)
+        """Raise an InitializerError that names `path` unless the shape has two dimensions, and rows."""
+        expect_dimensions("Sparse", shape, (2,), path)
         if 0 in shape:
             raise InitializerError(path, "a shape without 0 for Sparse", f"shape {tuple(shape)}")
 
@@ -264,7 +146,7 @@ class Sparse(Initializer):
         return math.ceil(self.sparsity * shape[0])
 
     def law(self, shape: Sequence[int]) -> Law:
-        """The law of an entry at a place chosen at random."""
+        """The law of an entry at a random index: 0 for the share of zeros in a column; raises as `validate` does."""
         self.validate(shape)
         return thinned(Law(Continuous("norm", (), 0.0, self.std)), 1 - self.zeros(shape) / shape[0])
 
@@ -284,13 +166,17 @@ class Sparse(Initializer):
 
 @dataclass(frozen=True)
 class ZeroRow(Initializer):
-    """A draw of `of` in which the row `row`, a place on the first axis, is +0.0: an Embedding's with a padding_idx."""
+    """A draw of `of` in which the row `row`, an index on the first axis, is +0.0: an Embedding's with a padding_idx.
+
+    Raises:
+        InitializerError: an `of` whose entries depend on each other or on their index, or a row that is no index.
+    """
 
     of: Initializer
     row: int
 
     def __post_init__(self) -> None:
-        # Where entries depend on each other or on their place, the law of the others would not be that of all.
+        # Where entries depend on each other or on their index, the law of the others would not be that of all.
         if not isinstance(self.of, Initializer) or not (self.of.independent or not self.of.reads_axes):
             raise InitializerError("", "an initializer of independent entries as of of ZeroRow", repr(self.of))
         if isinstance(self.row, bool) or not isinstance(self.row, int) or self.row < 0:
@@ -298,7 +184,7 @@ class ZeroRow(Initializer):
 
     @property
     def independent(self) -> bool:
-        """False: an entry's place decides whether it is random."""
+        """False: an entry's index decides whether it is random."""
         return False
 
     @property
@@ -307,17 +193,17 @@ class ZeroRow(Initializer):
         return self.of.deterministic
 
     def validate(self, shape: Sequence[int], path: str = "") -> None:
-        """The shape must have the row, and suit `of`."""
+        """Raise an InitializerError that names `path` unless the shape has the row, and suits `of`."""
         self.of.validate(shape, path)
         if len(shape) < 1 or self.row >= shape[0]:
             raise InitializerError(path, f"a shape with a row {self.row} for ZeroRow", f"shape {tuple(shape)}")
 
     def others(self, array: np.ndarray[Any, Any], axis: int = 0) -> np.ndarray[Any, Any]:
-        """The rows that are drawn, the first axis being `axis`."""
+        """The rows that are drawn: an array `(vocabulary, ...)` without the row; `axis` is its first one."""
         return np.delete(array, self.row, axis)
 
     def law(self, shape: Sequence[int]) -> Law:
-        """The law of an entry at a place chosen at random."""
+        """The law of an entry at a random index: 0 for the share of the one row; raises as `validate` does."""
         self.validate(shape)
         return thinned(self.of.law(shape), 1 - 1 / shape[0])
 
@@ -325,12 +211,6 @@ class ZeroRow(Initializer):
         """An entry of the row that is not +0.0, or what can never happen in the others."""
         wrong = first_difference(array[self.row], np.zeros(array.shape[1:]))
         return f"row {self.row}: {wrong}" if wrong else self.of.violation(self.others(array))
-
-
-def _expect_dimensions(owner: str, shape: Sequence[int], allowed: Sequence[int], path: str) -> None:
-    if len(shape) not in allowed:
-        wanted = " or ".join(map(str, allowed))
-        raise InitializerError(path, f"a shape of {wanted} dimensions for {owner}", f"shape {tuple(shape)}")
 
 
 def _not_orthogonal(matrix: np.ndarray[Any, Any], gain: float) -> str | None:

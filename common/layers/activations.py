@@ -15,8 +15,7 @@ from ..errors import SpecError
 from ..initializers import Constant, Initializer
 from ..layouts import SAME, Layout
 from ..spec import UNKNOWN, Features, Layer, Native, ParameterSpec, positive
-from .checks import check_initializer, check_number, finite
-from .shapes import shown
+from .checks import check_finite, check_initializer, check_number, shown
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,7 +50,7 @@ class LeakyReLU(Layer):
     slope: float = 0.01
 
     def __post_init__(self) -> None:
-        finite(self, "slope")
+        check_finite(self, "slope")
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ class ELU(Layer):
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
-        finite(self, "alpha")
+        check_finite(self, "alpha")
 
 
 @dataclass(frozen=True, repr=False)
@@ -176,7 +175,7 @@ class Hardtanh(Layer):
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        finite(self, "low", "high")
+        check_finite(self, "low", "high")
         if self.low >= self.high:
             raise SpecError("", "Hardtanh.low below its high", f"{self.low!r} and {self.high!r}")
 
@@ -210,7 +209,7 @@ class Softplus(Layer):
 
     def __post_init__(self) -> None:
         check_number(self, "beta", lambda beta: 0 < beta < math.inf, "as a positive number")
-        finite(self, "threshold")
+        check_finite(self, "threshold")
 
 
 @dataclass(frozen=True, repr=False)
@@ -242,15 +241,15 @@ class GLU(_AlongAxis):
     """a sigmoid(b), the halves a and b of x along `axis`, which counts the batch as axis 0 (Dauphin et al. 2017)."""
 
     def out(self, features: Features, path: str) -> Features:
-        place = _axis_in(self, features, path)
-        if place is None:
+        axis = _axis_in(self, features, path)
+        if axis is None:
             return UNKNOWN
-        if place == 0:
+        if axis == 0:
             raise SpecError(path, "an axis of GLU besides the batch", f"axis {self.axis}", "The batch has no halves.")
-        length = features[place - 1]
+        length = features[axis - 1]
         if length is not None and length % 2:
             raise SpecError(path, f"an even length along axis {self.axis} of GLU", str(length))
-        return (*features[: place - 1], None if length is None else length // 2, *features[place:])
+        return (*features[: axis - 1], None if length is None else length // 2, *features[axis:])
 
 
 def _check_axis(layer: _AlongAxis) -> None:

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..errors import SpecError
-from ..initializers import LeCun, VarianceScaling, Xavier, Zeros
+from ..initializers import FLAX_KERNEL, TORCH_WEIGHT, Xavier, Zeros
 from ..layouts import Layout
 from ..spec import Features, Layer, Native, ParameterSpec, positive
-from .checks import check_bias, check_number
-from .shapes import axes, fits
+from .checks import axes, check_bias, check_number, fits
 
 _PARTS = ("query", "key", "value")
 _SPLIT = Layout("(h d) e -> e h d")
-_KERNEL = LeCun("truncated_normal")
 
 
 @dataclass(frozen=True, repr=False)
@@ -29,22 +27,22 @@ class MultiheadAttention(Layer):
     mask: True or 1 where a query may attend to a key, as in Flax and the opposite of `torch.nn.MultiheadAttention`;
         broadcastable to (batch, T, S). A query that may attend to nothing gets zeros from every head, as in PyTorch,
         so that the output there is the bias of `out_proj`; Flax's own classes attend to all keys alike.
-    dropout: of single weights, in training only; Flax's default would drop one place in all heads and samples at once.
+    dropout: of single weights, in training only; Flax's default would drop a position in all heads and samples at once.
     kdim, vdim: widths of key and value, `features` if None. With another one PyTorch has three matrices in the place
         of the packed one.
     """
 
     natives: ClassVar[Mapping[str, Native]] = {
         "in_proj_weight": Native(
-            tuple(f"{part}.kernel" for part in _PARTS), Layout("(p h d) e -> p e h d"), initializer=_KERNEL
+            tuple(f"{part}.kernel" for part in _PARTS), Layout("(p h d) e -> p e h d"), initializer=FLAX_KERNEL
         ),
-        "q_proj_weight": Native("query.kernel", _SPLIT, initializer=_KERNEL),
-        "k_proj_weight": Native("key.kernel", _SPLIT, initializer=_KERNEL),
-        "v_proj_weight": Native("value.kernel", _SPLIT, initializer=_KERNEL),
+        "q_proj_weight": Native("query.kernel", _SPLIT, initializer=FLAX_KERNEL),
+        "k_proj_weight": Native("key.kernel", _SPLIT, initializer=FLAX_KERNEL),
+        "v_proj_weight": Native("value.kernel", _SPLIT, initializer=FLAX_KERNEL),
         "in_proj_bias": Native(
             tuple(f"{part}.bias" for part in _PARTS), Layout("(p h d) -> p h d"), initializer=Zeros()
         ),
-        "out_proj.weight": Native("out.kernel", Layout("e (h d) -> h d e"), initializer=_KERNEL),
+        "out_proj.weight": Native("out.kernel", Layout("e (h d) -> h d e"), initializer=FLAX_KERNEL),
         "out_proj.bias": Native("out.bias", initializer=Zeros()),
     }
     inputs: ClassVar[tuple[int, int]] = (1, 4)
@@ -92,8 +90,7 @@ class MultiheadAttention(Layer):
             ]
         if self.bias:
             found.append(ParameterSpec("in_proj_bias", (3 * self.features,), Zeros(), axes=axes))
-        out = VarianceScaling(1 / 3, "fan_in", "uniform")
-        found.append(ParameterSpec("out_proj.weight", (self.features, self.features), out, axes=heads))
+        found.append(ParameterSpec("out_proj.weight", (self.features, self.features), TORCH_WEIGHT, axes=heads))
         if self.bias:
             found.append(ParameterSpec("out_proj.bias", (self.features,), Zeros()))
         return tuple(found)

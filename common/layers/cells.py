@@ -14,7 +14,7 @@ import numpy as np
 from einops import rearrange
 
 from ..errors import NotExpressibleError, UsageError, WeightsError, nearest
-from ..initializers import LeCun, Orthogonal, Zeros
+from ..initializers import FLAX_KERNEL, Orthogonal, Zeros
 from ..layouts import SAME, TRANSPOSED
 from ..spec import Native
 from .recurrent import GRU, LSTM, RNN, Recurrent
@@ -49,7 +49,7 @@ class Cell:
 
 
 def _kernel(name: str, of: str, *gates: str) -> Held:
-    initializer = LeCun() if of == "weight_ih" else Orthogonal()
+    initializer = FLAX_KERNEL if of == "weight_ih" else Orthogonal()
     return Held(Native(f"{name}.kernel", TRANSPOSED, initializer), of, gates)
 
 
@@ -182,9 +182,9 @@ def _one_direction(cell: str, known: Cell, weights: Mapping[str, np.ndarray], su
 
 def _check_apart(cell: str, known: Cell, biases: Blocks, suffix: str) -> None:
     """Refuse a bias that the cell would have to add where the layer does not."""
-    places = {gate for held in known.arrays if held.of == "bias_hh" for gate in held.gates}
+    held_apart = {gate for held in known.arrays if held.of == "bias_hh" for gate in held.gates}
     for gate in known.layer.apart:
-        if gate not in places and biases[gate].any():
+        if gate not in held_apart and biases[gate].any():
             raise NotExpressibleError(
                 f"bias_hh_{suffix}",
                 f"a b_h{gate} of 0, for which {cell} has no place: it is inside the product with the reset gate, "

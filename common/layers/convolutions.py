@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from ..errors import SpecError
-from ..initializers import Initializer, LeCun, Uniform, VarianceScaling, Zeros
+from ..initializers import FLAX_KERNEL, TORCH_WEIGHT, Initializer, Uniform, Zeros
 from ..layouts import Layout
 from ..spec import Features, Native, ParameterSpec, positive
-from .checks import check_bias, check_initializer
-from .shapes import shown
+from .checks import check_bias, check_initializer, shown
 from .windows import Numbers, Windowed
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
@@ -34,13 +33,13 @@ def _natives(canonical: str, spatial: str, native: str) -> Mapping[str, Native]:
     """
     layout = Layout(f"{canonical} {spatial} -> {spatial} {native}")
     return {
-        "weight": Native("kernel", layout, LeCun("truncated_normal")),
+        "weight": Native("kernel", layout, FLAX_KERNEL),
         "bias": Native("bias", initializer=Zeros()),
     }
 
 
 class Filter(Windowed):
-    """What both kinds of convolution hold: a weight, and a bias for each output channel."""
+    """What both kinds of convolution of (batch, channels, *spatial) hold: a weight, and a bias (out_channels,)."""
 
     # No dataclass of its own, so that these are no fields yet: the two kinds have them in different orders, PyTorch's.
     in_channels: int
@@ -55,7 +54,7 @@ class Filter(Windowed):
 
     def parameters(self) -> tuple[ParameterSpec, ...]:
         shape = self.weight_shape
-        found = [ParameterSpec("weight", shape, self.weight_init or VarianceScaling(1 / 3, "fan_in", "uniform"))]
+        found = [ParameterSpec("weight", shape, self.weight_init or TORCH_WEIGHT)]
         if self.bias:
             # As PyTorch takes it from the weight's shape, by position.
             bound = 1 / math.sqrt(math.prod(shape[1:]))
@@ -64,12 +63,12 @@ class Filter(Windowed):
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
-        """The weight's canonical shape."""
+        """The weight's canonical shape, which a subclass gives."""
         raise NotImplementedError
 
     def _check(self) -> None:
         positive(self, in_channels=self.in_channels, out_channels=self.out_channels, groups=self.groups)
-        self.settle(1, kernel_size=self.kernel_size, stride=self.stride, dilation=self.dilation)
+        self.assign(1, kernel_size=self.kernel_size, stride=self.stride, dilation=self.dilation)
         for name in ("in_channels", "out_channels"):
             if getattr(self, name) % self.groups:
                 expected = f"{self.kind}.{name} that {self.groups} groups divide"
@@ -132,7 +131,7 @@ class Convolution(Filter):
         if isinstance(self.padding, str):
             self._check_same()
         else:
-            self.settle(0, padding=self.padding)
+            self.assign(0, padding=self.padding)
 
     def _check_same(self) -> None:
         if self.padding != "same":
@@ -232,7 +231,7 @@ class TransposedConvolution(Filter):
 
     def __post_init__(self) -> None:
         self._check()
-        self.settle(0, padding=self.padding, output_padding=self.output_padding)
+        self.assign(0, padding=self.padding, output_padding=self.output_padding)
         each = (self.each(setting) for setting in (self.output_padding, self.stride, self.dilation))
         if any(extra >= max(stride, dilation) for extra, stride, dilation in zip(*each, strict=True)):
             expected = f"{self.kind}.output_padding below the stride or the dilation"

@@ -9,10 +9,20 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 from ..errors import InitializerError, SpecError
-from ..initializers import Initializer, LeCun, Normal, Uniform, VarianceScaling, ZeroRow, Zeros
+from ..initializers import (
+    FLAX_EMBEDDING,
+    FLAX_KERNEL,
+    TORCH_EMBEDDING,
+    TORCH_WEIGHT,
+    Initializer,
+    Normal,
+    Uniform,
+    ZeroRow,
+    Zeros,
+)
 from ..layouts import TRANSPOSED
 from ..spec import Features, Layer, Native, ParameterSpec, Tied, positive, width, with_width
-from .checks import check_bias, check_initializer, finite
+from .checks import check_bias, check_finite, check_initializer
 
 
 @dataclass(frozen=True, repr=False)
@@ -25,7 +35,7 @@ class Linear(Layer):
     """
 
     natives: ClassVar[Mapping[str, Native]] = {
-        "weight": Native("kernel", TRANSPOSED, LeCun("truncated_normal")),
+        "weight": Native("kernel", TRANSPOSED, FLAX_KERNEL),
         "bias": Native("bias", initializer=Zeros()),
     }
 
@@ -44,7 +54,7 @@ class Linear(Layer):
         check_initializer(self.bias_init, (self.out_features,), "bias")
 
     def parameters(self) -> tuple[ParameterSpec, ...]:
-        weight = self.weight_init or VarianceScaling(1 / 3, "fan_in", "uniform")
+        weight = self.weight_init or TORCH_WEIGHT
         found = [ParameterSpec("weight", (self.out_features, self.in_features), weight)]
         if self.bias:
             found.append(ParameterSpec("bias", (self.out_features,), self.bias_init or self._default_bias()))
@@ -103,9 +113,7 @@ class Embedding(Layer):
         counts from the end. Flax's own class has none. A Decoder that reads the row does give it a gradient.
     """
 
-    natives: ClassVar[Mapping[str, Native]] = {
-        "weight": Native("embedding", initializer=VarianceScaling(1.0, "fan_in", "normal"))
-    }
+    natives: ClassVar[Mapping[str, Native]] = {"weight": Native("embedding", initializer=FLAX_EMBEDDING)}
 
     vocabulary: int
     features: int
@@ -119,17 +127,17 @@ class Embedding(Layer):
         check_initializer(self.weight_init, (self.vocabulary, self.features), "weight")
         self._drawn_from()
 
-    def _padding_row(self, place: Any) -> int:
+    def _padding_row(self, token: Any) -> int:
         """The row that `padding_idx` means, counted from the start; raises SpecError if there is none."""
         last = self.vocabulary - 1
-        whole = isinstance(place, Integral) and not isinstance(place, bool)
-        if not whole or not -self.vocabulary <= int(place) <= last:
+        whole = isinstance(token, Integral) and not isinstance(token, bool)
+        if not whole or not -self.vocabulary <= int(token) <= last:
             expected = f"Embedding.padding_idx as a whole number from {-self.vocabulary} to {last}"
-            raise SpecError("", expected, repr(place))
-        return int(place) % self.vocabulary
+            raise SpecError("", expected, repr(token))
+        return int(token) % self.vocabulary
 
     def _drawn_from(self) -> Initializer:
-        initializer = self.weight_init or Normal()
+        initializer = self.weight_init or TORCH_EMBEDDING
         return initializer if self.padding_idx is None else ZeroRow(initializer, self.padding_idx)
 
     def parameters(self) -> tuple[ParameterSpec, ...]:
@@ -159,7 +167,7 @@ class Decoder(Tied):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        finite(self, "scale")
+        check_finite(self, "scale")
         check_bias(self, self.bias is True if isinstance(self.bias, str) else self.bias, self.bias_init)
 
     @property
@@ -168,7 +176,11 @@ class Decoder(Tied):
         return {"weight": self.of, "bias": self.bias} if isinstance(self.bias, str) else {"weight": self.of}
 
     def check_owners(self, owners: Mapping[str, Layer], path: str) -> None:
-        """The bias of another must be a Parameter with an entry for every token."""
+        """The bias of another must be a Parameter with an entry for every token.
+
+        Raises:
+            SpecError: its path is `path`.
+        """
         embedding, bias = owners["weight"], owners.get("bias")
         if bias is None or not isinstance(embedding, Embedding):
             return
@@ -231,7 +243,7 @@ class FixedLinear(Layer):
 
     def __post_init__(self) -> None:
         positive(self, in_features=self.in_features, out_features=self.out_features)
-        finite(self, "shift")
+        check_finite(self, "shift")
         check_initializer(self.weight_init, (self.out_features, self.in_features), "weight")
 
     def parameters(self) -> tuple[ParameterSpec, ...]:

@@ -21,8 +21,7 @@ import numpy as np
 from ..errors import SpecError
 from ..initializers import Constant, Initializer, Ones, Zeros
 from ..spec import Features, Layer, Native, ParameterSpec, positive
-from .checks import check_initializer, check_number
-from .shapes import shown
+from .checks import check_initializer, check_number, shown
 
 _WEIGHT = Native("scale", initializer=Ones())
 _BIAS = Native("bias", initializer=Zeros())
@@ -44,7 +43,7 @@ class LayerNorm(Layer):
     bias: bool = True
 
     def __post_init__(self) -> None:
-        _settle_shape(self)
+        _assign_shape(self)
         check_number(self, "eps", _not_negative, "as a finite number of at least 0")
         _switches(self, "affine", "bias")
 
@@ -88,7 +87,7 @@ class RMSNorm(Layer):
     weight_init: Initializer | None = None
 
     def __post_init__(self) -> None:
-        _settle_shape(self)
+        _assign_shape(self)
         check_initializer(self.weight_init, self.sizes, "weight")
         if self.eps is not None:
             check_number(self, "eps", _not_negative, "as a finite number of at least 0, or None")
@@ -325,7 +324,7 @@ def _switches(layer: Layer, *names: str) -> None:
             raise SpecError("", f"{layer.kind}.{name} as True or False", repr(getattr(layer, name)))
 
 
-def _settle_shape(layer: LayerNorm | RMSNorm) -> None:
+def _assign_shape(layer: LayerNorm | RMSNorm) -> None:
     """Check a shape and store it in its one form: a number for one axis, a tuple for several."""
     shape: Any = layer.shape
     axes: tuple[Any, ...] = tuple(shape) if isinstance(shape, Iterable) else (shape,)

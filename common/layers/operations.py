@@ -15,8 +15,7 @@ from typing import Any, ClassVar
 from ..errors import SpecError
 from ..layouts import Layout, Side, sides
 from ..spec import UNKNOWN, Features, Layer, flat, positive, width, with_width
-from .checks import check_number
-from .shapes import shown
+from .checks import check_number, shown
 
 # The most inputs that a layer takes which takes any number of them.
 MANY = 99
@@ -97,7 +96,7 @@ class Concatenate(Layer):
 
 @dataclass(frozen=True, repr=False)
 class Take(Layer):
-    """What is at place `index` of `axis`, which is gone; an index below 0 counts from the end."""
+    """What is at `index` of `axis`, which is gone; an index below 0 counts from the end."""
 
     index: int
     axis: int = 1
@@ -115,7 +114,7 @@ class Take(Layer):
             raise SpecError(path, f"an input with an axis {self.axis}", shown(features))
         length = features[self.axis - 1]
         if length is not None and not -length <= self.index < length:
-            raise SpecError(path, f"axis {self.axis} to have a place {self.index}", f"length {length}")
+            raise SpecError(path, f"axis {self.axis} to have an index {self.index}", f"length {length}")
         return features[: self.axis - 1] + features[self.axis :]
 
 

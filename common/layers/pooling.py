@@ -17,7 +17,7 @@ from .windows import Numbers, Windowed
 
 
 class Pool(Windowed):
-    """A window that moves by a stride, as in a convolution."""
+    """A window over (batch, channels, *spatial) that moves by a stride, as in a convolution."""
 
     # No dataclass of its own, so that these are no fields yet: the two kinds have different ones between them.
     kernel_size: Numbers
@@ -36,19 +36,19 @@ class Pool(Windowed):
         return self.each(self.kernel_size if self.stride is None else self.stride)
 
     def _check(self) -> None:
-        self.settle(1, kernel_size=self.kernel_size)
+        self.assign(1, kernel_size=self.kernel_size)
         if self.stride is not None:
-            self.settle(1, stride=self.stride)
+            self.assign(1, stride=self.stride)
         if self.stride == self.kernel_size:
             object.__setattr__(self, "stride", None)
-        self.settle(0, padding=self.padding)
+        self.assign(0, padding=self.padding)
         if any(2 * pad > size for pad, size in zip(self.each(self.padding), self.each(self.kernel_size), strict=True)):
             # PyTorch's rule, which keeps a window without gaps from lying all in the padding.
             raise SpecError("", f"{self.kind}.padding of at most half of {self.kernel_size}", repr(self.padding))
         _check_switch(self, "ceil_mode")
 
     def counts(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
-        """The number of windows on each axis of these sizes.
+        """The number of windows on each spatial axis of these sizes.
 
         With `ceil_mode` a last window may reach past the padding, if it begins before the padding at the end does.
         """
@@ -94,14 +94,14 @@ class MaxPool(Pool):
 
     def __post_init__(self) -> None:
         self._check()
-        self.settle(1, dilation=self.dilation)
+        self.assign(1, dilation=self.dilation)
 
     @property
     def dilations(self) -> tuple[int, ...]:
         return self.each(self.dilation)
 
     def windows(self, sizes: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-        """For each axis the places (window, entry) of what lies in a window, counted from the start of the padding."""
+        """For each axis the indices (window, entry) of what lies in a window, counted from the start of the padding."""
         axes = zip(self.counts(sizes), self.strides, self.each(self.kernel_size), self.dilations, strict=True)
         return tuple(np.arange(n)[:, None] * stride + np.arange(k) * gap for n, stride, k, gap in axes)
 
@@ -147,10 +147,10 @@ class AdaptivePool(Windowed):
     def _check(self) -> None:
         several = self.output_size if isinstance(self.output_size, (tuple, list)) else None
         if several is None or len(several) != self.rank or None not in several:
-            return self.settle(1, output_size=self.output_size)
+            return self.assign(1, output_size=self.output_size)
         for size in several:
             if size is not None:
-                self.settle(1, output_size=size)
+                self.assign(1, output_size=size)
         object.__setattr__(self, "output_size", tuple(None if size is None else int(size) for size in several))
 
     def counts(self, sizes: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -197,7 +197,7 @@ class AdaptiveMaxPool(AdaptivePool):
         self._check()
 
     def windows(self, sizes: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-        """For each axis the places (window, entry) of what lies in a window, its last one repeated in a short one."""
+        """For each axis the indices (window, entry) of what lies in a window, its last one repeated in a short one."""
         found = []
         for start, end in self.bounds(sizes):
             entry = np.arange(int((end - start).max()))

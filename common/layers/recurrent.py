@@ -106,19 +106,19 @@ class Recurrent(Layer):
     @classmethod
     def native_of(cls, name: str) -> Native | None:
         """Under PyTorch's name, weights transposed: the Flax wings have a module of ours, since Flax has cells only."""
-        if _place(cls, name) is None:
+        if _registered(cls, name) is None:
             return None
         return Native(name, TRANSPOSED if name.startswith("weight") else SAME)
 
     @classmethod
     def names_in(cls, present: Mapping[str, tuple[int, ...]]) -> list[str]:
         """Those of `present` that are parameters of such a layer: by layer, direction and role."""
-        places = {name: place for name in present if (place := _place(cls, name)) is not None}
-        return sorted(places, key=lambda name: places[name])
+        order = {name: found for name in present if (found := _registered(cls, name)) is not None}
+        return sorted(order, key=lambda name: order[name])
 
 
-def _place(layer: type[Recurrent], name: str) -> tuple[int, bool, int] | None:
-    """Where PyTorch registers a parameter, by its name: layer, direction and role; None for what has no such name."""
+def _registered(layer: type[Recurrent], name: str) -> tuple[int, bool, int] | None:
+    """What orders PyTorch's parameters, by their names: layer, direction and role; None for what has no such name."""
     found = _NAME.fullmatch(name)
     if not found or found["role"] not in layer.roles:
         return None

@@ -10,8 +10,7 @@ import numpy as np
 
 from ..errors import SpecError
 from ..spec import UNKNOWN, Features, Layer, positive
-from .checks import check_number
-from .shapes import axes, fits, length, shown
+from .checks import axes, check_number, fits, length, shown
 
 
 @dataclass(frozen=True, repr=False)
@@ -24,7 +23,7 @@ class Positions(Layer):
 
 @dataclass(frozen=True, repr=False)
 class Prefix(Layer):
-    """The first T places of axis 1 of a first input (batch, P, ...), where T is the length of axis 1 of a second.
+    """The first T positions of axis 1 of a first input (batch, P, ...), where T is the length of axis 1 of a second.
 
     A table with a row for every position, cut to the sequence; T must not exceed P.
     """
@@ -34,25 +33,25 @@ class Prefix(Layer):
     def outs(self, inputs: tuple[Features, ...], path: str) -> Features:
         most, found = (length(features, self, path) for features in inputs)
         if most is not None and found is not None and found > most:
-            raise SpecError(path, f"a sequence of at most {most} places", f"{found} of them")
+            raise SpecError(path, f"a sequence of at most {most} positions", f"{found} of them")
         return UNKNOWN if inputs[0][0] is Ellipsis else (found, *inputs[0][1:])
 
 
 @dataclass(frozen=True, repr=False)
 class AttentionWeights(Layer):
-    """Which place attends to which: softmax(scale q k^T + bias), of shape (batch, heads, T, S).
+    """Which position attends to which: softmax(scale q k^T + bias), of shape (batch, heads, T, S).
 
     Inputs: q (batch, T, heads * D), k (batch, S, kv_heads * D), and optionally mask and bias. The last axis of q and k
     holds the heads one behind the other. mask is boolean or 0/1: 1 or True = attend; (batch, S) for all queries alike,
     or (batch, T, S). bias (batch or 1, heads, T, S) is added to the scores.
 
     A score that is masked has the lowest finite number of its dtype added, as in transformers, which leaves that
-    number: a query that may attend to nothing attends to all places alike. (The GPT-2 of transformers lowers twice what
-    is both masked and to come, so that there such a query attends to what is not to come.)
+    number: a query that may attend to nothing attends to all positions alike. (The GPT-2 of transformers lowers twice
+    what is both masked and to come, so that there such a query attends to what is not to come.)
 
     kv_heads: grouped-query attention: each head of k serves heads / kv_heads successive heads of q; `heads` if None.
     scale: 1/sqrt(D) if None.
-    causal: whether query t attends to no place behind t + S - T (the queries are the last of the S places).
+    causal: whether query t attends to no position behind t + S - T (the queries are the last of the S).
     """
 
     inputs: ClassVar[tuple[int, int]] = (2, 4)
@@ -94,7 +93,7 @@ class AttentionWeights(Layer):
 
 @dataclass(frozen=True, repr=False)
 class WeightedValues(Layer):
-    """What attention gives for its weights: for each place the sum of the values, by the weights of each head.
+    """What attention gives for its weights: for each position the sum of the values, by the weights of each head.
 
     Inputs: weights (batch, heads, T, S), v (batch, S, kv_heads * D). Output: (batch, T, heads * D).
     """
@@ -109,10 +108,10 @@ class WeightedValues(Layer):
 
     def outs(self, inputs: tuple[Features, ...], path: str) -> Features:
         heads, queries, keys = axes(inputs[0], self, path, "heads", "time", "time")
-        places, value_width = axes(inputs[1], self, path, "time", "width")
-        if not fits((heads, keys), (self.heads, places)):
+        positions, value_width = axes(inputs[1], self, path, "time", "width")
+        if not fits((heads, keys), (self.heads, positions)):
             shapes = f"{shown(inputs[0])} for values {shown(inputs[1])}"
-            raise SpecError(path, f"weights of {self.heads} heads, one for each place", shapes)
+            raise SpecError(path, f"weights of {self.heads} heads, one for each position", shapes)
         depth = _depth(self, value_width, self.kv_heads or self.heads, "values", path)
         return (queries, None if depth is None else depth * self.heads)
 
@@ -174,7 +173,7 @@ class Rotary(Layer):
         time, found = axes(inputs[0], self, path, "time", "width")
         turned, half = axes(inputs[1], self, path, "time", "angles")
         if not fits((time,), (turned,)):
-            raise SpecError(path, f"angles for {time} places", f"for {turned}")
+            raise SpecError(path, f"angles for {time} positions", f"for {turned}")
         if found is not None and half is not None and found % (2 * half):
             raise SpecError(path, f"an input of a width that heads of {2 * half} divide", f"width {found}")
         return inputs[0]
@@ -226,7 +225,7 @@ class RelativeBuckets(Layer):
         return of[distances + queries - 1][None]
 
     def bucket(self, distance: int) -> int:
-        """The bucket of a key that is `distance` places behind its query, or before it if below 0."""
+        """The bucket of a key that is `distance` positions behind its query, or before it if below 0."""
         first = self._each_way if self.bidirectional and distance > 0 else 0
         size = abs(distance) if self.bidirectional else max(-distance, 0)
         return first + (size if size < self._single else self._range(size))
@@ -237,13 +236,13 @@ class RelativeBuckets(Layer):
         In whole numbers, since a logarithm in float32 need not give the same at a border in two libraries.
         """
         single, ranges = self._single, self._each_way - self._single
-        place = 0
-        while place < ranges - 1:
-            border = place + 1
+        bucket = 0
+        while bucket < ranges - 1:
+            border = bucket + 1
             if size**ranges * single**border < self.max_distance**border * single**ranges:
                 break
-            place = border
-        return single + place
+            bucket = border
+        return single + bucket
 
 
 def _check_heads(layer: Layer, heads: int, kv_heads: int | None) -> None:

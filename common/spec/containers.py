@@ -16,7 +16,11 @@ from .shape_flow import flow
 
 @dataclass(frozen=True, init=False, repr=False)
 class Numbered(Layer):
-    """A container whose children are named by their index."""
+    """A container whose children are named by their index.
+
+    Raises:
+        SpecError: a child that is no layer.
+    """
 
     container: ClassVar[bool] = True
 
@@ -30,6 +34,7 @@ class Numbered(Layer):
         return f"{self.kind}({', '.join(map(repr, self.layers))})"
 
     def children(self) -> tuple[tuple[str, Layer], ...]:
+        """The layers under their indices, as text."""
         return tuple((str(index), layer) for index, layer in enumerate(self.layers))
 
     def with_children(self, children: Sequence[tuple[str, Layer]]) -> Layer:
@@ -40,7 +45,7 @@ class Sequential(Numbered):
     """Layers in a row, named by their index as in `torch.nn.Sequential`.
 
     Raises:
-        SpecError: two neighbours whose widths do not chain.
+        SpecError: a child that is no layer, or two neighbours whose widths do not chain.
     """
 
     def __init__(self, *layers: Layer) -> None:
@@ -102,15 +107,11 @@ class Block(Layer):
         return f"Block({{{inside}}}{how})"
 
     def children(self) -> tuple[tuple[str, Layer], ...]:
+        """The layers under their names, Parameters and Buffers first."""
         return self.named
 
     def with_children(self, children: Sequence[tuple[str, Layer]]) -> Layer:
         return Block(children, self.calls, self.forward)
-
-    @property
-    def order(self) -> tuple[str, ...]:
-        """The children's names in the order in which the forward pass reaches them."""
-        return self.program.calls
 
     @cached_property
     def program(self) -> Program:
@@ -135,9 +136,9 @@ def _check_layers(pairs: Sequence[tuple[str, Any]]) -> None:
 def _check_order(pairs: Sequence[tuple[str, Layer]]) -> None:
     """Refuse a bare array behind what is none: PyTorch lists a module's own arrays before those of its children."""
     kinds = [layer.parameters()[0].kind if layer.inputs == (0, 0) else "layer" for _, layer in pairs]
-    places = [("parameter", "buffer", "layer").index(kind) for kind in kinds]
-    for (name, layer), place, highest in zip(pairs[1:], places[1:], _running_max(places), strict=True):
-        if place < highest:
+    ranks = [("parameter", "buffer", "layer").index(kind) for kind in kinds]
+    for (name, layer), rank, highest in zip(pairs[1:], ranks[1:], _running_max(ranks), strict=True):
+        if rank < highest:
             remedy = f"Move {name!r} to the front."
             raise ChildNameError(name, "Parameters, then Buffers, then layers", f"a {layer.kind} behind", remedy)
 

@@ -23,7 +23,12 @@ class Use:
 
 
 def uses(spec: Layer) -> Iterator[Use]:
-    """Every leaf of the spec, with each Shared expanded to the leaves it stands for."""
+    """Every leaf of the spec in order of registration, with each Shared expanded to the leaves it stands for.
+
+    Raises:
+        PathError: a Shared that leads nowhere.
+        SpecError: one that leads to what comes later or contains it.
+    """
     references = References(spec)
     pending: list[tuple[str, str, Layer]] = [("", "", spec)]
     while pending:
@@ -43,8 +48,12 @@ def uses(spec: Layer) -> Iterator[Use]:
 def table_of(spec: Layer, dtype: str = "float32") -> Table:
     """The table of the model that the spec describes, no framework needed.
 
+    dtype: of every parameter and buffer that has none of its own.
+
     Raises:
-        SpecError, PathError: as `flow`; InitializerError: an initializer that does not fit its shape.
+        SpecError: widths that do not chain, or a reference to what comes later.
+        PathError: a reference that leads nowhere.
+        InitializerError: an initializer that does not fit its shape; its path is the parameter's.
     """
     spec, _ = flow(spec)
     references = References(spec)
@@ -52,7 +61,7 @@ def table_of(spec: Layer, dtype: str = "float32") -> Table:
     for use in uses(spec):
         for parameter, owner in _parameters(use, references):
             path = paths.join(use.path, parameter.name)
-            # A layer of one's own may not have looked at this itself, as those of common/layers.py do.
+            # A layer of one's own may not have looked at this itself, as those of common/layers do.
             if path == owner and parameter.initializer and None not in parameter.shape:
                 parameter.initializer.validate(parameter.shape, path)  # type: ignore[arg-type]
             rows.append(
@@ -87,15 +96,19 @@ def _parameters(use: Use, references: References) -> Iterator[tuple[ParameterSpe
         if not use.layer.lists_weight:
             continue
         # The first parameter of the owner: its weight, or a bare array itself.
-        place = references.resolve(use.source, of)
-        owned = references.nodes[place].parameters()[0]
-        yield replace(owned, name=parameter.name), paths.join(place, owned.name)
+        owner = references.resolve(use.source, of)
+        owned = references.nodes[owner].parameters()[0]
+        yield replace(owned, name=parameter.name), paths.join(owner, owned.name)
 
 
 def untied(spec: Layer) -> Layer:
     """The spec with every alias turned into a parameter of its own: a tied model's untied twin.
 
     A layer that one Block calls several times is still one layer: it has one path.
+
+    Raises:
+        PathError: a reference that leads nowhere.
+        SpecError: one that leads to what comes later, or to a layer of the wrong kind.
     """
     references = References(spec)
 

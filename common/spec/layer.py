@@ -74,8 +74,16 @@ class ParameterSpec:
 class Layer:
     """A node of a spec. A subclass says what it holds and what it does to the shape that flows by.
 
+    A layer checks its settings when it is made, and stores numbers as Python's. What a method promises here, it
+    promises in every subclass.
+
+    natives: by the name of each parameter, how Flax spells and stores it.
     inputs: the least and the greatest number of arrays that a call takes.
     container: whether it holds layers, and nothing else.
+
+    Raises:
+        SpecError: settings that do not hold together; its path is empty, since a layer does not know where it will be.
+        InitializerError: an initializer that is none or does not fit; its path is the parameter's name.
     """
 
     natives: ClassVar[Mapping[str, Native]] = {}
@@ -92,7 +100,7 @@ class Layer:
         return ()
 
     def outs(self, inputs: tuple[Features, ...], path: str) -> Features | tuple[Features, ...]:
-        """The shape of the output for inputs of these shapes, or the shapes if there are several outputs.
+        """The shape of the output for inputs of these shapes, without the batch, or the shapes of several outputs.
 
         Raises:
             SpecError: the layer at `path` cannot take such inputs.
@@ -100,7 +108,11 @@ class Layer:
         return self.out(inputs[0], path)
 
     def out(self, features: Features, path: str) -> Features:
-        """As `outs`, for a layer with one input and one output."""
+        """As `outs`, for a layer with one input and one output.
+
+        Raises:
+            SpecError: the layer at `path` cannot take such an input.
+        """
         return features
 
     def given(self, features: Features) -> Layer:
@@ -108,6 +120,7 @@ class Layer:
         return self
 
     def children(self) -> tuple[tuple[str, Layer], ...]:
+        """The layers that a container holds, each with its name, in order of registration."""
         return ()
 
     def with_children(self, children: Sequence[tuple[str, Layer]]) -> Layer:
@@ -165,14 +178,18 @@ def with_width(features: Features, size: int) -> Features:
 
 
 def flat(features: Features) -> Features:
-    """All axes merged into one; of unknown length if one of them is."""
+    """All axes but the batch merged into one; of unknown length if one of them is."""
     if Ellipsis in features:
         return UNKNOWN
     return (None,) if None in features else (math.prod(features),)
 
 
 def positive(layer: Layer, **sizes: int) -> None:
-    """Refuse a size that is not a positive whole number; store it as an int, since NumPy's would show in the repr."""
+    """Store sizes as ints, since NumPy's would show in the repr.
+
+    Raises:
+        SpecError: a size that is no positive whole number; its path is empty.
+    """
     for name, size in sizes.items():
         if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
             raise SpecError("", f"{layer.kind}.{name} as a positive whole number", repr(size))

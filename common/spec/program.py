@@ -16,7 +16,7 @@ import operator
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from typing import Any, ClassVar, NoReturn, Protocol
 
 from ..errors import PathError, SpecError, nearest
 
@@ -27,10 +27,13 @@ Path = tuple[str, ...]
 
 
 class Called(Protocol):
-    """What a program knows of a layer that it calls: a `Layer` is one."""
+    """What a program knows of a layer that it calls: a `Layer` is one, and says what each member is."""
+
+    inputs: ClassVar[tuple[int, int]]
+    container: ClassVar[bool]
 
     @property
-    def inputs(self) -> tuple[int, int]: ...
+    def kind(self) -> str: ...
     @property
     def program(self) -> Program | None: ...
     def children(self) -> Sequence[tuple[str, Called]]: ...
@@ -76,7 +79,7 @@ class Program:
 
 
 def chain(names: Sequence[str]) -> Program:
-    """The program that sends one value through children in a row."""
+    """The program that sends one value through the children of these names in a row."""
     steps = tuple(Step("call", ("x",), (name,), (Name("x"),)) for name in names)
     return Program(("x",), 1, steps, Name("x"))
 

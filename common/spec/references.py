@@ -20,6 +20,9 @@ class Shared(Layer):
 
     `of` is looked up as a name is in nested functions: among the children of the container that
     holds this Shared, then in the container around it, up to the root.
+
+    Raises:
+        SpecError: `of` is no text, or empty.
     """
 
     # Those of what it stands for, which only the whole spec knows.
@@ -36,6 +39,9 @@ class Tied(Layer):
     """A layer whose weight is another layer's, at path `of` (looked up as in `Shared`).
 
     lists_weight: whether PyTorch has the weight under this layer's path, too.
+
+    Raises:
+        SpecError: `of` is no text, or empty.
     """
 
     lists_weight: ClassVar[bool] = True
@@ -46,13 +52,20 @@ class Tied(Layer):
         check_reference(self)
 
     def tied_to(self, target: Layer, path: str) -> Layer:
-        """The layer that this is, given its owner; raises SpecError for an owner of the wrong kind."""
+        """The layer that this is, at `path`, given its owner.
+
+        Raises:
+            SpecError: an owner of the wrong kind.
+        """
         raise NotImplementedError
 
     def check_owners(self, owners: Mapping[str, Layer], path: str) -> None:
-        """Refuse layers that cannot own what `aliases` says that they do; raises SpecError.
+        """Refuse layers that cannot own what `aliases` says that they do.
 
         owners: by the name of the parameter.
+
+        Raises:
+            SpecError: its path is `path`.
         """
 
     @property
@@ -62,7 +75,11 @@ class Tied(Layer):
 
 
 def check_reference(layer: Shared | Tied) -> None:
-    """Refuse what cannot be the path of another layer."""
+    """Refuse what cannot be the path of another layer.
+
+    Raises:
+        SpecError: `of` is no text, or empty.
+    """
     if not isinstance(layer.of, str) or not layer.of:
         remedy = "A path is text: '2' for the child of index 2."
         raise SpecError("", f"{layer.kind}.of as the path of a layer", repr(layer.of), remedy)
@@ -84,7 +101,7 @@ class References:
 
     def __init__(self, spec: Layer) -> None:
         self.nodes = index(spec)
-        self._place = {path: place for place, path in enumerate(self.nodes)}
+        self._rank = {path: rank for rank, path in enumerate(self.nodes)}
 
     def find(self, path: str, of: str) -> str | None:
         """The path that `of` means at `path`: the innermost container that has it wins."""
@@ -108,7 +125,11 @@ class References:
         return target
 
     def follow(self, path: str, of: str) -> tuple[str, str, str | None]:
-        """The last reference on the way from `path`, by its place and name, and where it leads: None if nowhere."""
+        """The last reference on the way from `path`, by its path and name, and where it leads: None if nowhere.
+
+        Raises:
+            SpecError: it leads to what comes later or contains `path` itself.
+        """
         while True:
             target = self.find(path, of)
             if target is None:
@@ -127,4 +148,4 @@ class References:
 
     def _complete(self, target: str, path: str) -> bool:
         """Whether the layer at `target` is registered, with all that it holds, before the one at `path`."""
-        return self._place[target] < self._place[path] and not paths.is_under(path, target)
+        return self._rank[target] < self._rank[path] and not paths.is_under(path, target)

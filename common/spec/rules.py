@@ -21,6 +21,9 @@ class Rule:
     under: the path of a block, a layer or one parameter; empty for the whole model.
     layer: the kind of layer that owns it (`Linear`); empty for any.
     name: the last component of its path (`weight`); empty for any.
+
+    Raises:
+        UsageError: no initializer.
     """
 
     initializer: Initializer
@@ -33,6 +36,7 @@ class Rule:
             raise UsageError("", "an initializer in Rule", repr(self.initializer), "Say, Rule(Normal(0.0, 0.02)).")
 
     def matches(self, row: Row) -> bool:
+        """Whether the row is a parameter's that meets all conditions."""
         return (
             row.kind == "parameter"
             and paths.is_under(row.path, self.under)
@@ -55,8 +59,10 @@ def plan(table: Table, rules: Rule | Iterable[Rule]) -> tuple[tuple[Row, Initial
     A rule that names an alias speaks of its owner.
 
     Raises:
+        UsageError: what is no rule.
         PathError: a rule that matches nothing; the message names what exists.
-        InitializerError: an initializer that does not fit a shape it would go to.
+        InitializerError: an initializer that does not fit a shape it would go to, or a shape that is not known yet, or
+            one whose axes are not.
     """
     chosen: dict[str, Initializer] = {}
     for rule in _listed(rules):

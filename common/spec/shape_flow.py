@@ -111,7 +111,7 @@ def _literal(value: Argument) -> Features | None:
 
 def _present(given: Sequence[Features | None]) -> tuple[Features, ...]:
     """The inputs up to the last that is given; one that is left out before it is of unknown shape."""
-    count = max((place + 1 for place, each in enumerate(given) if each is not None), default=0)
+    count = max((number + 1 for number, each in enumerate(given) if each is not None), default=0)
     return tuple(UNKNOWN if each is None else each for each in given[:count])
 
 

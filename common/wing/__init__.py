@@ -1,8 +1,6 @@
 """What a wing is and gives: its Protocols, stored tensors, runs, traces, sites, training, saving, factories."""
 
 from .factories import drawn as drawn
-from .outputs import check_targets as check_targets
-from .outputs import one_array as one_array
 from .protocols import SelfAnswering as SelfAnswering
 from .protocols import SideWing as SideWing
 from .protocols import Wing as Wing
@@ -12,24 +10,29 @@ from .recognition import is_tree as is_tree
 from .recognition import model_of as model_of
 from .recognition import name_of as name_of
 from .recognition import side_name as side_name
-from .round_trips import RoundTrip as RoundTrip
-from .round_trips import has_safetensors as has_safetensors
-from .round_trips import loading as loading
-from .round_trips import saving as saving
-from .round_trips import unlike as unlike
 from .runs import Call as Call
 from .runs import Cotangents as Cotangents
 from .runs import Inputs as Inputs
 from .runs import PairError as PairError
 from .runs import Probe as Probe
 from .runs import Prober as Prober
+from .runs import Site as Site
+from .runs import SiteProber as SiteProber
+from .runs import asked as asked
+from .runs import check_cotangent as check_cotangent
+from .runs import check_targets as check_targets
 from .runs import named_arrays as named_arrays
+from .runs import one_array as one_array
 from .runs import reported as reported
-from .sites import Site as Site
-from .sites import SiteProber as SiteProber
-from .sites import asked as asked
 from .stored import Native as Native
+from .stored import RoundTrip as RoundTrip
+from .stored import all_unlike as all_unlike
 from .stored import check_fit as check_fit
+from .stored import has_safetensors as has_safetensors
+from .stored import loading as loading
+from .stored import saving as saving
+from .stored import through_safetensors as through_safetensors
+from .stored import unlike as unlike
 from .traces import Recorder as Recorder
 from .traces import Setting as Setting
 from .traces import Trace as Trace

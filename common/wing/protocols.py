@@ -14,10 +14,8 @@ import numpy as np
 
 from ..spec import Layer
 from ..tables import Row, Table
-from .round_trips import RoundTrip
-from .runs import Call, Inputs, Prober
-from .sites import Site, SiteProber
-from .stored import Native
+from .runs import Call, Inputs, Prober, Site, SiteProber
+from .stored import Native, RoundTrip
 from .traces import Tracer
 from .training import Passer, Trainer
 
@@ -62,13 +60,11 @@ class SideWing(Protocol):
     ) -> AbstractContextManager[None]: ...
 
 
-class Wing(Protocol):
+class Wing(SideWing, Protocol):
     """A wing's functions, as the rooms above use them. A model is whatever `build` returns.
 
     What changes a model returns the model to go on with: the same object in torch and NNX, a new one in Linen.
     """
-
-    NAME: str
 
     def build(self, model: Layer, *, seed: int = 0, dtype: str = "float32", device: str = "cpu") -> Any: ...
     def table(self, model: Any, inputs: Sequence[np.ndarray] | None = None) -> Table: ...
@@ -81,10 +77,6 @@ class Wing(Protocol):
     def site_gradients(
         self, model: Any, inputs: Sequence[np.ndarray], cotangent: np.ndarray
     ) -> dict[str, tuple[Site, ...]]: ...
-    def natives(self, model: Any) -> dict[str, Native]: ...
-    def with_natives(self, model: Any, arrays: Mapping[str, Any]) -> Any: ...
-    def prober(self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Prober: ...
-    def tracer(self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Tracer: ...
     def step(
         self,
         model: Any,
@@ -96,10 +88,6 @@ class Wing(Protocol):
     ) -> tuple[Any, float]: ...
     def identical(self, model: Any, one: str, other: str) -> bool: ...
     def sample(self, row: Row, *, seeds: Sequence[int], device: str = "cpu") -> np.ndarray: ...
-    def devices(self) -> tuple[str, ...]: ...
-    def running(
-        self, device: str = "cpu", dtype: str = "float32", tf32: bool = False
-    ) -> AbstractContextManager[None]: ...
     def settings(self) -> dict[str, str]: ...
 
 

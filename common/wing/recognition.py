@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UsageError
+from ..trees import entries, is_array, walk
 from .protocols import SelfAnswering
 from .runs import PairError, reported
 
@@ -71,11 +72,11 @@ def model_of(side: Any, seed: int = 0, role: str = "") -> Any:
     return made
 
 
-def _check_side(model: Any, place: str) -> None:
+def _check_side(model: Any, path: str) -> None:
     try:
         side_name(model)
     except UsageError as error:
-        raise UsageError(place, error.expected, error.found, error.remedy) from None
+        raise UsageError(path, error.expected, error.found, error.remedy) from None
 
 
 def is_factory(side: Any) -> bool:
@@ -93,17 +94,14 @@ def is_tree(model: Any) -> bool:
 
 
 def _leaves(tree: Any) -> Iterator[Any]:
-    if type(tree) in (dict, list, tuple):
-        for each in tree.values() if isinstance(tree, dict) else tree:
-            yield from _leaves(each)
-        return
     # Only where somebody has imported JAX can a node be one of its own.
     jax = sys.modules.get("jax")
-    yield from jax.tree_util.tree_leaves(tree) if jax is not None else (tree,)
+    for _, leaf in walk(tree, lambda node: entries(node) if type(node) in (dict, list, tuple) else None):
+        yield from jax.tree_util.tree_leaves(leaf) if jax is not None else (leaf,)
 
 
 def _is_array(leaf: Any) -> bool:
-    if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
+    if not is_array(leaf):
         return False
     return isinstance(leaf, np.ndarray) or type(leaf).__module__.partition(".")[0] in ("jax", "jaxlib")
 

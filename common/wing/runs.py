@@ -1,16 +1,17 @@
-"""Runs: what a side of a pair is given, and what one run of it tells."""
+"""Runs: what a model is given to run, what one run of it tells, and what is asked of an output."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from .. import paths
-from ..errors import NotExpressibleError, ParitreeError
+from ..errors import NotExpressibleError, ParitreeError, PathError, ShapeError, nearest
+from ..trees import is_array, members, walk
 
 # Neutral arrays: by position, or by the name of the argument.
 Inputs = tuple[np.ndarray, ...] | Mapping[str, np.ndarray]
@@ -75,6 +76,51 @@ class Prober(Protocol):
     def __call__(self, weights: Mapping[str, Any], cotangents: Cotangents, *, gradients: bool = True) -> Probe: ...
 
 
+@dataclass(frozen=True)
+class Site:
+    """One operation that consumes a parameter.
+
+    operation: what the framework calls it (`linear`, `dot_general`).
+    gradient: its share of the parameter's gradient, a neutral array; the shares add up to the whole.
+    """
+
+    operation: str
+    gradient: np.ndarray
+
+
+class SiteProber(Protocol):
+    """A side made ready to be asked for the sites of some of its parameters, for any weights.
+
+    weights: native arrays by the paths of `natives`; what is not given keeps the value that it has in the model.
+    paths: of the parameters asked for, as `natives` lists them: a tied one under the first of its paths. The others are
+        constants, so that few cost little in a big model.
+
+    Gives for each of the paths its sites in the order of the program, with native arrays, whose sum is the gradient of
+    <outputs, cotangents> that the side's `prober` gives. A parameter that the outputs do not depend on has none.
+    """
+
+    def __call__(
+        self, weights: Mapping[str, Any], cotangents: Cotangents, paths: Iterable[str]
+    ) -> dict[str, tuple[Site, ...]]: ...
+
+
+def asked(paths: Iterable[str], parameters: Iterable[str]) -> tuple[str, ...]:
+    """The paths asked for, each once.
+
+    parameters: the paths there are.
+
+    Raises:
+        PathError: a path that is none of them, and the nearest one.
+    """
+    known = tuple(parameters)
+    wanted = tuple(dict.fromkeys(paths))
+    for path in wanted:
+        if path not in known:
+            expected = "the path of a parameter of floating-point numbers, the first one of a tied parameter"
+            raise PathError(path, expected, "none of that name", nearest(path, known))
+    return wanted
+
+
 def named_arrays(output: Any) -> dict[str, Any]:
     """The arrays of an output by their place: `''` for one array, `logits`, `hidden.0` for those of a structure.
 
@@ -83,28 +129,49 @@ def named_arrays(output: Any) -> dict[str, Any]:
     Raises:
         NotExpressibleError: something else, which no number of ours can be made of.
     """
-    return dict(_arrays(output, ""))
+    found = {}
+    for keys, leaf in walk(output, members):
+        place = paths.join(*map(str, keys))
+        if is_array(leaf):
+            found[place] = leaf
+        elif leaf is not None:
+            expected = "arrays, or mappings, sequences and dataclasses of arrays"
+            raise NotExpressibleError(place, expected, type(leaf).__name__, "Give the pair a call.")
+    return found
 
 
-def _arrays(value: Any, place: str) -> Iterator[tuple[str, Any]]:
-    if value is None:
-        return
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        yield place, value
-        return
-    for name, inner in _members(value, place):
-        yield from _arrays(inner, paths.join(place, str(name)))
+def one_array(output: Any) -> Any:
+    """A model's output, if it is one array: what has no shape has no norm and no cotangent.
+
+    Raises:
+        NotExpressibleError: it is a tuple, or an object of the model's own.
+    """
+    if not is_array(output):
+        raise NotExpressibleError(
+            "",
+            "a model whose output is one array",
+            type(output).__name__,
+            "Wrap the model in one that returns it.",
+        )
+    return output
 
 
-def _members(value: Any, place: str) -> list[tuple[Any, Any]]:
-    if isinstance(value, Mapping):
-        return list(value.items())
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return list(zip(value._fields, value, strict=True))  # type: ignore[attr-defined]
-    if isinstance(value, list | tuple):
-        return list(enumerate(value))
-    if is_dataclass(value) and not isinstance(value, type):
-        return [(field.name, getattr(value, field.name)) for field in fields(value)]
-    raise NotExpressibleError(
-        place, "arrays, or mappings, sequences and dataclasses of arrays", type(value).__name__, "Give the pair a call."
-    )
+def check_targets(targets: np.ndarray, output: Any) -> None:
+    """Refuse targets of another shape than the output's, which would be broadcast without a word.
+
+    Raises:
+        NotExpressibleError: the output is not one array; ShapeError: another shape.
+    """
+    if np.shape(targets) != tuple(one_array(output).shape):
+        raise ShapeError("", f"targets of the output's shape {tuple(output.shape)}", f"shape {np.shape(targets)}")
+
+
+def check_cotangent(cotangent: np.ndarray, output: Any) -> None:
+    """Refuse a cotangent of another shape than the output's, which would be broadcast without a word.
+
+    Raises:
+        NotExpressibleError: the output is not one array; ShapeError: another shape.
+    """
+    if np.shape(cotangent) != tuple(one_array(output).shape):
+        expected = f"a cotangent of the output's shape {tuple(output.shape)}"
+        raise ShapeError("", expected, f"shape {np.shape(cotangent)}")

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from .. import paths
+from ..trees import is_array, members, walk
 
 Setting = bool | int | float | str | tuple[int | float | str, ...]
 
@@ -103,7 +104,7 @@ class Recorder:
             self._made[place] = None
             return
         self._counts[made.path] = made.call + 1
-        self._made[place] = Trace(**{**_members(made), "outputs": outputs, "call": made.call})
+        self._made[place] = replace(made, outputs=outputs)
 
     def abandon(self) -> None:
         """The last call that began has raised."""
@@ -123,30 +124,16 @@ class Recorder:
         return found
 
 
-def _members(made: Trace) -> dict[str, Any]:
-    return {field.name: getattr(made, field.name) for field in fields(made)}
-
-
 def is_floating(array: np.ndarray) -> bool:
+    """Whether it holds floating-point numbers, bfloat16 and its like included."""
     return "float" in array.dtype.name
 
 
-def arrays_in(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+def arrays_in(value: Any) -> Iterator[tuple[str, Any]]:
     """The arrays of a structure by their place. What is neither an array nor a structure is passed over."""
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        yield place, value
-        return
-    members: Iterable[tuple[Any, Any]] = ()
-    if isinstance(value, Mapping):
-        members = value.items()
-    elif isinstance(value, tuple) and hasattr(value, "_fields"):
-        members = zip(value._fields, value, strict=True)  # type: ignore[attr-defined]
-    elif isinstance(value, list | tuple):
-        members = enumerate(value)
-    elif is_dataclass(value) and not isinstance(value, type):
-        members = ((field.name, getattr(value, field.name)) for field in fields(value))
-    for name, inner in members:
-        yield from arrays_in(inner, paths.join(place, str(name)))
+    for keys, leaf in walk(value, members):
+        if is_array(leaf):
+            yield paths.join(*map(str, keys)), leaf
 
 
 def named_arguments(function: Callable[..., Any], arguments: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:

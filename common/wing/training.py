@@ -66,7 +66,7 @@ class Trainer(Protocol):
 class Pass(NamedTuple):
     """What one forward pass in a mode told.
 
-    outputs: the floating-point arrays among the outputs, by their place in the output's structure.
+    outputs: the floating-point arrays among the outputs, by their path in the output's structure.
     buffers: after the pass, by native path: every tensor that is no parameter.
     """
 

@@ -154,8 +154,8 @@ def _outputs_agree(comparison: Comparison) -> bool:
 
 def _boundary(comparison: Comparison, wrong: list[MapRow]) -> str:
     """The last module with a wrong gradient: from the outputs back to it all gradients are right."""
-    places = position(comparison)
-    placed = [(places[row.reference], row) for row in wrong if row.reference in places]
+    positions = position(comparison)
+    placed = [(positions[row.reference], row) for row in wrong if row.reference in positions]
     if not placed:
         return ""
     last = max(placed, key=lambda each: each[0])[1]

@@ -64,7 +64,7 @@ def _inference(comparison: Comparison, sides: Sequence[tuple[Side, Weights]]) ->
             before = np.asarray(weights.get(path, side.tensors[path].array), array.dtype)
             if not _equal(before, array):
                 words = f"{path}: inference changes this buffer of the {side.role}"
-                own, other = side.places(path)
+                own, other = side.paths_for(path)
                 yield Finding(own, False, 1, 0, words, other, cause="mode")
 
 

@@ -45,7 +45,7 @@ def _unpaired(bound: Bound) -> Iterator[Finding]:
         for path, native in side.tensors.items():
             if known.intersection((path, *native.aliases)):
                 continue
-            own, other = side.places(path)
+            own, other = side.paths_for(path)
             words = f"{path}: the {side.role} has it and nothing in the other side is its partner"
             if native.trainable:
                 yield Finding(own, False, None, 0, words, other, cause="unmatched parameter")

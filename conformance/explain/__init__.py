@@ -3,7 +3,7 @@
 from .diagnosis import Diagnosis as Diagnosis
 from .diagnosis import diagnosis_of as diagnosis_of
 from .diagnosis import other_orders as other_orders
-from .locating import entered as entered
-from .locating import modules as modules
-from .locating import position as position
+from .outputs import entered as entered
 from .outputs import explain as explain
+from .outputs import modules as modules
+from .outputs import position as position

@@ -93,5 +93,5 @@ def other_orders(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
         order
         for order in permutations(own)
         if tuple(shape[axis] for axis in order) == shape
-        and any(order[place] != place and shape[place] > 1 for place in own)
+        and any(order[axis] != axis and shape[axis] > 1 for axis in own)
     ]

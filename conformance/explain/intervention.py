@@ -16,16 +16,16 @@ _MOST = 300
 _LONGEST = 64
 
 
-def intervene(weights: Weights, places: Sequence[str], agrees: Callable[[Weights], bool]) -> Diagnosis | None:
+def intervene(weights: Weights, used: Sequence[str], agrees: Callable[[Weights], bool]) -> Diagnosis | None:
     """The mistake, and a sentence; None where no guess makes the outputs agree.
 
-    weights: the port's. places: the paths of those that may be used wrongly.
+    weights: the port's. used: the paths of those that may be used wrongly.
     agrees: whether the outputs are right once the port is given these weights in the place of its own.
 
     A matrix that is used transposed is right when it is given transposed; two tensors that are mixed up are right when
     they are given swapped; and gates or heads that are taken in another order, when they are given in that order.
     """
-    held = {path: weights[path] for path in places if path in weights}
+    held = {path: weights[path] for path in used if path in weights}
     for diagnosis, changed in islice(_guesses(held), _MOST):
         if agrees({**weights, **changed}):
             return diagnosis

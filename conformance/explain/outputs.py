@@ -1,4 +1,4 @@
-"""Why an output is wrong: what its numbers are, or what makes it right again, where no module of the port tells."""
+"""Why an output is wrong: what its numbers are, or what makes it right again; and which modules to look at."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ...common.wing import PairError
+from ...common.wing import PairError, Trace
 from ...pairs.closeness import relative_error
 from ...pairs.comparison import Comparison, Point
 from ...pairs.localize import Localized
+from ...pairs.precision import Setting
 from .diagnosis import Diagnosis, diagnosis_of
 from .intervention import Weights, intervene
 
@@ -80,3 +81,55 @@ def _intervened(comparison: Comparison, point: Point, place: Localized | None, o
     inside = place.port.subtree if place is not None and place.port is not None else ()
     diagnosis = intervene(point.theirs, [path for path in mapped if path in inside] or mapped, agrees)
     return Diagnosis(diagnosis.cause, f"Likely cause: {diagnosis.words}.") if diagnosis else None
+
+
+def entered(comparison: Comparison) -> set[str]:
+    """The reference's tensors held by the modules that are given what the model is given, or whole numbers.
+
+    These are tables and first layers; none are known of a bare pytree.
+    """
+    try:
+        traces = comparison.reference.traced(comparison.bound.ours, Setting(comparison.setting.device))
+    except PairError:
+        return set()
+    given = [array for trace in traces[:1] for array in trace.inputs.values()]
+    return {path for trace in traces if trace.holds and _is_first(trace, given) for path in trace.holds}
+
+
+def _is_first(trace: Trace, given: list[np.ndarray]) -> bool:
+    if not trace.inputs:
+        return False
+    arrays = list(trace.inputs.values())
+    return all(array.dtype.kind in "iu" for array in arrays) or any(np.array_equal(arrays[0], each) for each in given)
+
+
+def modules(place: Localized | None) -> str:
+    """The module to look at, in both namings; empty where none can be named."""
+    if place is None:
+        return ""
+    pair = (place.reference, place.port)
+    if None in pair:
+        # The difference arises between modules: before the first that is given something else.
+        pair = place.after or place.before or (None, None)
+    one, other = pair
+    return f"{_named(one)} = {_named(other)}" if one is not None and other is not None else ""
+
+
+def _named(trace: Trace) -> str:
+    return str(trace)
+
+
+def position(comparison: Comparison) -> dict[str, int]:
+    """For the reference's tensors the index of the first call of a module that holds them; none for a bare pytree.
+
+    Of the calls of a tied one no later index is certain: the wrong share may be that of the first.
+    """
+    try:
+        traces = comparison.reference.traced(comparison.bound.ours, Setting(comparison.setting.device))
+    except PairError:
+        return {}
+    found: dict[str, int] = {}
+    for index, trace in enumerate(traces):
+        for path in trace.holds:
+            found.setdefault(path, index)
+    return found

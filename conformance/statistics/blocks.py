@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import power as effects
+from . import power
 from .evidence import Evidence, inapplicable
 from .pooled import chi_square_p, mean_p, shift_in_words, spread_in_words
 from .scores import Scores
@@ -18,7 +18,7 @@ from .scores import Scores
 # Equal parts of the rows: gate and value, the three of an attention or a GRU, the four of an LSTM.
 SECTIONS = (2, 3, 4)
 # A group of fewer values says nothing at the levels that are left after the correction.
-LEAST_VALUES = 16
+LEAST_GROUP = 16
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,18 @@ class _Group:
 def blocks(path: str, sample: Scores) -> list[Evidence]:
     """Two tests each, mean and chi-square, for the rows, the columns and the sections of the rows.
 
-    Each takes the worst group's p-value times the number of groups (Bonferroni), so that Holm's correction
-    counts families and not rows.
+    sample: the scores of `(draws, rows, columns, ...)`. Each test takes the worst group's p-value times the number of
+    groups (Bonferroni), so that Holm's correction counts partitions and not rows.
     """
     shape = sample.values.shape[1:]
     rows: list[Evidence] = []
-    for family, axis in (("rows", 0), ("columns", 1)):
+    for partition, axis in (("rows", 0), ("columns", 1)):
         if len(shape) <= axis or shape[axis] == 1:
             continue
         groups = _along(sample, axis)
-        rows.extend(_family(path, family, sample, groups))
+        rows.extend(_by_group(path, partition, sample, groups))
         if axis == 0:
-            rows.extend(_family(path, "sections", sample, _sections(groups)))
+            rows.extend(_by_group(path, "sections", sample, _sections(groups)))
     return rows
 
 
@@ -75,18 +75,18 @@ def _sections(groups: Sequence[_Group]) -> list[_Group]:
     return sections
 
 
-def _family(path: str, family: str, sample: Scores, groups: Sequence[_Group]) -> list[Evidence]:
+def _by_group(path: str, partition: str, sample: Scores, groups: Sequence[_Group]) -> list[Evidence]:
     if not groups:
         return []
     smallest_group = min(group.n for group in groups)
-    if smallest_group < LEAST_VALUES:
-        reason = f"groups of {smallest_group} values are below {LEAST_VALUES}: draw more replicates"
-        return [inapplicable(path, f"{family} {test}", reason) for test in ("mean", "chi-square")]
+    if smallest_group < LEAST_GROUP:
+        reason = f"groups of {smallest_group} values are below {LEAST_GROUP}: draw more replicates"
+        return [inapplicable(path, f"{partition} {test}", reason) for test in ("mean", "chi-square")]
     n = np.array([group.n for group in groups])
     totals, squares = np.array([group.total for group in groups]), np.array([group.squares for group in groups])
     return [
-        _worst(path, f"{family} mean", sample, groups, mean_p(totals, n)),
-        _worst(path, f"{family} chi-square", sample, groups, chi_square_p(squares, n)),
+        _worst(path, f"{partition} mean", sample, groups, mean_p(totals, n)),
+        _worst(path, f"{partition} chi-square", sample, groups, chi_square_p(squares, n)),
     ]
 
 
@@ -105,8 +105,8 @@ def _worst(path: str, test: str, sample: Scores, groups: Sequence[_Group], p_val
 
 
 def _mean_effect(n: int, groups: int, alpha: float, beta: float) -> str:
-    return f"a shift of {effects.mean_shift(n, alpha / groups, beta):.2g} std in one of {groups}"
+    return f"a shift of {power.mean_shift(n, alpha / groups, beta):.2g} std in one of {groups}"
 
 
 def _std_effect(n: int, groups: int, alpha: float, beta: float) -> str:
-    return f"a factor of {effects.std_factors(n, alpha / groups, beta)[1]:.3g} in one of {groups}"
+    return f"a factor of {power.std_factors(n, alpha / groups, beta)[1]:.3g} in one of {groups}"

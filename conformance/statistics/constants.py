@@ -1,8 +1,8 @@
 """Entries that are the same in every draw: their values, and that they are so on both sides.
 
-An entry is *still* on a side if all draws of that side have one value there. For laws without atoms a still entry is
-constant; with atoms it may be chance, and then each entry that is still on one side alone is so on either with the same
-probability.
+An entry is *still* on a side if all draws of that side have one value there. For laws without point masses a still
+entry is constant; with them it may be chance, and then each entry that is still on one side alone is so on either with
+the same probability.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from ...common.initializers import first_index
 from .evidence import Evidence, constraint
 from .sign_tests import count_p
 
@@ -21,13 +22,13 @@ Values = np.ndarray[Any, Any]
 
 
 def still(draws: Values) -> Values:
-    """By place in the flattened parameter, whether all draws agree."""
+    """By index in the flattened parameter, `(entries,)`, whether all draws `(draws, *shape)` agree."""
     flat = draws.reshape(len(draws), -1)
     return (flat == flat[0]).all(axis=0)
 
 
 def in_words(draws: Values) -> str:
-    """What the draws of a parameter are: constant, or random with which std."""
+    """What the draws `(draws, *shape)` of a parameter are: constant, or random with which std."""
     if not still(draws).all():
         return f"random, std {_std(draws):.3g}"
     flat = np.unique(draws[0].astype(np.float64))
@@ -39,9 +40,11 @@ def in_words(draws: Values) -> str:
 def constants(path: str, reference: Values, port: Values) -> list[Evidence]:
     """What can be said of entries that are still: of the whole parameter as a constraint, of parts of it as tests.
 
-    A parameter all of whose entries are still is taken for constant. For an initializer with atoms that is wrong with
-    the probability that all its draws agree everywhere, which is not small for a scalar and two draws, and for nothing
-    else.
+    Both sides are `(draws, *shape)`, with as many draws each.
+
+    A parameter all of whose entries are still is taken for constant. For an initializer with point masses that is wrong
+    with the probability that all its draws agree everywhere, which is not small for a scalar and two draws, and for
+    nothing else.
     """
     ours, theirs = still(reference), still(port)
     wrong = None
@@ -60,22 +63,22 @@ def constants(path: str, reference: Values, port: Values) -> list[Evidence]:
 def _never_met(constant: Values, random: Values, constant_still: Values, random_still: Values) -> bool:
     """Whether one side is constant, and the other's entries all vary and never have the constant's value.
 
-    A draw that has it now and then may come from a law with atoms, and is left to the tests.
+    A draw that has it now and then may come from a law with point masses, and is left to the tests.
     """
     return bool(constant_still.all() and not random_still.any() and not (random == constant[0]).any())
 
 
 def _unequal(reference: Values, port: Values) -> str | None:
-    different = np.argwhere(reference != port)
-    if not len(different):
+    different = reference != port
+    if not different.any():
         return None
-    place = tuple(int(index) for index in different[0])
+    index, count = first_index(different), np.count_nonzero(different)
     if len(np.unique(reference)) == len(np.unique(port)) == 1:
-        return f"the port's is constant {port[place]:g}, the reference's is constant {reference[place]:g}"
-    share = f"{len(different)} of {reference.size} entries differ"
+        return f"the port's is constant {port[index]:g}, the reference's is constant {reference[index]:g}"
+    share = f"{count} of {reference.size} entries differ"
     return (
-        f"both are constant, but entry {place} is {port[place]:g} in the port "
-        f"and {reference[place]:g} in the reference ({share})"
+        f"both are constant, but entry {index} is {port[index]:g} in the port "
+        f"and {reference[index]:g} in the reference ({share})"
     )
 
 
@@ -100,7 +103,7 @@ def _separated(path: str, reference: Values, port: Values, both: Values) -> list
 
 
 def _half_and_half(reference: Values, port: Values) -> Values:
-    """By place, whether the values of both sides together are two, each as often as the other."""
+    """By index, whether the values of both sides together are two, each as often as the other."""
     draws, first = len(reference), reference[0]
     kind = (reference == first).sum(axis=0) + (port == first).sum(axis=0) == draws
     found = np.flatnonzero(kind)
@@ -121,17 +124,17 @@ def _apart_effect(among: int, chance: float, alpha: float, beta: float) -> str:
 
 def _one_sided(path: str, ours: Values, theirs: Values, shape: tuple[int, ...]) -> list[Evidence]:
     """Entries that are still on one side alone: in all, and in the worst row and column."""
-    places = np.flatnonzero(ours != theirs)
-    if not len(places):
+    odd = np.flatnonzero(ours != theirs)
+    if not len(odd):
         return []
-    in_port = theirs[places]
-    heads, tosses = int(in_port.sum()), len(places)
-    finding = f"{heads} entries are constant in the port alone, and {tosses - heads} in the reference alone"
-    rows = [Evidence(path, "constant entries", tosses, heads, float(count_p(heads, tosses)), finding, smallest=_effect)]
+    in_port, n = theirs[odd], len(odd)
+    count = int(in_port.sum())
+    finding = f"{count} entries are constant in the port alone, and {n - count} in the reference alone"
+    rows = [Evidence(path, "constant entries", n, count, float(count_p(count, n)), finding, smallest=_effect)]
     for axis, word in ((0, "row"), (1, "column")):
         if len(shape) <= axis or shape[axis] == 1 or len(shape) == 1:
             continue
-        index = np.unravel_index(places, shape)[axis]
+        index = np.unravel_index(odd, shape)[axis]
         all_of = np.bincount(index, minlength=shape[axis])
         of_port = np.bincount(index, weights=in_port, minlength=shape[axis]).astype(np.int64)
         p_values = count_p(of_port, all_of)
@@ -139,17 +142,9 @@ def _one_sided(path: str, ours: Values, theirs: Values, shape: tuple[int, ...]) 
         side = "port" if 2 * of_port[worst] >= all_of[worst] else "reference"
         finding = f"{word} {worst} is constant in the {side} and random in the other, in {all_of[worst]} entries"
         p_value = min(1.0, float(p_values[worst]) * shape[axis])
-        rows.append(
-            Evidence(
-                path,
-                f"constant {word}s",
-                int(all_of[worst]),
-                float(of_port[worst]),
-                p_value,
-                finding,
-                smallest=partial(_line_effect, word, shape[axis]),
-            )
-        )
+        effect = partial(_line_effect, word, shape[axis])
+        n, statistic = int(all_of[worst]), float(of_port[worst])
+        rows.append(Evidence(path, f"constant {word}s", n, statistic, p_value, finding, smallest=effect))
     return rows
 
 

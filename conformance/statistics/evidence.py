@@ -1,10 +1,14 @@
-"""What one test measured, and what came of it once all tests of a run were seen together."""
+"""What one test measured, and what came of it once all tests of a run were seen together, by Holm's procedure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+
+import numpy as np
+
+from .power import ALPHA, BETA
 
 # (false-alarm rate, miss rate) -> the smallest defect that is then caught, in words.
 Smallest = Callable[[float, float], str]
@@ -16,9 +20,13 @@ Status = Literal["pass", "fail", "not applicable"]
 class Evidence:
     """One test of one parameter, before it is judged.
 
-    `p_value` is the chance that a correct initializer gives a result at least this far off; None if the test does
-    not apply, with the reason as `finding`. For a *constraint*, which a correct initializer never breaks, it is
-    0 or 1. `n` counts the values that the test used, `finding` says what was measured, as a clause.
+    path: the parameter's. test: the test's name: `chi-square`, `rows mean`.
+    n: how many values the test used.
+    p_value: the chance that a correct initializer gives a result at least this far off, at most; None if the test does
+        not apply, with the reason as `finding`. Of a constraint it is 0 or 1.
+    finding: what was measured, as a clause.
+    constraint: whether a correct initializer never breaks it.
+    smallest: what the test would have caught, in words, for a false-alarm rate and a miss rate.
     """
 
     path: str
@@ -55,7 +63,7 @@ class Verdict:
             return f"{found.path}: {found.test} kept"
         if found.constraint:
             return f"{found.path}: {found.finding} ({found.test}: no exception is allowed)"
-        limits = f"p = {tidy(found.p_value)}, allowed {tidy(self.allowed or 0.0)}; would have caught {self.smallest}"
+        limits = f"p = {_tidy(found.p_value)}, allowed {_tidy(self.allowed or 0.0)}; would have caught {self.smallest}"
         return f"{found.path}: {found.finding} ({found.test} {limits})"
 
 
@@ -70,6 +78,44 @@ def inapplicable(path: str, test: str, reason: str) -> Evidence:
     return Evidence(path, test, 0, 0.0, None, reason)
 
 
-def tidy(probability: float) -> str:
+def judge(evidence: Sequence[Evidence], alpha: float = ALPHA, beta: float = BETA) -> tuple[Verdict, ...]:
+    """A verdict for each, in the order given: the whole run alarms falsely with a probability of at most `alpha`.
+
+    Constraints are never broken by a correct initializer, so they take no part in the correction. `beta` is the
+    miss rate at which the smallest effects are stated.
+    """
+    tests = [index for index, item in enumerate(evidence) if item.p_value is not None and not item.constraint]
+    levels = dict(zip(tests, thresholds([evidence[index].p_value or 0.0 for index in tests], alpha), strict=True))
+    return tuple(_verdict(item, levels.get(index), beta) for index, item in enumerate(evidence))
+
+
+def thresholds(p_values: Sequence[float], alpha: float = ALPHA) -> list[float]:
+    """For each p-value the level at or below which it fails, so that all false alarms together stay below `alpha`.
+
+    The k-th smallest of m is held against alpha / (m - k + 1), and the first that passes lets all larger ones pass
+    (Holm 1979, "A simple sequentially rejective multiple test procedure"): these get its level, which they exceed. No
+    independence is assumed.
+    """
+    order = np.argsort(np.asarray(p_values, dtype=np.float64), kind="stable")
+    levels = [0.0] * len(order)
+    level, stopped = 0.0, False
+    for rank, index in enumerate(order):
+        if not stopped:
+            level = alpha / (len(order) - rank)
+            stopped = p_values[index] > level
+        levels[index] = level
+    return levels
+
+
+def _verdict(item: Evidence, level: float | None, beta: float) -> Verdict:
+    if item.p_value is None:
+        return Verdict(item, "not applicable", None, "")
+    if level is None:
+        return Verdict(item, "pass" if item.p_value > 0 else "fail", None, "any violation")
+    smallest = item.smallest(level, beta) if item.smallest else ""
+    return Verdict(item, "pass" if item.p_value > level else "fail", level, smallest)
+
+
+def _tidy(probability: float) -> str:
     """A probability in one or two digits; far below 1e-300 there is no float."""
     return f"{probability:.1g}" if probability > 0 else "0 (below 1e-300)"

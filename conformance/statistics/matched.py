@@ -10,28 +10,29 @@ import numpy as np
 from scipy import special
 
 from ...common.errors import ShapeError
-from .formats import coarser
+from .rounding import coarser
 
 Values = np.ndarray[Any, Any]
 
 # How many entries of each side are enough: for a factor of 1.06 on the std at any level that is left of 1e-6.
-MOST_VALUES = 2**16
+_MOST_MATCHED = 2**16
 
 
 @dataclass(frozen=True)
 class Matched:
-    """`(draws, places)` of both sides in float64, and their normal scores in the pooled sample.
+    """`(draws, entries)` of both sides in float64, and their normal scores in the pooled sample.
 
-    A score is Phi^-1 of the value's rank among all values of both sides, those that are equal having their middle rank:
-    van der Waerden's. Exchanging two values exchanges their scores, and changes no other one.
-    places: where the entries stand in the flattened parameter of `shape`.
+    A score is Phi^-1 of the value's rank among all values of both sides, those that are equal having their middle rank
+    (van der Waerden 1952). Exchanging two values exchanges their scores, and changes no other one.
+
+    indices: `(entries,)`, where the entries stand in the flattened parameter of `shape`.
     """
 
     reference: Values
     port: Values
     reference_z: Values
     port_z: Values
-    places: Values
+    indices: Values
     shape: tuple[int, ...]
 
     @property
@@ -40,8 +41,8 @@ class Matched:
         return self.reference.size
 
 
-def alike(reference: Values, port: Values, path: str = "") -> tuple[Values, Values]:
-    """Both with the same number of draws, rounded to the coarser of their formats.
+def in_one_format(reference: Values, port: Values, path: str = "") -> tuple[Values, Values]:
+    """Both sides' `(draws, *shape)` with the same number of draws, rounded to the coarser of their dtypes.
 
     Raises:
         ShapeError: unequal shapes, or fewer than two draws of one side.
@@ -60,34 +61,35 @@ def alike(reference: Values, port: Values, path: str = "") -> tuple[Values, Valu
     return reference.astype(common), port.astype(common)
 
 
-def matched(reference: Values, port: Values, loose: Values | None = None, most: int = MOST_VALUES) -> Matched:
-    """At most `most` values of each side; of a large parameter at places that are spread over all rows and columns.
+def matched(reference: Values, port: Values, random: Values | None = None, most: int = _MOST_MATCHED) -> Matched:
+    """At most `most` values of each side; of a large parameter at indices that are spread over all rows and columns.
 
-    loose: by place, which entries are random on a side. It must not depend on which side is which.
+    reference, port: `(draws, *shape)`, with as many draws each.
+    random: by flat index, which entries are random on a side. It must not depend on which side is which.
     """
     shape = reference.shape[1:]
     first, second = reference.reshape(len(reference), -1), port.reshape(len(port), -1)
-    places = np.arange(first.shape[1]) if loose is None or loose.all() else np.flatnonzero(loose)
-    places = spread(places, max(1, most // len(first)), shape)
-    one, other = first[:, places].astype(np.float64), second[:, places].astype(np.float64)
-    z = normal_scores(np.concatenate([one.ravel(), other.ravel()]))
-    return Matched(one, other, z[: one.size].reshape(one.shape), z[one.size :].reshape(one.shape), places, shape)
+    indices = np.arange(first.shape[1]) if random is None or random.all() else np.flatnonzero(random)
+    indices = spread(indices, max(1, most // len(first)), shape)
+    one, other = first[:, indices].astype(np.float64), second[:, indices].astype(np.float64)
+    z = _normal_scores(np.concatenate([one.ravel(), other.ravel()]))
+    return Matched(one, other, z[: one.size].reshape(one.shape), z[one.size :].reshape(one.shape), indices, shape)
 
 
-def spread(places: Values, most: int, shape: tuple[int, ...]) -> Values:
-    """Every k-th place, at most `most` of them.
+def spread(indices: Values, most: int, shape: tuple[int, ...]) -> Values:
+    """Every k-th of the flat indices into a parameter of `shape`, at most `most` of them.
 
     k has no divisor in common with any length of the shape, so that a step visits all rows, and all columns, equally
     often up to one.
     """
-    step = -(-len(places) // most)
+    step = -(-len(indices) // most)
     while any(math.gcd(step, length) > 1 for length in shape if length > 1) and step > 1:
         step += 1
-    return places[::step]
+    return indices[::step]
 
 
-def normal_scores(values: Values) -> Values:
-    """Phi^-1((rank - 1/2) / n), equal values by the middle of their ranks."""
+def _normal_scores(values: Values) -> Values:
+    """Phi^-1((rank - 1/2) / n), `(n,)`, equal values by the middle of their ranks."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     middle = last - (counts - 1) / 2

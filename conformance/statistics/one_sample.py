@@ -1,4 +1,4 @@
-"""The battery: every test that one parameter's draws allow, against its initializer."""
+"""One-sample tests: every test that one parameter's draws allow, against its initializer."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from ...common.errors import DtypeError, ShapeError
-from ...common.initializers import DeltaOrthogonal, Initializer, Law, Orthogonal, Sparse, ZeroRow
+from ...common.initializers import DeltaOrthogonal, Initializer, Law, Orthogonal, Sparse, ZeroRow, first_index
 from .blocks import blocks
 from .evidence import Evidence, constraint, inapplicable
-from .formats import HALF, eps
-from .point_masses import atom_masses, atom_places, sign
+from .orthogonality import corner_sign
+from .point_masses import mass_shares, mass_shares_by_row
 from .pooled import pooled
-from .rounding import unrounded
+from .rounding import eps, unrounded
 from .scores import outside, scores
 
 Values = np.ndarray[Any, Any]
@@ -25,12 +25,18 @@ Values = np.ndarray[Any, Any]
 def examine(samples: Values, initializer: Initializer, shape: Sequence[int], *, path: str = "") -> list[Evidence]:
     """Hold draws of one parameter against its initializer, test by test.
 
-    `samples` is `(replicates, *shape)`, in the canonical layout; each replicate is one draw with a seed of its own
-    (`replicates(shape)` says how many are enough). Of float16 and bfloat16 every value stands for the interval that
-    rounds to it, and is spread over that (see `rounding`): draws that had fewer digits still are told from it.
+    samples: `(replicates, *shape)` in the canonical layout and a floating-point dtype; each replicate is one draw with
+        a seed of its own (`replicates(shape)` says how many are enough). Of float16 and bfloat16 every value stands for
+        the interval that rounds to it, and is spread over that (see `rounding`): draws that had fewer digits still are
+        told from it.
 
     Hand the evidence of all parameters of a run to `judge` together: what is allowed depends on how many tests there
     are.
+
+    Raises:
+        ShapeError: samples of another shape.
+        DtypeError: samples that are no floating-point numbers.
+        InitializerError: the shape does not suit the initializer.
     """
     samples = _checked(samples, shape, path)
     initializer.validate(shape, path)
@@ -73,8 +79,8 @@ def _not_finite(samples: Values) -> str | None:
     wrong = ~np.isfinite(samples)
     if not wrong.any():
         return None
-    place = tuple(int(index) for index in np.argwhere(wrong)[0])
-    return f"entry {place[1:]} of replicate {place[0]} is {samples[place]}, expected a finite number"
+    index = first_index(wrong)
+    return f"entry {index[1:]} of replicate {index[0]} is {samples[index]}, expected a finite number"
 
 
 def _violation(samples: Values, initializer: Initializer) -> str | None:
@@ -88,10 +94,10 @@ def _violation(samples: Values, initializer: Initializer) -> str | None:
 def _repeated(samples: Values, law: Law) -> str | None:
     """Replicates that are all the same draw, because the seed does not reach it.
 
-    Two independent entries agree with probability c, the sum of the squared masses of the atoms and a little for
+    Two independent entries agree with probability c, the sum of the squared point masses and a little for
     the grid of the format; what agrees with a probability above 2^-64 in correct draws is not held against them.
     """
-    agree = sum(mass**2 for _, mass in law.atoms) + max(2.0**-22, 2 * eps(samples.dtype))
+    agree = sum(mass**2 for _, mass in law.point_masses) + max(2.0**-22, 2 * eps(samples.dtype))
     pairs = samples[0].size * (len(samples) // 2)
     if pairs * -math.log2(min(agree, 1.0)) < 64 or not (samples == samples[0]).all():
         return None
@@ -99,16 +105,12 @@ def _repeated(samples: Values, law: Law) -> str | None:
 
 
 def _independent(samples: Values, law: Law, path: str) -> list[Evidence]:
-    samples = _fine(samples, law)
+    samples = unrounded(samples, law)
     rows = [constraint(path, "support", samples.size, _outside(samples, law))]
-    rows += atom_masses(path, samples, law) + atom_places(path, samples, law)
+    rows += mass_shares(path, samples, law) + mass_shares_by_row(path, samples, law)
     if rows[0].p_value == 0:
         return [*rows, inapplicable(path, "scores", "values outside the spec's support have none")]
     return rows + _continuous(samples, law, path)
-
-
-def _fine(samples: Values, law: Law) -> Values:
-    return unrounded(samples, law) if samples.dtype.name in HALF else samples
 
 
 def _outside(samples: Values, law: Law) -> str | None:
@@ -119,9 +121,9 @@ def _outside(samples: Values, law: Law) -> str | None:
 
 
 def _sparse(samples: Values, law: Law, path: str) -> list[Evidence]:
-    """The number of zeros is a constraint; their places and the other entries are random."""
-    samples = _fine(samples, law)
-    return atom_places(path, samples, law) + _continuous(samples, law, path)
+    """The number of zeros in a column is a constraint; their rows and the other entries are random."""
+    samples = unrounded(samples, law)
+    return mass_shares_by_row(path, samples, law) + _continuous(samples, law, path)
 
 
 def _continuous(samples: Values, law: Law, path: str) -> list[Evidence]:
@@ -134,15 +136,15 @@ def _continuous(samples: Values, law: Law, path: str) -> list[Evidence]:
 def _haar(samples: Values, law: Law, path: str) -> list[Evidence]:
     """One entry per draw, since the entries of one draw depend on each other, and the sign of the first.
 
-    The place is fixed by the path, so that it neither moves between runs nor is the same for all parameters.
+    Which one is fixed by the path, so that it neither moves between runs nor is the same for all parameters.
     """
     flat = samples.reshape(len(samples), -1)
     chosen = flat[:, zlib.crc32(path.encode()) % flat.shape[1]]
-    return [sign(path, flat[:, 0]), *_independent(chosen, law, path)]
+    return [corner_sign(path, flat[:, 0]), *_independent(chosen, law, path)]
 
 
 def _one_each(samples: Values, path: str) -> Values:
-    """One entry of each draw, at a place chosen at random: its law is the one that `law(shape)` promises."""
+    """One entry of each draw, at an index chosen at random: its law is the one that `law(shape)` promises."""
     flat = samples.reshape(len(samples), -1)
-    places = np.random.default_rng(zlib.crc32(path.encode())).integers(flat.shape[1], size=len(flat))
-    return flat[np.arange(len(flat)), places]
+    indices = np.random.default_rng(zlib.crc32(path.encode())).integers(flat.shape[1], size=len(flat))
+    return flat[np.arange(len(flat)), indices]

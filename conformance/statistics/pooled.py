@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special
 
 from ...common.initializers import ContinuousPart
-from . import power as effects
+from . import power
 from .evidence import Evidence, inapplicable
 from .scores import Scores, pull_in
 
@@ -18,7 +18,7 @@ _SYMMETRIC = 1e-6
 
 
 def pooled(path: str, sample: Scores) -> list[Evidence]:
-    """The tests of a sample of independent values against their one continuous law."""
+    """The tests of a sample of independent values, `(draws, *shape)`, against their one continuous law."""
     n = int(np.count_nonzero(sample.kept))
     if n == 0:
         return [inapplicable(path, "chi-square", "no value has the law's continuous part")]
@@ -29,12 +29,12 @@ def pooled(path: str, sample: Scores) -> list[Evidence]:
 
 
 def mean_p(total: np.ndarray | float, n: np.ndarray | float) -> np.ndarray:
-    """Two-sided p-value of a sum of `n` scores: the sum over sqrt(n) is standard normal."""
+    """Two-sided p-value of a sum of `n` scores, exactly: the sum over sqrt(n) is standard normal."""
     return 2 * special.ndtr(-np.abs(total) / np.sqrt(n))
 
 
 def chi_square_p(squares: np.ndarray | float, n: np.ndarray | float) -> np.ndarray:
-    """Two-sided p-value of a sum of `n` squared scores, which has the chi-square law with n degrees of freedom."""
+    """Two-sided p-value of a sum of `n` squared scores, exactly: chi-square with n degrees of freedom."""
     half, freedom = np.asarray(squares) / 2, np.asarray(n) / 2
     return np.minimum(1.0, 2 * np.minimum(special.gammainc(freedom, half), special.gammaincc(freedom, half)))
 
@@ -50,29 +50,29 @@ def spread_in_words(values: np.ndarray, part: ContinuousPart) -> str:
     return f"std is {math.sqrt(float(np.mean((values - part.mean) ** 2))) / part.std:.3f} times the spec's"
 
 
-def std_effect(n: int, alpha: float, beta: float) -> str:
+def _std_effect(n: int, alpha: float, beta: float) -> str:
     """The smallest factor on the std, in words; the one above 1 (the one below is nearer to it)."""
-    return f"a factor of {effects.std_factors(n, alpha, beta)[1]:.3g}"
+    return f"a factor of {power.std_factors(n, alpha, beta)[1]:.3g}"
 
 
-def mean_effect(n: int, alpha: float, beta: float) -> str:
+def _mean_effect(n: int, alpha: float, beta: float) -> str:
     """The smallest shift of the mean, in words."""
-    return f"a shift of {effects.mean_shift(n, alpha, beta):.2g} std"
+    return f"a shift of {power.mean_shift(n, alpha, beta):.2g} std"
 
 
 def _cut_effect(n: int, alpha: float, beta: float) -> str:
-    return f"a bound that leaves out {100 * effects.cut_off(n, alpha):.2g} % of the spec's mass"
+    return f"a bound that leaves out {100 * power.cut_off(n, alpha):.2g} % of the spec's mass"
 
 
 def _shape_effect(n: int, alpha: float, beta: float) -> str:
-    return f"a distribution function that is off by {effects.cdf_distance(n, alpha, beta):.2g}"
+    return f"a distribution function that is off by {power.cdf_distance(n, alpha, beta):.2g}"
 
 
 def _mean(path: str, sample: Scores, n: int) -> Evidence:
     total = float(sample.z.sum())
     finding = shift_in_words(sample.values[sample.kept], sample.part)
     return Evidence(
-        path, "mean", n, total / math.sqrt(n), float(mean_p(total, n)), finding, smallest=partial(mean_effect, n)
+        path, "mean", n, total / math.sqrt(n), float(mean_p(total, n)), finding, smallest=partial(_mean_effect, n)
     )
 
 
@@ -80,7 +80,7 @@ def _chi_square(path: str, sample: Scores, n: int) -> Evidence:
     squares = float(np.sum(sample.z**2))
     finding = spread_in_words(sample.values[sample.kept], sample.part)
     return Evidence(
-        path, "chi-square", n, squares, float(chi_square_p(squares, n)), finding, smallest=partial(std_effect, n)
+        path, "chi-square", n, squares, float(chi_square_p(squares, n)), finding, smallest=partial(_std_effect, n)
     )
 
 

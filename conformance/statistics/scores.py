@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from ...common.initializers import ContinuousPart, Law
+from ...common.initializers import ContinuousPart, Law, first_index
+
+Values = np.ndarray[Any, Any]
 
 # Beyond this there is no score; a correct draw never gets there.
 _LEAST_PROBABILITY = 1e-300
@@ -18,44 +20,48 @@ _SUPPORT_ULPS = 4
 
 @dataclass(frozen=True)
 class Scores:
-    """Values of one parameter, `(replicates, *shape)` in float64, and their scores.
+    """Values of one parameter, `(draws, *shape)` in float64, and their scores in the same shape.
 
-    `kept` marks the values that the continuous part explains; at the others, which sit on an atom, `z` is 0.
+    kept: which values the continuous part explains; at the others, which are at a point mass, `z` is 0.
+    part: the continuous part of the law.
+    half_cell: half the distance of neighbouring draws at a bound of the law.
     """
 
-    values: np.ndarray[Any, Any]
-    z: np.ndarray[Any, Any]
-    kept: np.ndarray[Any, Any]
-    law: Law
+    values: Values
+    z: Values
+    kept: Values
     part: ContinuousPart
     half_cell: float
 
 
-def on_atom(values: np.ndarray[Any, Any], law: Law) -> np.ndarray[Any, Any]:
-    """Which values are an atom's, after its cast to the dtype of `values`."""
+def at_point_mass(values: Values, law: Law) -> Values:
+    """Which values, in any shape, are a point mass's, after its cast to their dtype."""
     hit = np.zeros(values.shape, dtype=bool)
-    for value, _ in law.atoms:
+    for value, _ in law.point_masses:
         hit |= values == np.asarray(value).astype(values.dtype)
     return hit
 
 
-def scores(values: np.ndarray[Any, Any], law: Law) -> Scores:
-    """The scores of `values`, `(replicates, *shape)`, under a law with a continuous part."""
+def scores(values: Values, law: Law) -> Scores:
+    """The scores of `values`, `(draws, *shape)` in float32 or float64, under a law with a continuous part."""
     part = law.continuous
     assert part is not None, "the caller asks for scores of laws with a continuous part only"
-    kept = ~on_atom(values, law)
+    kept = ~at_point_mass(values, law)
     half_cell = _half_cell(values.dtype, part)
     wide = values.astype(np.float64)
     z = np.zeros(values.shape)
     z[kept] = _normal_scores(pull_in(wide[kept], part, half_cell), part)
-    return Scores(wide, z, kept, law, part, half_cell)
+    return Scores(wide, z, kept, part, half_cell)
 
 
-def outside(values: np.ndarray[Any, Any], law: Law) -> str | None:
-    """The first value that the law cannot give, a few units in the last place allowed, in words, or None."""
-    hit = on_atom(values, law)
+def outside(values: Values, law: Law) -> str | None:
+    """The first value, of `(draws, *shape)`, that the law cannot give, in words, or None.
+
+    A few units in the last digit are allowed.
+    """
+    hit = at_point_mass(values, law)
     if law.continuous is None:
-        wrong, where = ~hit, f"at one of {', '.join(repr(value) for value, _ in law.atoms)}"
+        wrong, where = ~hit, f"at one of {', '.join(repr(value) for value, _ in law.point_masses)}"
     else:
         low, high = law.continuous.support
         ends = [abs(end) for end in (low, high) if np.isfinite(end)]
@@ -64,12 +70,12 @@ def outside(values: np.ndarray[Any, Any], law: Law) -> str | None:
         wrong, where = ~hit & ((wide < low - slack) | (wide > high + slack)), f"between {low:.6g} and {high:.6g}"
     if not wrong.any():
         return None
-    place = tuple(int(index) for index in np.argwhere(wrong)[0])
+    draw, *entry = index = first_index(wrong)
     share = f"{np.count_nonzero(wrong)} of {values.size} values are not"
-    return f"entry {place[1:]} of replicate {place[0]} is {values[place]:.6g}, expected {where} ({share})"
+    return f"entry {tuple(entry)} of replicate {draw} is {values[index]:.6g}, expected {where} ({share})"
 
 
-def pull_in(wide: np.ndarray[Any, Any], part: ContinuousPart, half_cell: float) -> np.ndarray[Any, Any]:
+def pull_in(wide: Values, part: ContinuousPart, half_cell: float) -> Values:
     """The values, those at a bound moved half a rounding cell inside: a correct uniform draw may hit its end
     point, and the score of the end point itself is infinite."""
     low, high = part.support
@@ -84,7 +90,7 @@ def _half_cell(dtype: np.dtype[Any], part: ContinuousPart) -> float:
     return 0.5 * float(np.finfo(dtype).eps) * scale
 
 
-def _normal_scores(inside: np.ndarray[Any, Any], part: ContinuousPart) -> np.ndarray[Any, Any]:
+def _normal_scores(inside: Values, part: ContinuousPart) -> Values:
     """Phi^-1(F(x)), by the nearer tail: 1 - F rounds to 0 long before the tail is empty."""
     left = np.maximum(part.cdf(inside), _LEAST_PROBABILITY)
     right = np.maximum(part.sf(inside), _LEAST_PROBABILITY)

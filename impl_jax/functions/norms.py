@@ -41,7 +41,7 @@ def check_input(
     Flax would give the bias for the latter, and stop the gradient, without a word.
 
     Raises:
-        ShapeError
+        ShapeError: an input of another number of axes, or with one value for a mean.
     """
     ranks = () if isinstance(layer, spec.GroupNorm) else layer.ranks
     if ranks and len(shape) - 1 not in ranks:
@@ -72,7 +72,10 @@ def unbiased(before: jax.Array, after: jax.Array, momentum: float, x: jax.Array)
 
 
 def offset_rms_norm(x: jax.Array, scale: jax.Array, layer: spec.RMSNorm) -> jax.Array:
-    """x / sqrt(mean of x^2 + eps) * (offset + scale), in float32 at least."""
+    """x / sqrt(mean of x^2 + eps) * (offset + scale), over the last axes, in float32 at least.
+
+    Zhang & Sennrich 2019, "Root Mean Square Layer Normalization"; with an offset of 1 as in Gemma.
+    """
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     axes = tuple(range(-len(layer.sizes), 0))
     mean = jnp.square(wide).mean(axes, keepdims=True)

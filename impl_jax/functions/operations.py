@@ -1,4 +1,7 @@
-"""Functions that rearrange or combine arrays, or read sequences."""
+"""Functions that rearrange or combine arrays, or read sequences.
+
+The layer of the same name in `common.layers` tells its inputs and its output with all axes, and where it is from.
+"""
 
 from __future__ import annotations
 
@@ -51,14 +54,18 @@ def take(x: jax.Array, index: int, axis: int) -> jax.Array:
 
 
 def positions(x: jax.Array) -> jax.Array:
-    """0, 1, ..., T-1."""
+    """0, 1, ..., T-1, of shape (1, T), for x (batch, T, ...)."""
     return jnp.arange(x.shape[1])[None]
 
 
 def prefix(table: jax.Array, x: jax.Array) -> jax.Array:
-    """A table's first places, as many as a sequence has."""
+    """The first T places of a table (batch, P, ...), for x (batch, T, ...).
+
+    Raises:
+        ShapeError: T is above P.
+    """
     if x.shape[1] > table.shape[1]:
-        raise ShapeError("", f"a sequence of at most {table.shape[1]} places", f"{x.shape[1]} of them")
+        raise ShapeError("", f"a sequence of at most {table.shape[1]} positions", f"{x.shape[1]} of them")
     return table[:, : x.shape[1]]
 
 
@@ -70,7 +77,7 @@ def attention_weights(
     *,
     layer: spec.AttentionWeights,
 ) -> jax.Array:
-    """softmax(scale q k^T + bias), with what is masked out lowered to the least number."""
+    """softmax(scale q k^T + bias), (batch, heads, T, S), with what is masked out lowered to the least number."""
     queries, keys = _heads(query, layer.heads), _heads(key, layer.kv_heads or layer.heads)
     scale = queries.shape[-1] ** -0.5 if layer.scale is None else layer.scale
     scores = queries @ _repeated(keys, layer.heads).mT * scale
@@ -83,7 +90,7 @@ def attention_weights(
 
 
 def weighted_values(weights: jax.Array, value: jax.Array, *, layer: spec.WeightedValues) -> jax.Array:
-    """The sums of the values by the weights, the heads one behind the other."""
+    """The sums of the values by the weights, (batch, T, heads * D), the heads one behind the other."""
     values = _heads(value, layer.kv_heads or layer.heads)
     summed = (weights @ _repeated(values, layer.heads)).swapaxes(1, 2)
     return summed.reshape(*summed.shape[:2], -1)
@@ -124,12 +131,12 @@ def _allowed(scores: jax.Array, mask: jax.Array | None, causal: bool) -> jax.Arr
 
 
 def rotary_angles(x: jax.Array, frequencies: jax.Array) -> jax.Array:
-    """Each position times each frequency."""
+    """Each position times each of D/2 frequencies, (1, T, D/2), for x (batch, T, ...)."""
     return (jnp.arange(x.shape[1], dtype=frequencies.dtype)[:, None] * frequencies)[None]
 
 
 def rotary(x: jax.Array, angles: jax.Array) -> jax.Array:
-    """The pairs (i, i + D/2) of each head turned by their angles."""
+    """x (batch, T, heads * D) with the pairs (i, i + D/2) of each head turned by their angles (1, T, D/2)."""
     pairs = x.reshape(*x.shape[:2], -1, 2, angles.shape[-1])
     cos, sin = jnp.cos(angles)[:, :, None], jnp.sin(angles)[:, :, None]
     first, second = pairs[..., 0, :], pairs[..., 1, :]
@@ -137,7 +144,7 @@ def rotary(x: jax.Array, angles: jax.Array) -> jax.Array:
 
 
 def relative_buckets(queries: jax.Array, keys: jax.Array, *, layer: spec.RelativeBuckets) -> jax.Array:
-    """The buckets of the distances between two sequences' places."""
+    """The buckets of the distances between the places of two sequences, (T, S), whole numbers."""
     return jnp.asarray(layer.table(queries.shape[1], keys.shape[1]))
 
 

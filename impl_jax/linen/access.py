@@ -1,4 +1,4 @@
-"""Access: a live model's table, its parameters one by one, its weights as neutral arrays, its gradients.
+"""Access: a live model's table, its parameters one by one, its weights as neutral arrays.
 
 A model is `(module, variables)`. Nothing is changed in place: what sets a value returns a new model.
 Neutral arrays are NumPy's, in the canonical layout, by path; a tied parameter appears under its owner.
@@ -6,19 +6,16 @@ Neutral arrays are NumPy's, in the canonical layout, by path; a tied parameter a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 from flax.core import meta
 
-from ...common.errors import ShapeError
 from ...common.tables import Row, Table
 from ...common.ties import Tie
-from ...common.wing import one_array
 from ..parts import joined, native_shape, parted
 from .naming import Leaf, Model, find, leaves, like
 
@@ -28,6 +25,10 @@ def table(model: Model, inputs: Sequence[np.ndarray] | None = None) -> Table:
 
     inputs: arrays of one call, to learn the layers of a module that does not show them; without them its names and
         layouts are those that are stored.
+
+    Raises:
+        ChildNameError: two arrays whose names lead to one path.
+        NotExpressibleError: one native path in two collections.
     """
     return Table(
         tuple(
@@ -48,7 +49,11 @@ def table(model: Model, inputs: Sequence[np.ndarray] | None = None) -> Table:
 
 
 def get_parameter(model: Model, path: str) -> Any:
-    """The array at `path` as it is stored, in its native layout; a tuple where several hold it. Raises PathError."""
+    """The array at `path` as it is stored, in its native layout; a tuple where several hold it.
+
+    Raises:
+        PathError: no such path, and the nearest one.
+    """
     arrays = find(model, path).arrays
     return arrays[0] if len(arrays) == 1 else arrays
 
@@ -57,7 +62,7 @@ def set_parameter(model: Model, path: str, value: Any) -> Model:
     """A new model with `value` (canonical layout) at `path`; every alias sees it. `model` is as it was.
 
     Raises:
-        PathError, ShapeError, DtypeError
+        PathError, ShapeError, DtypeError: no such path, or a value that does not fit it.
     """
     table(model).check(path, value)
     return replaced(model, placed(find(model, path), value))
@@ -95,7 +100,7 @@ def weights(model: Model) -> dict[str, np.ndarray]:
 
 
 def neutral(leaf: Leaf, arrays: Sequence[jax.Array]) -> np.ndarray:
-    """A NumPy copy of arrays that lie as those of `leaf` do, in the canonical layout."""
+    """A NumPy copy, in the canonical layout, of arrays that lie as those of `leaf` do, in their dtype."""
     return joined(leaf.layout, arrays)
 
 
@@ -111,63 +116,3 @@ def load(model: Model, weights: Mapping[str, np.ndarray]) -> Model:
         if leaf.owner == leaf.path:
             arrays.update(placed(leaf, weights[leaf.path]))
     return replaced(model, arrays)
-
-
-def arrays(inputs: Sequence[np.ndarray]) -> tuple[jax.Array, ...]:
-    """Neutral inputs as jax arrays."""
-    return tuple(jnp.asarray(array) for array in inputs)
-
-
-def call(model: Model, inputs: Sequence[np.ndarray]) -> np.ndarray:
-    """The output for neutral `inputs`, in inference mode (no dropout key), as a neutral array.
-
-    Raises:
-        NotExpressibleError: the output is not one array.
-    """
-    module, variables = model
-    return np.asarray(one_array(module.apply(variables, *arrays(inputs))))
-
-
-def value_and_gradients(
-    model: Model, inputs: Sequence[np.ndarray], cotangent: np.ndarray
-) -> tuple[float, dict[str, np.ndarray]]:
-    """The value <output, cotangent> and its gradient by every parameter, in inference mode.
-
-    cotangent: an array of the output's shape. A tied parameter's gradient is the sum over its sites; one that the
-    output does not depend on has gradient zero.
-
-    Raises:
-        ShapeError: a cotangent of another shape.
-    """
-    owners = owner_leaves(model)
-    parameters = {path: leaf.arrays for path, leaf in owners.items()}
-    value, gradients = jax.value_and_grad(objective(model, inputs, cotangent))(parameters)
-    return value.item(), {path: neutral(leaf, gradients[path]) for path, leaf in owners.items()}
-
-
-def owner_leaves(model: Model) -> dict[str, Leaf]:
-    """The parameters by path, each once, in the table's order."""
-    return {leaf.path: leaf for leaf in leaves(model) if leaf.owner == leaf.path and leaf.kind == "parameter"}
-
-
-def objective(
-    model: Model, inputs: Sequence[np.ndarray], cotangent: np.ndarray
-) -> Callable[[Mapping[str, Sequence[jax.Array]]], jax.Array]:
-    """<output, cotangent> as a function of the parameters by path, each as the native arrays that hold it."""
-    module, variables = model
-    flat = traverse_util.flatten_dict(dict(variables))
-    places = {path: leaf.stored_at for path, leaf in owner_leaves(model).items()}
-
-    def value(parameters: Mapping[str, Sequence[jax.Array]]) -> jax.Array:
-        given = {
-            place: array
-            for path, arrays in parameters.items()
-            for place, array in zip(places[path], arrays, strict=True)
-        }
-        output = one_array(module.apply(traverse_util.unflatten_dict({**flat, **given}), *arrays(inputs)))
-        if output.shape != np.shape(cotangent):
-            found = f"shape {np.shape(cotangent)}"
-            raise ShapeError("", f"a cotangent of the output's shape {output.shape}", found)
-        return (output * jnp.asarray(cotangent)).sum()
-
-    return value

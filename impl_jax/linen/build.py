@@ -1,16 +1,21 @@
-"""From a spec to a live Linen model: a module and its variables."""
+"""From a spec to a live Linen model: a module and its variables, at once or when an input has told the widths.
+
+A Linen module has no parameters until it has seen an input. It is never anything but lazy.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence as SequenceOf
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen, traverse_util
 
 from ...common import paths, spec
-from ...common.errors import NotExpressibleError
+from ...common.errors import NotExpressibleError, SpecError
 from ...common.layers import native
 from ...common.spec import chain, table_of
 from ...common.tables import Table
@@ -56,6 +61,28 @@ def _variables(module: linen.Module, table: Table, seed: int) -> dict[tuple[str,
         for name, value in zip(names, split_native(drawn, len(names)), strict=True):
             flat[(collection, *place[row.of_layer], *paths.split(name))] = value
     return flat
+
+
+def is_lazy(model: Model) -> bool:
+    """Whether the model still has no variables."""
+    return not jax.tree.leaves(model[1])
+
+
+def materialize(model: Model, layer: spec.Layer, inputs: SequenceOf[np.ndarray], *, seed: int = 0) -> Model:
+    """The model built from `layer` with its variables, drawn by path; a model that has them is returned as it is.
+
+    inputs: neutral arrays with a batch axis in front.
+
+    Raises:
+        SpecError: the input's width does not chain.
+    """
+    if not inputs:
+        raise SpecError("", "an input to learn the widths from", "none", "Give the arrays of one forward pass.")
+    resolved, _ = spec.flow(layer, *(tuple(array.shape[1:]) for array in inputs))
+    if not is_lazy(model):
+        return model
+    dtypes = (str(place.module.param_dtype) for place in places(model[0]) if hasattr(place.module, "param_dtype"))
+    return build(resolved, seed=seed, dtype=next(dtypes, "float32"))
 
 
 class _Construction:

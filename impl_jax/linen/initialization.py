@@ -10,14 +10,12 @@ import numpy as np
 
 from ...common.spec import Echo, Rule, line, plan
 from ..draws import draw as draw
-from ..draws import draw_native, path_key
+from ..draws import draw_native, draws_of, path_key
 from ..draws import sample as sample
-from ..factories import draws_of
 from ..parts import split_native
-from ..trees import arrays_of, by_path
 from .access import replaced, table
 from .naming import Model, leaves
-from .natives import natives
+from .stored import owned
 
 
 def initialize(model: Model, rules: Rule | Iterable[Rule], *, seed: int = 0, echo: Echo | None = None) -> Model:
@@ -55,8 +53,4 @@ def draws(
         PairError: the factory raises, ignores its seed, or gives another structure for another seed.
         DeviceError: JAX does not see the device.
     """
-    return draws_of(factory, seeds, natives, _live, device, target)
-
-
-def _live(model: Model) -> dict[str, Any]:
-    return {path: array for path, (_, array) in by_path(arrays_of(model[1])).items()}
+    return draws_of(factory, seeds, owned, device, target)

@@ -324,8 +324,17 @@ def _by_prefix(variables: Any) -> dict[tuple[str, ...], list[tuple[str, str, Any
     return result
 
 
+def owner_leaves(model: Model) -> dict[str, Leaf]:
+    """The parameters by path, each once, in the table's order."""
+    return {leaf.path: leaf for leaf in leaves(model) if leaf.owner == leaf.path and leaf.kind == "parameter"}
+
+
 def find(model: Model, path: str) -> Leaf:
-    """The leaf at `path`; raises PathError naming the nearest path."""
+    """The leaf at `path`.
+
+    Raises:
+        PathError: no such path, and the nearest one.
+    """
     for leaf in leaves(model):
         if leaf.path == path:
             return leaf
@@ -336,12 +345,20 @@ def find(model: Model, path: str) -> Leaf:
 
 def native_path(model: Model, path: str) -> tuple[str | int, ...]:
     """How Linen spells `path` below its collection: `('layers_0', 'kernel')`, several as
-    `('query|key|value', 'kernel')`. Raises PathError."""
+    `('query|key|value', 'kernel')`.
+
+    Raises:
+        PathError: no such path, and the nearest one.
+    """
     return find(model, path).native_path
 
 
 def path_of(model: Model, native: tuple[str | int, ...]) -> str:
-    """The path of a native path; of a tied parameter, its owner's. Raises PathError."""
+    """The path of a native path; of a tied parameter, its owner's.
+
+    Raises:
+        PathError: no such native path, and the nearest one.
+    """
     known = {each: leaf.owner for leaf in leaves(model) for each in leaf.native_paths}
     if native in known:
         return known[native]

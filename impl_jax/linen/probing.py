@@ -1,19 +1,64 @@
-"""Probing: a side's outputs and gradients for any weights, as often as wanted. The model is never written to.
+"""Probing: outputs, gradients and sites, of a live model as it is or for any weights.
 
-All arrays are native ones, as `natives` gives and `with_natives` takes them; a tied parameter once, under its owner.
-To be made and used inside `running(device, dtype)`.
+What is canonical has neutral arrays under canonical paths, of the model itself, in its own dtype and on its device.
+A prober has native arrays, as `natives` gives and `with_natives` takes them, a tied parameter once, under its owner; it
+is compiled, and is to be made and used inside `running(device, dtype)`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
 
-from ...common.wing import Call, Inputs, Prober, SiteProber
+import numpy as np
+
+from ...common.wing import Call, Inputs, Prober, Site, SiteProber, one_array
+from ..core import arrays
 from ..devices import check_dtype
-from ..probing import Arrays, called, compiled, divided
-from ..trees import arrays_of, by_path, filled
-from .naming import Model, like, stored_kind
+from ..probing import Owner, canonical_gradients, canonical_sites, compiled_prober, compiled_site_prober
+from ..trees import dotted
+from .core import called, functional
+from .naming import Model, owner_leaves
+
+
+def call(model: Model, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    """The output for neutral `inputs`, in inference mode (no dropout key), as a neutral array.
+
+    Raises:
+        NotExpressibleError: the output is not one array.
+    """
+    return np.asarray(one_array(called(model, arrays(inputs))))
+
+
+def value_and_gradients(
+    model: Model, inputs: Sequence[np.ndarray], cotangent: np.ndarray
+) -> tuple[float, dict[str, np.ndarray]]:
+    """The value <output, cotangent> and its gradient by every parameter, in inference mode.
+
+    cotangent: an array of the output's shape. A tied parameter's gradient is the sum over its sites; one that the
+    output does not depend on has gradient zero.
+
+    Raises:
+        NotExpressibleError: the output is not one array; ShapeError: a cotangent of another shape.
+    """
+    return canonical_gradients(functional(model), _owners(model), inputs, cotangent)
+
+
+def site_gradients(model: Model, inputs: Sequence[np.ndarray], cotangent: np.ndarray) -> dict[str, tuple[Site, ...]]:
+    """Each owner's sites in the order of the program, with each site's share of the gradient of <output, cotangent>.
+
+    A site is an operation of the traced program that takes the parameter as an argument.
+
+    Raises:
+        NotExpressibleError: the output is not one array; ShapeError: a cotangent of another shape.
+    """
+    return canonical_sites(functional(model), _owners(model), inputs, cotangent)
+
+
+def _owners(model: Model) -> dict[str, Owner]:
+    return {
+        path: Owner(tuple(dotted(place) for place in leaf.stored_at), leaf.layout)
+        for path, leaf in owner_leaves(model).items()
+    }
 
 
 def prober(model: Model, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Prober:
@@ -31,7 +76,7 @@ def prober(model: Model, inputs: Inputs, call: Call | None = None, *, dtype: str
         NotExpressibleError: from the run, an output that is no structure of arrays.
     """
     check_dtype(dtype)
-    return compiled(*_apart(model, call), inputs, dtype)
+    return compiled_prober(functional(model, call), inputs, dtype)
 
 
 def site_prober(model: Model, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> SiteProber:
@@ -45,17 +90,4 @@ def site_prober(model: Model, inputs: Inputs, call: Call | None = None, *, dtype
         PathError: from the run, a path of no parameter.
     """
     check_dtype(dtype)
-    return divided(*_apart(model, call), inputs, dtype)
-
-
-def _apart(model: Model, call: Call | None) -> tuple[Callable[[Arrays, Any], Any], Arrays, list[str]]:
-    """The output as a function of the arrays by path and the inputs; the arrays; the paths of the parameters."""
-    module, variables = model
-    stored = by_path(arrays_of(variables))
-
-    def output_of(arrays: Arrays, given: Any) -> Any:
-        made = filled(variables, {stored[path][0]: array for path, array in arrays.items()})
-        return called(like(model, module, made), given, call, lambda *a, **k: module.apply(made, *a, **k))
-
-    trainable = [path for path, (keys, _) in stored.items() if stored_kind(str(keys[0])) == "parameter"]
-    return output_of, {path: array for path, (_, array) in stored.items()}, trainable
+    return compiled_site_prober(functional(model, call), inputs, dtype)

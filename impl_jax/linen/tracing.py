@@ -13,12 +13,11 @@ import numpy as np
 from flax import linen
 
 from ...common.wing import Call, Inputs, Recorder, Trace, Traced, Tracer, named_arguments, plain
+from ..core import INFERENCE, given, recorded
 from ..devices import check_dtype
-from ..probing import called, given
-from ..tracing import cast, recorded
-from ..trees import Keys, arrays_of, dotted
-from .naming import Model, like
-from .natives import with_natives
+from ..trees import Keys, dotted
+from .core import functional
+from .naming import Model
 
 
 def tracer(model: Model, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Tracer:
@@ -35,20 +34,15 @@ def tracer(model: Model, inputs: Inputs, call: Call | None = None, *, dtype: str
         WeightsError: from the run, weights that do not fit.
     """
     check_dtype(dtype)
-    own = like(model, model[0], cast(model[1], dtype))
+    side = functional(model, call)
+    own, keys = side.typed(dtype), [each.keys for each in side.owned.values()]
 
     def run(weights: Mapping[str, np.ndarray]) -> tuple[Trace, ...]:
-        module, variables = with_natives(own, weights)
-        keys = [place for place, _ in arrays_of(variables)]
+        values, arguments = side.filled(own, weights), given(inputs, dtype)
 
         def once(recorder: Recorder) -> Any:
             with linen.intercept_methods(_Interceptor(recorder, keys)):
-                return called(
-                    (module, variables),
-                    given(inputs, dtype),
-                    call,
-                    lambda *a, **k: module.apply(variables, *a, **k),
-                )
+                return side.run(values, arguments, INFERENCE)
 
         return recorded(once)
 

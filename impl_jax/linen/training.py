@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import linen
-from flax.core.scope import LazyRng, Scope
-from flax.linen import attention
 
 from ...common.errors import NotExpressibleError
-from ...common.wing import Call, Inputs, Native, Passer, Trainer, check_targets
+from ...common.wing import Call, Inputs, Passer, Trainer
+from ..core import INFERENCE, Arrays, Run, arrays, given, traced_anew
 from ..devices import check_dtype
-from ..probing import Arrays, called, given
-from ..training import REMEDY, Mode, Run, statistics_dtype, tracing, tree_passer, tree_trainer, whole_attention
-from ..trees import arrays_of, by_path, filled
-from .access import arrays
+from ..training import REMEDY, canonical_step, compiled_passer, compiled_trainer
+from .core import called, functional
 from .naming import Model, like, stored_kind
-from .natives import natives
 
 
 def step(
@@ -33,25 +26,23 @@ def step(
     In training mode means with a dropout key and with `batch_stats` to be updated: a Linen module that takes an
     argument for it, or that updates another collection, wants a step of its own.
 
+    targets: an array of the output's shape.
     seed: of the dropout masks, if the model draws any. `model` is as it was.
 
     Raises:
         ShapeError: targets of another shape than the output's; NotExpressibleError: the output is not one array.
     """
-    module, variables = model
-    rest = {name: values for name, values in variables.items() if name != "params"}
-    optimizer = optax.sgd(learning_rate)
+    side, arguments = functional(model), arrays(inputs)
 
-    def loss(params: dict) -> tuple[jax.Array, Any]:
-        given, rngs = {"params": params, **rest}, {"dropout": jax.random.key(seed)}
-        output, updated = module.apply(given, *arrays(inputs), rngs=rngs, mutable=["batch_stats"])
-        check_targets(targets, output)
-        return jnp.mean((output - jnp.asarray(targets)) ** 2), updated
+    def run(params: Arrays) -> tuple[Any, Any]:
+        module, variables = side.made(params)
+        rngs = {"dropout": jax.random.key(seed)}
+        return module.apply(variables, *arguments, rngs=rngs, mutable=["batch_stats"])
 
-    params = variables.get("params", {})
-    (value, updated), gradients = jax.value_and_grad(loss, has_aux=True)(params)
-    updates, _ = optimizer.update(gradients, optimizer.init(params))
-    return like(model, module, {"params": optax.apply_updates(params, updates), **rest, **updated}), value.item()
+    params = {path: side.owned[path].array for path in side.parameters}
+    params, updated, loss = canonical_step(run, params, targets, learning_rate)
+    module, variables = side.made(params)
+    return like(model, module, {**variables, **updated}), loss
 
 
 def trainer(
@@ -82,12 +73,7 @@ def trainer(
     """
     check_dtype(dtype)
     train_call = train_call or _without_modes(model, inputs, call, dtype)
-
-    def told(arrays: Arrays) -> dict[str, Native]:
-        return natives(_with(model, arrays))
-
-    run = _run(model, call, train_call)
-    return tree_trainer(run, _typed(model, dtype), _trainable(model), given(inputs, dtype), told)
+    return compiled_trainer(functional(model, train_call), inputs, dtype)
 
 
 def passer(
@@ -111,63 +97,14 @@ def passer(
         WeightsError: from the run, weights for no owner or of another shape.
     """
     check_dtype(dtype)
+    side = functional(model, call)
 
     def run_in(training: bool) -> Run:
-        return _run(model, call, (train_call or _without_modes(model, inputs, call, dtype)) if training else None)
+        if not training:
+            return side.run
+        return functional(model, train_call or _without_modes(model, inputs, call, dtype)).run
 
-    return tree_passer(run_in, _typed(model, dtype), _trainable(model), given(inputs, dtype))
-
-
-def _stored(model: Model) -> dict[str, Any]:
-    return {path: array for path, (_, array) in by_path(arrays_of(model[1])).items()}
-
-
-def _typed(model: Model, dtype: str) -> Arrays:
-    """The arrays by path, floating ones in `dtype`."""
-    stored = _stored(model)
-    statistics = {path: array for path, array in stored.items() if path.startswith("batch_stats.")}
-    return {**given(stored, dtype), **given(statistics, statistics_dtype(dtype))}
-
-
-def _trainable(model: Model) -> list[str]:
-    stored = by_path(arrays_of(model[1]))
-    return [path for path, (keys, _) in stored.items() if stored_kind(str(keys[0])) == "parameter"]
-
-
-def _with(model: Model, arrays: Arrays) -> Model:
-    """The model with these arrays in the place of its own."""
-    module, variables = model
-    keys = {path: keys for path, (keys, _) in by_path(arrays_of(variables)).items()}
-    return like(model, module, filled(variables, {keys[path]: array for path, array in arrays.items()}))
-
-
-def _run(model: Model, call: Call | None, train_call: Call | None) -> Run:
-    def run(arrays: Arrays, arguments: Any, mode: Mode) -> tuple[Any, Arrays]:
-        own = _with(model, arrays)
-        if not mode.training:
-            return _called(own, arguments, call), arrays
-        with tracing(), _dropping(mode.seed) if mode.dropout else _whole():
-            output, updated = _parted(_called(own, arguments, train_call), own[1])
-        return output, {**arrays, **_stored((own[0], {**own[1], **updated}))}
-
-    return run
-
-
-def _called(model: Model, arguments: Any, call: Call | None) -> Any:
-    module, variables = model
-    return called(model, arguments, call, lambda *a, **k: module.apply(variables, *a, **k))
-
-
-def _parted(result: Any, variables: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
-    """The outputs, and the collections that were updated, if `apply` was told that any may be."""
-    if (
-        type(result) is tuple
-        and len(result) == 2
-        and isinstance(result[1], Mapping)
-        and set(result[1]) <= set(variables)
-    ):
-        return result
-    return result, {}
+    return compiled_passer(side, run_in, inputs, dtype)
 
 
 def _without_modes(model: Model, inputs: Inputs, call: Call | None, dtype: str) -> Call:
@@ -185,49 +122,13 @@ def _without_modes(model: Model, inputs: Inputs, call: Call | None, dtype: str) 
         return run(*args, **kwargs)
 
     if not others:
-        with tracing(), linen.intercept_methods(noted):
-            run = lambda arrays, arguments: _called(_with(model, arrays), arguments, call)  # noqa: E731
-            jax.eval_shape(run, _stored(model), given(inputs, dtype))
+        side = functional(model, call)
+        stored = {path: each.array for path, each in side.owned.items()}
+        with traced_anew(), linen.intercept_methods(noted):
+            jax.eval_shape(lambda own, given: side.run(own, given, INFERENCE)[0], stored, given(inputs, dtype))
     if others or any(rates):
         found = f"none, and a model with {', '.join(others) if others else 'dropout'}"
         raise NotExpressibleError(
             "", "a call in training mode, since a Linen module has arguments for it", found, REMEDY
         )
-    return call or (lambda own, arguments: _called(own, arguments, None))
-
-
-@contextmanager
-def _whole() -> Iterator[None]:
-    """No dropout: its layers pass on what they get, and Flax's attention keeps all its weights."""
-
-    def passing(run: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
-        if isinstance(context.module, linen.Dropout) and context.method_name == "__call__":
-            return args[0] if args else kwargs["inputs"]
-        return run(*args, **kwargs)
-
-    with linen.intercept_methods(passing), whole_attention(attention):
-        yield
-
-
-@contextmanager
-def _dropping(seed: Any) -> Iterator[None]:
-    """Every random stream of a call with the seed in it.
-
-    A module has its streams from the one around it when it is bound, before any of its methods is run, so each module
-    is met in time. That a stream has the seed in it several times does no harm.
-    """
-    met: dict[int, Scope] = {}
-
-    def seeded(run: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
-        scope = context.module.scope
-        if scope is not None and id(scope) not in met:
-            # Kept, so that no other scope gets its id.
-            met[id(scope)] = scope
-            own = {"dropout": LazyRng.create(jax.random.key(0), *map(str, scope.path)), **scope.rngs}
-            scope.rngs = {name: LazyRng.create(jax.random.fold_in(rng.as_jax_rng(), seed)) for name, rng in own.items()}
-            for name in own:
-                scope.rng_counters.setdefault(name, 0)
-        return run(*args, **kwargs)
-
-    with linen.intercept_methods(seeded):
-        yield
+    return call or called

@@ -6,7 +6,6 @@ is a layer, by giving two places of the module one instance, and not one of a la
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -17,9 +16,7 @@ from flax import linen, traverse_util
 from ...common import paths
 from ...common.errors import NotExpressibleError, TieError
 from ...common.ties import Tie, TieGroup, check_tie
-from ...common.wing import Site
-from ..sites import neutral_sites, shares
-from .access import neutral, objective, owner_leaves, table
+from .access import neutral, table
 from .layers import Block, Decoder, Members
 from .layers import Sequence as LayerSequence
 from .naming import Model, Place, find, places
@@ -31,13 +28,21 @@ def tie_groups(model: Model) -> tuple[TieGroup, ...]:
 
 
 def identical(model: Model, one: str, other: str) -> bool:
-    """Whether two paths lead to one name in the variables, so that a change of one is a change of the other."""
+    """Whether two paths lead to one name in the variables, so that a change of one is a change of the other.
+
+    Raises:
+        PathError: no such path.
+    """
     first, second = find(model, one), find(model, other)
     return first.stored_at == second.stored_at
 
 
 def equal(model: Model, one: str, other: str) -> bool:
-    """Whether two parameters have the same values now, tied or not."""
+    """Whether two parameters have the same shape and values now, tied or not.
+
+    Raises:
+        PathError: no such path.
+    """
     first, second = (neutral(leaf, leaf.arrays) for leaf in (find(model, one), find(model, other)))
     return np.array_equal(first, second)
 
@@ -158,13 +163,3 @@ def _moved(model: Model, module: linen.Module) -> Model:
         for new in moves[tuple(native[:depth])]:
             result[(collection, *new, *native[depth:])] = array
     return module, traverse_util.unflatten_dict(result)
-
-
-def site_gradients(model: Model, inputs: Sequence[np.ndarray], cotangent: np.ndarray) -> dict[str, tuple[Site, ...]]:
-    """Each owner's sites in the order of the program, with each site's share of the gradient of <output, cotangent>.
-
-    A site is an operation of the traced program that takes the parameter as an argument.
-    """
-    owners = owner_leaves(model)
-    found = shares(objective(model, inputs, cotangent), {path: leaf.arrays for path, leaf in owners.items()})
-    return neutral_sites(found, {path: leaf.layout for path, leaf in owners.items()})

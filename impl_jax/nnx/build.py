@@ -1,18 +1,23 @@
-"""From a spec to a live `nnx.Module`."""
+"""From a spec to a live `nnx.Module`.
+
+NNX has nothing lazy: a module has its parameters from the start, so the spec must know the widths, or an input.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from ...common import paths, spec
-from ...common.errors import NotExpressibleError
+from ...common.errors import NotExpressibleError, SpecError
 from ...common.spec import table_of
-from ..devices import check_dtype, device_of
+from ..devices import check_dtype, device_of, setting
 from ..draws import draw_native, layout_of, path_key
 from ..parts import split_native
 from .layers import At, Block, maker_of, reserved
@@ -53,6 +58,32 @@ def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: s
                     variable[...] = value
     module.eval()
     return module
+
+
+def is_lazy(model: nnx.Module | None) -> bool:
+    """Whether there is no model yet: a live nnx.Module is never lazy."""
+    return model is None
+
+
+def materialize(
+    model: nnx.Module | None, layer: spec.Layer, inputs: Sequence[np.ndarray], *, seed: int = 0
+) -> nnx.Module:
+    """The model of `layer` with the widths that the inputs give. `build` cannot make a lazy one, so `model` is None;
+    a live model is returned as it is.
+
+    A lazy model of another wing was built in a dtype. Here there is none to ask: it is float64 where JAX has that
+    enabled, as inside `running(dtype="float64")`, and float32 elsewhere.
+
+    inputs: neutral arrays with a batch axis in front.
+
+    Raises:
+        SpecError: the input's width does not chain.
+    """
+    if not inputs:
+        raise SpecError("", "an input to learn the widths from", "none", "Give the arrays of one forward pass.")
+    resolved, _ = spec.flow(layer, *(tuple(array.shape[1:]) for array in inputs))
+    dtype = "float64" if setting("jax_enable_x64") else "float32"
+    return build(resolved, seed=seed, dtype=dtype) if model is None else model
 
 
 class _Construction:

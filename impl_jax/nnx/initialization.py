@@ -10,14 +10,12 @@ from flax import nnx
 
 from ...common.spec import Echo, Rule, line, plan
 from ..draws import draw as draw
-from ..draws import draw_native, path_key
+from ..draws import draw_native, draws_of, path_key
 from ..draws import sample as sample
-from ..factories import draws_of
 from ..parts import split_native
-from ..trees import arrays_of, by_path
 from .access import table
 from .naming import leaves
-from .natives import entries, natives, value_of
+from .stored import owned
 
 
 def initialize(
@@ -58,9 +56,4 @@ def draws(
         PairError: the factory raises, ignores its seed, or gives another structure for another seed.
         DeviceError: JAX does not see the device.
     """
-    return draws_of(factory, seeds, natives, _live, device, target)
-
-
-def _live(model: nnx.Module) -> dict[str, Any]:
-    found = (pair for keys, entry in entries(model) for pair in arrays_of(value_of(entry), keys))
-    return {path: array for path, (_, array) in by_path(found).items()}
+    return draws_of(factory, seeds, owned, device, target)

@@ -216,8 +216,17 @@ def members(node: Any) -> list[tuple[str | int, Any]]:
     return [*first, *held.items()]
 
 
+def owner_leaves(model: nnx.Module) -> dict[str, Leaf]:
+    """The parameters by path, each once, in the table's order."""
+    return {leaf.path: leaf for leaf in leaves(model) if leaf.owner == leaf.path and leaf.kind == "parameter"}
+
+
 def find(model: nnx.Module, path: str) -> Leaf:
-    """The leaf at `path`; raises PathError naming the nearest path."""
+    """The leaf at `path`.
+
+    Raises:
+        PathError: no such path, and the nearest one.
+    """
     for leaf in leaves(model):
         if leaf.path == path:
             return leaf
@@ -230,13 +239,17 @@ def native_path(model: nnx.Module, path: str) -> tuple[str | int, ...]:
     """How NNX spells `path`: `('layers', 0, 'kernel')`; of several Variables `('query|key|value', 'kernel')`.
 
     Raises:
-        PathError
+        PathError: no such path, and the nearest one.
     """
     return find(model, path).native_path
 
 
 def path_of(model: nnx.Module, native: tuple[str | int, ...]) -> str:
-    """The path of a native path. Raises PathError."""
+    """The path of a native path.
+
+    Raises:
+        PathError: no such native path, and the nearest one.
+    """
     known = {each: leaf.path for leaf in leaves(model) for each in leaf.native_paths}
     if native in known:
         return known[native]

@@ -1,22 +1,71 @@
-"""Probing: a side's outputs and gradients for any weights, as often as wanted. The model is never written to.
+"""Probing: outputs, gradients and sites, of a live model as it is or for any weights.
 
-All arrays are native ones, as `natives` gives and `with_natives` takes them; a tied parameter once, under its owner.
-To be made and used inside `running(device, dtype)`.
+What is canonical has neutral arrays under canonical paths, of the model itself, in its own dtype and on its device.
+A prober has native arrays, as `natives` gives and `with_natives` takes them, a tied parameter once, under its owner; it
+is compiled, and is to be made and used inside `running(device, dtype)`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
 
+import numpy as np
 from flax import nnx
 
-from ...common.wing import Call, Inputs, Prober, SiteProber
+from ...common.wing import Call, Inputs, Prober, Site, SiteProber, one_array
+from ..core import arrays
 from ..devices import check_dtype
-from ..probing import Arrays, called, compiled, divided
-from ..trees import arrays_of, by_path, filled
-from .access import inference
-from .natives import entries, natives, value_of
+from ..probing import Owner, canonical_gradients, canonical_sites, compiled_prober, compiled_site_prober
+from ..trees import dotted
+from .core import called, functional, inference
+from .naming import owner_leaves
+from .stored import entries
+
+
+def call(model: nnx.Module, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    """The output for neutral `inputs`, in inference mode, as a neutral array.
+
+    Raises:
+        NotExpressibleError: the output is not one array.
+    """
+    with inference(model):
+        return np.asarray(one_array(called(model, arrays(inputs))))
+
+
+def value_and_gradients(
+    model: nnx.Module, inputs: Sequence[np.ndarray], cotangent: np.ndarray
+) -> tuple[float, dict[str, np.ndarray]]:
+    """The value <output, cotangent> and its gradient by every parameter, in inference mode.
+
+    cotangent: an array of the output's shape. A tied parameter's gradient is the sum over its sites; one that the
+    output does not depend on has gradient zero.
+
+    Raises:
+        NotExpressibleError: the output is not one array; ShapeError: a cotangent of another shape.
+    """
+    return canonical_gradients(functional(model), _owners(model), inputs, cotangent)
+
+
+def site_gradients(
+    model: nnx.Module, inputs: Sequence[np.ndarray], cotangent: np.ndarray
+) -> dict[str, tuple[Site, ...]]:
+    """Each owner's sites in the order of the program, with each site's share of the gradient of <output, cotangent>.
+
+    A site is an operation of the traced program that takes the parameter as an argument.
+
+    Raises:
+        NotExpressibleError: the output is not one array; ShapeError: a cotangent of another shape.
+    """
+    return canonical_sites(functional(model), _owners(model), inputs, cotangent)
+
+
+def _owners(model: nnx.Module) -> dict[str, Owner]:
+    # `nnx.state` lists a Variable under one of its native paths, not always the first in order of registration.
+    listed = {id(entry): dotted(keys) for keys, entry in entries(model)}
+    return {
+        path: Owner(tuple(listed[each] for each in leaf.identity), leaf.layout)
+        for path, leaf in owner_leaves(model).items()
+    }
 
 
 def prober(model: nnx.Module, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Prober:
@@ -34,7 +83,7 @@ def prober(model: nnx.Module, inputs: Inputs, call: Call | None = None, *, dtype
         NotExpressibleError: from the run, an output that is no structure of arrays.
     """
     check_dtype(dtype)
-    return compiled(*_apart(model, call), inputs, dtype)
+    return compiled_prober(functional(model, call), inputs, dtype)
 
 
 def site_prober(model: nnx.Module, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> SiteProber:
@@ -48,27 +97,4 @@ def site_prober(model: nnx.Module, inputs: Inputs, call: Call | None = None, *, 
         PathError: from the run, a path of no parameter.
     """
     check_dtype(dtype)
-    return divided(*_apart(model, call), inputs, dtype)
-
-
-def _apart(model: nnx.Module, call: Call | None) -> tuple[Callable[[Arrays, Any], Any], Arrays, list[str]]:
-    """The output as a function of the arrays by path and the inputs; the arrays; the paths of the parameters."""
-    listed = natives(model)
-    found = by_path(pair for keys, entry in entries(model) for pair in arrays_of(value_of(entry), keys))
-    stored = {path: found[path] for path in listed}
-    with inference(model):
-        # Apart and together around each call: a tied Variable is one entry of the state, used at all its sites.
-        graph, state = nnx.split(model)
-    flat = nnx.to_flat_state(state)
-
-    def output_of(arrays: Arrays, given: Any) -> Any:
-        new = {stored[path][0]: array for path, array in arrays.items()}
-        held = []
-        for keys, entry in zip(flat.paths, flat.leaves, strict=True):
-            value = filled(value_of(entry), new, tuple(keys))  # type: ignore[arg-type]
-            held.append((keys, entry.replace(value) if isinstance(entry, nnx.Variable) else value))
-        merged: Any = nnx.merge(graph, nnx.from_flat_state(held))
-        return called(merged, given, call, merged)
-
-    trainable = [path for path, native in listed.items() if native.trainable]
-    return output_of, {path: array for path, (_, array) in stored.items()}, trainable
+    return compiled_site_prober(functional(model, call), inputs, dtype)

@@ -15,13 +15,12 @@ import numpy as np
 from flax import nnx
 
 from ...common.wing import Call, Inputs, Recorder, Trace, Traced, Tracer, named_arguments, plain
+from ..core import given, recorded
 from ..devices import check_dtype
-from ..probing import called, given
-from ..tracing import cast, recorded
 from ..trees import Keys, arrays_of, dotted
-from .access import inference
+from .core import called, functional
 from .naming import members, nodes
-from .natives import entries, value_of, with_natives
+from .stored import entries, value_of
 
 # The attribute by which a module knows its place. Split and merged inside of the model, it is another object.
 _PLACE = "traced_as"
@@ -43,16 +42,17 @@ def tracer(model: nnx.Module, inputs: Inputs, call: Call | None = None, *, dtype
         WeightsError: from the run, weights that do not fit.
     """
     check_dtype(dtype)
+    side = functional(model, call)
+    own = side.typed(dtype)
 
     def run(weights: Mapping[str, np.ndarray]) -> tuple[Trace, ...]:
-        with inference(model):
-            graph, state = nnx.split(model)
+        values, arguments = side.filled(own, weights), given(inputs, dtype)
 
         def once(recorder: Recorder) -> Any:
-            own: Any = with_natives(nnx.merge(graph, cast(state, dtype)), weights)
-            known = _traced(own)
-            with _watched({type(module) for _, module in nnx.iter_modules(own)}, known, recorder):
-                return called(own, given(inputs, dtype), call, own)
+            made = side.made(values)
+            known = _traced(made)
+            with _watched({type(module) for _, module in nnx.iter_modules(made)}, known, recorder):
+                return called(made, arguments, call)
 
         return recorded(once)
 

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
-from flax.nnx.nn import attention
 
-from ...common.wing import Call, Cotangents, Inputs, Optimizer, Pass, Passer, Trainer, Training, check_targets
+from ...common.wing import Call, Inputs, Passer, Trainer
+from ..core import Arrays, Mode, Run, arrays
 from ..devices import check_dtype
-from ..probing import called, given
-from ..training import floating, goals_of, squared_error, statistics_dtype, tracing, transformation, whole_attention
-from ..trees import is_array
-from .access import arrays, in_mode
-from .natives import natives, value_of, with_natives
+from ..training import canonical_step, compiled_passer, compiled_trainer
+from .core import functional
 
 
 def step(
@@ -28,6 +20,7 @@ def step(
 ) -> tuple[nnx.Module, float]:
     """One step of SGD on the mean squared error, in training mode; the model after it and the loss before it.
 
+    targets: an array of the output's shape.
     seed: of the dropout masks, if the model draws any. Returns `model` itself, updated in place, each submodule in the
     mode that it had.
 
@@ -35,17 +28,16 @@ def step(
         ShapeError: targets of another shape than the output's; NotExpressibleError: the output is not one array.
     """
     nnx.reseed(model, dropout=seed)
-    optimizer = nnx.Optimizer(model, optax.sgd(learning_rate), wrt=nnx.Param)
+    side, arguments = functional(model), arrays(inputs)
 
-    def loss(module: nnx.Module) -> jax.Array:
-        output = module(*arrays(inputs))  # type: ignore[operator]
-        check_targets(targets, output)
-        return jnp.mean((output - jnp.asarray(targets)) ** 2)
+    def run(params: Arrays) -> tuple[Any, Any]:
+        output, after = side.run(params, arguments, Mode(training=True, dropout=True))
+        return output, nnx.state(after)
 
-    with in_mode(model, training=True):
-        value, gradients = nnx.value_and_grad(loss)(model)
-    optimizer.update(model, gradients)
-    return model, value.item()
+    params = {path: side.owned[path].array for path in side.parameters}
+    params, state, loss = canonical_step(run, params, targets, learning_rate)
+    nnx.update(model, state, nnx.state(side.made(params), nnx.Param))
+    return model, loss
 
 
 def trainer(
@@ -73,42 +65,7 @@ def trainer(
         NotExpressibleError: from the run, an output that is no structure of arrays.
     """
     check_dtype(dtype)
-    arguments, train = given(inputs, dtype), train_call or call
-
-    def outputs(own: nnx.Module, inputs: Any) -> tuple[jax.Array, ...]:
-        with tracing(), whole_attention(attention):
-            return tuple(floating(called(own, inputs, train, own)).values())  # type: ignore[arg-type]
-
-    @functools.cache
-    def shapes() -> tuple[Any, ...]:
-        graph, state = nnx.split(_in_training(_copied(model, dtype)))
-        return jax.eval_shape(lambda state, inputs: outputs(nnx.merge(graph, state), inputs), state, arguments)
-
-    def loss(own: nnx.Module, inputs: Any, goals: Sequence[jax.Array]) -> jax.Array:
-        return squared_error(outputs(own, inputs), goals)
-
-    differentiated = nnx.jit(nnx.value_and_grad(loss, argnums=nnx.DiffState(0, _is_trained)))
-
-    def run(weights: Mapping[str, Any], targets: Cotangents, optimizer: Optimizer, steps: int) -> Training:
-        own = _in_training(with_natives(_copied(model, dtype), weights))
-        goals, losses = goals_of(targets, shapes()), []
-        state = nnx.Optimizer(own, _rule(optimizer), wrt=_is_trained)
-        for _ in range(steps):
-            value, gradients = differentiated(own, arguments, goals)
-            _update(state, own, gradients)
-            losses.append(value.item())
-        return Training(tuple(losses), natives(own))
-
-    return run
-
-
-# One for each optimizer, since what is compiled with it is found again by its identity.
-_rule = functools.cache(transformation)
-
-
-@nnx.jit
-def _update(state: nnx.Optimizer, own: nnx.Module, gradients: Any) -> None:
-    state.update(own, gradients)
+    return compiled_trainer(functional(model, train_call or call), inputs, dtype)
 
 
 def passer(
@@ -130,66 +87,9 @@ def passer(
         NotExpressibleError: from the run, an output that is no structure of arrays.
     """
     check_dtype(dtype)
-    arguments = given(inputs, dtype)
-    names: dict[bool, list[str]] = {}
+    side = functional(model, call)
 
-    @functools.partial(nnx.jit, static_argnames=("training", "dropout"))
-    def forward(own: nnx.Module, inputs: Any, training: bool, dropout: bool) -> tuple[jax.Array, ...]:
-        chosen = (train_call or call) if training else call
-        with tracing(), whole_attention(attention) if training and not dropout else nullcontext():
-            found = floating(called(own, inputs, chosen, own))  # type: ignore[arg-type]
-        names[training] = list(found)
-        return tuple(found.values())
+    def run_in(training: bool) -> Run:
+        return functional(model, train_call).run if training and train_call else side.run
 
-    def run(weights: Mapping[str, Any], *, training: bool, dropout: bool = False, seed: int = 0) -> Pass:
-        own = with_natives(_copied(model, dtype), weights)
-        if training:
-            _in_training(own, dropout)
-        else:
-            own.eval()
-        streams = [each for _, each in nnx.iter_graph(own) if isinstance(each, nnx.RngStream)]
-        keys: dict[str, Any] = {stream.key.tag: seed for stream in streams}
-        nnx.reseed(own, policy="match_shape", **keys)
-        found = jax.device_get(forward(own, arguments, training=training, dropout=training and dropout))
-        outputs = dict(zip(names[training], found, strict=True))
-        return Pass(outputs, {path: each.array for path, each in natives(own).items() if not each.trainable})
-
-    return run
-
-
-def _copied(model: nnx.Module, dtype: str) -> nnx.Module:
-    """A copy with Variables of its own, tied as the model's are: on the device under test, floating ones in `dtype`."""
-    own = nnx.clone(model)
-    for _, module in nnx.iter_modules(own):
-        # This layer alone, told no dtype to compute in, keeps the one that its parameter had when it was made.
-        if isinstance(module, nnx.Embed) and module.dtype == module.embedding.dtype:
-            module.dtype = jnp.dtype(dtype)
-    graph, state = nnx.split(own)
-    flat = nnx.to_flat_state(state)
-    held = [(keys, _typed(entry, dtype)) for keys, entry in zip(flat.paths, flat.leaves, strict=True)]
-    return nnx.merge(graph, nnx.from_flat_state(held))
-
-
-def _typed(entry: Any, dtype: str) -> Any:
-    """What the state lists, a Variable or a bare array, with floating arrays in `dtype`."""
-    own = statistics_dtype(dtype) if isinstance(entry, nnx.BatchStat) else dtype
-    arrays = jax.tree.map(lambda leaf: given((leaf,), own)[0] if is_array(leaf) else leaf, value_of(entry))
-    return entry.replace(arrays) if isinstance(entry, nnx.Variable) else arrays
-
-
-def _in_training(model: nnx.Module, dropout: bool = False) -> nnx.Module:
-    """The module, which is our own, in training mode. Without dropout the layers that drop have none to drop."""
-    model.train()
-    for _, module in nnx.iter_modules(model) if not dropout else ():
-        if isinstance(module, nnx.Dropout):
-            module.rate = 0.0
-        elif isinstance(module, nnx.MultiHeadAttention):
-            module.deterministic = True
-    return model
-
-
-def _is_trained(path: Any, value: Any) -> bool:
-    """Whether it is a parameter of floating-point numbers, for NNX's filters."""
-    if not isinstance(value, nnx.Param):
-        return False
-    return all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(value_of(value)))
+    return compiled_passer(side, run_in, inputs, dtype)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any, cast
 
 import jax.numpy as jnp
@@ -14,9 +13,7 @@ from flax import nnx
 from ...common.errors import NotExpressibleError, TieError
 from ...common.layouts import Layout
 from ...common.ties import Tie, TieGroup, check_tie
-from ...common.wing import Site
-from ..sites import neutral_sites, shares
-from .access import inference, neutral, objective, owner_leaves, table, values
+from .access import neutral, table, values
 from .naming import find, nodes
 
 # Containers that are no modules.
@@ -29,12 +26,20 @@ def tie_groups(model: nnx.Module) -> tuple[TieGroup, ...]:
 
 
 def identical(model: nnx.Module, one: str, other: str) -> bool:
-    """Whether two paths lead to one Variable, so that a change of one is a change of the other."""
+    """Whether two paths lead to one Variable, so that a change of one is a change of the other.
+
+    Raises:
+        PathError: no such path.
+    """
     return find(model, one).identity == find(model, other).identity
 
 
 def equal(model: nnx.Module, one: str, other: str) -> bool:
-    """Whether two parameters have the same values now, tied or not."""
+    """Whether two parameters have the same shape and values now, tied or not.
+
+    Raises:
+        PathError: no such path.
+    """
     first, second = (neutral(leaf, values(leaf)) for leaf in (find(model, one), find(model, other)))
     return np.array_equal(first, second)
 
@@ -113,16 +118,3 @@ def _put(holder: Any, name: str | int, value: Any, path: str) -> None:
         holder[name] = value  # type: ignore[index]
     else:
         setattr(holder, str(name), value)
-
-
-def site_gradients(
-    model: nnx.Module, inputs: Sequence[np.ndarray], cotangent: np.ndarray
-) -> dict[str, tuple[Site, ...]]:
-    """Each owner's sites in the order of the program, with each site's share of the gradient of <output, cotangent>.
-
-    A site is an operation of the traced program that takes the parameter as an argument.
-    """
-    owners = owner_leaves(model)
-    with inference(model):
-        found = shares(objective(model, inputs, cotangent), {path: values(leaf) for path, leaf in owners.items()})
-    return neutral_sites(found, {path: leaf.layout for path, leaf in owners.items()})

@@ -1,4 +1,7 @@
-"""Layers that hold nothing and rearrange or combine arrays, or read sequences."""
+"""Layers that hold nothing and rearrange or combine arrays, or read sequences.
+
+The layer of the same name in `common.layers` tells its inputs and its output with all axes, and where it is from.
+"""
 
 from __future__ import annotations
 
@@ -81,23 +84,27 @@ class Rearrange(nn.Module):
 
 
 class Positions(nn.Module):
-    """0, 1, ..., T-1."""
+    """0, 1, ..., T-1, of shape (1, T), for x (batch, T, ...)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.arange(x.shape[1], device=x.device)[None]
 
 
 class Prefix(nn.Module):
-    """A table's first places, as many as a sequence has."""
+    """The first T places of a table (batch, P, ...), for x (batch, T, ...).
+
+    Raises:
+        ShapeError: T is above P.
+    """
 
     def forward(self, table: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         if x.shape[1] > table.shape[1]:
-            raise ShapeError("", f"a sequence of at most {table.shape[1]} places", f"{x.shape[1]} of them")
+            raise ShapeError("", f"a sequence of at most {table.shape[1]} positions", f"{x.shape[1]} of them")
         return table[:, : x.shape[1]]
 
 
 class AttentionWeights(nn.Module):
-    """softmax(scale q k^T + bias), with what is masked out lowered to the least number."""
+    """softmax(scale q k^T + bias), (batch, heads, T, S), with what is masked out lowered to the least number."""
 
     def __init__(self, layer: spec.AttentionWeights) -> None:
         super().__init__()
@@ -124,7 +131,7 @@ class AttentionWeights(nn.Module):
 
 
 class WeightedValues(nn.Module):
-    """The sums of the values by the weights, the heads one behind the other."""
+    """The sums of the values by the weights, (batch, T, heads * D), the heads one behind the other."""
 
     def __init__(self, layer: spec.WeightedValues) -> None:
         super().__init__()
@@ -175,7 +182,7 @@ def _allowed(scores: torch.Tensor, mask: torch.Tensor | None, causal: bool) -> t
 
 
 class RotaryAngles(nn.Module):
-    """Each position times each frequency."""
+    """Each position times each of D/2 frequencies, (1, T, D/2), for x (batch, T, ...)."""
 
     def forward(self, x: torch.Tensor, frequencies: torch.Tensor) -> torch.Tensor:
         places = torch.arange(x.shape[1], device=frequencies.device, dtype=frequencies.dtype)
@@ -183,7 +190,7 @@ class RotaryAngles(nn.Module):
 
 
 class Rotary(nn.Module):
-    """The pairs (i, i + D/2) of each head turned by their angles."""
+    """x (batch, T, heads * D) with the pairs (i, i + D/2) of each head turned by their angles (1, T, D/2)."""
 
     def forward(self, x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
         pairs = x.unflatten(-1, (-1, 2, angles.shape[-1]))
@@ -194,7 +201,7 @@ class Rotary(nn.Module):
 
 
 class RelativeBuckets(nn.Module):
-    """The buckets of the distances between two sequences' places."""
+    """The buckets of the distances between the places of two sequences, (T, S), whole numbers."""
 
     def __init__(self, layer: spec.RelativeBuckets) -> None:
         super().__init__()

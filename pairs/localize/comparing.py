@@ -20,7 +20,7 @@ from ..closeness import relative_error
 _MOST_ORDERS = 720
 
 
-class Likeness(NamedTuple):
+class ClosestView(NamedTuple):
     """The error beside the norm of the reference's array, and the port's array with the reference's axes, beside that.
 
     order: how the axes of an array of the same shape had to be moved; empty where they had not.
@@ -32,7 +32,7 @@ class Likeness(NamedTuple):
     order: tuple[int, ...] = ()
 
 
-def likeness(reference: np.ndarray, port: np.ndarray, limit: float) -> Likeness | None:
+def closest_view(reference: np.ndarray, port: np.ndarray, limit: float) -> ClosestView | None:
     """The closest of all ways to see the port's array, the first within `limit`.
 
     One may repeat what the other has once. None where the sizes differ otherwise.
@@ -46,14 +46,14 @@ def likeness(reference: np.ndarray, port: np.ndarray, limit: float) -> Likeness 
     for order, seen in islice(_views(wide(port), reference.shape), _MOST_ORDERS):
         error = apart(seen, exact)
         if best is None or error < best.error:
-            best = Likeness(error, seen, exact, order)
+            best = ClosestView(error, seen, exact, order)
         if error <= limit:
             return best
     # What was flattened with its axes in another order no view shows.
     unordered = apart(np.sort(port, axis=None).astype(np.float64), np.sort(reference, axis=None).astype(np.float64))
     if best is None or unordered <= limit:
         aligned = best.aligned if best else wide(port).reshape(reference.shape)
-        return Likeness(unordered if unordered <= limit else math.inf, aligned, exact)
+        return ClosestView(unordered if unordered <= limit else math.inf, aligned, exact)
     return best
 
 

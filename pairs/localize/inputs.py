@@ -10,7 +10,7 @@ import numpy as np
 from ...common.wing import Setting, Trace
 from ..maps import Map
 from .gap import Cause
-from .pairing import Call, Paired, by_rows, calls_of, groups
+from .pairing import ModuleCall, Paired, by_rows, calls_of, groups
 
 # One setting under the names that the frameworks' own layers have for it.
 _NAMES = {
@@ -52,8 +52,8 @@ def _numbers(one: np.ndarray, other: np.ndarray) -> str:
 
 def _outer_name(array: np.ndarray, above: Sequence[int], traces: Sequence[Trace]) -> str:
     """The name under which the outermost module around that has these numbers is given them."""
-    for place in above:
-        for name, outer in _whole_numbers(traces[place]).items():
+    for index in above:
+        for name, outer in _whole_numbers(traces[index]).items():
             same = _broadcast(array, outer)
             if same is not None and array.size == outer.size and np.array_equal(same[0], same[1]):
                 return name
@@ -129,7 +129,7 @@ def other_order(pair: Paired, pairs: Sequence[Paired]) -> Cause | None:
     """The port has called something before this pair that the reference calls after it, in the same module."""
     for other in pairs:
         is_beside = other.reference.above == pair.reference.above and other.port.above == pair.port.above
-        if is_beside and other.reference.place > pair.reference.place and other.port.place < pair.port.place:
+        if is_beside and other.reference.index > pair.reference.index and other.port.index < pair.port.index:
             is_norm = any("norm" in call.trace.name.lower() for call in (pair.reference, other.reference))
             text = f"the reference calls {pair.reference.trace} before {other.reference.trace}, the port after it"
             return Cause("norm placed elsewhere" if is_norm else "order", text)
@@ -152,5 +152,5 @@ def other_calls(reference: Sequence[Trace], port: Sequence[Trace], map: Map, pai
     return next((cause for pair in pairs if (cause := other_order(pair, pairs)) is not None), None)
 
 
-def _named(calls: Sequence[Call]) -> str:
+def _named(calls: Sequence[ModuleCall]) -> str:
     return str(calls[0].trace)

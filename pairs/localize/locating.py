@@ -14,7 +14,7 @@ from ..comparison import Comparison, Point
 from ..maps import Map
 from ..precision import Setting
 from .causes import cause_of, random_calls
-from .comparing import Likeness, apart, rounding, wide
+from .comparing import ClosestView, apart, rounding, wide
 from .gap import Cause, Gap, Known
 from .inputs import other_calls, other_mask, other_order, other_settings, other_whole_numbers
 from .pairing import Paired, closest, outputs, paired
@@ -89,7 +89,7 @@ class _Sides:
     def masks(self, pair: Paired) -> tuple[np.ndarray, ...]:
         """The arrays of zeros and ones that the reference's call is given, or one that it was made in."""
         found: list[np.ndarray] = []
-        for trace in (pair.reference.trace, *(self.reference[place] for place in pair.reference.above)):
+        for trace in (pair.reference.trace, *(self.reference[index] for index in pair.reference.above)):
             for array in trace.inputs.values():
                 is_mask = array.size and set(np.unique(array).tolist()) == {0, 1}
                 if is_mask and not any(np.array_equal(array, other) for other in found):
@@ -98,8 +98,8 @@ class _Sides:
 
     def later(self, pair: Paired) -> tuple[np.ndarray, ...]:
         """What the port's calls are given after this one, and what those that it was made in give."""
-        after = [trace for trace in self.port[pair.port.place + 1 :] if trace.depth >= pair.port.trace.depth]
-        around = [self.port[place] for place in pair.port.above]
+        after = [trace for trace in self.port[pair.port.index + 1 :] if trace.depth >= pair.port.trace.depth]
+        around = [self.port[index] for index in pair.port.above]
         arrays = [array for trace in after for array in trace.inputs.values()]
         arrays += [array for trace in around for array in trace.outputs.values()]
         return tuple(array for array in arrays if is_floating(array))
@@ -109,8 +109,8 @@ class _Measured(NamedTuple):
     """A pair of calls: the outputs and the inputs, each with their error, and how large one rounding makes."""
 
     pair: Paired
-    output: Likeness | None
-    input: Likeness | None
+    output: ClosestView | None
+    input: ClosestView | None
     limit: float
     amplified: float
 
@@ -233,7 +233,7 @@ def _measured(pair: Paired, limit: float, amplified: float) -> _Measured:
     return _Measured(pair, outputs(ours, theirs, limit), _inputs(ours, theirs, limit), limit, amplified)
 
 
-def _inputs(reference: Trace, port: Trace, limit: float) -> Likeness | None:
+def _inputs(reference: Trace, port: Trace, limit: float) -> ClosestView | None:
     """The worst of the inputs that both have; what looks like a mask is written in many ways, and does not count."""
     names = _contents(reference.inputs)
     found = [closest(array, _contents(port.inputs), limit) for array in names.values()]

@@ -3,4 +3,5 @@
 from .record import Record as Record
 from .record import RecordError as RecordError
 from .record import identity_map as identity_map
+from .record import versions_of as versions_of
 from .recorder import Recorder as Recorder

@@ -6,8 +6,9 @@ refuses any other question.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
@@ -15,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from ...common.errors import NotExpressibleError
-from ...common.versions import versions_of
 from ...common.wing import (
     Call,
     Cotangents,
@@ -252,6 +252,17 @@ def precision_text(dtype: str) -> str:
 
 def draws_address(seeds: Sequence[int], target: int | None) -> str:
     return f"{list(seeds)} {target}"
+
+
+def versions_of(distributions: Iterable[str]) -> dict[str, str]:
+    """By name; nothing is imported for it."""
+    found = {}
+    for name in distributions:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
 
 
 def versions() -> dict[str, str]:

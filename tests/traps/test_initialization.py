@@ -1,7 +1,7 @@
 """Initialization: the distributions that the frameworks draw from under one name, and what a draw depends on.
 
-What is drawn is held against exact laws with the calibrated battery, at a rate of false alarms of 1e-6 a call; the
-seeds are fixed. That it tells the two laws of a trap apart is asserted each time.
+What is drawn is held against exact laws with one-sample tests, at a rate of false alarms of 1e-6 a call; the seeds are
+fixed. That it tells the two laws of a trap apart is asserted each time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ OUT, IN = 64, 256
 
 
 def misfits(samples: np.ndarray, law: Initializer) -> list[str]:
-    """What the battery says against draws of one parameter, stacked along the first axis; nothing if they fit."""
+    """What one-sample tests say against draws of one parameter, stacked along the first axis; nothing if they fit."""
     return [verdict.message for verdict in judge(examine(samples, law, samples.shape[1:])) if not verdict.passed]
 
 

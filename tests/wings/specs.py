@@ -115,7 +115,7 @@ def evaluate(spec: Layer, weights: Mapping[str, np.ndarray], x: np.ndarray) -> n
             return through(owner, references.nodes[owner], x)
         if isinstance(layer, (Sequential, Block)):
             named = dict(layer.children())
-            for name in layer.order if isinstance(layer, Block) else named:
+            for name in layer.program.calls if isinstance(layer, Block) else named:
                 x = through(join(path, name), named[name], x)
             return x
         if isinstance(layer, Decoder):

@@ -150,7 +150,7 @@ def test_a_factory_that_draws_otherwise_when_it_is_traced_is_drawn_one_by_one() 
 
 def test_draws_are_made_in_chunks_of_one_length(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = pytrees.draws(tree, range(11))
-    monkeypatch.setattr("paritree.impl_jax.factories._CHUNK_BYTES", 400)
+    monkeypatch.setattr("paritree.impl_jax.draws._CHUNK_BYTES", 400)
     parts = pytrees.draws(tree, range(11))
     for path, array in whole.items():
         np.testing.assert_array_equal(array, parts[path])

@@ -19,8 +19,7 @@ from flax.core import freeze
 from torch import nn
 
 from paritree import NotExpressibleError, WeightsError, impl_torch
-from paritree.common.wing.round_trips import unlike
-from paritree.common.wing.stored import Native
+from paritree.common.wing.stored import Native, unlike
 from paritree.impl_jax import linen as impl_linen
 from paritree.impl_jax import nnx as impl_nnx
 from paritree.impl_jax import pytrees

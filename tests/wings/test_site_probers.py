@@ -334,3 +334,16 @@ def test_gpt2s_tied_table_has_the_same_two_shares_in_both_frameworks() -> None:
     for one, other in zip(theirs, ours, strict=True):
         assert_close({"": other.gradient}, {"": one.gradient}, 1e-5)
     assert_close({"": theirs[0].gradient + theirs[1].gradient}, {"": whole.gradients[reference]}, 1e-6)
+
+
+def test_an_nnx_embed_that_was_told_no_dtype_computes_in_the_runs() -> None:
+    """An Embed keeps the dtype of its parameter for its own; in float32 it would round what a float64 run is for."""
+    embed, told = (nnx.Embed(5, 3, dtype=dtype, rngs=nnx.Rngs(0)) for dtype in (None, jnp.float16))
+    tokens, exact = np.array([0, 2, 2]), normal(3, 3, seed=2, dtype="float64") * (1 + 2.0**-40)
+    with impl_nnx.running(dtype="float64"):
+        probes = [
+            impl_nnx.prober(each, (tokens,), dtype="float64")({}, lambda shapes: [exact]) for each in (embed, told)
+        ]
+    np.testing.assert_array_equal(probes[0].gradients["embedding"][2], exact[1] + exact[2])
+    assert [probe.outputs[""].dtype.name for probe in probes] == ["float64", "float16"]
+    assert embed.dtype == jnp.float32

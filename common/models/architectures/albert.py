@@ -12,8 +12,7 @@ from ...errors import UsageError
 from ...initializers import Normal, Zeros
 from ...layers import AttentionWeights, Decoder, Dropout, LayerNorm, Linear, Parameter, WeightedValues
 from ...spec import Block, Layer, List
-from .activations import activation
-from .embeddings import embeddings
+from .parts import activation, embeddings
 
 
 @dataclass(frozen=True)

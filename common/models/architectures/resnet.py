@@ -12,7 +12,7 @@ from ...errors import UsageError
 from ...initializers import Kaiming
 from ...layers import AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Identity, Linear, MaxPool2d
 from ...spec import Block, Layer, Sequential
-from .activations import activation
+from .parts import activation
 
 # transformers draws every convolution from this (`ResNetPreTrainedModel._init_weights`); its Linear is at PyTorch's
 # own default, and so are the norms.

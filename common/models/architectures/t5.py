@@ -24,7 +24,7 @@ from ...layers import (
     WeightedValues,
 )
 from ...spec import Block, Layer, List, Shared
-from .activations import activation
+from .parts import activation
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from ...layers import (
     WeightedValues,
 )
 from ...spec import Block, Layer, List
-from .activations import activation
+from .parts import activation
 
 
 @dataclass(frozen=True)

@@ -26,5 +26,9 @@ KINDS: dict[type, Word] = {module: word for family in FAMILIES for module, word 
 
 
 def maker_of(layer: Layer, path: str) -> Maker:
-    """What makes the module of a layer; raises NotExpressibleError for a layer that the wing does not know."""
+    """What makes the module of a layer.
+
+    Raises:
+        NotExpressibleError: a layer that the wing does not know.
+    """
     return maker_in(MAKERS, layer, path, "linen")

@@ -112,14 +112,22 @@ def group_norm(layer: spec.GroupNorm, at: At) -> linen.Module:
 
 
 def batch_norm(layer: spec.BatchNorm, at: At) -> linen.Module:
-    """Flax's BatchNorm, or LayerNorm if nothing is tracked; raises NotExpressibleError for momentum=None."""
+    """Flax's BatchNorm, or LayerNorm if nothing is tracked.
+
+    Raises:
+        NotExpressibleError: momentum=None.
+    """
     refuse_unknown_settings(layer, at.path)
     module = BatchNorm if layer.track_running_stats else UntrackedBatchNorm
     return module(**_settings(layer, at), layer=layer, place=at.path)
 
 
 def instance_norm(layer: spec.InstanceNorm, at: At) -> linen.Module:
-    """Flax's InstanceNorm; raises NotExpressibleError for running statistics."""
+    """Flax's InstanceNorm.
+
+    Raises:
+        NotExpressibleError: running statistics.
+    """
     refuse_unknown_settings(layer, at.path)
     return InstanceNorm(**_settings(layer, at), layer=layer, place=at.path)
 

@@ -122,12 +122,20 @@ def group_norm(layer: spec.GroupNorm, at: At) -> nnx.Module:
 
 
 def batch_norm(layer: spec.BatchNorm, at: At) -> nnx.Module:
-    """Flax's BatchNorm, or LayerNorm if nothing is tracked; raises NotExpressibleError for momentum=None."""
+    """Flax's BatchNorm, or LayerNorm if nothing is tracked.
+
+    Raises:
+        NotExpressibleError: momentum=None.
+    """
     return BatchNorm(layer, at) if layer.track_running_stats else UntrackedBatchNorm(layer, at)
 
 
 def instance_norm(layer: spec.InstanceNorm, at: At) -> nnx.Module:
-    """Flax's InstanceNorm; raises NotExpressibleError for running statistics."""
+    """Flax's InstanceNorm.
+
+    Raises:
+        NotExpressibleError: running statistics.
+    """
     return InstanceNorm(layer, at)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..comparing import apart
 from ..gap import Cause, Gap
-from ..pairing import Call
+from ..pairing import ModuleCall
 
 # Tried beside the one that is solved for, which rounding may hide where the variance is large.
 USUAL = (0.0, 1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
@@ -69,7 +69,7 @@ def _number(eps: float) -> str:
     return np.format_float_scientific(eps, trim="-", exp_digits=2) if eps else "0"
 
 
-def _hints(call: Call) -> tuple[float, ...]:
+def _hints(call: ModuleCall) -> tuple[float, ...]:
     """What a module itself says that may be an eps."""
     return tuple(value for value in call.trace.settings.values() if isinstance(value, float) and 0 < value < 0.1)
 

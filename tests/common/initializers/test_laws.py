@@ -144,7 +144,7 @@ def test_laws_agree_with_scipy():
 
 def test_the_masked_uniform_of_the_study():
     law = Masked(Uniform(-10, 10), below=5.0).law((3, 4))
-    assert law.mass_at(0.0) == pytest.approx(0.5)
+    assert dict(law.point_masses)[0.0] == pytest.approx(0.5)
     np.testing.assert_allclose(
         law.cdf([-10, -7.5, -5, -0.001, 0, 4.9, 5, 7.5, 10]), [0, 0.125, *[0.25] * 2, *[0.75] * 3, 0.875, 1]
     )
@@ -162,7 +162,7 @@ def test_a_mask_that_takes_all_or_nothing():
     assert Masked(Uniform(-1, 1), 5.0).law(()) == Law.point(0.0)
     assert Masked(Uniform(6, 7), 5.0).law(()) == Uniform(6, 7).law(())
     one_sided = Masked(Uniform(-6, 4), 5.0).law(())
-    assert one_sided.mass_at(0.0) == pytest.approx(0.9)
+    assert dict(one_sided.point_masses)[0.0] == pytest.approx(0.9)
     assert one_sided.continuous is not None
     assert one_sided.continuous.support == (-6, -5)
 
@@ -183,11 +183,11 @@ def test_a_sign_is_the_haar_matrix_of_one_entry():
     assert Orthogonal(2.0).law((1, 1)) == Law(None, ((-2.0, 0.5), (2.0, 0.5)))
 
 
-def test_the_laws_of_eye_and_sparse_are_those_of_an_entry_at_a_place_chosen_at_random():
-    assert Eye().law((2, 3)).atoms == ((0.0, 4 / 6), (1.0, 2 / 6))
-    assert Sparse(0.25).law((10, 3)).mass_at(0.0) == pytest.approx(0.3)
+def test_the_laws_of_eye_and_sparse_are_those_of_an_entry_at_an_index_chosen_at_random():
+    assert Eye().law((2, 3)).point_masses == ((0.0, 4 / 6), (1.0, 2 / 6))
+    assert dict(Sparse(0.25).law((10, 3)).point_masses)[0.0] == pytest.approx(0.3)
     assert Sparse(1.0).law((10, 3)) == Law.point(0.0)
-    assert DeltaOrthogonal().law((4, 4, 3, 3)).mass_at(0.0) == pytest.approx(8 / 9)
+    assert dict(DeltaOrthogonal().law((4, 4, 3, 3)).point_masses)[0.0] == pytest.approx(8 / 9)
 
 
 @pytest.mark.parametrize(
@@ -195,19 +195,19 @@ def test_the_laws_of_eye_and_sparse_are_those_of_an_entry_at_a_place_chosen_at_r
     [
         (
             lambda: Law(None, ((0.0, 0.5), (0.0, 0.5))),
-            "atoms of distinct values and positive masses that sum to at most 1, found ((0.0, 0.5), (0.0, 0.5)).",
+            "point masses of distinct values, each above 0 and of a sum of at most 1, found ((0.0, 0.5), (0.0, 0.5)).",
         ),
         (
             lambda: Law(None, ((0.0, 0.7), (1.0, 0.7))),
-            "atoms of distinct values and positive masses that sum to at most 1, found ((0.0, 0.7), (1.0, 0.7)).",
+            "point masses of distinct values, each above 0 and of a sum of at most 1, found ((0.0, 0.7), (1.0, 0.7)).",
         ),
         (
             lambda: Law(None, ((0.0, 0.5),)),
-            "a continuous part exactly if the atoms leave mass for one, found atoms of mass 0.5.",
+            "a continuous part exactly if the point masses leave some for one, found a sum of 0.5.",
         ),
         (
             lambda: Law(Continuous("norm"), ((0.0, 1.0),)),
-            "a continuous part exactly if the atoms leave mass for one, found atoms of mass 1.",
+            "a continuous part exactly if the point masses leave some for one, found a sum of 1.",
         ),
     ],
 )

@@ -49,9 +49,9 @@ def test_equal_means_the_same_layers_in_the_same_order():
     pairs = [("a", ReLU()), ("b", Flatten())]
     assert Block(pairs) == Block(dict(pairs)) == Block([list(pair) for pair in pairs]) == Block(iter(pairs))
     assert Block(pairs) != Block(pairs[::-1])
-    assert Block(pairs).order == ("a", "b")
-    assert Block(pairs, calls=("b", "a", "b")).order == ("b", "a", "b")
-    assert Block(pairs, calls=()).order == ()
+    assert Block(pairs).program.calls == ("a", "b")
+    assert Block(pairs, calls=("b", "a", "b")).program.calls == ("b", "a", "b")
+    assert Block(pairs, calls=()).program.calls == ()
     assert Block(pairs, calls=iter("ab")) == Block(pairs, calls=["a", "b"])
 
 

@@ -1,4 +1,4 @@
-"""The battery against correct draws (no alarm) and planted faults (each caught, by name)."""
+"""The one-sample tests against correct draws (no alarm) and planted faults (each caught, by name)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Signs(Initializer):
 
 @dataclass(frozen=True)
 class FirstRowOnes(Initializer):
-    """Depends on the place, so that only one entry of each draw can be used."""
+    """Depends on the index, so that only one entry of each draw can be used."""
 
     @property
     def independent(self):
@@ -283,13 +283,15 @@ def test_the_middle_of_a_delta_orthogonal_is_held_to_haar():
     assert failed_tests(samples, DeltaOrthogonal(), shape) == {"sign"}
 
 
-def test_zeros_of_a_sparse_matrix_in_fixed_rows_are_caught_by_their_places():
+def test_zeros_of_a_sparse_matrix_in_fixed_rows_are_caught_by_row():
     spec, shape = Sparse(0.3), (30, 20)
     samples = draws(Normal(std=0.01), shape, np.random.default_rng(0))
     samples[:, :9] = 0
     found = failures(samples, spec, shape)
-    assert [verdict.evidence.test for verdict in found] == ["places"]
-    assert found[0].message.startswith("0.weight: row 0: a share of 1 of the values is on an atom, the spec's is 0.3 ")
+    assert [verdict.evidence.test for verdict in found] == ["rows mass"]
+    assert found[0].message.startswith(
+        "0.weight: row 0: a share of 1 of the values is at a point mass, the spec's is 0.3 "
+    )
 
 
 def test_a_fused_block_with_the_wrong_fan_is_caught_by_the_sections():
@@ -365,7 +367,7 @@ def test_draws_that_may_well_agree_are_not_called_copies():
     assert failures(samples, Signs(), (4,)) == []
 
 
-def test_what_is_not_finite_stops_the_battery():
+def test_what_is_not_finite_stops_the_tests():
     samples = np.zeros((2, 3), np.float32)
     samples[1, 2] = np.nan
     assert [verdict.message for verdict in judge(examine(samples, Normal(), (3,), path=PATH))] == [

@@ -1,4 +1,4 @@
-"""Naming the scheme of one side's draws: what each framework draws by its own functions, and what is none of these."""
+"""Naming the scheme of draws: what each framework draws by its own functions, what is none of these, and mistakes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,21 @@ import torch
 from jax.nn import initializers as flax_init
 from torch.nn import init as torch_init
 
-from paritree.conformance.statistics import likeliest
+from paritree.common.initializers import (
+    Initializer,
+    Kaiming,
+    LeCun,
+    Masked,
+    Normal,
+    Orthogonal,
+    TruncatedNormal,
+    Uniform,
+    Xavier,
+)
+from paritree.conformance.statistics import diagnose, likeliest
+from paritree.conformance.statistics.catalogue import BY_FAN_OUT, NAMES, PLAIN, USUAL
 
-Draws = np.ndarray[Any, Any]
+from .samples import Draws
 
 
 def torchs(fill: Callable[[torch.Tensor], Any], shape: tuple[int, ...], draws: int = 4) -> Draws:
@@ -106,9 +118,9 @@ CASES: list[tuple[Draws, str | None, str]] = [
 ]
 
 
-@pytest.mark.parametrize("place", range(len(CASES)), ids=lambda place: CASES[place][2])
-def test_a_scheme_is_named(place: int) -> None:
-    draws, fans, words = CASES[place]
+@pytest.mark.parametrize("number", range(len(CASES)), ids=lambda number: CASES[number][2])
+def test_a_scheme_is_named(number: int) -> None:
+    draws, fans, words = CASES[number]
     found = likeliest(draws, draws.shape[1:], fans=fans)
     assert found is not None
     assert found.words == words
@@ -187,3 +199,83 @@ def test_the_density_of_a_scheme_is_given_for_a_drawing() -> None:
 def test_what_is_not_finite_or_empty_has_no_scheme() -> None:
     assert likeliest(np.full((2, 3), np.nan), (3,)) is None
     assert likeliest(np.zeros((2, 0)), (0,)) is None
+
+
+def test_what_a_spec_may_name_is_in_the_catalogue_that_draws_alone_are_held_against() -> None:
+    assert NAMES.keys() <= USUAL.keys() | BY_FAN_OUT.keys() | PLAIN.keys()
+
+
+SHAPE = (96, 32)
+
+
+def draw(initializer: Initializer, shape: tuple[int, ...], seed: int, count: int = 1) -> Draws:
+    return initializer.law(shape).ppf(np.random.default_rng(seed).random((count, *shape))).astype(np.float32)
+
+
+# spec, drawn, words that must be in the diagnosis
+DIAGNOSES = {
+    "torch's default": (LeCun(), Kaiming(a=5**0.5), "PyTorch's default of Linear and Conv"),
+    "Flax's default": (Kaiming(a=5**0.5), LeCun(), "Flax's default kernel"),
+    "He": (Xavier(), Kaiming(), "Kaiming (He) uniform"),
+    "Glorot": (Kaiming(), Xavier(), "Xavier (Glorot) uniform"),
+    "not cut": (LeCun(), LeCun("normal"), "the spec's mean and std, but normal"),
+    "cut": (Normal(std=0.02), TruncatedNormal(std=0.02 / 0.87962566103423978, cut="sigma"), "cut at two sigma"),
+    "no correction": (LeCun(), TruncatedNormal(std=32**-0.5, cut="sigma"), "without the correction by 0.8796"),
+    "sigma": (
+        TruncatedNormal(std=0.5, low=-2.5, high=2.5),
+        TruncatedNormal(std=0.5, low=-2.5, high=2.5, cut="sigma"),
+        "bounds read as sigma",
+    ),
+    "uniform": (Normal(std=0.02), Uniform(-0.02 * 3**0.5, 0.02 * 3**0.5), "the spec's mean and std, but uniform"),
+    "variance": (Normal(std=0.1), Normal(std=0.01), "a normal whose std is the spec's variance"),
+    "bound": (Uniform(-0.3, 0.3), Normal(std=0.3), "a normal whose std is the spec's bound"),
+    "fans": (Kaiming("normal"), Kaiming("normal", mode="fan_out"), "fan_in and fan_out swapped"),
+    "flax normal": (Normal(), Normal(std=0.01), "Flax's normal()"),
+    "fused": (Xavier(), Uniform(-((6 / 64) ** 0.5), (6 / 64) ** 0.5), "the fans of one of 3 fused blocks"),
+}
+
+
+@pytest.mark.parametrize("name", DIAGNOSES)
+def test_the_likeliest_mistake_is_named(name):
+    spec, drawn, words = DIAGNOSES[name]
+    found = diagnose(draw(drawn, SHAPE, 0, count=3), SHAPE, spec)
+    assert found is not None
+    assert words in found
+
+
+def test_without_a_spec_the_scheme_is_named():
+    assert diagnose(draw(Xavier("normal"), SHAPE, 0, count=3), SHAPE) == "Xavier (Glorot) normal"
+
+
+def test_schemes_that_are_one_law_at_this_shape_are_named_together():
+    shape = (64, 64)
+    found = diagnose(draw(LeCun("normal"), shape, 0, count=2), shape)
+    assert found == "LeCun normal, not truncated, or Xavier (Glorot) normal"
+
+
+@pytest.mark.parametrize(
+    ("samples", "spec"),
+    [
+        (draw(Normal(std=0.0437), SHAPE, 0), LeCun()),  # No scheme's scale.
+        (draw(LeCun(), SHAPE, 0), LeCun()),  # Nothing is wrong.
+        (draw(Uniform(), SHAPE, 0), Uniform()),
+        (draw(LeCun(), SHAPE, 0)[:, :1, :8], LeCun()),  # Too few values.
+        (np.full((1, *SHAPE), np.nan, np.float32), LeCun()),
+        (draw(Masked(Uniform(-10, 10), 4.0), SHAPE, 0), Masked(Uniform(-10, 10), 5.0)),
+    ],
+)
+def test_what_no_scheme_explains_gets_no_name(samples, spec):
+    assert diagnose(samples, samples.shape[1:], spec) is None
+
+
+def test_orthogonal_draws_without_the_sign_fix_are_named():
+    q, r = np.linalg.qr(np.random.default_rng(0).standard_normal((64, 8, 8)))
+    fixed = q * np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None, :]
+    words = "a QR factorization whose signs were not fixed: the first entry never changes sign"
+    assert diagnose(q, (8, 8), Orthogonal()) == words
+    assert diagnose(fixed, (8, 8), Orthogonal()) is None
+
+
+def test_draws_of_few_digits_are_diagnosed_too() -> None:
+    rounded = draw(Xavier("normal"), SHAPE, 0, count=3).astype(ml_dtypes.bfloat16)
+    assert diagnose(rounded, SHAPE) == "Xavier (Glorot) normal"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import ml_dtypes
@@ -15,67 +13,12 @@ from scipy import special, stats
 
 from paritree.common.errors import ShapeError
 from paritree.common.initializers import Masked, Normal, Uniform
-from paritree.common.wing.runs import PairError
-from paritree.conformance.contracts.initial_draws import Judged, difference, examine_pair, plan_seeds
-from paritree.conformance.statistics import compare, copies, examine, judge
-from paritree.conformance.statistics.formats import cells, coarser
+from paritree.conformance.statistics import compare, examine, gain_of, judge
 from paritree.conformance.statistics.matched import spread
-from paritree.conformance.statistics.orthogonality import gain_of
+from paritree.conformance.statistics.rounding import cells, coarser
 from paritree.conformance.statistics.sign_tests import count_p, critical, run_p, sum_p
 
-Draws = np.ndarray[Any, Any]
-Draw = Callable[[np.random.Generator, tuple[int, ...]], Draws]
-PATH = "h.0.weight"
-
-
-def normal(std: float = 0.02) -> Draw:
-    return lambda rng, shape: (std * rng.standard_normal(shape)).astype(np.float32)
-
-
-def uniform(bound: float = 1.0) -> Draw:
-    return lambda rng, shape: rng.uniform(-bound, bound, shape).astype(np.float32)
-
-
-def cut(std: float) -> Draw:
-    """A normal cut at two sigma, `std` after the cut."""
-
-    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> Draws:
-        edge = special.ndtr(2.0)
-        return (std / 0.87962566 * special.ndtri(rng.uniform(1 - edge, edge, shape))).astype(np.float32)
-
-    return draw
-
-
-def padded(draw: Draw) -> Draw:
-    """The first row zero."""
-
-    def made(rng: np.random.Generator, shape: tuple[int, ...]) -> Draws:
-        values = draw(rng, shape)
-        values[:, 0] = 0
-        return values
-
-    return made
-
-
-def half(draw: Draw) -> Draw:
-    return lambda rng, shape: draw(rng, shape).astype(ml_dtypes.bfloat16)
-
-
-def by_rows(rng: np.random.Generator, shape: tuple[int, ...]) -> Draws:
-    """Each row with a scale and a mean of its own: one law for each place."""
-    place = np.arange(shape[1]).reshape(1, -1, *[1] * (len(shape) - 2))
-    return (0.1 + place) * rng.standard_normal(shape) + place
-
-
-def haar(signs_fixed: bool = True, gain: float = 1.0) -> Draw:
-    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> Draws:
-        wide = (shape[0], max(shape[1:]), min(shape[1:]))
-        q, r = np.linalg.qr(rng.standard_normal(wide))
-        q = q * np.sign(np.einsum("dii->di", r))[:, None] if signs_fixed else q
-        return (gain * (q if q.shape == shape else q.transpose(0, 2, 1))).astype(np.float32)
-
-    return draw
-
+from .samples import PATH, Draw, Draws, by_rows, cut, haar, half, normal, padded, pair, uniform
 
 LAWS: dict[str, Draw] = {
     "normal": normal(),
@@ -87,11 +30,6 @@ LAWS: dict[str, Draw] = {
     "a law for each row": by_rows,
     "orthogonal": haar(),
 }
-
-
-def pair(reference: Draw, port: Draw, shape: tuple[int, ...] = (4, 96, 64), seed: int = 0) -> tuple[Draws, Draws]:
-    rng = np.random.default_rng(seed)
-    return reference(rng, shape), port(rng, shape)
 
 
 def failures(reference: Draws, port: Draws) -> dict[str, str]:
@@ -220,7 +158,7 @@ def test_entries_that_are_constant_at_different_values_are_found_among_random_on
     )
 
 
-def test_a_law_with_atoms_that_repeats_itself_by_chance_is_no_constant() -> None:
+def test_a_law_with_point_masses_that_repeats_itself_by_chance_is_no_constant() -> None:
     port = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
     assert failures(np.zeros((3, 2)), port) == {}
 
@@ -275,7 +213,7 @@ def test_draws_that_cannot_be_compared_are_refused() -> None:
     assert [row.finding for row in compare(np.zeros((2, 0)), np.zeros((2, 0)))] == ["there are none"]
 
 
-def test_the_bound_on_sums_of_coins_is_above_the_truth_and_near_it() -> None:
+def test_the_bound_on_sums_of_signs_is_above_the_truth_and_near_it() -> None:
     """Against all signs of twelve numbers, and against the normal law for many equal ones."""
     for weights in (np.ones(12), np.arange(1.0, 13.0), np.r_[np.ones(11), 9.0]):
         signs = 1 - 2 * ((np.arange(2**12)[:, None] >> np.arange(12)) & 1)
@@ -290,11 +228,11 @@ def test_the_bound_on_sums_of_coins_is_above_the_truth_and_near_it() -> None:
     assert run_p(11) == 2.0**-10
 
 
-def test_a_large_parameter_is_cut_to_places_in_all_rows_and_columns() -> None:
+def test_a_large_parameter_is_cut_to_entries_in_all_rows_and_columns() -> None:
     shape = (3000, 96)
-    places = spread(np.arange(3000 * 96), 2**14, shape)
-    assert len(places) <= 2**14
-    rows, columns = np.unravel_index(places, shape)
+    indices = spread(np.arange(3000 * 96), 2**14, shape)
+    assert len(indices) <= 2**14
+    rows, columns = np.unravel_index(indices, shape)
     for axis, length in ((rows, 3000), (columns, 96)):
         counts = np.bincount(axis, minlength=length)
         assert counts.min() >= 1
@@ -311,7 +249,7 @@ def test_a_cell_ends_half_way_to_the_neighbours(dtype: Any) -> None:
     assert (high - low)[0] == pytest.approx(0.75 * float(ml_dtypes.finfo(dtype).eps))
 
 
-def test_the_battery_takes_rounded_draws_and_spreads_each_over_its_cell() -> None:
+def test_the_one_sample_tests_take_rounded_draws_and_spread_each_over_its_cell() -> None:
     """Between 1 and 1.1 there are 13 numbers in bfloat16: held as they are, correct draws are off by this grid."""
     naive, spread_out = [], []
     rng = np.random.default_rng(0)
@@ -337,137 +275,3 @@ def test_the_battery_takes_rounded_draws_and_spreads_each_over_its_cell() -> Non
 def masked(rng: np.random.Generator) -> Draws:
     values = rng.uniform(-10, 10, (4, 3000))
     return np.where(np.abs(values) < 5, 0.0, values)
-
-
-def side(seed: int, **changes: Draws) -> dict[str, Draws]:
-    rng = np.random.default_rng(seed)
-    shapes = {"a.weight": (8, 6), "b.weight": (8, 6), "c.weight": (40, 30), "a.bias": (8,)}
-    made = {path: normal()(rng, (4, *shape)) for path, shape in shapes.items()}
-    return {**made, "a.bias": np.zeros((4, 8), np.float32), **changes}
-
-
-def test_copies_on_one_side_are_found_and_those_of_both_are_not() -> None:
-    reference, port = side(0), side(1)
-    port["b.weight"] = port["a.weight"]
-    found = [verdict.message for verdict in judge(copies(reference, port)) if not verdict.passed]
-    assert found == [
-        "b.weight: the port's draws are those of its a.weight, the reference's are draws of their own: "
-        "a reused key, or a tie that one side does not have (copies: no exception is allowed)"
-    ]
-    assert all(verdict.passed for verdict in judge(copies(reference, port, [("a.weight", "b.weight")])))
-    reference["b.weight"] = reference["a.weight"]
-    assert all(verdict.passed for verdict in judge(copies(reference, port)))
-    port = side(1)
-    found = [verdict.evidence.path for verdict in judge(copies(reference, port)) if not verdict.passed]
-    assert found == ["b.weight"]
-
-
-def test_a_reused_key_shows_in_parameters_of_unlike_shapes_and_scales() -> None:
-    rng = np.random.default_rng(3)
-    stream = rng.standard_normal((4, 1200)).astype(np.float32)
-    reference = side(0)
-    reference["d.weight"] = normal()(rng, (4, 30, 40))
-    port = side(1)
-    port["c.weight"] = stream.reshape(4, 40, 30) * 3
-    # As a matrix of Flax's lies once it is transposed.
-    port["d.weight"] = stream.reshape(4, 40, 30).transpose(0, 2, 1)
-    found = {verdict.evidence.path: verdict for verdict in judge(copies(reference, port)) if not verdict.passed}
-    assert list(found) == []
-    port["d.weight"] = stream.reshape(4, 30, 40)
-    (verdict,) = [verdict for verdict in judge(copies(reference, port)) if not verdict.passed]
-    assert (verdict.evidence.path, verdict.evidence.test) == ("d.weight", "correlation in the port")
-    assert verdict.message.startswith(
-        "d.weight: the correlation of the port's draws with those of its c.weight is 1, and the reference's have none"
-    )
-
-
-def test_correlations_of_independent_parameters_have_valid_p_values() -> None:
-    p_values = []
-    for seed in range(60):
-        rows = copies(side(2 * seed), side(2 * seed + 1))
-        p_values += [row.p_value for row in rows if row.test.startswith("correlation")]
-    assert np.mean(np.array(p_values) <= 0.05) <= 0.08
-
-
-def judged(reference: Draws, port: Draws, **settings: Any) -> Judged:
-    (one,) = examine_pair({PATH: reference}, {PATH: port}, **settings)
-    return one
-
-
-def test_a_judged_parameter_says_what_why_and_what_to_draw() -> None:
-    reference, port = pair(uniform(64**-0.5), cut(64**-0.5))
-    found = judged(reference, port, fans={PATH: "out in"})
-    assert not found.ok
-    assert found.measured < found.allowed < 1e-6
-    assert found.cause == "initializer family"
-    assert "; reference: uniform +-1/sqrt(fan_in) (PyTorch Linear's default); port: truncated normal" in found.message
-    assert re.search(r"; ratio of std 1\.7\d$", found.message)
-    details = json.loads(json.dumps(found.details))
-    assert len(details["edges"]) == len(details["reference"]) + 1 == len(details["curves"]["port"])
-    widths = np.diff(details["edges"])
-    assert np.dot(widths, details["reference"]) == pytest.approx(1.0)
-    assert details["std"]["port"] == pytest.approx(0.125, rel=0.05)
-    assert found.n == 4 * 96 * 64
-    alike = judged(*pair(normal(), normal()))
-    assert (alike.ok, alike.cause, alike.test != "") == (True, "", True)
-    assert alike.measured > alike.allowed
-    constants = judged(np.zeros((2, 5)), np.zeros((2, 5)))
-    assert (constants.ok, constants.measured, constants.message) == (True, 1.0, f"{PATH}: finite kept")
-
-
-CAUSES: dict[str, tuple[Draw, Draw, str]] = {
-    "std": (normal(), normal(0.023), "std"),
-    "fan": (normal((2 / 64) ** 0.5), normal((2 / 96) ** 0.5), "fan"),
-    "truncation": (normal(), cut(0.02), "truncation"),
-    "constant": (normal(), lambda rng, shape: np.zeros(shape, np.float32), "constant"),
-    "depth": (normal(0.02 / 24**0.5), normal(), "depth"),
-    "mean": (normal(), lambda rng, shape: normal()(rng, shape) + np.float32(0.004), "mean"),
-    "initializer family": (uniform(0.02 * 3**0.5), normal(), "initializer family"),
-    "orthogonal": (normal(), haar(), "orthogonal"),
-}
-
-
-@pytest.mark.parametrize("case", CAUSES)
-def test_the_cause_is_named(case: str) -> None:
-    reference, port, cause = CAUSES[case]
-    draws = pair(reference, port)
-    found = judged(*draws, fans={PATH: "out in"})
-    assert (found.ok, found.cause) == (False, cause)
-
-
-def test_the_cause_of_a_reused_key_and_of_a_tie_that_goes_the_other_way() -> None:
-    reference, port = side(0), side(1)
-    port["b.weight"] = port["a.weight"]
-    found = {each.path: each for each in examine_pair(reference, port)}
-    assert [path for path, each in found.items() if not each.ok] == ["b.weight"]
-    assert found["b.weight"].cause == "reused key"
-    rng = np.random.default_rng(0)
-    tied = {"wte.weight": normal(1.0)(rng, (4, 96, 64))}, {"wte.weight": uniform(1 / 8)(rng, (4, 96, 64))}
-    (one,) = examine_pair(*tied, ties=[("wte.weight", "head.weight")])
-    assert (one.ok, one.cause) == (False, "tie direction")
-
-
-def test_a_difference_in_words_needs_no_verdict() -> None:
-    sentence, cause = difference(*pair(normal(), lambda rng, shape: np.ones(shape)))
-    assert (sentence, cause) == ("reference: normal, std 0.02; port: ones", "constant")
-
-
-def test_the_seeds_that_are_planned_give_the_smallest_parameter_enough() -> None:
-    assert plan_seeds([(768, 768), (4096,)], target=16384) == 4
-    assert plan_seeds([(768, 768)]) == 2
-    assert plan_seeds([(2,), ()], most=100) == 100
-    assert plan_seeds([]) == 2
-
-
-def test_sides_of_unequal_parameters_are_refused() -> None:
-    text = "expected draws of the same parameters of both sides, found b of the port alone."
-    with pytest.raises(PairError, match=f"^{re.escape(text)}$"):
-        examine_pair({"a": np.zeros((2, 1))}, {"a": np.zeros((2, 1)), "b": np.zeros((2, 1))})
-
-
-def test_ten_percent_on_one_std_among_many_is_found_and_nothing_else() -> None:
-    """At a family-wise rate of 1e-6; the benchmark does it for a thousand."""
-    rng = np.random.default_rng(0)
-    reference = {f"layers.{number}": normal()(rng, (4, 64, 64)) for number in range(40)}
-    port = {f"layers.{number}": normal(0.022 if number == 30 else 0.02)(rng, (4, 64, 64)) for number in range(40)}
-    assert [each.path for each in examine_pair(reference, port) if not each.ok] == ["layers.30"]

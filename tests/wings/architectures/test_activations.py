@@ -10,8 +10,8 @@ from torch import nn
 from transformers.activations import ACT2FN
 
 from paritree.common.errors import UsageError
-from paritree.common.models.architectures.activations import ACTIVATIONS, REFUSED, activation
 from paritree.common.models.architectures.llama import LlamaConfig, llama
+from paritree.common.models.architectures.parts import ACTIVATIONS, REFUSED, activation
 from paritree.common.spec import Layer
 from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing

@@ -19,7 +19,7 @@ from torch import nn
 
 from paritree.common import initializers, layers
 from paritree.common import spec as containers
-from paritree.common.initializers import places
+from paritree.common.initializers import deterministic
 from paritree.common.models.architectures import named
 from paritree.common.spec import Layer, expansion
 from paritree.conformance import load_wing
@@ -184,7 +184,7 @@ def assert_same_buffers(spec: Layer, model: nn.Module) -> None:
 
 
 def assert_same_distributions(spec: Layer, make: Callable[[], nn.Module], draws: int) -> None:
-    """Every parameter of freshly made models has the spec's initial distribution, by the calibrated battery."""
+    """Every parameter of freshly made models has the spec's initial distribution, by one-sample tests."""
     rows = expansion.table_of(spec).parameters
     made: dict[str, list[np.ndarray]] = {row.path: [] for row in rows}
     for seed in range(draws):
@@ -216,7 +216,7 @@ def assert_same_dropout(twin: Twin) -> None:
 def assert_repr_is_code(spec: Layer) -> None:
     """The spec prints as the code that builds it."""
     names: dict[str, Any] = {}
-    for module in (initializers, places, layers, containers):
+    for module in (initializers, deterministic, layers, containers):
         names.update(vars(module))
     assert eval(repr(spec), names) == spec
 

@@ -117,9 +117,9 @@ def test_the_draws_of_torch_s_own_class_fit() -> None:
 
 def test_the_law_is_that_of_an_entry_at_a_random_place() -> None:
     law = ZeroRow(Normal(), 1).law((4, 3))
-    assert law.atoms == ((0.0, 0.25),)
+    assert law.point_masses == ((0.0, 0.25),)
     assert law.std == pytest.approx(np.sqrt(0.75))
-    assert ZeroRow(Normal(), 0).law((1, 3)).atoms == ((0.0, 1.0),)
+    assert ZeroRow(Normal(), 0).law((1, 3)).point_masses == ((0.0, 1.0),)
     assert replicates((30522, 768), initializer=ZeroRow(Normal(), 0)) == 1
 
 

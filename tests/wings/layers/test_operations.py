@@ -316,7 +316,7 @@ def test_what_only_a_call_can_tell_is_refused_in_the_call(wing: Any) -> None:
     x = normal(2, 5, 3).astype(np.float32)
     with pytest.raises(ShapeError) as caught:
         call(Prefix(), x[:, :4], x)
-    assert str(caught.value) == "expected a sequence of at most 4 places, found 5 of them."
+    assert str(caught.value) == "expected a sequence of at most 4 positions, found 5 of them."
     with pytest.raises(IndexError):
         call(Take(5), x)
     with pytest.raises((RuntimeError, ValueError)):
@@ -412,7 +412,7 @@ UNFIT: dict[str, tuple[Layer, tuple[Any, ...], str]] = {
         "(batch, ?, 7).",
     ),
     "Take, axis": (Take(0, 3), ((4, 8),), "expected an input with an axis 3, found (batch, 4, 8)."),
-    "Take, index": (Take(-5), ((4, 8),), "expected axis 1 to have a place -5, found length 4."),
+    "Take, index": (Take(-5), ((4, 8),), "expected axis 1 to have an index -5, found length 4."),
     "Rearrange, axes": (
         Rearrange("b c h -> b h c"),
         ((4,),),
@@ -429,7 +429,7 @@ UNFIT: dict[str, tuple[Layer, tuple[Any, ...], str]] = {
         "expected (c d) of 'b (c d) -> b c d' of length 6, found 8.",
     ),
     "Positions": (Positions(), ((),), "expected an input with an axis 1 for Positions, found none."),
-    "Prefix": (Prefix(), ((4, 8), (5,)), "expected a sequence of at most 4 places, found 5 of them."),
+    "Prefix": (Prefix(), ((4, 8), (5,)), "expected a sequence of at most 4 positions, found 5 of them."),
     "queries": (
         AttentionWeights(4),
         ((3, 6), (5, 8)),
@@ -466,17 +466,17 @@ UNFIT: dict[str, tuple[Layer, tuple[Any, ...], str]] = {
         ((3, 8), (5, 8), (5, 6)),
         "expected values of a width that 4 heads divide, found width 6.",
     ),
-    "values' places": (
+    "values' positions": (
         Attention(4),
         ((3, 8), (5, 8), (6, 8)),
-        "expected weights of 4 heads, one for each place, found (batch, 4, 3, 5) for values (batch, 6, 8).",
+        "expected weights of 4 heads, one for each position, found (batch, 4, 3, 5) for values (batch, 6, 8).",
     ),
     "frequencies": (
         RotaryAngles(),
         ((3, 8), (2, 4)),
         "expected an input (batch, frequencies) of RotaryAngles, found (batch, 2, 4).",
     ),
-    "angles": (Rotary(), ((3, 8), (4, 2)), "expected angles for 3 places, found for 4."),
+    "angles": (Rotary(), ((3, 8), (4, 2)), "expected angles for 3 positions, found for 4."),
     "turned width": (Rotary(), ((3, 8), (3, 3)), "expected an input of a width that heads of 6 divide, found width 8."),
     "RelativeBuckets": (
         RelativeBuckets(),

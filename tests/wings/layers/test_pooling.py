@@ -16,7 +16,7 @@ from paritree.common import layers as spec
 from paritree.common.errors import SpecError
 from paritree.common.spec import UNKNOWN, Sequential, flow
 from paritree.conformance import load_wing
-from paritree.impl_jax.functions.pooling import POOLING
+from paritree.impl_jax.functions import POOLING
 
 GEOMETRIES = [
     setting

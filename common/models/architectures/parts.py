@@ -1,12 +1,29 @@
-"""Activations by the names that configurations of transformers give them (its `ACT2FN`, of version 4.57.6)."""
+"""What several architectures are made of: activations by transformers' names, and the embeddings of BERT and ALBERT."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from typing import Any
 
 from ...errors import UsageError
-from ...layers import GELU, Identity, LeakyReLU, Mish, ReLU, ReLU6, Sigmoid, SiLU, Tanh
+from ...initializers import Arange, Zeros
+from ...layers import (
+    GELU,
+    Buffer,
+    Dropout,
+    Embedding,
+    Identity,
+    LayerNorm,
+    LeakyReLU,
+    Mish,
+    Prefix,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Tanh,
+)
 from ...spec import Block, Layer
 
 _QUICK_GELU = Block(
@@ -80,3 +97,29 @@ def activation(name: str) -> Layer:
 def _remedy(name: str) -> str:
     close = difflib.get_close_matches(name, ACTIVATIONS, n=1, cutoff=0.75)
     return f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(ACTIVATIONS)}."
+
+
+def embeddings(config: Any, width: int) -> Layer:
+    """Tokens' embeddings of that width, with those of position and segment, normalized.
+
+    config: of BERT or ALBERT, which have the same names for what is read here.
+    """
+    init = config.weight_init
+    positions = (1, config.max_position_embeddings)
+    return Block(
+        {
+            "position_ids": Buffer(positions, Arange(), dtype="int64", persistent=False),
+            "token_type_ids": Buffer(positions, Zeros(), dtype="int64", persistent=False),
+            "word_embeddings": Embedding(config.vocab_size, width, weight_init=init, padding_idx=config.pad_token_id),
+            "position_embeddings": Embedding(config.max_position_embeddings, width, weight_init=init),
+            "token_type_embeddings": Embedding(config.type_vocab_size, width, weight_init=init),
+            "LayerNorm": LayerNorm(width, config.layer_norm_eps),
+            "dropout": Dropout(config.hidden_dropout_prob),
+            "prefix": Prefix(),
+        },
+        forward="""
+        def forward(tokens):
+            x = word_embeddings(tokens) + token_type_embeddings(prefix(token_type_ids, tokens))
+            return dropout(LayerNorm(x + position_embeddings(prefix(position_ids, tokens))))
+        """,
+    )

@@ -1,4 +1,4 @@
-"""Natives: every tensor of a live module as PyTorch stores it, and a module with others in their place.
+"""Stored tensors: every one of a live module, a module with others in their place, and one saved and loaded again.
 
 A path is the one of `state_dict`. A tensor under several names is listed once, under the first of them.
 """
@@ -6,7 +6,9 @@ A path is the one of `state_dict`. A tensor under several names is listed once, 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
@@ -16,14 +18,14 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from ..common import paths
 from ..common.arrays import as_numpy
 from ..common.errors import ShapeError
-from ..common.wing import Native, check_fit
+from ..common.wing import Native, RoundTrip, check_fit, has_safetensors, loading, saving, unlike
 from .access import tensor
 
 
 class Owned(NamedTuple):
     """A live tensor with all its names, the owner's first."""
 
-    tensor: torch.Tensor
+    array: torch.Tensor
     names: tuple[str, ...]
     persistent: bool
 
@@ -39,12 +41,12 @@ def natives(model: nn.Module) -> dict[str, Native]:
     return {
         path: Native(
             path,
-            as_numpy(each.tensor).copy(),
-            trainable=isinstance(each.tensor, nn.Parameter),
+            as_numpy(each.array).copy(),
+            trainable=isinstance(each.array, nn.Parameter),
             saved=each.persistent,
             aliases=each.names[1:],
             keys=paths.split(path),
-            frozen=isinstance(each.tensor, nn.Parameter) and not each.tensor.requires_grad,
+            frozen=isinstance(each.array, nn.Parameter) and not each.array.requires_grad,
         )
         for path, each in owned(model).items()
     }
@@ -59,9 +61,9 @@ def with_natives(model: nn.Module, arrays: Mapping[str, Any]) -> nn.Module:
         WeightsError: one message for every path that is no owner's and every wrong shape; nothing was changed.
     """
     found = owned(model)
-    check_fit({path: tuple(each.tensor.shape) for path, each in found.items()}, arrays)
+    check_fit({path: tuple(each.array.shape) for path, each in found.items()}, arrays)
     for path, array in arrays.items():
-        write(found[path].tensor, array)
+        write(found[path].array, array)
     return model
 
 
@@ -107,3 +109,61 @@ def write(into: torch.Tensor, array: Any) -> None:
     else:
         with torch.no_grad():
             into.copy_(tensor(array))
+
+
+def round_trips(model: nn.Module) -> Iterator[RoundTrip]:
+    """Save the module and load it, in turn by `state_dict`, `torch.save` and, where it is installed, `safetensors`.
+
+    Each time it is loaded into a copy of the module in which all that PyTorch saves was overwritten with other values;
+    a buffer that is not persistent keeps the module's own, as one that the constructor makes. Nothing stays on disk.
+
+    Raises:
+        NotExpressibleError: PyTorch or safetensors refuses to save the module; its path is the way.
+        WeightsError: what was saved does not load into the copy; its path is the way.
+        ShapeError: a lazy parameter that has no values yet.
+    """
+    ways: dict[str, Callable[[nn.Module, nn.Module], None]] = {"state_dict": _by_state_dict, "torch.save": _by_torch}
+    if has_safetensors():
+        ways["safetensors"] = _by_safetensors
+    for way, through in ways.items():
+        fresh = _fresh(model)
+        through(model, fresh)
+        yield RoundTrip(way, natives(fresh))
+
+
+def _fresh(model: nn.Module) -> nn.Module:
+    """A copy of the module, tied as it is, with other values in all that is saved."""
+    before = {name: each.array for each in owned(model).values() for name in each.names}
+    fresh = copied(model)
+    for path, each in owned(fresh).items():
+        if each.persistent:
+            # Unlike the module's values, not the copy's: two of its tensors may lie in the same memory.
+            write(each.array, unlike(as_numpy(before[path])))
+    return fresh
+
+
+def _by_state_dict(model: nn.Module, fresh: nn.Module) -> None:
+    with saving("state_dict"):
+        state = model.state_dict()
+    with loading("state_dict"):
+        fresh.load_state_dict(state)
+
+
+def _by_torch(model: nn.Module, fresh: nn.Module) -> None:
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "model.pt"
+        with saving("torch.save"):
+            torch.save(model.state_dict(), file)
+        with loading("torch.save"):
+            fresh.load_state_dict(torch.load(file, weights_only=True))
+
+
+def _by_safetensors(model: nn.Module, fresh: nn.Module) -> None:
+    from safetensors.torch import load_model, save_model
+
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "model.safetensors"
+        with saving("safetensors"):
+            save_model(model, str(file))
+        with loading("safetensors"):
+            load_model(fresh, file)

@@ -1,9 +1,14 @@
-"""What attention in both Flax wings does as PyTorch does it, and Flax's own does not."""
+"""What is masked in both Flax wings as in PyTorch, and by Flax itself is not: a padding token, a query without keys."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+
+
+def unless_padding(rows: jax.Array, tokens: jax.Array, padding_idx: int) -> jax.Array:
+    """The rows (*tokens, width) of the tokens, of any shape, those of the padding token cut off from the gradient."""
+    return jnp.where((tokens == padding_idx)[..., None], jax.lax.stop_gradient(rows), rows)
 
 
 def zero_where_blocked(attended: jax.Array, mask: jax.Array | None) -> jax.Array:

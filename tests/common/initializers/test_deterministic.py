@@ -1,4 +1,4 @@
-"""Initializers whose entries are a formula of their place: values, laws, refusals, and that every wing draws them."""
+"""Initializers whose entries are a formula of their index: values, laws, refusals, and that every wing draws them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from paritree.common.errors import InitializerError
-from paritree.common.initializers import Initializer
-from paritree.common.initializers.places import Arange, InverseFrequencies, LowerTriangle
+from paritree.common.initializers import Arange, Initializer, InverseFrequencies, LowerTriangle
 from paritree.common.layers import Buffer
 from paritree.common.spec import Block
 from paritree.common.wing.recognition import WINGS
@@ -49,7 +48,7 @@ def test_every_wing_draws_them(name: str, dtype: str | None, wing: str) -> None:
 
 
 def test_frequencies_are_those_of_llama() -> None:
-    exact = [500000.0 ** -(2 * place / 128) for place in range(64)]
+    exact = [500000.0 ** -(2 * index / 128) for index in range(64)]
     np.testing.assert_allclose(InverseFrequencies(500000.0).draw((64,)), exact, rtol=1e-15)
 
 

@@ -1,25 +1,15 @@
-"""Parameters against each other, and the names of what a failure looks like."""
+"""Parameters against each other: of a model whose laws are known, and of the two sides of a pair."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from scipy import stats
 
-from paritree.common.initializers import (
-    Constant,
-    Kaiming,
-    LeCun,
-    Masked,
-    Normal,
-    Orthogonal,
-    TruncatedNormal,
-    Uniform,
-    Xavier,
-    Zeros,
-)
-from paritree.conformance.statistics import across, diagnose, judge
-from paritree.conformance.statistics.independence import correlation
+from paritree.common.initializers import Constant, Kaiming, LeCun, Masked, Normal, Orthogonal, Uniform, Zeros
+from paritree.conformance.statistics import across, copies, judge
+from paritree.conformance.statistics.correlation import correlation
+
+from .samples import normal, side
 
 SHAPE = (96, 32)
 
@@ -118,64 +108,52 @@ def test_too_few_common_values_are_a_row_with_a_reason():
     ]
 
 
-# spec, drawn, words that must be in the diagnosis
-DIAGNOSES = {
-    "torch's default": (LeCun(), Kaiming(a=5**0.5), "PyTorch's default of Linear and Conv"),
-    "Flax's default": (Kaiming(a=5**0.5), LeCun(), "Flax's default kernel"),
-    "He": (Xavier(), Kaiming(), "Kaiming (He) uniform"),
-    "Glorot": (Kaiming(), Xavier(), "Xavier (Glorot) uniform"),
-    "not cut": (LeCun(), LeCun("normal"), "the spec's mean and std, but normal"),
-    "cut": (Normal(std=0.02), TruncatedNormal(std=0.02 / 0.87962566103423978, cut="sigma"), "cut at two sigma"),
-    "no correction": (LeCun(), TruncatedNormal(std=32**-0.5, cut="sigma"), "without the correction by 0.8796"),
-    "sigma": (
-        TruncatedNormal(std=0.5, low=-2.5, high=2.5),
-        TruncatedNormal(std=0.5, low=-2.5, high=2.5, cut="sigma"),
-        "bounds read as sigma",
-    ),
-    "uniform": (Normal(std=0.02), Uniform(-0.02 * 3**0.5, 0.02 * 3**0.5), "the spec's mean and std, but uniform"),
-    "variance": (Normal(std=0.1), Normal(std=0.01), "a normal whose std is the spec's variance"),
-    "bound": (Uniform(-0.3, 0.3), Normal(std=0.3), "a normal whose std is the spec's bound"),
-    "fans": (Kaiming("normal"), Kaiming("normal", mode="fan_out"), "fan_in and fan_out swapped"),
-    "flax normal": (Normal(), Normal(std=0.01), "Flax's normal()"),
-    "fused": (Xavier(), Uniform(-((6 / 64) ** 0.5), (6 / 64) ** 0.5), "the fans of one of 3 fused blocks"),
-}
+def test_copies_on_one_side_are_found_and_those_of_both_are_not() -> None:
+    reference, port = side(0), side(1)
+    port["b.weight"] = port["a.weight"]
+    found = [verdict.message for verdict in judge(copies(reference, port)) if not verdict.passed]
+    assert found == [
+        "b.weight: the port's draws are those of its a.weight, the reference's are draws of their own: "
+        "a reused key, or a tie that one side does not have (copies: no exception is allowed)"
+    ]
+    assert all(verdict.passed for verdict in judge(copies(reference, port, [("a.weight", "b.weight")])))
+    reference["b.weight"] = reference["a.weight"]
+    assert all(verdict.passed for verdict in judge(copies(reference, port)))
+    port = side(1)
+    found = [verdict.evidence.path for verdict in judge(copies(reference, port)) if not verdict.passed]
+    assert found == ["b.weight"]
 
 
-@pytest.mark.parametrize("name", DIAGNOSES)
-def test_the_likeliest_mistake_is_named(name):
-    spec, drawn, words = DIAGNOSES[name]
-    found = diagnose(draw(drawn, SHAPE, 0, count=3), SHAPE, spec)
-    assert found is not None
-    assert words in found
+def test_a_reused_key_shows_in_parameters_of_unlike_shapes_and_scales() -> None:
+    rng = np.random.default_rng(3)
+    stream = rng.standard_normal((4, 1200)).astype(np.float32)
+    reference = side(0)
+    reference["d.weight"] = normal()(rng, (4, 30, 40))
+    port = side(1)
+    port["c.weight"] = stream.reshape(4, 40, 30) * 3
+    # As a matrix of Flax's lies once it is transposed.
+    port["d.weight"] = stream.reshape(4, 40, 30).transpose(0, 2, 1)
+    found = {verdict.evidence.path: verdict for verdict in judge(copies(reference, port)) if not verdict.passed}
+    assert list(found) == []
+    port["d.weight"] = stream.reshape(4, 30, 40)
+    (verdict,) = [verdict for verdict in judge(copies(reference, port)) if not verdict.passed]
+    assert (verdict.evidence.path, verdict.evidence.test) == ("d.weight", "correlation in the port")
+    assert verdict.message.startswith(
+        "d.weight: the correlation of the port's draws with those of its c.weight is 1, and the reference's have none"
+    )
 
 
-def test_without_a_spec_the_scheme_is_named():
-    assert diagnose(draw(Xavier("normal"), SHAPE, 0, count=3), SHAPE) == "Xavier (Glorot) normal"
+def test_correlations_of_independent_parameters_have_valid_p_values() -> None:
+    p_values = []
+    for seed in range(60):
+        rows = copies(side(2 * seed), side(2 * seed + 1))
+        p_values += [row.p_value for row in rows if row.test.startswith("correlation")]
+    assert np.mean(np.array(p_values) <= 0.05) <= 0.08
 
 
-def test_schemes_that_are_one_law_at_this_shape_are_named_together():
-    shape = (64, 64)
-    found = diagnose(draw(LeCun("normal"), shape, 0, count=2), shape)
-    assert found == "LeCun normal, not truncated, or Xavier (Glorot) normal"
-
-
-@pytest.mark.parametrize(
-    ("samples", "spec"),
-    [
-        (draw(Normal(std=0.0437), SHAPE, 0), LeCun()),  # No scheme's scale.
-        (draw(LeCun(), SHAPE, 0), LeCun()),  # Nothing is wrong.
-        (draw(LeCun(), SHAPE, 0)[:, :1, :8], LeCun()),  # Too few values.
-        (np.full((1, *SHAPE), np.nan, np.float32), LeCun()),
-        (draw(Masked(Uniform(-10, 10), 4.0), SHAPE, 0), Masked(Uniform(-10, 10), 5.0)),
-    ],
-)
-def test_what_no_scheme_explains_gets_no_name(samples, spec):
-    assert diagnose(samples, samples.shape[1:], spec) is None
-
-
-def test_orthogonal_draws_without_the_sign_fix_are_named():
-    q, r = np.linalg.qr(np.random.default_rng(0).standard_normal((64, 8, 8)))
-    fixed = q * np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None, :]
-    words = "a QR factorization whose signs were not fixed: the first entry never changes sign"
-    assert diagnose(q, (8, 8), Orthogonal()) == words
-    assert diagnose(fixed, (8, 8), Orthogonal()) is None
+def test_scalars_are_held_against_each_other_too() -> None:
+    rng = np.random.default_rng(0)
+    reference, port = ({path: rng.standard_normal(100) for path in "ab"} for _ in range(2))
+    assert all(verdict.passed for verdict in judge(copies(reference, port)))
+    port["b"] = port["a"]
+    assert [verdict.evidence.path for verdict in judge(copies(reference, port)) if not verdict.passed] == ["b"]

@@ -1,0 +1,99 @@
+"""The verdict on a parameter of two sides, the cause that it names, and the draws that it plans."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from paritree.common.wing.runs import PairError
+from paritree.conformance.contracts.initial_draws import Judged, difference, examine_pair, plan_seeds
+
+from ..statistics.samples import PATH, Draw, Draws, cut, haar, normal, pair, side, uniform
+
+
+def judged(reference: Draws, port: Draws, **settings: Any) -> Judged:
+    (one,) = examine_pair({PATH: reference}, {PATH: port}, **settings)
+    return one
+
+
+def test_a_judged_parameter_says_what_why_and_what_to_draw() -> None:
+    reference, port = pair(uniform(64**-0.5), cut(64**-0.5))
+    found = judged(reference, port, fans={PATH: "out in"})
+    assert not found.ok
+    assert found.measured < found.allowed < 1e-6
+    assert found.cause == "initializer family"
+    assert "; reference: uniform +-1/sqrt(fan_in) (PyTorch Linear's default); port: truncated normal" in found.message
+    assert re.search(r"; ratio of std 1\.7\d$", found.message)
+    details = json.loads(json.dumps(found.details))
+    assert len(details["edges"]) == len(details["reference"]) + 1 == len(details["curves"]["port"])
+    widths = np.diff(details["edges"])
+    assert np.dot(widths, details["reference"]) == pytest.approx(1.0)
+    assert details["std"]["port"] == pytest.approx(0.125, rel=0.05)
+    assert found.n == 4 * 96 * 64
+    alike = judged(*pair(normal(), normal()))
+    assert (alike.ok, alike.cause, alike.test != "") == (True, "", True)
+    assert alike.measured > alike.allowed
+    constants = judged(np.zeros((2, 5)), np.zeros((2, 5)))
+    assert (constants.ok, constants.measured, constants.message) == (True, 1.0, f"{PATH}: finite kept")
+
+
+CAUSES: dict[str, tuple[Draw, Draw, str]] = {
+    "std": (normal(), normal(0.023), "std"),
+    "fan": (normal((2 / 64) ** 0.5), normal((2 / 96) ** 0.5), "fan"),
+    "truncation": (normal(), cut(0.02), "truncation"),
+    "constant": (normal(), lambda rng, shape: np.zeros(shape, np.float32), "constant"),
+    "depth": (normal(0.02 / 24**0.5), normal(), "depth"),
+    "mean": (normal(), lambda rng, shape: normal()(rng, shape) + np.float32(0.004), "mean"),
+    "initializer family": (uniform(0.02 * 3**0.5), normal(), "initializer family"),
+    "orthogonal": (normal(), haar(), "orthogonal"),
+}
+
+
+@pytest.mark.parametrize("case", CAUSES)
+def test_the_cause_is_named(case: str) -> None:
+    reference, port, cause = CAUSES[case]
+    draws = pair(reference, port)
+    found = judged(*draws, fans={PATH: "out in"})
+    assert (found.ok, found.cause) == (False, cause)
+
+
+def test_the_cause_of_a_reused_key_and_of_a_tie_that_goes_the_other_way() -> None:
+    reference, port = side(0), side(1)
+    port["b.weight"] = port["a.weight"]
+    found = {each.path: each for each in examine_pair(reference, port)}
+    assert [path for path, each in found.items() if not each.ok] == ["b.weight"]
+    assert found["b.weight"].cause == "reused key"
+    rng = np.random.default_rng(0)
+    tied = {"wte.weight": normal(1.0)(rng, (4, 96, 64))}, {"wte.weight": uniform(1 / 8)(rng, (4, 96, 64))}
+    (one,) = examine_pair(*tied, ties=[("wte.weight", "head.weight")])
+    assert (one.ok, one.cause) == (False, "tie direction")
+
+
+def test_a_difference_in_words_needs_no_verdict() -> None:
+    sentence, cause = difference(*pair(normal(), lambda rng, shape: np.ones(shape)))
+    assert (sentence, cause) == ("reference: normal, std 0.02; port: ones", "constant")
+
+
+def test_the_seeds_that_are_planned_give_the_smallest_parameter_enough() -> None:
+    assert plan_seeds([(768, 768), (4096,)], target=16384) == 4
+    assert plan_seeds([(768, 768)]) == 2
+    assert plan_seeds([(2,), ()], most=100) == 100
+    assert plan_seeds([]) == 2
+
+
+def test_sides_of_unequal_parameters_are_refused() -> None:
+    text = "expected draws of the same parameters of both sides, found b of the port alone."
+    with pytest.raises(PairError, match=f"^{re.escape(text)}$"):
+        examine_pair({"a": np.zeros((2, 1))}, {"a": np.zeros((2, 1)), "b": np.zeros((2, 1))})
+
+
+def test_ten_percent_on_one_std_among_many_is_found_and_nothing_else() -> None:
+    """At a family-wise rate of 1e-6; the benchmark does it for a thousand."""
+    rng = np.random.default_rng(0)
+    reference = {f"layers.{number}": normal()(rng, (4, 64, 64)) for number in range(40)}
+    port = {f"layers.{number}": normal(0.022 if number == 30 else 0.02)(rng, (4, 64, 64)) for number in range(40)}
+    assert [each.path for each in examine_pair(reference, port) if not each.ok] == ["layers.30"]
