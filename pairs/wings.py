@@ -37,20 +37,13 @@ def side_wing(model: Any) -> SideWing:
     return cast(SideWing, import_module(f"..{SIDES[side_name(model)]}", __package__))
 
 
-def missing_device(device: str, wings: dict[str, Wing]) -> str | None:
-    """Why a comparison on `device` is not possible; None if every wing sees it."""
-    return absence(device, {name: wing.devices() for name, wing in wings.items()})
-
-
 def absence(device: str, seen: Mapping[str, Sequence[str]]) -> str | None:
-    """The same for the devices that each framework sees."""
+    """Why a comparison on `device` is not possible; None if all see it.
+
+    seen: the devices that each framework sees, by a name for it.
+    """
     blind = [f"{name} sees {', '.join(devices)}" for name, devices in seen.items() if device not in devices]
     return f"{device} is not present: {'; '.join(blind)}" if blind else None
-
-
-def require_device(device: str, wings: dict[str, Wing]) -> None:
-    """Raises DeviceError unless every wing sees the device."""
-    require(device, {name: wing.devices() for name, wing in wings.items()})
 
 
 def require(device: str, seen: Mapping[str, Sequence[str]]) -> None:

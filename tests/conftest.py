@@ -13,7 +13,7 @@ import pytest
 
 from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
-from paritree.pairs.wings import missing_device
+from paritree.pairs.wings import absence
 
 DEVICES = ("cpu", "cuda")
 
@@ -22,7 +22,7 @@ DEVICES = ("cpu", "cuda")
 def device(request: pytest.FixtureRequest) -> str:
     """Each device in turn; one that a wing does not see is a skip with the reason, or a failure if it is required."""
     name: str = request.param
-    reason = missing_device(name, {wing: load_wing(wing) for wing in WINGS})
+    reason = absence(name, {wing: load_wing(wing).devices() for wing in WINGS})
     if reason and request.config.getoption("--require-device") == name:
         pytest.fail(reason)
     if reason:
