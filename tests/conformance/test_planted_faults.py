@@ -22,36 +22,36 @@ from paritree.common.wing.protocols import Wing
 from paritree.common.wing.recognition import WINGS
 from paritree.common.wing.runs import Probe
 from paritree.conformance import load_wing
-from paritree.conformance.reference_models import CONTRACTS, Original, Subject, check_subjects
+from paritree.conformance.reference_models import CONTRACTS, Port, Reference, check_ports
 from paritree.conformance.report import ContractFailure, Report
 from paritree.conformance.results import Result
 
-REFERENCE = Original(MODELS["shared-layer"])
+REFERENCE = Reference(MODELS["shared-layer"])
 MEASURED = [contract for contract in CONTRACTS if contract != "initialization"]
 STRUCTURE = ("table", "weights", "names", "shapes", "ties")
 KERNEL = {"linen": "params.layers_2.kernel", "nnx": "layers.2.kernel"}
 
 
-def failures(subject: Subject, contracts: list[str] = MEASURED) -> dict[str, list[str]]:
+def failures(port: Port, contracts: list[str] = MEASURED) -> dict[str, list[str]]:
     """The messages of the contracts that fail, by contract."""
     found: dict[str, list[str]] = {}
-    for result in check_subjects([subject], contracts):
+    for result in check_ports([port], contracts):
         if result.status == "fail":
             found.setdefault(result.contract, []).append(result.message)
     return found
 
 
-def subject(wing: str, model: Any = None, **replaced: Any) -> Subject:
+def port(wing: str, model: Any = None, **replaced: Any) -> Port:
     """The shared-layer model in a wing, with some of the wing's functions replaced."""
     whole = load_wing(wing)
-    base = Subject.build(REFERENCE, whole, "cpu")
+    base = Port.build(REFERENCE, whole, "cpu")
     altered = cast(Wing, SimpleNamespace(**{**vars(whole), **replaced})) if replaced else whole
     return replace(base, wing=altered, model=base.model if model is None else model)
 
 
 @pytest.mark.parametrize("wing", WINGS)
 def test_without_a_fault_nothing_fails(wing: str) -> None:
-    assert failures(subject(wing), list(CONTRACTS)) == {}
+    assert failures(port(wing), list(CONTRACTS)) == {}
 
 
 # A transposed square kernel: every shape check lets it pass.
@@ -71,7 +71,7 @@ class TransposedNnx(nnx.Linear):
     ("wing", "faulty", "module"), [("torch", TransposedTorch, "2"), ("nnx", TransposedNnx, "layers.2")]
 )
 def test_a_kernel_that_is_used_transposed(wing: str, faulty: type, module: str) -> None:
-    planted = subject(wing)
+    planted = port(wing)
     layers = planted.model if wing == "torch" else planted.model.layers
     layers[2].__class__ = faulty
     found = failures(planted)
@@ -88,7 +88,7 @@ def test_a_loader_that_forgets_to_transpose(wing: str) -> None:
     def load(model: Any, weights: Mapping[str, np.ndarray]) -> Any:
         return whole.load(model, {**weights, "2.weight": weights["2.weight"].T})
 
-    found = failures(subject(wing, load=load))
+    found = failures(port(wing, load=load))
     assert found == {
         "weights": ["2.weight: the array that comes back is the transpose of what it should be"],
         "values": [f"{KERNEL[wing]}: what the port holds is the transpose of what it should be"],
@@ -104,7 +104,7 @@ def test_a_loader_and_a_reader_that_both_forget_to_transpose(wing: str) -> None:
         return {**weights, "2.weight": weights["2.weight"].T}
 
     found = failures(
-        subject(
+        port(
             wing,
             load=lambda model, weights: whole.load(model, turned(weights)),
             weights=lambda model: turned(whole.weights(model)),
@@ -126,7 +126,7 @@ class SwappedBiases(torch.nn.Sequential):
 
 
 def test_biases_swapped_in_the_program() -> None:
-    planted = subject("torch")
+    planted = port("torch")
     planted.model.__class__ = SwappedBiases
     found = failures(planted)
     (message,) = found["forward"]
@@ -142,7 +142,7 @@ def test_biases_swapped_by_the_loader(wing: str) -> None:
     def swapped(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {**weights, "0.bias": weights["2.bias"], "2.bias": weights["0.bias"]}
 
-    found = failures(subject(wing, load=lambda model, weights: whole.load(model, swapped(weights))))
+    found = failures(port(wing, load=lambda model, weights: whole.load(model, swapped(weights))))
     assert found["weights"] == [
         "0.bias: the array that comes back is that of 2.bias",
         "2.bias: the array that comes back is that of 0.bias",
@@ -158,7 +158,7 @@ def test_biases_swapped_by_the_loader(wing: str) -> None:
 
 
 def untied(wing: str) -> dict[str, list[str]]:
-    planted = subject(wing)
+    planted = port(wing)
     return failures(replace(planted, model=planted.wing.untie(planted.model, "4.weight")))  # type: ignore[attr-defined]
 
 
@@ -200,7 +200,7 @@ class DeafSecondCallTorch(torch.nn.Linear):
 
 
 def test_a_site_that_the_gradient_misses_in_the_program() -> None:
-    planted = subject("torch")
+    planted = port("torch")
     planted.model[2].__class__ = DeafSecondCallTorch
     found = failures(planted)
     assert found["tied gradients"] == [missing("2.weight", 2)]
@@ -228,7 +228,7 @@ def test_a_site_that_the_gradient_misses(wing: str, lost: int) -> None:
 
         return deaf
 
-    found = failures(subject(wing, prober=prober))
+    found = failures(port(wing, prober=prober))
     assert found.keys() == {"gradients", "tied gradients"}
     assert found["tied gradients"] == [missing(KERNEL[wing], lost + 1)]
 
@@ -246,7 +246,7 @@ def scaled(factor: float) -> Sequential:
 @pytest.mark.parametrize("wing", WINGS)
 @pytest.mark.parametrize("factor", [0.9, 1.1])
 def test_an_initializer_that_is_off_by_a_tenth(wing: str, factor: float) -> None:
-    planted = Subject.build(REFERENCE, load_wing(wing), "cpu", spec=scaled(factor))
+    planted = Port.build(REFERENCE, load_wing(wing), "cpu", spec=scaled(factor))
     found = failures(planted, list(CONTRACTS))
     assert found.keys() == {"initialization"}
     assert all(message.startswith("2.weight: ") for message in found["initialization"])
@@ -262,7 +262,7 @@ def test_a_build_that_draws_otherwise_than_it_says() -> None:
         model.layers[2].kernel[...] *= 1.1
         return model
 
-    (message,) = set(failures(subject("nnx", build=build), ["initialization"])["initialization"])
+    (message,) = set(failures(port("nnx", build=build), ["initialization"])["initialization"])
     assert message == "2.weight: a build draws other values than `sample` does, by 0.1 of their norm"
 
 
@@ -270,7 +270,7 @@ def test_a_build_that_draws_otherwise_than_it_says() -> None:
 
 
 def test_a_path_that_is_missing_and_one_too_many() -> None:
-    planted = subject("torch")
+    planted = port("torch")
     planted.model[6] = torch.nn.Linear(8, 1, bias=False)
     planted.model.add_module("7", torch.nn.PReLU())
     found = failures(planted)
@@ -286,17 +286,17 @@ def test_a_path_that_is_missing_and_one_too_many() -> None:
 
 
 def test_values_that_are_not_finite() -> None:
-    planted = subject("torch")
+    planted = port("torch")
     planted.model[2].register_forward_hook(lambda module, args, output: output * float("nan"))
-    results: tuple[Result, ...] = check_subjects([planted], ["forward", "gradients"])
+    results: tuple[Result, ...] = check_ports([planted], ["forward", "gradients"])
     assert {(result.contract, result.status) for result in results} == {("forward", "fail"), ("gradients", "fail")}
     assert "0.weight (= 0.weight): the gradient is not finite" in [result.message for result in results]
 
 
 def test_a_report_with_an_infinite_error_is_json() -> None:
-    planted = subject("torch")
+    planted = port("torch")
     planted.model[2].register_forward_hook(lambda module, args, output: output * float("nan"))
-    report = Report(check_subjects([planted], ["forward"]))
+    report = Report(check_ports([planted], ["forward"]))
     (result,) = json.loads(report.to_json())["results"]
     assert (result["status"], result["measured"]) == ("fail", None)
     with pytest.raises(ContractFailure, match=r"shared-layer \[torch, cpu\] forward: "):
@@ -304,7 +304,7 @@ def test_a_report_with_an_infinite_error_is_json() -> None:
 
 
 def test_a_model_that_raises_fails_its_contracts_and_not_the_check() -> None:
-    planted = subject("torch")
+    planted = port("torch")
 
     def broken(module: Any, args: Any) -> None:
         raise RuntimeError("out of order\nfor good")

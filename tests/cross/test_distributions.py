@@ -18,7 +18,7 @@ from paritree.common.tables import Row
 from paritree.common.wing.protocols import Wing
 from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
-from paritree.conformance.reference_models import Original, Subject, check_subjects
+from paritree.conformance.reference_models import Port, Reference, check_ports
 from paritree.conformance.statistics import examine, judge, replicates
 
 FAMILIES: tuple[tuple[init.Initializer, tuple[int, ...]], ...] = (
@@ -70,8 +70,8 @@ def test_every_family_has_its_law(wing: str, device: str) -> None:
 
 
 def test_every_parameter_of_every_reference_model_has_its_law(device: str) -> None:
-    subjects = [Subject.build(Original(model), load_wing(wing), device) for model in MODELS.values() for wing in WINGS]
-    results = check_subjects(subjects, ["initialization"])
+    ports = [Port.build(Reference(model), load_wing(wing), device) for model in MODELS.values() for wing in WINGS]
+    results = check_ports(ports, ["initialization"])
     assert {(result.model, result.wing) for result in results} == {(model, wing) for model in MODELS for wing in WINGS}
     assert [result.message for result in results if result.status != "pass"] == []
 
