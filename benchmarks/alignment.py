@@ -25,6 +25,7 @@ from paritree.migration.align.matching import matched, offer_zero_gradients
 from paritree.migration.align.points import Hypothesis, SymmetricPoint, run
 from paritree.migration.align.proof import prove
 from paritree.migration.align.rows import map_of
+from paritree.migration.align.structures import structures
 from paritree.migration.align.tie_breaking import assign_by_module, assign_by_name, assign_by_value
 from paritree.pairs.comparison import Bound
 from paritree.pairs.precision import STRICT
@@ -220,6 +221,20 @@ def growing() -> None:
             row(f"{name}, {count:,}", ratio(many, lambda few=few, times=count // FEW: [few() for _ in range(times)], 3))
 
 
+def proposing(count: int) -> Action:
+    """The structures for so many projections of as many shapes, three at a time in the reference alone."""
+    shapes = [(3 + number, 60 + number) for number in range(count)]
+    reference = [((3 * rows, columns), "") for rows, columns in shapes]
+    port = [(shape, "") for shape in shapes for _ in range(3)]
+    return lambda: structures(reference, port)
+
+
+def uneven() -> None:
+    print("Time for the structures of 40 uneven groups over that of 20; an assumption more costs all others: 4")
+    row("structures", ratio(proposing(20), proposing(10), 3))
+
+
 def main() -> None:
     against_one_pass()
     growing()
+    uneven()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +17,8 @@ from hypothesis import strategies as st
 from paritree import Map, MapError, MapRow, WeightsError
 from paritree.pairs.maps import assemble
 from paritree.pairs.maps.pieces import Piece, parsed
+
+from ...steps import steps
 
 
 def row(reference: str, port: str, shape: Any, port_shape: Any, layout: str, **more: Any) -> MapRow:
@@ -457,24 +457,8 @@ def _stacked(count: int) -> Map:
     return Map(tuple(rows), ("torch", "linen"))
 
 
-def _calls(work: Callable[[], object]) -> int:
-    """How many functions it calls, those written in C included."""
-    count = 0
-
-    def counting(frame: object, event: str, argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(counting)
-    try:
-        work()
-    finally:
-        sys.setprofile(None)
-    return count
-
-
 def test_the_work_grows_with_the_number_of_tensors_and_no_faster() -> None:
     maps = [_stacked(count) for count in (500, 500, 1000)]
     # The first one finds out what is then known.
-    _, one, two = (_calls(lambda made=made: made.arrays(weights(made))) for made in maps)
+    _, one, two = (steps(lambda made=made: made.arrays(weights(made))) for made in maps)
     assert two < 2.2 * one
