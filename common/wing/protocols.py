@@ -36,7 +36,7 @@ class SideWing(Protocol):
         NotExpressibleError: from the run, an output that is no structure of arrays.
 
     Of `draws`, target: how many entries of a tensor are enough: it is kept from as many of the first seeds as give that
-    many, from two at least, and no more models are made than that takes. Without it every tensor is kept of each.
+    many, from two at least, and no more models are made than that takes. Without it all are kept from all seeds.
     """
 
     NAME: str
