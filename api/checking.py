@@ -91,5 +91,5 @@ def _same_paths(reference: Side, port: Side) -> Map | None:
     """The map of a model to its next release, where one of them is a record and every path has its partner."""
     if not isinstance(reference.model, Record) or reference.wing.NAME != port.wing.NAME:
         return None
-    found = identity_map(reference.natives, port.natives, (reference.wing.NAME, port.wing.NAME))
+    found = identity_map(reference.stored_tensors, port.stored_tensors, (reference.wing.NAME, port.wing.NAME))
     return None if found.unmatched_reference or found.unmatched_port else found

@@ -75,7 +75,7 @@ def _tree_rows(tree: Any) -> Iterator[Row]:
         if is_array(leaf):
             yield _tree_row(keys, leaf)
         elif is_tree(leaf):
-            for each in side_wing(leaf).natives(leaf).values():
+            for each in side_wing(leaf).stored_tensors(leaf).values():
                 yield _tree_row((*keys, *each.keys), each.array)
         elif leaf is not None:
             path, remedy = paths.join(*map(str, keys)), "Give a model or a pytree."

@@ -91,8 +91,8 @@ def _aligned(pair: Pair) -> Iterator[str]:
 
 def _checked(pair: Pair, live: Any, wing: SideWing, wanted: Wanted, progress: Callable[[str], None]) -> Report:
     """Asks what the contracts ask; raises RecordError for a model that does not agree with itself."""
-    natives = wing.natives(live)
-    same = identity_map(natives, natives, (wing.NAME, wing.NAME))
+    stored_tensors = wing.stored_tensors(live)
+    same = identity_map(stored_tensors, stored_tensors, (wing.NAME, wing.NAME))
     examination = Examination(Bound.of(pair, same, wanted.seed), wanted, name="model")
     report = check_pair(examination, progress)
     apart = [result for result in report.failures if result.contract in _NEEDED]

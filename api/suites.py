@@ -226,7 +226,7 @@ class SuiteRun:
         return tuple(dict.fromkeys(map(bound.reference.module, named))) or (None,)
 
     def _is_buffer(self, path: str) -> bool:
-        native = self.examination.bound.reference.natives.get(path)
+        native = self.examination.bound.reference.stored_tensors.get(path)
         return native is not None and not native.trainable
 
     def results(self, unit: Unit) -> tuple[Result, ...]:

@@ -19,7 +19,7 @@ from paritree import Linear, Map, Pair, ReLU, Sequential
 from paritree.common.models.architectures.gpt2 import GPT2Config, gpt2
 from paritree.common.spec import Layer
 from paritree.common.wing.runs import Cotangents, Probe
-from paritree.common.wing.stored import Native
+from paritree.common.wing.stored import StoredTensor
 from paritree.migration import aligned
 from paritree.migration.align.matching import matched, offer_zero_gradients
 from paritree.migration.align.points import Hypothesis, SymmetricPoint, run
@@ -113,10 +113,10 @@ class Experts:
         return dict.fromkeys(self.names, np.ones(SHAPE[::-1] if self.transposed else SHAPE, np.float32))
 
     def side(self, role: str) -> Side:
-        tensors = {path: Native(path, array, trainable=True) for path, array in self.own.items()}
+        tensors = {path: StoredTensor(path, array, trainable=True) for path, array in self.own.items()}
         wing: Any = SimpleNamespace(
             NAME="torch" if role == "reference" else "pytree",
-            natives=lambda model: tensors,
+            stored_tensors=lambda model: tensors,
             prober=lambda *given, dtype: self,
             running=lambda *setting: nullcontext(),
         )

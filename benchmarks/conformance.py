@@ -32,7 +32,9 @@ def examination(config: GPT2Config, shape: tuple[int, int], port: str) -> Examin
     tokens = np.random.default_rng(0).integers(0, tiny.vocab_size, shape)
     found = paritree.align(Pair(*_built(tiny, port), (tokens[:1, :8],)))
     models = _built(config, port)
-    shapes = [{path: each.array.shape for path, each in side_wing(model).natives(model).items()} for model in models]
+    shapes = [
+        {path: each.array.shape for path, each in side_wing(model).stored_tensors(model).items()} for model in models
+    ]
     return Examination(Bound.of(Pair(*models, (tokens,)), found.fit(*shapes)), Wanted(CONTRACTS, ("cpu",)))
 
 

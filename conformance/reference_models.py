@@ -22,7 +22,7 @@ from ..common.errors import ParitreeError
 from ..common.models import MODELS, ReferenceModel, neutral_weights, reference_model
 from ..common.spec import Layer
 from ..common.tables import Row, Table, alike, shape_text
-from ..common.wing import WINGS, Native, PairError, SideWing, Wing
+from ..common.wing import WINGS, PairError, SideWing, StoredTensor, Wing
 from ..pairs.comparison import Bound
 from ..pairs.maps import Map, MapRow
 from ..pairs.precision import Setting
@@ -151,10 +151,10 @@ def table_map(reference: Reference, port: Side, table: Table) -> Map:
     return Map(tuple(rows), (torch.kind, port.kind))
 
 
-def _stored(side: Side, table: Table) -> dict[str, tuple[str, Native]]:
+def _stored(side: Side, table: Table) -> dict[str, tuple[str, StoredTensor]]:
     """By a table's paths the native path, which may be an alias, and the tensor. Linen's table has no collections."""
     named = {}
-    for native in side.natives.values():
+    for native in side.stored_tensors.values():
         for name in (native.path, *native.aliases):
             named[name.partition(".")[2] if side.wing.NAME == "linen" else name] = name, native
     found = {row.path: paths.join(*map(str, row.native_path)) for row in table}

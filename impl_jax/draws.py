@@ -21,9 +21,9 @@ from ..common.layers import native as native_parameter
 from ..common.layouts import SAME, Layout
 from ..common.seeding import path_words
 from ..common.tables import Row
-from ..common.wing import Native, drawn, model_of
+from ..common.wing import StoredTensor, drawn, model_of
 from .devices import running
-from .trees import Owned, stored_tensors
+from .trees import Owned, as_stored_tensors
 
 
 @dataclass(frozen=True)
@@ -213,8 +213,8 @@ _NOT_TRACEABLE = (jax.errors.JAXTypeError, jax.errors.JAXIndexError, FlaxError, 
 def draws_of(factory: Any, seeds: Sequence[int], look: Look, device: str, target: int | None) -> dict[str, np.ndarray]:
     """What a wing's `draws` gives, for a kind of model whose arrays `look` tells."""
 
-    def made(seed: int) -> dict[str, Native]:
-        return stored_tensors(look(model_of(factory, seed)))
+    def made(seed: int) -> dict[str, StoredTensor]:
+        return as_stored_tensors(look(model_of(factory, seed)))
 
     def together(all_seeds: Sequence[int], tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
         # JAX reads other numbers as other keys once they are traced.

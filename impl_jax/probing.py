@@ -22,7 +22,7 @@ from .sites import SplitUses
 class Owner(NamedTuple):
     """A canonical parameter: the native paths of the array or arrays that hold it, and the layout that these have."""
 
-    natives: tuple[str, ...]
+    stored_tensors: tuple[str, ...]
     layout: Layout
 
 
@@ -34,10 +34,10 @@ def canonical_gradients(
     Raises:
         NotExpressibleError: the output is not one array; ShapeError: a cotangent of another shape.
     """
-    parameters = {path: side.owned[path].array for owner in owners.values() for path in owner.natives}
+    parameters = {path: side.owned[path].array for owner in owners.values() for path in owner.stored_tensors}
     value, found = jax.value_and_grad(_objective(side, inputs, cotangent))(parameters)
     return value.item(), {
-        path: joined(owner.layout, [found[native] for native in owner.natives]) for path, owner in owners.items()
+        path: joined(owner.layout, [found[native] for native in owner.stored_tensors]) for path, owner in owners.items()
     }
 
 
@@ -50,14 +50,16 @@ def canonical_sites(
         NotExpressibleError: the output is not one array; ShapeError: a cotangent of another shape.
     """
     objective = _objective(side, inputs, cotangent)
-    places = [(path, native) for path, owner in owners.items() for native in owner.natives]
+    places = [(path, native) for path, owner in owners.items() for native in owner.stored_tensors]
     names = [native for _, native in places]
     parts = [side.owned[native].array for native in names]
     split = SplitUses(lambda parts, rest: objective(dict(zip(names, parts, strict=True))), parts, ())
     found: dict[str, list[Site]] = {path: [] for path in owners}
     for (part, operation), share in zip(split.uses, split.shares(parts, ()), strict=True):
         path, used = places[part]
-        held = [share if each == used else jnp.zeros_like(side.owned[each].array) for each in owners[path].natives]
+        held = [
+            share if each == used else jnp.zeros_like(side.owned[each].array) for each in owners[path].stored_tensors
+        ]
         found[path].append(Site(operation, joined(owners[path].layout, held)))
     return {path: tuple(sites) for path, sites in found.items()}
 

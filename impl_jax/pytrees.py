@@ -15,12 +15,12 @@ from ..common.errors import NotExpressibleError, UsageError
 from ..common.wing import (
     Call,
     Inputs,
-    Native,
     PairError,
     Passer,
     Prober,
     RoundTrip,
     SiteProber,
+    StoredTensor,
     Tracer,
     Trainer,
     all_unlike,
@@ -36,12 +36,12 @@ from .devices import running as running
 from .draws import draws_of
 from .probing import compiled_prober, compiled_site_prober
 from .training import REMEDY, compiled_passer, compiled_trainer
-from .trees import Owned, arrays_of, by_path, filled, replaced, stored_tensors
+from .trees import Owned, arrays_of, as_stored_tensors, by_path, filled, replaced
 
 NAME = "pytree"
 
 
-def natives(model: Any) -> dict[str, Native]:
+def stored_tensors(model: Any) -> dict[str, StoredTensor]:
     """Every array of the tree by its path. Those of floating-point numbers count as parameters.
 
     One array under two keys is two: a tree knows no ties.
@@ -50,10 +50,10 @@ def natives(model: Any) -> dict[str, Native]:
         UsageError: no tree, or one without an array of JAX's or NumPy's.
         ChildNameError: two arrays whose keys lead to one path.
     """
-    return stored_tensors(_owned(model))
+    return as_stored_tensors(_owned(model))
 
 
-def with_natives(model: Any, arrays: Mapping[str, Any]) -> Any:
+def with_stored_tensors(model: Any, arrays: Mapping[str, Any]) -> Any:
     """A new tree with some or all of its arrays replaced, in their own dtypes. `model` is as it was.
 
     arrays: of any framework, by path.
@@ -184,17 +184,19 @@ def round_trips(model: Any) -> Iterator[RoundTrip]:
     Nothing stays on disk.
 
     Raises:
-        UsageError, ChildNameError: as from `natives`.
+        UsageError, ChildNameError: as from `stored_tensors`.
         NotExpressibleError, WeightsError: JAX or safetensors refuses to save it or to load it; its path is the way.
     """
-    fresh = with_natives(model, all_unlike(natives(model)))
+    fresh = with_stored_tensors(model, all_unlike(stored_tensors(model)))
     with saving("flatten and unflatten"):
         leaves = jax.tree.leaves(model)
     with loading("flatten and unflatten"):
         loaded = jax.tree.unflatten(jax.tree.structure(fresh), leaves)
-    yield RoundTrip("flatten and unflatten", natives(loaded))
+    yield RoundTrip("flatten and unflatten", stored_tensors(loaded))
     if has_safetensors():
-        yield RoundTrip("safetensors", natives(with_natives(fresh, through_safetensors(natives(model)))))
+        yield RoundTrip(
+            "safetensors", stored_tensors(with_stored_tensors(fresh, through_safetensors(stored_tensors(model))))
+        )
 
 
 def draws(

@@ -13,7 +13,7 @@ import optax
 
 from ..common.wing import Cotangents, Inputs, Optimizer, Pass, Passer, Trainer, Training, check_targets
 from .core import TRAINING, Arrays, Functional, Mode, Run, floating, given, made_for, squared_error
-from .trees import stored_tensors
+from .trees import as_stored_tensors
 
 REMEDY = "Give the pair a reference_train_call or a port_train_call, a call(model, inputs)."
 
@@ -74,7 +74,7 @@ def compiled_trainer(side: Functional, inputs: Inputs, dtype: str) -> Trainer:
             moved = {path: update(array, gradients[path], states[path]) for path, array in params.items()}
             params, states = ({path: each[part] for path, each in moved.items()} for part in (0, 1))
             losses.append(value.item())
-        return Training(tuple(losses), stored_tensors(side.look(side.made({**rest, **params}))))
+        return Training(tuple(losses), as_stored_tensors(side.look(side.made({**rest, **params}))))
 
     return train
 

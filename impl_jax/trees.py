@@ -18,7 +18,8 @@ from jax.tree_util import tree_flatten_with_path, tree_map_with_path
 
 from ..common.arrays import as_numpy
 from ..common.errors import ChildNameError
-from ..common.wing import Native, check_fit
+from ..common.trees import walk
+from ..common.wing import StoredTensor, check_fit
 
 Keys = tuple[str | int, ...]
 # Those that can be made anew from their items.
@@ -40,10 +41,10 @@ class Owned(NamedTuple):
     aliases: tuple[str, ...] = ()
 
 
-def stored_tensors(owned: Mapping[str, Owned]) -> dict[str, Native]:
+def as_stored_tensors(owned: Mapping[str, Owned]) -> dict[str, StoredTensor]:
     """The arrays of a model as NumPy arrays, random state aside."""
     return {
-        path: Native(path, np.asarray(each.array), each.role == "parameter", aliases=each.aliases, keys=each.keys)
+        path: StoredTensor(path, np.asarray(each.array), each.role == "parameter", aliases=each.aliases, keys=each.keys)
         for path, each in owned.items()
         if each.role != "random"
     }
@@ -68,14 +69,18 @@ def arrays_of(tree: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
 
     keys: what stands before all of them.
     """
-    for below, leaf in tree_flatten_with_path(tree, is_leaf=_stops)[0] if type(tree) not in DICTS else ():
-        place = (*keys, *map(_component, below))
-        if type(leaf) in DICTS:
-            yield from arrays_of(leaf, place)
-        elif is_array(unboxed(leaf)):
+    for place, leaf in walk(tree, _members, keys):
+        if is_array(unboxed(leaf)):
             yield place, unboxed(leaf)
-    for key, value in tree.items() if type(tree) in DICTS else ():
-        yield from arrays_of(value, (*keys, key))
+
+
+def _members(node: Any) -> Iterable[tuple[str | int, Any]] | None:
+    """What a node that JAX knows holds by its keys; None of a leaf, which a box is too."""
+    if type(node) in DICTS:
+        return node.items()
+    # One step down: all below the node itself counts as a leaf.
+    below, _ = tree_flatten_with_path(node, is_leaf=lambda each: each is not node or _stops(each))
+    return None if below and not below[0][0] else [(_component(path[0]), held) for path, held in below]
 
 
 def filled(tree: Any, arrays: Mapping[Keys, Any], keys: Keys = ()) -> Any:

@@ -15,11 +15,11 @@ from ..common.initializers import Initializer
 from ..common.seeding import path_seed
 from ..common.spec import Echo, Rule, line, plan
 from ..common.tables import Row
-from ..common.wing import Native, drawn, model_of
+from ..common.wing import StoredTensor, drawn, model_of
 from .access import neutral, table
 from .devices import device_of, dtype_of
 from .naming import leaves
-from .stored import natives
+from .stored import stored_tensors
 
 
 def draw(
@@ -172,11 +172,11 @@ def draws(
     """
     place = device_of(device)
 
-    def made(seed: int) -> dict[str, Native]:
+    def made(seed: int) -> dict[str, StoredTensor]:
         if place.type == "cpu":
-            return natives(model_of(factory, seed))
+            return stored_tensors(model_of(factory, seed))
         with place:
-            return natives(model_of(factory, seed))
+            return stored_tensors(model_of(factory, seed))
 
     with torch.random.fork_rng(devices=[] if place.type == "cpu" else range(torch.cuda.device_count())):
         return drawn(made, seeds, target)

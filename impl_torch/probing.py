@@ -1,7 +1,7 @@
 """Probing: outputs, gradients and sites, of a live module as it is or of a copy with any weights.
 
 What is canonical has neutral arrays under canonical paths, of the module itself, in its own dtype and on its device.
-A prober has native arrays, as `natives` gives and `with_natives` takes them, a tied parameter once, under its owner; it
+A prober has native arrays, as `stored_tensors` gives them, a tied parameter once, under its owner; it
 never writes to the module, and is to be made and used inside `running(device, dtype)`. The two differ in one more
 thing: a prober's gradients are the function's, where an embedding's `padding_idx` and the fused kernels of attention
 give others.

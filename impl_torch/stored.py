@@ -18,7 +18,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from ..common import paths
 from ..common.arrays import as_numpy
 from ..common.errors import ShapeError
-from ..common.wing import Native, RoundTrip, check_fit, has_safetensors, loading, saving, unlike
+from ..common.wing import RoundTrip, StoredTensor, check_fit, has_safetensors, loading, saving, unlike
 from .access import tensor
 
 
@@ -30,7 +30,7 @@ class Owned(NamedTuple):
     persistent: bool
 
 
-def natives(model: nn.Module) -> dict[str, Native]:
+def stored_tensors(model: nn.Module) -> dict[str, StoredTensor]:
     """Every parameter and buffer by its path, each once, in the order of `state_dict`.
 
     The arrays share no memory with the module, which PyTorch writes to in place.
@@ -39,7 +39,7 @@ def natives(model: nn.Module) -> dict[str, Native]:
         ShapeError: a lazy parameter that has no values yet.
     """
     return {
-        path: Native(
+        path: StoredTensor(
             path,
             as_numpy(each.array).copy(),
             trainable=isinstance(each.array, nn.Parameter),
@@ -52,7 +52,7 @@ def natives(model: nn.Module) -> dict[str, Native]:
     }
 
 
-def with_natives(model: nn.Module, arrays: Mapping[str, Any]) -> nn.Module:
+def with_stored_tensors(model: nn.Module, arrays: Mapping[str, Any]) -> nn.Module:
     """The module with some or all of its tensors overwritten, in place and in their own dtypes. Returns `model`.
 
     arrays: of any framework, by the owners' paths. Ties stay.
@@ -128,7 +128,7 @@ def round_trips(model: nn.Module) -> Iterator[RoundTrip]:
     for way, through in ways.items():
         fresh = _fresh(model)
         through(model, fresh)
-        yield RoundTrip(way, natives(fresh))
+        yield RoundTrip(way, stored_tensors(fresh))
 
 
 def _fresh(model: nn.Module) -> nn.Module:

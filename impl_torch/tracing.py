@@ -17,7 +17,7 @@ from ..common.wing import Call, Inputs, Recorder, Trace, Traced, Tracer, named_a
 from .access import neutral
 from .core import called, cast_copy, given, inference
 from .devices import dtype_of
-from .stored import owned, with_natives
+from .stored import owned, with_stored_tensors
 
 
 def tracer(model: nn.Module, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Tracer:
@@ -37,7 +37,7 @@ def tracer(model: nn.Module, inputs: Inputs, call: Call | None = None, *, dtype:
     of_type = dtype_of(dtype)
 
     def run(weights: Mapping[str, np.ndarray]) -> tuple[Trace, ...]:
-        own = with_natives(cast_copy(model, of_type), weights)
+        own = with_stored_tensors(cast_copy(model, of_type), weights)
         # With gradients to be taken, as when it is probed: without, some layers go another way, around their modules.
         for parameter in own.parameters():
             parameter.requires_grad_(parameter.is_floating_point())

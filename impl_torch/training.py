@@ -17,7 +17,7 @@ from ..common.wing import Call, Cotangents, Inputs, Optimizer, Pass, Passer, Tra
 from .access import neutral, tensor
 from .core import called, cast_copy, derivatives, floating, generators_kept, given, in_mode, squared_error
 from .devices import dtype_of
-from .stored import natives, with_natives
+from .stored import stored_tensors, with_stored_tensors
 
 # Whatever drops entries of its first argument, as functions of the rate.
 _DROPOUTS = frozenset(
@@ -87,7 +87,7 @@ def trainer(
     of_type = dtype_of(dtype)
 
     def run(weights: Mapping[str, Any], targets: Cotangents, optimizer: Optimizer, steps: int) -> Training:
-        own = with_natives(cast_copy(model, of_type), weights)
+        own = with_stored_tensors(cast_copy(model, of_type), weights)
         arguments = given(own, inputs, of_type)
         parameters = [each for each in own.parameters() if each.requires_grad and each.is_floating_point()]
         # PyTorch refuses an optimizer that has nothing to do.
@@ -105,7 +105,7 @@ def trainer(
                 if rule is not None:
                     rule.step()
                 losses.append(loss.item())
-        return Training(tuple(losses), natives(own))
+        return Training(tuple(losses), stored_tensors(own))
 
     return run
 
@@ -131,11 +131,11 @@ def passer(
     of_type = dtype_of(dtype)
 
     def run(weights: Mapping[str, Any], *, training: bool, dropout: bool = False, seed: int = 0) -> Pass:
-        own = with_natives(cast_copy(model, of_type), weights)
+        own = with_stored_tensors(cast_copy(model, of_type), weights)
         with _running(own, training=training, dropout=dropout, seed=seed), torch.no_grad():
             output = called(own, given(own, inputs, of_type), (train_call or call) if training else call)
             outputs = {name: neutral(each) for name, each in floating(output).items()}
-        return Pass(outputs, {path: each.array for path, each in natives(own).items() if not each.trainable})
+        return Pass(outputs, {path: each.array for path, each in stored_tensors(own).items() if not each.trainable})
 
     return run
 

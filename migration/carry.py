@@ -25,5 +25,5 @@ def carry(source: Any, target: Any, map: Map | None = None) -> Any:
         ours, theirs = (load_wing(name_of(model)) for model in (source, target))
         return theirs.load(target, ours.weights(source))
     one, other = (side_wing(model) for model in (source, target))
-    weights = {path: native.array for path, native in one.natives(source).items()}
-    return other.with_natives(target, map.arrays(weights))
+    weights = {path: native.array for path, native in one.stored_tensors(source).items()}
+    return other.with_stored_tensors(target, map.arrays(weights))

@@ -70,7 +70,7 @@ class Bound:
         return tuple(row for row in self.map.rows if self._has(row))
 
     def _has(self, row: MapRow) -> bool:
-        ours, theirs = self.reference.natives.get(row.reference), self.port.natives.get(row.port)
+        ours, theirs = self.reference.stored_tensors.get(row.reference), self.port.stored_tensors.get(row.port)
         if ours is None or theirs is None:
             return False
         return (ours.array.shape, theirs.array.shape) == (tuple(row.shape), tuple(row.port_shape))

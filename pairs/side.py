@@ -16,12 +16,12 @@ from ..common.wing import (
     Call,
     Cotangents,
     Inputs,
-    Native,
     Optimizer,
     Pass,
     Probe,
     SideWing,
     Site,
+    StoredTensor,
     Trace,
     Training,
     is_factory,
@@ -86,19 +86,19 @@ class Side:
         return side_name(self.model)
 
     @cached_property
-    def natives(self) -> dict[str, Native]:
+    def stored_tensors(self) -> dict[str, StoredTensor]:
         with reported(self.role):
-            return self.wing.natives(self.model)
+            return self.wing.stored_tensors(self.model)
 
     @cached_property
-    def tensors(self) -> dict[str, Native]:
+    def tensors(self) -> dict[str, StoredTensor]:
         """What a map is about: the saved tensors of floating-point numbers, each tie once."""
-        return {path: native for path, native in self.natives.items() if native.saved and native.is_floating}
+        return {path: native for path, native in self.stored_tensors.items() if native.saved and native.is_floating}
 
     @property
     def ignored(self) -> tuple[str, ...]:
         """The paths of the others: counters and constants."""
-        return tuple(path for path in self.natives if path not in self.tensors)
+        return tuple(path for path in self.stored_tensors if path not in self.tensors)
 
     def shape(self, path: str) -> tuple[int, ...]:
         return self.tensors[path].array.shape
@@ -115,11 +115,11 @@ class Side:
 
     def is_free(self, path: str) -> bool:
         """Whether it is a parameter that training moves; what is frozen is most often a constant of the program."""
-        return self.natives[path].trainable and not self.natives[path].frozen
+        return self.stored_tensors[path].trainable and not self.stored_tensors[path].frozen
 
     def is_frozen(self, path: str) -> bool:
         """Whether training leaves the parameter alone; the other side's program may stop its gradient instead."""
-        return self.natives[path].frozen
+        return self.stored_tensors[path].frozen
 
     def paths_for(self, path: str) -> tuple[str, str]:
         """The reference's and the port's path of a finding that is about this side alone."""

@@ -38,10 +38,7 @@ def side_wing(model: Any) -> SideWing:
 
 
 def absence(device: str, seen: Mapping[str, Sequence[str]]) -> str | None:
-    """Why a comparison on `device` is not possible; None if all see it.
-
-    seen: the devices that each framework sees, by a name for it.
-    """
+    """Why a comparison on `device` is not possible, by what each framework sees; None if each sees it."""
     blind = [f"{name} sees {', '.join(devices)}" for name, devices in seen.items() if device not in devices]
     return f"{device} is not present: {'; '.join(blind)}" if blind else None
 

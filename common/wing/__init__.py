@@ -24,8 +24,8 @@ from .runs import check_targets as check_targets
 from .runs import named_arrays as named_arrays
 from .runs import one_array as one_array
 from .runs import reported as reported
-from .stored import Native as Native
 from .stored import RoundTrip as RoundTrip
+from .stored import StoredTensor as StoredTensor
 from .stored import all_unlike as all_unlike
 from .stored import check_fit as check_fit
 from .stored import has_safetensors as has_safetensors

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from .runs import PairError
-from .stored import Native
+from .stored import StoredTensor
 
 # The tensors of a factory's model for one seed, in memory of their own.
-Made = Callable[[int], Mapping[str, Native]]
+Made = Callable[[int], Mapping[str, StoredTensor]]
 # The same for many seeds at once, `(seeds, *shape)` for the paths that are asked for; None where that cannot be done.
 Together = Callable[[Sequence[int], Mapping[str, np.ndarray]], dict[str, np.ndarray] | None]
 
@@ -38,7 +38,7 @@ def drawn(
     for seed, other in zip(seeds[1:2], kept[1:], strict=True):
         _check_alike(kept[0], other, seeds[0], seed)
     first = {path: native.array for path, native in kept[0].items()}
-    stacks = {path: [natives[path].array for natives in kept] for path in first}
+    stacks = {path: [stored_tensors[path].array for stored_tensors in kept] for path in first}
     if len(kept) == 2 and seeds[0] != seeds[1]:
         _check_varied(kept[0], kept[1], seeds)
     wanted = {path: _wanted(arrays, len(seeds), target) for path, arrays in stacks.items()}
@@ -52,26 +52,26 @@ def drawn(
     return {path: np.stack(arrays) for path, arrays in stacks.items()}
 
 
-def _arrays(made: Made, seed: int) -> Mapping[str, Native]:
-    natives = made(seed)
-    if not natives:
+def _arrays(made: Made, seed: int) -> Mapping[str, StoredTensor]:
+    stored_tensors = made(seed)
+    if not stored_tensors:
         raise PairError("", "a factory of models with tensors", f"a model without one for seed {seed}")
-    return natives
+    return stored_tensors
 
 
 def _one_by_one(
     made: Made,
     seeds: Sequence[int],
-    reference: Mapping[str, Native],
+    reference: Mapping[str, StoredTensor],
     stacks: dict[str, list[np.ndarray]],
     wanted: Mapping[str, int],
 ) -> None:
     for number, seed in enumerate(seeds[2:], start=2):
-        natives = _arrays(made, seed)
-        _check_alike(reference, natives, seeds[0], seed)
+        stored_tensors = _arrays(made, seed)
+        _check_alike(reference, stored_tensors, seeds[0], seed)
         for path, arrays in stacks.items():
             if number < wanted[path]:
-                arrays.append(natives[path].array)
+                arrays.append(stored_tensors[path].array)
 
 
 def _wanted(arrays: Sequence[np.ndarray], most: int, target: int | None) -> int:
@@ -82,7 +82,7 @@ def _wanted(arrays: Sequence[np.ndarray], most: int, target: int | None) -> int:
     return min(most, max(2, math.ceil(target / max(1, arrays[0].size))))
 
 
-def _check_alike(one: Mapping[str, Native], other: Mapping[str, Native], seed: int, another: int) -> None:
+def _check_alike(one: Mapping[str, StoredTensor], other: Mapping[str, StoredTensor], seed: int, another: int) -> None:
     expected, remedy = "a factory whose models have one structure", "A seed may change values, and nothing else."
     for mine, theirs, has, lacks in ((one, other, seed, another), (other, one, another, seed)):
         for path in mine:
@@ -95,7 +95,7 @@ def _check_alike(one: Mapping[str, Native], other: Mapping[str, Native], seed: i
             raise PairError("", expected, f"{path} as {words[0]} for seed {seed} and {words[1]} for {another}", remedy)
 
 
-def _check_varied(one: Mapping[str, Native], other: Mapping[str, Native], seeds: Sequence[int]) -> None:
+def _check_varied(one: Mapping[str, StoredTensor], other: Mapping[str, StoredTensor], seeds: Sequence[int]) -> None:
     """Refuse a factory that gives one model for two seeds, unless its parameters are such as nobody draws."""
     random = [path for path, native in one.items() if native.trainable and _varied(native.array)]
     if random and all(_same(native.array, other[path].array) for path, native in one.items()):

@@ -15,7 +15,7 @@ import numpy as np
 from ..spec import Layer
 from ..tables import Row, Table
 from .runs import Call, Inputs, Prober, Site, SiteProber
-from .stored import Native, RoundTrip
+from .stored import RoundTrip, StoredTensor
 from .traces import Tracer
 from .training import Passer, Trainer
 
@@ -25,8 +25,8 @@ class SideWing(Protocol):
 
     NAME: str
 
-    def natives(self, model: Any) -> dict[str, Native]: ...
-    def with_natives(self, model: Any, arrays: Mapping[str, Any]) -> Any: ...
+    def stored_tensors(self, model: Any) -> dict[str, StoredTensor]: ...
+    def with_stored_tensors(self, model: Any, arrays: Mapping[str, Any]) -> Any: ...
     def prober(self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Prober: ...
     def tracer(self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Tracer: ...
     def trainer(

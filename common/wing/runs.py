@@ -69,7 +69,7 @@ class Probe(NamedTuple):
 class Prober(Protocol):
     """A side made ready to run: compiled once, where that is sensible, and called for any weights.
 
-    weights: native arrays by the paths of `natives`; what is not given keeps the value that it has in the model.
+    weights: native arrays by the paths of `stored_tensors`; what is not given keeps the value that it has in the model.
     gradients: without them only the outputs are made, which takes less time, and the cotangents are not asked for.
     """
 
@@ -91,9 +91,9 @@ class Site:
 class SiteProber(Protocol):
     """A side made ready to be asked for the sites of some of its parameters, for any weights.
 
-    weights: native arrays by the paths of `natives`; what is not given keeps the value that it has in the model.
-    paths: of the parameters asked for, as `natives` lists them: a tied one under the first of its paths. The others are
-        constants, so that few cost little in a big model.
+    weights: native arrays by the paths of `stored_tensors`; what is not given keeps the value that it has in the model.
+    paths: of the parameters asked for, as `stored_tensors` lists them: a tied one under the first of its paths. The
+        others are constants, so that few cost little in a big model.
 
     Gives for each of the paths its sites in the order of the program, with native arrays, whose sum is the gradient of
     <outputs, cotangents> that the side's `prober` gives. A parameter that the outputs do not depend on has none.

@@ -19,7 +19,7 @@ from ..trees import is_array
 
 
 @dataclass(frozen=True)
-class Native:
+class StoredTensor:
     """One tensor of a live model, under the first of its paths.
 
     array: what it holds, as a NumPy array that is not to be written to.
@@ -77,11 +77,11 @@ class RoundTrip(NamedTuple):
     """What came back of a model that was saved and loaded again in one of the ways of its framework's users.
 
     way: how it was saved and loaded: `state_dict`, `split and merge`, `safetensors`.
-    natives: all tensors of the model that was loaded, as the wing's `natives` tells them, ties included.
+    stored tensors: all tensors of the model that was loaded, as the wing's `stored_tensors` tells them, ties included.
     """
 
     way: str
-    natives: dict[str, Native]
+    stored_tensors: dict[str, StoredTensor]
 
 
 def unlike(array: Any) -> np.ndarray:
@@ -90,9 +90,9 @@ def unlike(array: Any) -> np.ndarray:
     return np.asarray(held != 1).astype(held.dtype)
 
 
-def all_unlike(natives: Mapping[str, Native]) -> dict[str, np.ndarray]:
+def all_unlike(stored_tensors: Mapping[str, StoredTensor]) -> dict[str, np.ndarray]:
     """For each tensor one that differs in every entry, by path."""
-    return {path: unlike(native.array) for path, native in natives.items()}
+    return {path: unlike(native.array) for path, native in stored_tensors.items()}
 
 
 def has_safetensors() -> bool:
@@ -100,7 +100,7 @@ def has_safetensors() -> bool:
     return importlib.util.find_spec("safetensors") is not None
 
 
-def through_safetensors(natives: Mapping[str, Native]) -> dict[str, np.ndarray]:
+def through_safetensors(stored_tensors: Mapping[str, StoredTensor]) -> dict[str, np.ndarray]:
     """The arrays by path, written to a file of safetensors and read from it. Nothing stays on disk.
 
     Raises:
@@ -115,7 +115,7 @@ def through_safetensors(natives: Mapping[str, Native]) -> dict[str, np.ndarray]:
         file = f"{folder}/model.safetensors"
         with saving("safetensors"):
             # It writes memory as it lies: an array with other strides would come back in another order.
-            save_file({path: np.asarray(native.array, order="C") for path, native in natives.items()}, file)
+            save_file({path: np.asarray(native.array, order="C") for path, native in stored_tensors.items()}, file)
         with loading("safetensors"):
             return load_file(file)
 

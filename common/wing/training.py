@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import UsageError, nearest
 from .runs import Cotangents
-from .stored import Native
+from .stored import StoredTensor
 
 OptimizerName = Literal["sgd", "adamw"]
 
@@ -43,17 +43,18 @@ class Training(NamedTuple):
     """What some steps left.
 
     losses: before each step.
-    natives: all tensors of the model after the last step, as the wing's `natives` tells them, with buffers and ties.
+    stored_tensors: all of the model after the last step, as the wing's function of that name tells them, with buffers
+        and ties.
     """
 
     losses: tuple[float, ...]
-    natives: dict[str, Native]
+    stored_tensors: dict[str, StoredTensor]
 
 
 class Trainer(Protocol):
     """A side made ready to be trained: in training mode, dropout switched off, on a copy of the model.
 
-    weights: native arrays by the paths of `natives`; what is not given keeps the value that it has in the model.
+    weights: native arrays by the paths of `stored_tensors`; what is not given keeps the value that it has in the model.
     targets: an array for each floating output, by the outputs' shapes. The loss is the sum over the outputs of the mean
         squared error.
     """

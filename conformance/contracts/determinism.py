@@ -36,8 +36,11 @@ def _made_again(comparison: Comparison, side: Side) -> Finding:
     with side.running(comparison.setting):
         # The second of two: what goes before the first may leave a generator as it was when the model was made.
         model_of(side.given, role=side.role)
-        made = side.wing.natives(model_of(side.given, role=side.role))
-    arrays = [{path: native.array for path, native in natives.items()} for natives in (side.natives, made)]
+        made = side.wing.stored_tensors(model_of(side.given, role=side.role))
+    arrays = [
+        {path: native.array for path, native in stored_tensors.items()}
+        for stored_tensors in (side.stored_tensors, made)
+    ]
     return _finding(side, _apart(arrays[0], arrays[1]), "two models of one seed")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...common.errors import ParitreeError
-from ...common.wing import Native, reported
+from ...common.wing import StoredTensor, reported
 from ...pairs.closeness import relative_error
 from ...pairs.comparison import Bound
 from ...pairs.side import Side
@@ -32,7 +32,7 @@ def values(bound: Bound) -> Iterator[Finding]:
     except ParitreeError as error_:
         yield Finding("", None, None, None, f"the weights cannot be carried: {error_}")
         return
-    found = {path: bound.port.natives[path].array for path in expected}
+    found = {path: bound.port.stored_tensors[path].array for path in expected}
     apart = {
         path: relative_error(found[path].astype(np.float64), expected[path].astype(np.float64)) for path in expected
     }
@@ -100,7 +100,7 @@ def round_trips(bound: Bound) -> Iterator[Finding]:
                 break
             if trip is None:
                 break
-            faults = list(_lost(side, trip.natives))
+            faults = list(_lost(side, trip.stored_tensors))
             for path, cause, words in faults:
                 own, other = bound.partners(side, path)
                 message = f"{path}: after {trip.way} of the {side.role} {words}"
@@ -111,15 +111,15 @@ def round_trips(bound: Bound) -> Iterator[Finding]:
 
 def _unsaved(bound: Bound) -> Iterator[Finding]:
     for row in bound.map.rows:
-        ours, theirs = bound.reference.natives.get(row.reference), bound.port.natives.get(row.port)
+        ours, theirs = bound.reference.stored_tensors.get(row.reference), bound.port.stored_tensors.get(row.port)
         if ours is not None and theirs is not None and ours.saved and not theirs.saved:
             words = f"{row.port}: the port does not save it, and the reference saves its {row.reference}"
             yield Finding(row.reference, False, 1, 0, words, row.port, _NATURE, "not saved", bound.modules(row))
 
 
-def _lost(side: Side, after: dict[str, Native]) -> Iterator[tuple[str, str, str]]:
+def _lost(side: Side, after: dict[str, StoredTensor]) -> Iterator[tuple[str, str, str]]:
     owners = {path: native for native in after.values() for path in (native.path, *native.aliases)}
-    for path, before in side.natives.items():
+    for path, before in side.stored_tensors.items():
         if path not in owners:
             yield path, "missing parameter", "it is missing"
             continue

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ...common.errors import nearest
 from ...common.tables import shape_text
-from ...common.wing import Native
+from ...common.wing import StoredTensor
 from ...pairs.comparison import Bound
 from ...pairs.maps import MapRow
 from ...pairs.side import Side
@@ -55,7 +55,7 @@ def _unpaired(bound: Bound) -> Iterator[Finding]:
 
 def all_paths(side: Side) -> dict[str, str]:
     """Every path of a side, aliases too, with its owner."""
-    return {path: native.path for native in side.natives.values() for path in (native.path, *native.aliases)}
+    return {path: native.path for native in side.stored_tensors.values() for path in (native.path, *native.aliases)}
 
 
 def _aliases(row: MapRow, role: str) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ def _aliases(row: MapRow, role: str) -> tuple[str, ...]:
 def shapes(bound: Bound) -> Iterator[Finding]:
     """Partners agree in shape (through the layout), dtype and kind."""
     for row in bound.map.rows:
-        ours, theirs = bound.reference.natives.get(row.reference), bound.port.natives.get(row.port)
+        ours, theirs = bound.reference.stored_tensors.get(row.reference), bound.port.stored_tensors.get(row.port)
         if ours is None or theirs is None:
             continue
         faults = list(_differences(row, ours, theirs))
@@ -75,7 +75,7 @@ def shapes(bound: Bound) -> Iterator[Finding]:
             yield Finding(row.reference, True, 0, 0, port_path=row.port)
 
 
-def _differences(row: MapRow, ours: Native, theirs: Native) -> Iterator[tuple[str, str]]:
+def _differences(row: MapRow, ours: StoredTensor, theirs: StoredTensor) -> Iterator[tuple[str, str]]:
     for native, shape, whose in ((ours, row.shape, "the reference's"), (theirs, row.port_shape, "the port's")):
         if native.array.shape != tuple(shape):
             found = shape_text(native.array.shape)

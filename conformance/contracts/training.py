@@ -8,7 +8,7 @@ import numpy as np
 
 from ...common.errors import NotExpressibleError
 from ...common.seeding import generator
-from ...common.wing import Native, Optimizer, PairError, Training
+from ...common.wing import Optimizer, PairError, StoredTensor, Training
 from ...pairs.closeness import is_zero_gradient, largest_gradient, relative_error
 from ...pairs.comparison import Comparison
 from ...pairs.maps import MapRow
@@ -49,7 +49,7 @@ def training(comparison: Comparison) -> Iterator[Finding]:
             return
         yield from _moved(comparison, weights, optimizer, steps, setting, ours, theirs, reformed)
         for side, trained in ((comparison.reference, ours), (comparison.port, theirs)):
-            yield from _still_tied(comparison, side, trained.natives, optimizer, steps)
+            yield from _still_tied(comparison, side, trained.stored_tensors, optimizer, steps)
 
 
 def _reformed(comparison: Comparison, optimizer: Optimizer) -> dict[str, str]:
@@ -102,12 +102,12 @@ def _moved(
     reformed: Mapping[str, str],
 ) -> Iterator[Finding]:
     """How far each tensor went, and where to, in the port's layout."""
-    ours_after = {path: native.array for path, native in ours.natives.items()}
+    ours_after = {path: native.array for path, native in ours.stored_tensors.items()}
     after = comparison.bound.carried({path: ours_after[path] for path in weights[0]})
     moves = {
-        path: (_move(array, weights[1][path]), _move(theirs.natives[path].array, weights[1][path]))
+        path: (_move(array, weights[1][path]), _move(theirs.stored_tensors[path].array, weights[1][path]))
         for path, array in after.items()
-        if path in theirs.natives
+        if path in theirs.stored_tensors
     }
     exact = _exact_moves(comparison, weights, optimizer, steps, setting)
     largest = [largest_gradient({path: both[side] for path, both in moves.items()}) for side in (0, 1)]
@@ -142,7 +142,7 @@ def _went(move: np.ndarray, measured: float) -> str:
 def _cause(comparison: Comparison, row: MapRow, measured: float) -> str:
     if not np.isfinite(measured):
         return "not finite"
-    return "training" if comparison.reference.natives[row.reference].trainable else "buffer"
+    return "training" if comparison.reference.stored_tensors[row.reference].trainable else "buffer"
 
 
 def _steps(steps: int, optimizer: Optimizer) -> str:
@@ -159,7 +159,7 @@ def _exact_moves(
         exact = comparison.reference.train(weights[0], targets, optimizer, steps, Setting(setting.device, "float64"))
     except PairError:
         return None
-    after = comparison.bound.carried({path: exact.natives[path].array for path in weights[0]})
+    after = comparison.bound.carried({path: exact.stored_tensors[path].array for path in weights[0]})
     return {path: _move(array, weights[1][path]) for path, array in after.items()}
 
 
@@ -168,7 +168,7 @@ def _move(after: np.ndarray, before: np.ndarray) -> np.ndarray:
 
 
 def _still_tied(
-    comparison: Comparison, side: Side, after: Mapping[str, Native], optimizer: Optimizer, steps: int
+    comparison: Comparison, side: Side, after: Mapping[str, StoredTensor], optimizer: Optimizer, steps: int
 ) -> Iterator[Finding]:
     owners = {path: native.path for native in after.values() for path in (native.path, *native.aliases)}
     before = all_paths(side)

@@ -10,21 +10,21 @@ from typing import Any
 
 from flax import serialization
 
-from ...common.wing import Native, RoundTrip, all_unlike, has_safetensors, loading, saving, through_safetensors
-from ..trees import Keys, Owned, arrays_of, by_path, replaced, stored_tensors
+from ...common.wing import RoundTrip, StoredTensor, all_unlike, has_safetensors, loading, saving, through_safetensors
+from ..trees import Keys, Owned, arrays_of, as_stored_tensors, by_path, replaced
 from .naming import Model, like, stored_kind
 
 
-def natives(model: Model) -> dict[str, Native]:
+def stored_tensors(model: Model) -> dict[str, StoredTensor]:
     """Every array of the variables by its path, in their order. A box around one notes its partitioning, and is no key.
 
     Raises:
         ChildNameError: two arrays whose names lead to one path.
     """
-    return stored_tensors(owned(model))
+    return as_stored_tensors(owned(model))
 
 
-def with_natives(model: Model, arrays: Mapping[str, Any]) -> Model:
+def with_stored_tensors(model: Model, arrays: Mapping[str, Any]) -> Model:
     """A new model with some or all of its arrays replaced, in their own dtypes. `model` is as it was.
 
     arrays: of any framework, by path.
@@ -65,8 +65,8 @@ def round_trips(model: Model) -> Iterator[RoundTrip]:
     if has_safetensors():
         ways["safetensors"] = _by_safetensors
     for way, through in ways.items():
-        fresh = with_natives(model, all_unlike(natives(model)))
-        yield RoundTrip(way, natives(through(model, fresh)))
+        fresh = with_stored_tensors(model, all_unlike(stored_tensors(model)))
+        yield RoundTrip(way, stored_tensors(through(model, fresh)))
 
 
 def _by_state_dict(model: Model, fresh: Model) -> Model:
@@ -84,4 +84,4 @@ def _by_msgpack(model: Model, fresh: Model) -> Model:
 
 
 def _by_safetensors(model: Model, fresh: Model) -> Model:
-    return with_natives(fresh, through_safetensors(natives(model)))
+    return with_stored_tensors(fresh, through_safetensors(stored_tensors(model)))

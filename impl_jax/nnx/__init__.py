@@ -27,9 +27,9 @@ from .probing import prober as prober
 from .probing import site_gradients as site_gradients
 from .probing import site_prober as site_prober
 from .probing import value_and_gradients as value_and_gradients
-from .stored import natives as natives
 from .stored import round_trips as round_trips
-from .stored import with_natives as with_natives
+from .stored import stored_tensors as stored_tensors
+from .stored import with_stored_tensors as with_stored_tensors
 from .tracing import tracer as tracer
 from .training import passer as passer
 from .training import step as step

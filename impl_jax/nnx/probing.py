@@ -1,7 +1,7 @@
 """Probing: outputs, gradients and sites, of a live model as it is or for any weights.
 
 What is canonical has neutral arrays under canonical paths, of the model itself, in its own dtype and on its device.
-A prober has native arrays, as `natives` gives and `with_natives` takes them, a tied parameter once, under its owner; it
+A prober has native arrays, as `stored_tensors` gives them, a tied parameter once, under its owner; it
 is compiled, and is to be made and used inside `running(device, dtype)`.
 """
 

@@ -11,8 +11,8 @@ from typing import Any, Literal
 from flax import nnx
 
 from ...common.wing import (
-    Native,
     RoundTrip,
+    StoredTensor,
     all_unlike,
     check_fit,
     has_safetensors,
@@ -20,20 +20,20 @@ from ...common.wing import (
     saving,
     through_safetensors,
 )
-from ..trees import Keys, Owned, arrays_of, by_path, dotted, filled, placed, stored_tensors
+from ..trees import Keys, Owned, arrays_of, as_stored_tensors, by_path, dotted, filled, placed
 from .naming import members, nodes
 
 
-def natives(model: nnx.Module) -> dict[str, Native]:
+def stored_tensors(model: nnx.Module) -> dict[str, StoredTensor]:
     """Every array of the state by its path, in order of registration, random state aside.
 
     Raises:
         ChildNameError: two arrays whose names lead to one path.
     """
-    return stored_tensors(owned(model))
+    return as_stored_tensors(owned(model))
 
 
-def with_natives(model: nnx.Module, arrays: Mapping[str, Any]) -> nnx.Module:
+def with_stored_tensors(model: nnx.Module, arrays: Mapping[str, Any]) -> nnx.Module:
     """The module with some or all of its arrays replaced, in place and in their own dtypes. Returns `model`.
 
     arrays: of any framework, by the owners' paths. Ties stay.
@@ -126,8 +126,8 @@ def round_trips(model: nnx.Module) -> Iterator[RoundTrip]:
     if has_safetensors():
         ways["safetensors"] = _by_safetensors
     for way, through in ways.items():
-        fresh = with_natives(nnx.clone(model), all_unlike(natives(model)))
-        yield RoundTrip(way, natives(through(model, fresh)))
+        fresh = with_stored_tensors(nnx.clone(model), all_unlike(stored_tensors(model)))
+        yield RoundTrip(way, stored_tensors(through(model, fresh)))
 
 
 def _by_split(model: nnx.Module, fresh: nnx.Module) -> nnx.Module:
@@ -149,4 +149,4 @@ def _by_pure_dict(model: nnx.Module, fresh: nnx.Module) -> nnx.Module:
 
 
 def _by_safetensors(model: nnx.Module, fresh: nnx.Module) -> nnx.Module:
-    return with_natives(fresh, through_safetensors(natives(model)))
+    return with_stored_tensors(fresh, through_safetensors(stored_tensors(model)))

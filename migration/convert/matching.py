@@ -151,7 +151,7 @@ def target_entries(like: Any) -> dict[str, Entry]:
         return dict(open_source(Path(like)).entries)
     wing = _wing_of(like)
     try:
-        found = {path: Entry(each.array.shape, each.array.dtype) for path, each in wing.natives(like).items()}
+        found = {path: Entry(each.array.shape, each.array.dtype) for path, each in wing.stored_tensors(like).items()}
     except NotImplementedError:
         # What PyTorch says to a look at a tensor on its meta device.
         found = {}

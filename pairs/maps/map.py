@@ -55,7 +55,7 @@ class Map(Correspondence):
         return with_aliases(carried, self.by_port)
 
     def arrays(self, weights: Any) -> dict[str, np.ndarray]:
-        """As `carry`, but flat and the port's owners only: what a wing's `with_natives` takes.
+        """As `carry`, but flat and the port's owners only: what a wing's `with_stored_tensors` takes.
 
         Raises:
             WeightsError: as `carry`.

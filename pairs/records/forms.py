@@ -15,7 +15,7 @@ import numpy as np
 
 from ...common.arrays import as_numpy
 from ...common.errors import ParitreeError
-from ...common.wing import Cotangents, Inputs, Native, Optimizer, Pass, Probe, RoundTrip, Site, Training
+from ...common.wing import Cotangents, Inputs, Optimizer, Pass, Probe, RoundTrip, Site, StoredTensor, Training
 
 Form = dict[str, Any]
 # Keeps an array and gives its digest; gives the array of a digest.
@@ -60,7 +60,7 @@ def arrays_of(form: Form, get: Get) -> dict[str, np.ndarray]:
     return {name: get(key) for name, key in form.items()}
 
 
-def natives_form(natives: Mapping[str, Native], put: Put) -> list[Form]:
+def stored_tensors_form(stored_tensors: Mapping[str, StoredTensor], put: Put) -> list[Form]:
     """In their order, what has its default left out."""
     return [
         {
@@ -72,13 +72,13 @@ def natives_form(natives: Mapping[str, Native], put: Put) -> list[Form]:
             **({"aliases": list(each.aliases)} if each.aliases else {}),
             **({"frozen": True} if each.frozen else {}),
         }
-        for each in natives.values()
+        for each in stored_tensors.values()
     ]
 
 
-def natives_of(form: Sequence[Form], get: Get) -> dict[str, Native]:
+def stored_tensors_of(form: Sequence[Form], get: Get) -> dict[str, StoredTensor]:
     return {
-        each["path"]: Native(
+        each["path"]: StoredTensor(
             each["path"],
             get(each["array"]),
             trainable=each.get("trainable", False),
@@ -123,17 +123,17 @@ def sites_of(form: Form, paths: Iterable[str], get: Get) -> dict[str, tuple[Site
 
 def training_form(trained: Training, shapes: Shapes, given: str, put: Put) -> Form:
     """shapes, given: of the outputs, and the digest of the targets for them."""
-    natives = natives_form(trained.natives, put)
+    stored_tensors = stored_tensors_form(trained.stored_tensors, put)
     return {
         "losses": list(trained.losses),
-        "natives": natives,
+        "natives": stored_tensors,
         "shapes": [list(each) for each in shapes],
         "targets": given,
     }
 
 
 def training_of(form: Form, get: Get) -> Training:
-    return Training(tuple(form["losses"]), natives_of(form["natives"], get))
+    return Training(tuple(form["losses"]), stored_tensors_of(form["natives"], get))
 
 
 def pass_form(passed: Pass, put: Put) -> Form:
@@ -145,11 +145,11 @@ def pass_of(form: Form, get: Get) -> Pass:
 
 
 def trip_form(trip: RoundTrip, put: Put) -> Form:
-    return {"way": trip.way, "natives": natives_form(trip.natives, put)}
+    return {"way": trip.way, "natives": stored_tensors_form(trip.stored_tensors, put)}
 
 
 def trip_of(form: Form, get: Get) -> RoundTrip:
-    return RoundTrip(form["way"], natives_of(form["natives"], get))
+    return RoundTrip(form["way"], stored_tensors_of(form["natives"], get))
 
 
 def error_form(error: ParitreeError) -> Form:

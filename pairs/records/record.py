@@ -20,7 +20,6 @@ from ...common.wing import (
     Call,
     Cotangents,
     Inputs,
-    Native,
     Optimizer,
     PairError,
     Pass,
@@ -30,6 +29,7 @@ from ...common.wing import (
     RoundTrip,
     Site,
     SiteProber,
+    StoredTensor,
     Tracer,
     Trainer,
     Training,
@@ -113,7 +113,7 @@ class Record(Answering):
 
     def __str__(self) -> str:
         what = "factory" if self.is_factory else "model"
-        return f"record of a {self.wing} {what}, {len(self._natives)} tensors and {len(self._runs)} runs"
+        return f"record of a {self.wing} {what}, {len(self._stored_tensors)} tensors and {len(self._runs)} runs"
 
     def __call__(self, seed: int) -> Record:
         """The record itself, as the model of seed 0.
@@ -126,16 +126,16 @@ class Record(Answering):
         return self
 
     @cached_property
-    def _natives(self) -> dict[str, Native]:
-        return forms.natives_of(self._content["natives"], self._arrays.__getitem__)
+    def _stored_tensors(self) -> dict[str, StoredTensor]:
+        return forms.stored_tensors_of(self._content["natives"], self._arrays.__getitem__)
 
     @property
     def _runs(self) -> dict[str, forms.Form]:
         return self._content["runs"]
 
-    def natives(self) -> dict[str, Native]:
+    def stored_tensors(self) -> dict[str, StoredTensor]:
         """The table: every tensor of the model by its path, with its values."""
-        return dict(self._natives)
+        return dict(self._stored_tensors)
 
     def prober(self, inputs: Inputs, call: Call | None, dtype: str) -> Prober:
         self._check_asked(inputs, call)
@@ -160,7 +160,9 @@ class Record(Answering):
         self._check_asked(inputs, call)
 
         def run(weights: Mapping[str, Any], cotangents: Cotangents, paths: Any) -> dict[str, tuple[Site, ...]]:
-            wanted = asked(paths, [path for path, each in self._natives.items() if each.trainable and each.is_floating])
+            wanted = asked(
+                paths, [path for path, each in self._stored_tensors.items() if each.trainable and each.is_floating]
+            )
             form = self._answer("sites", dtype, weights)
             missing = [path for path in wanted if path not in form["sites"]]
             if missing:
@@ -297,12 +299,14 @@ def _kind(array: np.ndarray) -> str:
     return f"{array.dtype.name} of shape {array.shape}"
 
 
-def identity_map(reference: Mapping[str, Native], port: Mapping[str, Native], direction: tuple[str, str]) -> Map:
+def identity_map(
+    reference: Mapping[str, StoredTensor], port: Mapping[str, StoredTensor], direction: tuple[str, str]
+) -> Map:
     """The map of a model to its next release: what has one path and one shape is the same tensor.
 
     It is not proved. What has no partner of its path and shape is unmatched.
 
-    reference, port: as `natives` gives them. direction: the two sides' wings.
+    reference, port: as `stored_tensors` gives them. direction: the two sides' wings.
     """
     ours, theirs = _mapped(reference), _mapped(port)
     same = [path for path, each in ours.items() if path in theirs and each.array.shape == theirs[path].array.shape]
@@ -316,12 +320,12 @@ def identity_map(reference: Mapping[str, Native], port: Mapping[str, Native], di
     )
 
 
-def _mapped(natives: Mapping[str, Native]) -> dict[str, Native]:
+def _mapped(stored_tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
     """Those that a map is about."""
-    return {path: each for path, each in natives.items() if each.saved and each.is_floating}
+    return {path: each for path, each in stored_tensors.items() if each.saved and each.is_floating}
 
 
-def _same_row(one: Native, other: Native) -> MapRow:
+def _same_row(one: StoredTensor, other: StoredTensor) -> MapRow:
     axes = " ".join(ascii_lowercase[: one.array.ndim])
     shape = tuple(one.array.shape)
     return MapRow(

@@ -13,7 +13,6 @@ from ...common.wing import (
     Call,
     Cotangents,
     Inputs,
-    Native,
     Optimizer,
     Pass,
     Passer,
@@ -23,6 +22,7 @@ from ...common.wing import (
     SideWing,
     Site,
     SiteProber,
+    StoredTensor,
     Tracer,
     Trainer,
     Training,
@@ -71,7 +71,7 @@ class Recorder(Answering):
             "notes": list(notes),
             "seed": seed,
             "inputs": self._inputs,
-            "natives": forms.natives_form(self.natives(), self._put),
+            "natives": forms.stored_tensors_form(self.stored_tensors(), self._put),
             "runs": dict(self._runs),
             "round_trips": list(self._trips),
             "draws": dict(self._draws),
@@ -88,8 +88,8 @@ class Recorder(Answering):
             raise ValueError(f"only the model of seed 0 is recorded, not that of {seed}")
         return self
 
-    def natives(self) -> dict[str, Native]:
-        return self._side.natives(self._live)
+    def stored_tensors(self) -> dict[str, StoredTensor]:
+        return self._side.stored_tensors(self._live)
 
     def prober(self, inputs: Inputs, call: Call | None, dtype: str) -> Prober:
         def run(weights: Mapping[str, Any], cotangents: Cotangents, *, gradients: bool = True) -> Probe:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...common.errors import NotExpressibleError
-from ...common.wing import Call, Inputs, Native, Passer, Prober, RoundTrip, SideWing, SiteProber, Tracer, Trainer
+from ...common.wing import Call, Inputs, Passer, Prober, RoundTrip, SideWing, SiteProber, StoredTensor, Tracer, Trainer
 
 
 class Running(NamedTuple):
@@ -48,7 +48,7 @@ class Answering(ABC):
     @abstractmethod
     def __call__(self, seed: int) -> Answering: ...
     @abstractmethod
-    def natives(self) -> dict[str, Native]: ...
+    def stored_tensors(self) -> dict[str, StoredTensor]: ...
     @abstractmethod
     def prober(self, inputs: Inputs, call: Call | None, dtype: str) -> Prober: ...
     @abstractmethod
@@ -71,11 +71,11 @@ class Replay:
     def __init__(self, wing: str) -> None:
         self.NAME = wing
 
-    def natives(self, model: Answering) -> dict[str, Native]:
+    def stored_tensors(self, model: Answering) -> dict[str, StoredTensor]:
         """Every tensor of the model by its path."""
-        return model.natives()
+        return model.stored_tensors()
 
-    def with_natives(self, model: Answering, arrays: Mapping[str, Any]) -> Answering:
+    def with_stored_tensors(self, model: Answering, arrays: Mapping[str, Any]) -> Answering:
         """What cannot be done: the answers are about the values that the model was asked at."""
         remedy = "Carry them into the model itself."
         raise NotExpressibleError("", "a live model to put values into", "a record", remedy)

@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from paritree import Map, MapRow, cli, files, impl_torch
+from paritree import Map, MapRow, cli, impl_torch
+from paritree.common import files
 
 PAIRS = """
 import numpy as np

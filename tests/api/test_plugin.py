@@ -15,7 +15,8 @@ import pytest
 import torch
 
 # Imported here, since a session inside this one drops the modules that it was the first to import.
-from paritree import KnownDifference, Map, MapRow, Pair, check, files, impl_torch, pytest_plugin, suites
+from paritree import KnownDifference, Map, MapRow, Pair, check, impl_torch, pytest_plugin, suites
+from paritree.common import files
 from paritree.conformance.check import Examination
 from paritree.impl_jax import nnx as nnx_wing
 

@@ -83,7 +83,7 @@ def test_a_side_of_a_pair_is_recorded(file, tmp_path, capsys, options, seed):
     out = str(tmp_path / "r.safetensors")
     assert call(capsys, f"{file}:pair", "-o", out, "--contracts", "names", *options)[0] == 0
     torch.manual_seed(seed)
-    assert (Record.load(out).natives()["weight"].array == torch.nn.Linear(3, 2).weight.detach().numpy()).all()
+    assert (Record.load(out).stored_tensors()["weight"].array == torch.nn.Linear(3, 2).weight.detach().numpy()).all()
 
 
 @pytest.mark.parametrize(

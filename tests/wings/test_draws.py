@@ -93,9 +93,9 @@ def test_every_tensor_of_every_seed_is_the_factorys_own(kind: str) -> None:
     found = wing.draws(factory, seeds)
     assert factory.calls == calls
     for number in (0, 4):
-        natives = wing.natives(make(seeds[number]))
-        assert list(found) == list(natives)
-        for path, native in natives.items():
+        stored_tensors = wing.stored_tensors(make(seeds[number]))
+        assert list(found) == list(stored_tensors)
+        for path, native in stored_tensors.items():
             assert found[path].shape == (5, *native.array.shape)
             assert found[path].dtype == native.array.dtype
             # A compiled draw may be fused where one alone is rounded in between.

@@ -84,7 +84,7 @@ PATHS = {
 
 
 def test_the_paths_of_a_tree_are_its_keys() -> None:
-    found = pytrees.natives(tree())
+    found = pytrees.stored_tensors(tree())
     assert {path: native.array.shape for path, native in found.items()} == PATHS
     assert list(found) == list(PATHS)
     assert [path for path, native in found.items() if not native.trainable] == ["scale.steps"]
@@ -95,19 +95,19 @@ def test_the_paths_of_a_tree_are_its_keys() -> None:
 def test_given_arrays_make_a_new_tree_of_the_same_nodes() -> None:
     old = tree()
     given = {"first.0.weight": normal(3, 4, seed=9, dtype="float64"), "node.0": np.array([3.0, 4.0])}
-    new = pytrees.with_natives(old, given)
+    new = pytrees.with_stored_tensors(old, given)
     assert jax.tree.structure(new) == jax.tree.structure(old)
     assert (type(new["first"][0]), type(new["scale"]), new["node"].name, new["rate"]) == (Affine, Scale, "inner", 0.1)
-    found = {path: native.array for path, native in pytrees.natives(new).items()}
-    before = {path: native.array for path, native in pytrees.natives(tree()).items()}
+    found = {path: native.array for path, native in pytrees.stored_tensors(new).items()}
+    before = {path: native.array for path, native in pytrees.stored_tensors(tree()).items()}
     assert_same(found, {**before, **{path: array.astype("float32") for path, array in given.items()}})
-    assert_same({path: native.array for path, native in pytrees.natives(old).items()}, before)
+    assert_same({path: native.array for path, native in pytrees.stored_tensors(old).items()}, before)
     text = (
         "expected arrays for owners of the model, in their native shapes, found 1 that does not fit: "
         "node.0 has shape (3,) and needs (2,). Nothing was changed."
     )
     with pytest.raises(WeightsError, match=exactly(text)):
-        pytrees.with_natives(old, {"node.0": np.zeros(3)})
+        pytrees.with_stored_tensors(old, {"node.0": np.zeros(3)})
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -127,7 +127,7 @@ def test_a_tree_is_probed_through_its_call(dtype: str) -> None:
         again = run({}, ones)
     assert seen == [[0.1]]
     assert list(probe.gradients) == [path for path in PATHS if path != "scale.steps"]
-    values = {path: native.array.astype(dtype) for path, native in pytrees.natives(old).items()}
+    values = {path: native.array.astype(dtype) for path, native in pytrees.stored_tensors(old).items()}
     hidden = (X.astype(dtype) @ values["first.0.weight"] + values["first.0.bias"]) * 0.5
     allowed = {"float32": 1e-6, "float64": 1e-14}[dtype]
     assert_close(probe.outputs, {"": (hidden @ values["second.layer.weight"] + bias) * 2}, allowed)
@@ -148,7 +148,7 @@ def test_a_tree_without_a_call_is_refused() -> None:
 
 def test_a_tree_without_an_array_is_refused() -> None:
     with pytest.raises(UsageError, match=exactly("expected a pytree with arrays of JAX's or NumPy's, found dict.")):
-        pytrees.natives({"a": 1.0})
+        pytrees.stored_tensors({"a": 1.0})
 
 
 def test_a_table_lists_the_nodes_that_jax_knows() -> None:

@@ -19,7 +19,7 @@ from flax.core import freeze
 from torch import nn
 
 from paritree import NotExpressibleError, WeightsError, impl_torch
-from paritree.common.wing.stored import Native, unlike
+from paritree.common.wing.stored import StoredTensor, unlike
 from paritree.impl_jax import linen as impl_linen
 from paritree.impl_jax import nnx as impl_nnx
 from paritree.impl_jax import pytrees
@@ -93,7 +93,7 @@ KINDS: dict[str, tuple[Any, Callable[[], Any], list[str]]] = {
 }
 
 
-def assert_equal(found: dict[str, Native], expected: dict[str, Native]) -> None:
+def assert_equal(found: dict[str, StoredTensor], expected: dict[str, StoredTensor]) -> None:
     """The same tensors, bit for bit, with the same names and kinds; a tree that JAX made anew has another order."""
     assert set(found) == set(expected)
     for path, native in expected.items():
@@ -108,24 +108,27 @@ def test_every_way_gives_everything_back(name: str, tmp_path: Path, monkeypatch:
     side, make, ways = KINDS[name]
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     model = make()
-    before = {path: Native(**{**vars(native), "array": native.array.copy()}) for path, native in natives(side, model)}
+    before = {
+        path: StoredTensor(**{**vars(native), "array": native.array.copy()})
+        for path, native in stored_tensors(side, model)
+    }
     found = []
     for trip in side.round_trips(model):
         found.append(trip.way)
-        assert_equal(trip.natives, before)
+        assert_equal(trip.stored_tensors, before)
     assert found == ways
-    assert_equal(side.natives(model), before)
+    assert_equal(side.stored_tensors(model), before)
     assert list(tmp_path.iterdir()) == []
 
 
-def natives(side: Any, model: Any) -> Any:
-    return side.natives(model).items()
+def stored_tensors(side: Any, model: Any) -> Any:
+    return side.stored_tensors(model).items()
 
 
 def test_ties_are_told_of_what_was_loaded() -> None:
     torch_trips, nnx_trips = impl_torch.round_trips(TorchOne()), impl_nnx.round_trips(NnxOne())
-    assert [trip.natives["embedding.weight"].aliases for trip in torch_trips] == [("head.weight",)] * 3
-    assert [trip.natives["embedding.embedding"].aliases for trip in nnx_trips] == [("head.embedding",)] * 3
+    assert [trip.stored_tensors["embedding.weight"].aliases for trip in torch_trips] == [("head.weight",)] * 3
+    assert [trip.stored_tensors["embedding.embedding"].aliases for trip in nnx_trips] == [("head.embedding",)] * 3
 
 
 class LosesTie(TorchOne):
@@ -138,12 +141,12 @@ class LosesTie(TorchOne):
 
 def test_a_tie_that_is_lost_while_loading_is_seen() -> None:
     model = LosesTie()
-    before = impl_torch.natives(model)["embedding.weight"].array
+    before = impl_torch.stored_tensors(model)["embedding.weight"].array
     for trip in impl_torch.round_trips(model):
-        assert trip.natives["embedding.weight"].aliases == ()
-        assert np.array_equal(trip.natives["embedding.weight"].array, before)
+        assert trip.stored_tensors["embedding.weight"].aliases == ()
+        assert np.array_equal(trip.stored_tensors["embedding.weight"].array, before)
         # In a file of safetensors the tensor is once, under its owner's name.
-        assert np.array_equal(trip.natives["head.weight"].array, before) == (trip.way != "safetensors")
+        assert np.array_equal(trip.stored_tensors["head.weight"].array, before) == (trip.way != "safetensors")
     assert model.head.weight is model.embedding.weight
 
 
@@ -170,8 +173,8 @@ class DropsQuietly(Drops):
 
 def test_a_buffer_that_is_not_saved_has_other_values() -> None:
     for trip in impl_torch.round_trips(DropsQuietly()):
-        assert trip.natives["count"].array.tolist() == [0, 1]
-        assert trip.natives["weight"].array.tolist() == [1, 1]
+        assert trip.stored_tensors["count"].array.tolist() == [0, 1]
+        assert trip.stored_tensors["weight"].array.tolist() == [1, 1]
 
 
 def test_a_strict_load_that_fails_names_the_way() -> None:
@@ -204,9 +207,9 @@ def test_what_only_one_format_refuses_comes_after_those_that_take_it() -> None:
 
     model = Halves()
     trips = impl_torch.round_trips(model)
-    before = impl_torch.natives(model)
-    assert_equal(next(trips).natives, before)
-    assert_equal(next(trips).natives, before)
+    before = impl_torch.stored_tensors(model)
+    assert_equal(next(trips).stored_tensors, before)
+    assert_equal(next(trips).stored_tensors, before)
     with pytest.raises(
         NotExpressibleError, match=r"^safetensors: expected a model that can be saved in this way, found"
     ):
@@ -218,7 +221,7 @@ def test_a_weight_that_weight_norm_computes_is_no_hindrance() -> None:
         model = torch.nn.utils.weight_norm(nn.Linear(3, 2))
     model(torch.ones(1, 3))
     for trip in impl_torch.round_trips(model):
-        assert_equal(trip.natives, impl_torch.natives(model))
+        assert_equal(trip.stored_tensors, impl_torch.stored_tensors(model))
 
 
 def test_a_variable_that_a_pure_dict_takes_apart_is_refused() -> None:
@@ -228,7 +231,7 @@ def test_a_variable_that_a_pure_dict_takes_apart_is_refused() -> None:
 
     model = Tree()
     trips = impl_nnx.round_trips(model)
-    assert_equal(next(trips).natives, impl_nnx.natives(model))
+    assert_equal(next(trips).stored_tensors, impl_nnx.stored_tensors(model))
     text = (
         "pure dict: expected what was saved to load into a copy of the model, found ValueError: key in pure_dict not "
         "available in state: ('held', 'a')."

@@ -17,7 +17,7 @@ from torch import nn
 from paritree import PathError, WeightsError, impl_torch
 from paritree.common.wing.protocols import SideWing
 from paritree.common.wing.runs import Call
-from paritree.common.wing.stored import Native
+from paritree.common.wing.stored import StoredTensor
 from paritree.impl_jax import linen as impl_linen
 from paritree.impl_jax import nnx as impl_nnx
 from paritree.impl_jax import pytrees
@@ -191,13 +191,13 @@ def test_the_paths_may_change_from_run_to_run_and_the_model_never_does(name: str
     case, other = THRICE[name], ONCE[name].path
     with case.side.running(dtype="float64"):
         model = case.make()
-        before = {path: native.array.copy() for path, native in case.side.natives(model).items()}
+        before = {path: native.array.copy() for path, native in case.side.stored_tensors(model).items()}
         run = case.side.site_prober(model, (X,), case.call, dtype="float64")
         both = run({}, weighting, [other, case.path])
         zeros = run({other: np.zeros_like(before[other])}, weighting, iter([case.path, case.path]))
         again = run({}, weighting, (case.path,))
         nothing = run({}, weighting, ())
-        after = {path: native.array for path, native in case.side.natives(model).items()}
+        after = {path: native.array for path, native in case.side.stored_tensors(model).items()}
     assert {path: len(sites) for path, sites in both.items()} == {other: 1, case.path: 3}
     assert [np.abs(site.gradient).max() for site in zeros[case.path]] == [0, 0, 0]
     for one, two in zip(again[case.path], both[case.path], strict=True):
@@ -306,10 +306,10 @@ def test_what_is_no_parameter_and_what_is_an_alias_are_refused_too() -> None:
         impl_torch.site_prober(model, (X,))({}, weighting, ["last.weight"])
 
 
-def by_hand(natives: Mapping[str, Native]) -> dict[str, np.ndarray]:
+def by_hand(stored_tensors: Mapping[str, StoredTensor]) -> dict[str, np.ndarray]:
     """The torch GPT-2's arrays as Flax has them, which keeps the kernels of its `Conv1D` transposed."""
     carried = {}
-    for path, native in natives.items():
+    for path, native in stored_tensors.items():
         holder, _, name = path.rpartition(".")
         if native.trainable:
             norm = ".ln_" in holder
@@ -321,7 +321,7 @@ def by_hand(natives: Mapping[str, Native]) -> dict[str, np.ndarray]:
 
 def test_gpt2s_tied_table_has_the_same_two_shares_in_both_frameworks() -> None:
     pair = twins.build("gpt2").pair
-    weights = impl_torch.natives(pair.reference)
+    weights = impl_torch.stored_tensors(pair.reference)
     reference, port = "transformer.wte.weight", "params.transformer.wte.embedding"
     with impl_torch.running():
         run = impl_torch.site_prober(pair.reference, pair.inputs, pair.reference_call)

@@ -19,7 +19,7 @@ from flax import linen, nnx
 import paritree
 from paritree import NotExpressibleError, ShapeError, WeightsError
 from paritree import impl_torch as torch_wing
-from paritree.common.wing.stored import Native
+from paritree.common.wing.stored import StoredTensor
 from paritree.conformance import load_wing
 from paritree.impl_jax import linen as linen_wing
 from paritree.impl_jax import nnx as nnx_wing
@@ -64,7 +64,7 @@ def ones(shapes: Any) -> list[np.ndarray]:
 def test_every_tensor_is_listed_under_its_native_path(name: str) -> None:
     stranger = STRANGERS[name]
     model, wing = made(name), load_wing(stranger.wing)
-    found = wing.natives(model)
+    found = wing.stored_tensors(model)
     letter_of = {native_path(stranger, letter): letter for letter in stranger.names}
     assert sorted(found) == sorted(letter_of)
     for path, native in found.items():
@@ -84,10 +84,10 @@ def test_given_natives_are_what_is_listed_and_what_computes(name: str) -> None:
     wing, values = load_wing(stranger.wing), letters(1, "float64")
     with wing.running("cpu", "float64"):
         model = made(name, "float64")
-        before = wing.natives(model)
+        before = wing.stored_tensors(model)
         given = native_arrays(stranger, values)
-        loaded = wing.with_natives(model, given)
-        found = wing.natives(loaded)
+        loaded = wing.with_stored_tensors(model, given)
+        found = wing.stored_tensors(loaded)
         assert list(found) == list(before)
         assert_same({path: found[path].array for path in given}, given)
         assert_close({"y": wing.call(loaded, (X.astype("float64"),))}, {"y": output(values, X.astype("float64"))})
@@ -95,7 +95,7 @@ def test_given_natives_are_what_is_listed_and_what_computes(name: str) -> None:
     # What was listed before is as it was, and what was given is the caller's.
     assert not np.array_equal(before[native_path(stranger, "W1")].array, found[native_path(stranger, "W1")].array)
     given[native_path(stranger, "b1")][...] = 9
-    assert not (wing.natives(loaded)[native_path(stranger, "b1")].array == 9).any()
+    assert not (wing.stored_tensors(loaded)[native_path(stranger, "b1")].array == 9).any()
 
 
 @pytest.mark.parametrize("name", STRANGERS)
@@ -103,8 +103,8 @@ def test_some_natives_leave_the_others_and_every_dtype(name: str) -> None:
     stranger = STRANGERS[name]
     model, wing = made(name), load_wing(stranger.wing)
     path, other = native_path(stranger, "b1"), native_path(stranger, "b2")
-    before = wing.natives(model)[other].array
-    found = wing.natives(wing.with_natives(model, {path: torch.arange(4, dtype=torch.float64)}))
+    before = wing.stored_tensors(model)[other].array
+    found = wing.stored_tensors(wing.with_stored_tensors(model, {path: torch.arange(4, dtype=torch.float64)}))
     assert_same({path: found[path].array}, {path: np.arange(4, dtype=np.float32)})
     assert_same({other: found[other].array}, {other: before})
 
@@ -113,7 +113,7 @@ def test_some_natives_leave_the_others_and_every_dtype(name: str) -> None:
 def test_natives_that_do_not_fit_are_all_named_and_nothing_changes(name: str) -> None:
     stranger = STRANGERS[name]
     model, wing = made(name), load_wing(stranger.wing)
-    before = wing.natives(model)
+    before = wing.stored_tensors(model)
     paths = [native_path(stranger, letter) for letter in ("b1", "b2", "scale")]
     text = (
         "expected arrays for owners of the model, in their native shapes, found 3 that do not fit: "
@@ -122,10 +122,12 @@ def test_natives_that_do_not_fit_are_all_named_and_nothing_changes(name: str) ->
     )
     given = {paths[0]: np.zeros(4), paths[1]: np.zeros(3), paths[2]: 3, "elsewhere": np.zeros(1)}
     with pytest.raises(WeightsError, match=exactly(text)):
-        wing.with_natives(model, given)
-    assert_same(*({path: native.array for path, native in each.items()} for each in (wing.natives(model), before)))
+        wing.with_stored_tensors(model, given)
+    assert_same(
+        *({path: native.array for path, native in each.items()} for each in (wing.stored_tensors(model), before))
+    )
     with pytest.raises(WeightsError, match=exactly("expected a mapping from paths to arrays, found list")[:-1]):
-        wing.with_natives(model, [np.zeros(4)])  # type: ignore[arg-type]
+        wing.with_stored_tensors(model, [np.zeros(4)])  # type: ignore[arg-type]
 
 
 class TorchTied(torch.nn.Module):
@@ -175,7 +177,7 @@ def tied_gradient(weight: np.ndarray, gain: np.ndarray, shift: np.ndarray) -> np
 
 
 def test_torch_says_what_is_tied_frozen_and_not_saved() -> None:
-    found = torch_wing.natives(TorchTied())
+    found = torch_wing.stored_tensors(TorchTied())
     marks = {path: (each.trainable, each.frozen, each.saved, each.aliases) for path, each in found.items()}
     assert marks == {
         "gain": (True, True, True, ()),
@@ -187,7 +189,7 @@ def test_torch_says_what_is_tied_frozen_and_not_saved() -> None:
 
 def test_nnx_lists_a_tie_where_its_state_has_it() -> None:
     model = NnxTied()
-    found = nnx_wing.natives(model)
+    found = nnx_wing.stored_tensors(model)
     assert {path: (each.trainable, each.aliases, each.keys) for path, each in found.items()} == {
         "again.embedding": (True, ("words.embedding",), ("again", "embedding")),
         "gain.left": (True, (), ("gain", "left")),
@@ -210,9 +212,9 @@ def test_ties_stay_and_their_gradients_are_sums(wing: Any, make: Callable[[], An
     probe = wing.prober(model, TOKENS)({owner: weight}, ones)
     expected = tied_gradient(weight, np.full(4, 2.0), np.ones(4))
     assert_close({owner: probe.gradients[owner]}, {owner: expected}, 1e-6)
-    loaded = wing.with_natives(model, {owner: weight})
-    found = wing.natives(loaded)
-    assert found[owner].aliases == wing.natives(make())[owner].aliases
+    loaded = wing.with_stored_tensors(model, {owner: weight})
+    found = wing.stored_tensors(loaded)
+    assert found[owner].aliases == wing.stored_tensors(make())[owner].aliases
     np.testing.assert_array_equal(found[owner].array, weight)
     np.testing.assert_array_equal(wing.prober(loaded, TOKENS)({}, ones).outputs[""], probe.outputs[""])
 
@@ -229,7 +231,7 @@ def test_frozen_parameters_have_gradients_and_buffers_none() -> None:
 def test_trees_and_bare_arrays_in_nnx_are_replaced() -> None:
     model = NnxTied()
     given = {"gain.right": np.array([5.0, 6.0]), "shift": np.arange(4.0), "parts.scale": np.full(4, 3.0)}
-    found = nnx_wing.natives(nnx_wing.with_natives(model, given))
+    found = nnx_wing.stored_tensors(nnx_wing.with_stored_tensors(model, given))
     for path, array in given.items():
         np.testing.assert_array_equal(found[path].array, array)
     np.testing.assert_array_equal(found["gain.left"].array, [2, 2])
@@ -247,10 +249,10 @@ class Boxed(linen.Module):
 def test_a_box_is_no_key_and_stays() -> None:
     module = Boxed()
     model = (module, module.init(jax.random.key(0), X))
-    found = linen_wing.natives(model)
+    found = linen_wing.stored_tensors(model)
     assert list(found) == ["params.d.kernel", "params.d.bias", "params.scale"]
     kernel = normal(3, 4, seed=4)
-    loaded = linen_wing.with_natives(model, {"params.d.kernel": kernel, "params.scale": np.full(4, 2.0)})
+    loaded = linen_wing.with_stored_tensors(model, {"params.d.kernel": kernel, "params.scale": np.full(4, 2.0)})
     box = loaded[1]["params"]["d"]["kernel"]
     assert (type(box), box.names) == (linen.Partitioned, ("in", "out"))
     assert type(loaded[1]["params"]["scale"]) is linen.LogicallyPartitioned
@@ -268,7 +270,7 @@ def test_linen_keeps_order_and_lists_every_collection() -> None:
         "params": {"layers_2": {"w": np.ones(2)}, "layers_10": {"w": jnp.ones(2)}, "layers_1": [np.zeros(1)]},
         "cache": {"index": jnp.zeros((), jnp.int32), "key": jax.random.key(0), "none": None},
     }
-    found = linen_wing.natives((Any_(), variables))
+    found = linen_wing.stored_tensors((Any_(), variables))
     assert {path: (each.trainable, each.is_floating) for path, each in found.items()} == {
         "params.layers_2.w": (True, True),
         "params.layers_10.w": (True, True),
@@ -276,7 +278,7 @@ def test_linen_keeps_order_and_lists_every_collection() -> None:
         "cache.index": (False, False),
     }
     assert [*found] == ["params.layers_2.w", "params.layers_10.w", "params.layers_1.0", "cache.index"]
-    _, loaded = linen_wing.with_natives((Any_(), variables), {"params.layers_1.0": np.full(1, 7.0)})
+    _, loaded = linen_wing.with_stored_tensors((Any_(), variables), {"params.layers_1.0": np.full(1, 7.0)})
     assert [*loaded["params"]] == ["layers_2", "layers_10", "layers_1"]
     assert loaded["params"]["layers_1"][0] == 7
 
@@ -296,10 +298,10 @@ def test_bfloat16_keeps_its_type(name: str) -> None:
     model, wing = made(name, "bfloat16"), load_wing(stranger.wing)
     path, given = native_path(stranger, "W1"), normal(4, 3, seed=7).reshape
     given = normal(3, 4, seed=7) if is_turned(stranger, "W1") else normal(4, 3, seed=7)
-    native = wing.natives(model)[path]
+    native = wing.stored_tensors(model)[path]
     assert native.array.dtype == ml_dtypes.bfloat16
     assert native.is_floating
-    found = wing.natives(wing.with_natives(model, {path: given}))[path].array
+    found = wing.stored_tensors(wing.with_stored_tensors(model, {path: given}))[path].array
     np.testing.assert_array_equal(found, given.astype(ml_dtypes.bfloat16))
     probe = wing.prober(model, (X,), dtype="bfloat16")({}, ones)
     assert probe.outputs[""].dtype == probe.gradients[path].dtype == ml_dtypes.bfloat16
@@ -309,7 +311,7 @@ def test_a_lazy_parameter_has_no_native_yet() -> None:
     model = torch.nn.Sequential(torch.nn.LazyLinear(3))
     text = "0.weight: expected a shape that is known, found (?,). Send an input through the model first."
     with pytest.raises(ShapeError, match=exactly(text)):
-        torch_wing.natives(model)
+        torch_wing.stored_tensors(model)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -320,10 +322,10 @@ def test_a_probe_is_what_the_mathematics_says(name: str, dtype: str) -> None:
     x, cotangent, allowed = X.astype(dtype), COTANGENT.astype(dtype), {"float32": 1e-5, "float64": 1e-12}[dtype]
     with wing.running("cpu", dtype):
         model = made(name)
-        before = {path: native.array for path, native in wing.natives(model).items()}
+        before = {path: native.array for path, native in wing.stored_tensors(model).items()}
         run = wing.prober(model, (x,), dtype=dtype)
         probe = run(native_arrays(stranger, values), lambda shapes: [cotangent for _ in shapes])
-        assert_same({path: native.array for path, native in wing.natives(model).items()}, before)
+        assert_same({path: native.array for path, native in wing.stored_tensors(model).items()}, before)
     assert_close(probe.outputs, {"": output(values, x)}, allowed)
     assert_close(probe.gradients, native_arrays(stranger, gradients(values, x, cotangent)), allowed)
     assert {array.dtype.name for array in (*probe.outputs.values(), *probe.gradients.values())} == {dtype}
@@ -340,7 +342,7 @@ def test_each_run_is_for_its_own_weights_alone(name: str) -> None:
     assert not np.allclose(changed.outputs[""], own.outputs[""])
     only = run({native_path(stranger, "b2"): given[native_path(stranger, "b2")]}, ones)
     np.testing.assert_array_equal(run({}, ones).outputs[""], own.outputs[""])
-    difference = given[native_path(stranger, "b2")] - wing.natives(model)[native_path(stranger, "b2")].array
+    difference = given[native_path(stranger, "b2")] - wing.stored_tensors(model)[native_path(stranger, "b2")].array
     np.testing.assert_allclose(only.outputs[""] - own.outputs[""], np.tile(difference, (5, 1)), atol=1e-6)
     with pytest.raises(WeightsError, match="elsewhere is no owner's path"):
         run({"elsewhere": np.zeros(1)}, ones)
@@ -431,5 +433,5 @@ def test_an_output_that_is_no_array_is_refused_by_every_wing() -> None:
 
 def test_a_native_knows_floating_types_that_numpy_has_from_elsewhere() -> None:
     kinds = {"float32": True, "int32": False, "bool": False}
-    assert {name: Native("p", np.zeros(1, name), True).is_floating for name in kinds} == kinds
-    assert Native("p", np.zeros(1, ml_dtypes.float8_e4m3fn), True).is_floating
+    assert {name: StoredTensor("p", np.zeros(1, name), True).is_floating for name in kinds} == kinds
+    assert StoredTensor("p", np.zeros(1, ml_dtypes.float8_e4m3fn), True).is_floating

@@ -123,10 +123,10 @@ def test_inputs_have_the_names_of_arguments_and_outputs_are_floating(name: str) 
 
 def test_a_module_says_what_it_holds_and_how_it_is_set(name: str) -> None:
     found = {each.path: each for each in traces(name, model_of(name))}
-    natives = list(load_wing(name).natives(model_of(name)))
-    assert sorted(found[""].subtree) == sorted(natives)
+    stored_tensors = list(load_wing(name).stored_tensors(model_of(name)))
+    assert sorted(found[""].subtree) == sorted(stored_tensors)
     assert found[""].holds == ()
-    assert sorted(found["inner.norm"].holds) == sorted(path for path in natives if ".norm." in path)
+    assert sorted(found["inner.norm"].holds) == sorted(path for path in stored_tensors if ".norm." in path)
     assert 0.5 in found["inner.norm"].settings.values()
     assert str(found["inner.norm"]) == "'inner.norm' (LayerNorm)"
     assert str(found[""]) == f"the model itself ({found[''].name})"
@@ -134,13 +134,13 @@ def test_a_module_says_what_it_holds_and_how_it_is_set(name: str) -> None:
 
 def test_the_weights_and_the_type_are_those_of_the_run_and_the_model_is_as_it_was(name: str) -> None:
     model = model_of(name)
-    before = {path: native.array.copy() for path, native in load_wing(name).natives(model).items()}
+    before = {path: native.array.copy() for path, native in load_wing(name).stored_tensors(model).items()}
     zeros = {path: np.zeros_like(array) for path, array in before.items()}
     with load_wing(name).running("cpu", "float64"):
         found = traces(name, model, weights=zeros, dtype="float64")
     assert not found[0].outputs["out"].any()
     assert found[0].outputs["out"].dtype == np.float64
-    after = {path: native.array for path, native in load_wing(name).natives(model).items()}
+    after = {path: native.array for path, native in load_wing(name).stored_tensors(model).items()}
     for path, array in before.items():
         np.testing.assert_array_equal(after[path], array)
 

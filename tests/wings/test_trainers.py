@@ -145,7 +145,7 @@ def trained(wing: str, optimizer: Optimizer, dtype: str = "float64") -> Training
 
 
 def arrays_of(training: Training) -> dict[str, np.ndarray]:
-    return {path: each.array for path, each in training.natives.items()}
+    return {path: each.array for path, each in training.stored_tensors.items()}
 
 
 def unbiased(stats: Mapping[str, np.ndarray], steps: int) -> dict[str, np.ndarray]:
@@ -171,10 +171,10 @@ def test_all_wings_are_the_same_after_some_steps(optimizer: Optimizer) -> None:
 
 
 def test_ties_are_told_as_they_are_after_training() -> None:
-    assert {path: each.aliases for path, each in trained("torch", SGD).natives.items() if each.aliases} == {
+    assert {path: each.aliases for path, each in trained("torch", SGD).stored_tensors.items() if each.aliases} == {
         "embed.weight": ("head.weight",)
     }
-    assert {path: each.aliases for path, each in trained("nnx", SGD).natives.items() if each.aliases} == {
+    assert {path: each.aliases for path, each in trained("nnx", SGD).stored_tensors.items() if each.aliases} == {
         "embed.embedding": ("head.weight",)
     }
 
@@ -184,14 +184,14 @@ def test_a_tie_that_a_call_breaks_is_told() -> None:
         model.head.weight = nn.Parameter(model.head.weight.detach().clone())
         return model(*inputs)
 
-    told = torch_training.trainer(built("torch"), (TOKENS,), train_call=call)({}, targets, SGD, 1).natives
+    told = torch_training.trainer(built("torch"), (TOKENS,), train_call=call)({}, targets, SGD, 1).stored_tensors
     assert not any(each.aliases for each in told.values())
 
 
 @pytest.mark.parametrize("wing", WINGS)
 def test_the_model_given_stays_as_it_is_and_a_run_can_be_repeated(wing: str) -> None:
     model = built(wing)
-    before = {path: each.array for path, each in WINGS[wing].natives(model).items()}
+    before = {path: each.array for path, each in WINGS[wing].stored_tensors(model).items()}
     mode = [module.training for module in model.modules()] if wing == "torch" else []
     trainer = HOMES[wing].trainer(model, (TOKENS,), train_call=TRAIN_CALLS[wing])
     passer = HOMES[wing].passer(model, (TOKENS,), train_call=TRAIN_CALLS[wing])
@@ -201,7 +201,7 @@ def test_the_model_given_stays_as_it_is_and_a_run_can_be_repeated(wing: str) -> 
     assert again.losses == first.losses
     assert_same(arrays_of(again), arrays_of(first))
     assert_same(passer({}, training=True, dropout=True, seed=3).outputs, passed.outputs)
-    assert_same({path: each.array for path, each in WINGS[wing].natives(model).items()}, before)
+    assert_same({path: each.array for path, each in WINGS[wing].stored_tensors(model).items()}, before)
     assert ([module.training for module in model.modules()] if wing == "torch" else []) == mode
 
 
@@ -215,7 +215,7 @@ def test_what_is_frozen_or_unused_is_trained_as_torch_and_optax_would_together()
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x * self.used + self.frozen
 
-    told = torch_training.trainer(Partly(), (normal(2, 3),))({}, targets, ADAMW, 2).natives
+    told = torch_training.trainer(Partly(), (normal(2, 3),))({}, targets, ADAMW, 2).stored_tensors
     assert (told["used"].array != 1).all()
     assert (told["frozen"].array == 1).all()
     assert told["frozen"].frozen
@@ -259,7 +259,7 @@ def test_dropout_draws_from_the_seed(wing: str) -> None:
 @pytest.mark.parametrize("wing", WINGS)
 def test_bfloat16_is_trained_in_bfloat16(wing: str) -> None:
     told = trained(wing, SGD, dtype="bfloat16")
-    assert {each.array.dtype.name for each in told.natives.values() if each.trainable} == {"bfloat16"}
+    assert {each.array.dtype.name for each in told.stored_tensors.values() if each.trainable} == {"bfloat16"}
     exact = canonical(wing, arrays_of(trained(wing, SGD)))
     found = {name: array.astype(np.float64) for name, array in canonical(wing, arrays_of(told)).items()}
     assert_close(found, exact, allowed=0.03)

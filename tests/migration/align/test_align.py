@@ -57,8 +57,8 @@ class Weights(dict[str, np.ndarray]):
 def carried(found: Map, pair: Pair) -> Weights:
     """What the port holds, by canonical paths and in their layout, once it has the reference's weights."""
     source, target = (paritree.wing(name) for name in found.direction)
-    values = {path: native.array for path, native in source.natives(pair.reference).items()}
-    return Weights(target.weights(target.with_natives(pair.port, found.arrays(values))))
+    values = {path: native.array for path, native in source.stored_tensors(pair.reference).items()}
+    return Weights(target.weights(target.with_stored_tensors(pair.port, found.arrays(values))))
 
 
 def test_what_is_not_used_is_matched_by_name_and_says_so() -> None:
@@ -143,7 +143,7 @@ def test_a_scrambled_port_is_put_in_order(name: str) -> None:
     wrong = [row for row in found.rows if row.port.partition(".")[2] != names[native[row.reference]]]
     # Biases of branches that are added may change places; nothing else.
     assert {(row.evidence, row.reference.split(".")[-1]) for row in wrong} <= {("name", "bias")}
-    made = wing.with_natives(port, found.arrays(reference.state_dict()))
+    made = wing.with_stored_tensors(port, found.arrays(reference.state_dict()))
     output = paritree.wing("torch").call(reference, (array,))
     np.testing.assert_allclose(wing.call(made, (array,)), output, rtol=0, atol=1e-4 * np.abs(output).max())
 

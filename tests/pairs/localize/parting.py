@@ -299,7 +299,10 @@ def built(model: type, wing: str, faults: Faults) -> Any:
 
 def map_between(reference: Any, port: Any) -> Map:
     """The map by the names that are known here, proved by nobody; what has no partner is unmatched."""
-    ours, theirs = load_wing(name_of(reference)).natives(reference), load_wing(name_of(port)).natives(port)
+    ours, theirs = (
+        load_wing(name_of(reference)).stored_tensors(reference),
+        load_wing(name_of(port)).stored_tensors(port),
+    )
     rows = []
     for path, native in ours.items():
         module, _, name = path.rpartition(".")
@@ -329,9 +332,9 @@ def _layout(ndim: int, module: str) -> str:
     return "a b -> a b" if module in ("words", "kinds") else patterns[ndim]
 
 
-def _without(natives: Any, rows: list[MapRow], side: int) -> tuple[str, ...]:
+def _without(stored_tensors: Any, rows: list[MapRow], side: int) -> tuple[str, ...]:
     taken = {(row.reference, row.port)[side] for row in rows}
-    return tuple(path for path, native in natives.items() if path not in taken and native.is_floating)
+    return tuple(path for path, native in stored_tensors.items() if path not in taken and native.is_floating)
 
 
 def drawn(shapes: dict[str, tuple[int, ...]], seed: int = 3) -> dict[str, np.ndarray]:

@@ -42,7 +42,9 @@ def located(kind: type, wing: str, faults: Faults, dtype: str = "float64", again
 def between(
     reference: Any, port: Any, made: Map, inputs: Any, dtype: str = "float64", again: bool = False
 ) -> Localized | None:
-    shapes = {path: native.array.shape for path, native in load_wing(name_of(reference)).natives(reference).items()}
+    shapes = {
+        path: native.array.shape for path, native in load_wing(name_of(reference)).stored_tensors(reference).items()
+    }
     weights = drawn({path: shapes[path] for path in (*made.by_reference, *made.unmatched_reference)})
     carried = made.arrays(weights)
     sides = [
@@ -266,12 +268,12 @@ X = (np.random.default_rng(2).normal(size=(3, 6, 6)).astype(np.float32),)
 
 def own_map(model: nn.Module) -> Map:
     """The map of a torch model to one with the same names."""
-    natives = load_wing("torch").natives(model)
-    axes = {path: " ".join("abcd"[: native.array.ndim]) for path, native in natives.items()}
+    stored_tensors = load_wing("torch").stored_tensors(model)
+    axes = {path: " ".join("abcd"[: native.array.ndim]) for path, native in stored_tensors.items()}
     return Map(
         tuple(
             MapRow(path, path, native.array.shape, native.array.shape, f"{axes[path]} -> {axes[path]}", "name")
-            for path, native in natives.items()
+            for path, native in stored_tensors.items()
         ),
         ("torch", "torch"),
     )

@@ -80,7 +80,7 @@ def made(file: Path) -> Record:
 
 
 def test_a_record_has_the_table_of_the_model(made):
-    found, expected = made.natives(), import_module("paritree.impl_torch").natives(tied(0))
+    found, expected = made.stored_tensors(), import_module("paritree.impl_torch").stored_tensors(tied(0))
     assert list(found) == list(expected)
     for path, native in expected.items():
         assert np.array_equal(found[path].array, native.array)
@@ -207,7 +207,7 @@ REMEDY = "Give the check a map that was made where both models are, or record ag
 def test_what_was_not_asked_is_refused(made):
     runs = str(made).split()[-2]
     expected = f"expected one of the {runs} runs that the record of the torch model holds, found {{}}. {REMEDY}"
-    weights = {path: native.array for path, native in made.natives().items()}
+    weights = {path: native.array for path, native in made.stored_tensors().items()}
     with refused(UnrecordedError, expected.format("a probe in float32 at other values")):
         made.prober((TOKENS,), None, "float32")(weights, cotangents)
     with refused(UnrecordedError, expected.format("a probe in bfloat16 at other values")):
@@ -229,7 +229,9 @@ def test_other_versions_are_named(made, monkeypatch):
 
 
 def test_other_cotangents_are_refused(made):
-    weights = {path: paritree.pairs.values.distinct(path, each.array, False) for path, each in made.natives().items()}
+    weights = {
+        path: paritree.pairs.values.distinct(path, each.array, False) for path, each in made.stored_tensors().items()
+    }
     weights.pop("steps")
     probe = made.prober((TOKENS,), None, "float32")(weights, cotangents)
     assert set(probe.gradients) == {"words.weight", "norm.weight", "norm.bias"}
@@ -280,7 +282,7 @@ def test_a_record_is_no_port_and_is_not_recorded(made):
 
 def test_every_kind_of_side_has_its_record():
     needed = [name for name, each in vars(SideWing).items() if callable(each) and not name.startswith("_")]
-    assert {"natives", "draws", "running"} <= {*needed}
+    assert {"stored_tensors", "draws", "running"} <= {*needed}
     for name in (*HOMES, "pytree"):
         wing = Replay(name)
         assert name == wing.NAME
@@ -288,10 +290,10 @@ def test_every_kind_of_side_has_its_record():
 
 
 def test_the_identity_map_is_of_equal_paths_and_shapes():
-    natives = import_module("paritree.impl_torch").natives
+    stored_tensors = import_module("paritree.impl_torch").stored_tensors
     wider = Tied()
     wider.norm = torch.nn.LayerNorm(8)
-    found = identity_map(natives(tied(0)), natives(wider), ("torch", "torch"))
+    found = identity_map(stored_tensors(tied(0)), stored_tensors(wider), ("torch", "torch"))
     (row,) = found.rows
     assert (row.reference, row.port, row.layout) == ("words.weight", "words.weight", "a b -> a b")
     assert row.reference_aliases == row.port_aliases == ("head.weight",)
@@ -305,7 +307,7 @@ def test_the_next_release_is_held_against_a_record(made):
     report.raise_for_failure()
     passed = {result.contract for result in report.results if result.status == "pass"}
     assert passed == {*PAIR_CONTRACTS} - {"values"}
-    same = identity_map(made.natives(), made.natives(), ("torch", "torch"))
+    same = identity_map(made.stored_tensors(), made.stored_tensors(), ("torch", "torch"))
     changed = paritree.check(Pair(made, Tied(eps=1e-2), made.inputs), same, contracts=("names", "forward"))
     assert [result.contract for result in changed.failures] == ["forward"]
 
@@ -322,7 +324,9 @@ def test_what_a_run_raised_is_raised_again():
     x = np.ones((2, 3), np.float32)
     model = Narrow(3, 2)
     made = record(model, (x,), contracts=("forward",))
-    weights = {path: paritree.pairs.values.distinct(path, each.array, False) for path, each in made.natives().items()}
+    weights = {
+        path: paritree.pairs.values.distinct(path, each.array, False) for path, each in made.stored_tensors().items()
+    }
     expected = (
         "expected inputs that the model takes, found AssertionError: no other numbers. Check the inputs, and the call "
         "if the pair has one: names, shapes and dtypes."
@@ -330,7 +334,7 @@ def test_what_a_run_raised_is_raised_again():
     with refused(PairError, expected):
         made.prober((x,), None, "float64")(weights, cotangents)
     # A check takes it as the live model's: it has no float64 run, and does without.
-    same = identity_map(made.natives(), made.natives(), ("torch", "torch"))
+    same = identity_map(made.stored_tensors(), made.stored_tensors(), ("torch", "torch"))
     assert paritree.check(Pair(made, model, (x,)), same, contracts=("forward",)).ok
 
 
@@ -461,7 +465,7 @@ def alone(
 @pytest.mark.thorough
 def test_the_next_release_of_a_flax_model(apart):
     made = Record.load(apart / "nnx")
-    same = identity_map(made.natives(), made.natives(), ("nnx", "nnx"))
+    same = identity_map(made.stored_tensors(), made.stored_tensors(), ("nnx", "nnx"))
     contracts = ("names", "values", "forward")
     assert paritree.check(Pair(made, Port(), made.inputs), same, contracts=contracts).ok
     changed = paritree.check(Pair(made, Port(epsilon=1e-2), made.inputs), same, contracts=contracts)

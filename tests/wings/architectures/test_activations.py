@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from torch import nn
 from transformers.activations import ACT2FN
 
 from paritree.common.errors import UsageError
 from paritree.common.models.architectures.llama import LlamaConfig, llama
 from paritree.common.models.architectures.parts import ACTIVATIONS, REFUSED, activation
-from paritree.common.models.architectures.resnet import ResNetConfig, resnet
-from paritree.common.models.architectures.vit import ViTConfig, vit
+from paritree.common.spec import Layer
 from paritree.common.wing.recognition import WINGS
 from paritree.conformance import load_wing
 from paritree.pairs.closeness import relative_error
 
-from .twin import assert_same_tables, config_of, scatter
+from .cases import BASIC, LARGE_PICTURES, PICTURES, RESNET, VIT, image_logits
+from .twin import Inputs, assert_same_tables, config_of, scatter
 
 # Both sides of every kink, and values at which the forms of GELU differ.
 VALUES = np.linspace(-8, 8, 641)[None]
@@ -79,35 +80,22 @@ def test_an_unknown_name_is_refused():
 
 @pytest.mark.parametrize("hidden_act", ["gelu", "quick_gelu", "linear"])
 def test_a_vit_without_labels_gives_the_class_token(hidden_act: str):
-    theirs = transformers.ViTConfig(
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=12,
-        image_size=8,
-        patch_size=4,
-        hidden_act=hidden_act,
-        num_labels=0,
-    )
-    spec = vit(config_of(ViTConfig, theirs))
-    images = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
-    _assert_same(spec, scatter(transformers.ViTForImageClassification(theirs)), images)
+    theirs = VIT.configured(num_hidden_layers=1, hidden_act=hidden_act, num_labels=0)
+    _assert_same(VIT.spec_of(theirs), scatter(VIT.model(theirs)), PICTURES)
 
 
 def test_a_resnet_without_labels_gives_the_pooled_features():
-    theirs = transformers.ResNetConfig(embedding_size=4, hidden_sizes=[8], depths=[1], layer_type="basic", num_labels=0)
-    spec = resnet(config_of(ResNetConfig, theirs))
-    images = np.random.default_rng(0).normal(size=(2, 3, 16, 16)).astype(np.float32)
-    _assert_same(spec, scatter(transformers.ResNetForImageClassification(theirs)), images)
+    theirs = RESNET.configured(**BASIC, num_labels=0)
+    _assert_same(RESNET.spec_of(theirs), scatter(RESNET.model(theirs)), LARGE_PICTURES)
 
 
-def _assert_same(spec, model, images):
+def _assert_same(spec: Layer, model: nn.Module, inputs: Inputs) -> None:
     assert_same_tables(spec, model)
-    expected = model(torch.from_numpy(images)).logits.detach().numpy()
+    expected = image_logits(model, torch.from_numpy(inputs[0])).detach().numpy()
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
     for name in WINGS:
         wing = load_wing(name)
-        found = wing.call(wing.load(wing.build(spec), weights), (images,))
+        found = wing.call(wing.load(wing.build(spec), weights), inputs)
         assert found.shape == expected.shape
         assert relative_error(found, expected) < 1e-5
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,31 +12,30 @@ import paritree
 from paritree import UsageError
 from paritree.common.models.architectures import ARCHITECTURES, GPT2Config, from_transformers, gpt2
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import transformers
+from . import cases
+from .twin import assert_same_tables
 
+# The named architectures whose class of transformers has their defaults.
 CLASSES = {
-    "gpt2": ("GPT2Config", "GPT2LMHeadModel"),
-    "bert": ("BertConfig", "BertForMaskedLM"),
-    "albert": ("AlbertConfig", "AlbertForMaskedLM"),
-    "llama": ("LlamaConfig", "LlamaForCausalLM"),
-    "t5": ("T5Config", "T5ForConditionalGeneration"),
-    "vit": ("ViTConfig", "ViTForImageClassification"),
+    "gpt2": "GPT2LMHeadModel",
+    "bert": "BertForMaskedLM",
+    "albert": "AlbertForMaskedLM",
+    "llama": "LlamaForCausalLM",
+    "t5": "T5ForConditionalGeneration",
+    "vit": "ViTForImageClassification",
 }
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_name_is_the_class_at_its_default_configuration(name: str) -> None:
-    config, model = (getattr(transformers, each) for each in CLASSES[name])
+    described, named = cases.ARCHITECTURES[name], ARCHITECTURES[name]
+    config = described.their_config()
     with torch.device("meta"):
-        theirs = model(config())
-    rows = paritree.table(ARCHITECTURES[name].make())
-    assert [(row.path, row.shape) for row in rows.parameters] == [
-        (path, tuple(array.shape)) for path, array in theirs.named_parameters()
-    ]
-    assert CLASSES[name][1] in ARCHITECTURES[name].title
-    assert from_transformers(config()) == ARCHITECTURES[name].make()
+        theirs = described.model(config)
+    assert type(theirs).__name__ == CLASSES[name]
+    assert CLASSES[name] in named.title
+    assert named.make() == described.spec(described.config()) == from_transformers(config)
+    assert_same_tables(named.make(), theirs)
 
 
 def test_any_object_with_the_fields_will_do() -> None:
@@ -58,13 +56,10 @@ def test_what_is_not_described_is_refused() -> None:
 
 @pytest.mark.parametrize("wing", ["torch", "linen", "nnx"])
 def test_a_live_model_s_weights_are_carried_by_name(wing: str) -> None:
-    config = transformers.LlamaConfig(
-        vocab_size=17, hidden_size=8, intermediate_size=12, num_hidden_layers=1, num_attention_heads=2
-    )
-    theirs = transformers.LlamaForCausalLM(config).eval()
+    config = cases.LLAMA.configured()
+    theirs = cases.LLAMA.model(config).eval()
     ours = paritree.carry(theirs, paritree.build(from_transformers(config), wing))
-    tokens = np.arange(10).reshape(2, 5)
     with torch.no_grad():
-        expected = theirs(torch.from_numpy(tokens)).logits.numpy()
+        expected = theirs(torch.from_numpy(cases.TEXT)).logits.numpy()
     with paritree.wing(wing).running():
-        np.testing.assert_allclose(paritree.wing(wing).call(ours, (tokens,)), expected, atol=1e-6)
+        np.testing.assert_allclose(paritree.wing(wing).call(ours, (cases.TEXT,)), expected, atol=1e-6)

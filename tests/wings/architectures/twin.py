@@ -89,7 +89,7 @@ class Twin:
     def theirs(self, dtype: torch.dtype = torch.float32) -> Result:
         """What the model itself gives."""
         model = copy.deepcopy(self.model).to(dtype)
-        output = self.run(model, *map(torch.from_numpy, self.inputs))
+        output = self.run(model, *map(torch.from_numpy, self.inputs_in(_name(dtype))))
         parameters = dict(model.named_parameters())
         value = (output * torch.from_numpy(self.cotangent).to(dtype)).sum()
         gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
@@ -104,13 +104,16 @@ class Twin:
     def ours(self, wing: str, device: str = "cpu", dtype: str = "float32") -> Result:
         """What the spec gives in a wing, with the model's own weights by name."""
         own = load_wing(wing)
-        # Images are in the precision of the run; tokens are whole numbers in any.
-        inputs = tuple(array.astype(dtype) if array.dtype == np.float32 else array for array in self.inputs)
+        inputs = self.inputs_in(dtype)
         with own.running(device, dtype):
             model = own.load(own.build(self.spec, dtype=dtype, device=device), self.weights(dtype))
             output = own.call(model, inputs)
             _, gradients = own.value_and_gradients(model, inputs, self.cotangent.astype(dtype))
         return Result(output, gradients)
+
+    def inputs_in(self, dtype: str) -> Inputs:
+        """Images in the precision of a run; tokens are whole numbers in any."""
+        return tuple(array.astype(dtype) if array.dtype == np.float32 else array for array in self.inputs)
 
     @cached_property
     def oracle(self) -> Result:
@@ -154,12 +157,12 @@ def assert_same_tables(spec: Layer, model: nn.Module) -> None:
     table = expansion.table_of(spec)
     owners: dict[int, str] = {}
     parameters = [
-        (name, tuple(array.shape), _dtype(array), owners.setdefault(id(array), name))
+        (name, tuple(array.shape), _name(array.dtype), owners.setdefault(id(array), name))
         for name, array in model.named_parameters(remove_duplicate=False)
     ]
     kept = set(model.state_dict())
     buffers = [
-        (name, tuple(array.shape), _dtype(array), owners.setdefault(id(array), name), name in kept)
+        (name, tuple(array.shape), _name(array.dtype), owners.setdefault(id(array), name), name in kept)
         for name, array in model.named_buffers(remove_duplicate=False)
     ]
     rows = [(row.path, row.shape, row.dtype, row.tie.owner if row.tie else row.path) for row in table]
@@ -223,5 +226,5 @@ def padded(lengths: Sequence[int], time: int) -> np.ndarray:
     return (np.arange(time) < np.asarray(lengths)[:, None]).astype(np.int64)
 
 
-def _dtype(array: torch.Tensor) -> str:
-    return str(array.dtype).removeprefix("torch.")
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
