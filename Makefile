@@ -12,17 +12,23 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 check: $(VENV)/.installed
 	$(BIN)/paritree check
 
+# The slowest tests are printed: what takes long shows before it is a habit.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --durations=15 --durations-min=3
 
-# The suite against the built wheel, in an environment that has never seen the tree.
+# What the wheel can change, in an environment that has never seen the tree: its contents, its imports, its entry points
+# (the command line and the plugin), its data (the report's template), and one file of tests for each room.
+WHEEL_TESTS := tests/test_package.py tests/api tests/common/test_tables.py tests/wings/test_build.py \
+	tests/pairs/maps/test_files.py tests/migration/test_carry.py tests/conformance/test_known_differences.py \
+	tests/conformance/reports tests/study/test_source.py
+
 wheel-test:
 	rm -rf build dist $(VENV)-wheel
 	$(PYTHON) -m venv $(VENV)-wheel
 	$(VENV)-wheel/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 		"$$(echo dist/paritree-*.whl)[test]"
-	$(VENV)-wheel/bin/python -m pytest -n $(JOBS)
+	$(VENV)-wheel/bin/python -m pytest -n $(JOBS) $(WHEEL_TESTS)
 
 # Every planted fault against every contract: which are found, and what is said of them.
 mutants: $(VENV)/.installed-test

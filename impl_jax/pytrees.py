@@ -67,17 +67,13 @@ def with_stored_tensors(model: Any, arrays: Mapping[str, Any]) -> Any:
 def prober(model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Prober:
     """The tree made ready to be probed: `run(weights, cotangents)` gives a Probe.
 
-    inputs: neutral arrays by position or by name; what is floating in them and in the tree becomes `dtype`.
     call: `call(tree, inputs)`, with jax arrays in both.
-    weights: arrays for any of the tree's paths; the others keep the values they have.
 
     The run is compiled once, for all weights.
 
     Raises:
+        As `SideWing`, and
         PairError: no call.
-        DtypeError: no floating-point type of that name, or float64 where it is not enabled.
-        WeightsError: from the run, weights for no path of the tree or of another shape.
-        NotExpressibleError: from the run, an output that is no structure of arrays.
     """
     return compiled_prober(_functional(model, call, dtype), inputs, dtype)
 
@@ -100,17 +96,14 @@ def trainer(
 ) -> Trainer:
     """The tree made ready to be trained: `run(weights, targets, optimizer, steps)` gives a Training.
 
-    inputs: neutral arrays by position or by name; what is floating in them and in the tree becomes `dtype`.
     train_call: `call(tree, inputs)` in training mode and without dropout, since nobody but itself can tell where it
         drops. It returns the outputs. A function that knows no modes is given again.
-    weights: arrays for any of the tree's paths; the others keep the values they have.
 
     Trained is every array of floating-point numbers. The gradients are compiled once, for all weights and optimizers.
 
     Raises:
+        As `SideWing`, and
         NotExpressibleError: no train_call; or, from the run, an output that is no structure of arrays.
-        DtypeError: no floating-point type of that name, or float64 where it is not enabled.
-        WeightsError: from the run, weights for no path of the tree or of another shape.
     """
     return compiled_trainer(_functional(model, _in_training(train_call), dtype), inputs, dtype)
 
@@ -124,10 +117,9 @@ def passer(
     train_call's own. Compiled once for each mode, for all weights.
 
     Raises:
+        As `SideWing`, and
         PairError: no call.
         NotExpressibleError: from the run in training mode, no train_call; or an output that is no structure of arrays.
-        DtypeError: no floating-point type of that name, or float64 where it is not enabled.
-        WeightsError: from the run, weights for no path of the tree or of another shape.
     """
     side = _functional(model, call, dtype)
 
@@ -206,9 +198,6 @@ def draws(
 
     Draw i is that of `seeds[i]`. All are made by one compilation if the factory takes a traced seed, as
     `jax.random.key` does, and one by one if not; the first two are made both ways and must agree.
-
-    target: how many entries of a tensor are enough: it is kept from as many of the first seeds as give that many, from
-        two at least, and no more models are made than that takes. Without it every tensor is kept from every seed.
 
     Raises:
         PairError: the factory raises, ignores its seed, or gives another structure for another seed.

@@ -163,9 +163,6 @@ def draws(
 
     Draw i is that of `seeds[i]`. PyTorch's generators are as they were afterwards.
 
-    target: how many entries of a tensor are enough: it is kept from as many of the first seeds as give that many, from
-        two at least, and no more models are made than that takes. Without it every tensor is kept from every seed.
-
     Raises:
         PairError: the factory raises, ignores its seed, or gives another structure for another seed.
         DeviceError: PyTorch does not see the device.

@@ -118,16 +118,9 @@ def _whole(array: torch.Tensor, gradient: torch.Tensor | None) -> torch.Tensor:
 def prober(model: nn.Module, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Prober:
     """The model made ready to be probed: `run(weights, cotangents)` gives a Probe.
 
-    inputs: neutral arrays by position or by name; what is floating in them and in the model becomes `dtype`.
-    call: `call(model, inputs)`; without it the model is called with the inputs. It runs in inference mode.
-    weights: native arrays for any of the model's owners; the others keep the values they have.
-
     Nothing is compiled in this wing. It works on a copy of the model.
 
-    Raises:
-        DtypeError: no floating-point type of that name.
-        WeightsError: from the run, weights for no owner or of another shape.
-        NotExpressibleError: from the run, an output that is no structure of arrays.
+    Arguments and errors: see `SideWing`.
     """
     own = _Own(model, inputs, dtype_of(dtype))
     parameters = {path: array.requires_grad_() for path, array in own.parameters.items()}

@@ -23,16 +23,10 @@ from .stored import owned, with_stored_tensors
 def tracer(model: nn.Module, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Tracer:
     """The model made ready to be traced: `run(weights)` gives the calls of its modules in the order of their start.
 
-    inputs: neutral arrays by position or by name; what is floating in them and in the model becomes `dtype`.
-    call: `call(model, inputs)`; without it the model is called with the inputs. It runs in inference mode.
-    weights: native arrays for any of the model's owners; the others keep the values they have.
-
     Each run works on a copy of the model, whose modules have hooks. A module whose `forward` is called directly, or
     whose tensors another one uses, is not seen.
 
-    Raises:
-        DtypeError: no floating-point type of that name.
-        WeightsError: from the run, weights that do not fit.
+    Arguments and errors: see `SideWing`.
     """
     of_type = dtype_of(dtype)
 

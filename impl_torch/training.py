@@ -69,20 +69,14 @@ def trainer(
 ) -> Trainer:
     """The model made ready to be trained: `run(weights, targets, optimizer, steps)` gives a Training.
 
-    inputs: neutral arrays by position or by name; what is floating in them and in the model becomes `dtype`.
-    call: `call(model, inputs)`; without it the model is called with the inputs.
     train_call: the call in training mode, which is `call` unless given. What it returns is the output.
-    weights: native arrays for any of the model's owners; the others keep the values they have.
 
     The module and all its submodules are in training mode, without dropout. Trained is every parameter of
     floating-point numbers with `requires_grad`, also one that the outputs do not depend on: PyTorch's optimizers pass
     over what has no gradient, optax's give it weight decay, so it gets zeros. `padding_idx` keeps its meaning, so that
     the row is trained by nothing but weight decay. Each run works on a new copy of the model.
 
-    Raises:
-        DtypeError: no floating-point type of that name.
-        WeightsError: from the run, weights for no owner or of another shape.
-        NotExpressibleError: from the run, an output that is no structure of arrays.
+    Arguments and errors: see `SideWing`.
     """
     of_type = dtype_of(dtype)
 
@@ -123,10 +117,7 @@ def passer(
     The arguments are those of `trainer`; in inference mode the call is `call`. The masks of dropout are drawn from
     PyTorch's generators, set to `seed` for the run and put back after it.
 
-    Raises:
-        DtypeError: no floating-point type of that name.
-        WeightsError: from the run, weights for no owner or of another shape.
-        NotExpressibleError: from the run, an output that is no structure of arrays.
+    Arguments and errors: see `SideWing`.
     """
     of_type = dtype_of(dtype)
 

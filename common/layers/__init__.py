@@ -4,6 +4,7 @@ Names and shapes are PyTorch's, and so are the default initializers; `natives` g
 Flax, and what Flax's own class draws it from.
 """
 
+from ..spec import Layer
 from .activations import CELU as CELU
 from .activations import ELU as ELU
 from .activations import GELU as GELU
@@ -51,7 +52,6 @@ from .kinds import kind_of as kind_of
 from .kinds import maker_in as maker_in
 from .kinds import names_in as names_in
 from .kinds import native as native
-from .kinds import register as register
 from .norms import BatchNorm as BatchNorm
 from .norms import BatchNorm1d as BatchNorm1d
 from .norms import BatchNorm2d as BatchNorm2d
@@ -101,35 +101,11 @@ from .sequences import Rotary as Rotary
 from .sequences import RotaryAngles as RotaryAngles
 from .sequences import WeightedValues as WeightedValues
 
-register(
-    Linear,
-    TransposedLinear,
-    Embedding,
-    Decoder,
-    Transposed,
-    FixedLinear,
-    Parameter,
-    Buffer,
-    PReLU,
-    MultiheadAttention,
-    Conv1d,
-    Conv2d,
-    Conv3d,
-    ConvTranspose1d,
-    ConvTranspose2d,
-    ConvTranspose3d,
-    LayerNorm,
-    RMSNorm,
-    GroupNorm,
-    BatchNorm,
-    BatchNorm1d,
-    BatchNorm2d,
-    BatchNorm3d,
-    InstanceNorm,
-    InstanceNorm1d,
-    InstanceNorm2d,
-    InstanceNorm3d,
-    RNN,
-    LSTM,
-    GRU,
+# What holds parameters is known by its name; the recurrent layers tell theirs by a rule and not one by one.
+KINDS.update(
+    {
+        name: each
+        for name, each in list(vars().items())
+        if isinstance(each, type) and issubclass(each, Layer) and (each.natives or issubclass(each, RNN | LSTM | GRU))
+    }
 )

@@ -8,13 +8,9 @@ from typing import Any, TypeVar
 from ..errors import NotExpressibleError
 from ..spec import Layer, Native
 
+# By name, the layers that hold parameters; filled where all of them are known, in `layers/__init__`.
 KINDS: dict[str, type[Layer]] = {}
 Word = str | Callable[[Any], str]
-
-
-def register(*layers: type[Layer]) -> None:
-    """Make layers known by the names of their classes."""
-    KINDS.update({layer.__name__: layer for layer in layers})
 
 
 def kind_of(module: Any, words: Mapping[type, Word]) -> str:

@@ -21,7 +21,23 @@ from .training import Passer, Trainer
 
 
 class SideWing(Protocol):
-    """What a pair asks of each of its sides, as functions of a live model: its tensors, and runs of it."""
+    """What a pair asks of each of its sides, as functions of a live model: its tensors, and runs of it.
+
+    Of all that makes a model ready to run (`prober`, `tracer`, `trainer`, `passer`, `site_prober`):
+
+    inputs: neutral arrays by position or by name; what is floating in them and in the model becomes `dtype`.
+    call: `call(model, inputs)`; without it the model is called with the inputs, in inference mode.
+    train_call: the call in training mode, which is `call` unless given.
+    weights, of the run: native arrays for any of the model's owners; the others keep the values they have.
+
+    Raises:
+        DtypeError: no floating-point type of that name, or one that is not enabled.
+        WeightsError: from the run, weights for no owner or of another shape.
+        NotExpressibleError: from the run, an output that is no structure of arrays.
+
+    Of `draws`, target: how many entries of a tensor are enough: it is kept from as many of the first seeds as give that
+    many, from two at least, and no more models are made than that takes. Without it all are kept from all seeds.
+    """
 
     NAME: str
 

@@ -46,9 +46,6 @@ def draws(
     Draw i is that of `seeds[i]`. All are made by one compilation if the factory takes a traced seed, as
     `jax.random.key` does, and one by one if not; the first two are made both ways and must agree.
 
-    target: how many entries of a tensor are enough: it is kept from as many of the first seeds as give that many, from
-        two at least, and no more models are made than that takes. Without it every tensor is kept from every seed.
-
     Raises:
         PairError: the factory raises, ignores its seed, or gives another structure for another seed.
         DeviceError: JAX does not see the device.

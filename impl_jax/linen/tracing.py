@@ -23,15 +23,11 @@ from .naming import Model
 def tracer(model: Model, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Tracer:
     """The model made ready to be traced: `run(weights)` gives the calls of its modules in the order of their start.
 
-    inputs: neutral arrays by position or by name; what is floating in them and in the model becomes `dtype`.
     call: `call(model, inputs)`; without it `module.apply(variables, *inputs)`, with no dropout key.
-    weights: native arrays for any of the model's owners; the others keep the values they have.
 
     Every method counts that is called from outside of its module, and gives floating-point numbers.
 
-    Raises:
-        DtypeError: no floating-point type of that name, or float64 where it is not enabled.
-        WeightsError: from the run, weights that do not fit.
+    Arguments and errors: see `SideWing`.
     """
     check_dtype(dtype)
     side = functional(model, call)

@@ -55,21 +55,17 @@ def trainer(
 ) -> Trainer:
     """The model made ready to be trained: `run(weights, targets, optimizer, steps)` gives a Training.
 
-    inputs: neutral arrays by position or by name; what is floating in them and in the model becomes `dtype`.
     call: `call(model, inputs)`; without it `module.apply(variables, *inputs)`.
     train_call: the call in training mode. It returns the outputs, or what `module.apply(..., mutable=[...])` returns,
         `(outputs, updated)`: what is in `updated`, collections of the variables, is in them at the next step. A model
         without modes needs none: one that has parameters alone, and no dropout in the inference call.
-    weights: native arrays for any of the model's owners; the others keep the values they have.
 
     Trained is every parameter of floating-point numbers. Dropout is off: `linen.Dropout` and Flax's attention
     functions, also where the call switches them on. The gradients are compiled once, for all weights and optimizers.
 
     Raises:
-        DtypeError: no floating-point type of that name, or float64 where it is not enabled.
+        As `SideWing`, and
         NotExpressibleError: no train_call, and the model has modes.
-        WeightsError: from the run, weights for no owner or of another shape.
-        NotExpressibleError: from the run, an output that is no structure of arrays.
     """
     check_dtype(dtype)
     train_call = train_call or _without_modes(model, inputs, call, dtype)
@@ -91,10 +87,9 @@ def passer(
     that it hands to a layer by itself is used as it is. Compiled once for each mode, for all weights and seeds.
 
     Raises:
-        DtypeError: no floating-point type of that name, or float64 where it is not enabled.
+        As `SideWing`, and
         NotExpressibleError: from the run in training mode, no train_call, and the model has modes; or an output that
             is no structure of arrays.
-        WeightsError: from the run, weights for no owner or of another shape.
     """
     check_dtype(dtype)
     side = functional(model, call)

@@ -71,16 +71,9 @@ def _owners(model: nnx.Module) -> dict[str, Owner]:
 def prober(model: nnx.Module, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Prober:
     """The model made ready to be probed: `run(weights, cotangents)` gives a Probe.
 
-    inputs: neutral arrays by position or by name; what is floating in them and in the model becomes `dtype`.
-    call: `call(model, inputs)`; without it the model is called with the inputs. It runs in inference mode.
-    weights: native arrays for any of the model's owners; the others keep the values they have.
-
     The run is compiled once, for all weights. A layer with a dtype of its own computes in that.
 
-    Raises:
-        DtypeError: no floating-point type of that name, or float64 where it is not enabled.
-        WeightsError: from the run, weights for no owner or of another shape.
-        NotExpressibleError: from the run, an output that is no structure of arrays.
+    Arguments and errors: see `SideWing`.
     """
     check_dtype(dtype)
     return compiled_prober(functional(model, call), inputs, dtype)

@@ -29,17 +29,11 @@ _PLACE = "traced_as"
 def tracer(model: nnx.Module, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Tracer:
     """The model made ready to be traced: `run(weights)` gives the calls of its modules in the order of their start.
 
-    inputs: neutral arrays by position or by name; what is floating in them and in the model becomes `dtype`.
-    call: `call(model, inputs)`; without it the model is called with the inputs. It runs in inference mode.
-    weights: native arrays for any of the model's owners; the others keep the values they have.
-
     Every public method counts that is called from outside of its module, and gives floating-point numbers. NNX has
     nothing to intercept them: while a run lasts, the classes of the model's modules have other methods, which pass on
     modules that are not the run's. So other threads may use the classes, but not trace a model of the same ones.
 
-    Raises:
-        DtypeError: no floating-point type of that name, or float64 where it is not enabled.
-        WeightsError: from the run, weights that do not fit.
+    Arguments and errors: see `SideWing`.
     """
     check_dtype(dtype)
     side = functional(model, call)

@@ -50,19 +50,13 @@ def trainer(
 ) -> Trainer:
     """The model made ready to be trained: `run(weights, targets, optimizer, steps)` gives a Training.
 
-    inputs: neutral arrays by position or by name; what is floating in them and in the model becomes `dtype`.
-    call: `call(model, inputs)`; without it the model is called with the inputs.
     train_call: the call in training mode, which is `call` unless given. What it returns is the output.
-    weights: native arrays for any of the model's owners; the others keep the values they have.
 
     The module and all its submodules are in training mode. Trained is every `nnx.Param` of floating-point numbers.
     Dropout is off: `nnx.Dropout` and Flax's attention, also where the call switches them on. The gradients are compiled
     once, for all weights and optimizers. Each run trains a new copy of the model.
 
-    Raises:
-        DtypeError: no floating-point type of that name, or float64 where it is not enabled.
-        WeightsError: from the run, weights for no owner or of another shape.
-        NotExpressibleError: from the run, an output that is no structure of arrays.
+    Arguments and errors: see `SideWing`.
     """
     check_dtype(dtype)
     return compiled_trainer(functional(model, train_call or call), inputs, dtype)
@@ -81,10 +75,7 @@ def passer(
     The arguments are those of `trainer`; in inference mode the call is `call`. All random streams of the copy are set
     to `seed`. Compiled once for each mode, for all weights and seeds.
 
-    Raises:
-        DtypeError: no floating-point type of that name, or float64 where it is not enabled.
-        WeightsError: from the run, weights for no owner or of another shape.
-        NotExpressibleError: from the run, an output that is no structure of arrays.
+    Arguments and errors: see `SideWing`.
     """
     check_dtype(dtype)
     side = functional(model, call)

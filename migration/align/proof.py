@@ -17,7 +17,6 @@ from ...pairs.closeness import is_comparable, is_zero_gradient, largest_gradient
 from ...pairs.comparison import Comparison, Point
 from ...pairs.maps import Map, MapRow
 from ...pairs.side import Side
-from ...pairs.values import distinct
 from .errors import AlignmentError, listed
 
 Weights = Mapping[str, np.ndarray]
@@ -91,11 +90,6 @@ def _explained(row: MapRow, size: float, ours: Probe, exact: Probe) -> bool:
     piece, path = row.reference_piece, row.reference
     rounding = relative_error(piece.of(ours.gradients[path]).astype(np.float64), piece.of(exact.gradients[path]))
     return rounding <= COARSEST and size <= ROUNDINGS * rounding
-
-
-def distinct_weights(made: Map, reference: Side, quiet: bool = False) -> Weights:
-    """Values for the reference's side of every row."""
-    return {path: distinct(path, reference.tensors[path].array, quiet) for path in made.by_reference}
 
 
 def _halted(made: Map, reference: Side, port: Side) -> frozenset[str]:
