@@ -79,7 +79,7 @@ def statistics(report: Results) -> str:
 def summary(report: Results) -> str:
     """How many contracts hold, in a line.
 
-    Of models `279 contracts on 11 models (torch, linen, nnx; cpu): all hold`, of a pair `12 contracts of pair (torch ->
+    Of models `411 contracts on 11 models (torch, linen, nnx; cpu): all hold`, of a pair `12 contracts of pair (torch ->
     nnx; cpu; float32): 2 do not hold, 9 hold, 1 differs as declared; 1 skipped`.
     """
     found = units(report.results)
