@@ -21,21 +21,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .checking import check as check
     from .common import initializers as initializers
-    from .common.errors import CheckpointError as CheckpointError
-    from .common.errors import ChildNameError as ChildNameError
-    from .common.errors import DeviceError as DeviceError
-    from .common.errors import DtypeError as DtypeError
-    from .common.errors import InitializerError as InitializerError
-    from .common.errors import MapError as MapError
-    from .common.errors import NotExpressibleError as NotExpressibleError
-    from .common.errors import ParitreeError as ParitreeError
-    from .common.errors import PathError as PathError
-    from .common.errors import ShapeError as ShapeError
-    from .common.errors import SpecError as SpecError
-    from .common.errors import TieError as TieError
-    from .common.errors import UsageError as UsageError
-    from .common.errors import WeightsError as WeightsError
-    from .common.layers import *  # noqa: F403  those of _LAYERS, which a type checker cannot read
+
+    # A type checker cannot read _ERRORS and _LAYERS.
+    from .common.errors import *  # noqa: F403
+    from .common.layers import *  # noqa: F403
     from .common.models import MODELS as MODELS
     from .common.models import architectures as architectures
     from .common.models import reference_model as reference_model

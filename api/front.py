@@ -7,7 +7,7 @@ from dataclasses import is_dataclass
 from typing import Any
 
 from .common import paths
-from .common.errors import ParitreeError, UsageError
+from .common.errors import UsageError
 from .common.models import ReferenceModel
 from .common.spec import Layer, table_of
 from .common.tables import Row, Table
@@ -85,6 +85,3 @@ def _tree_rows(tree: Any) -> Iterator[Row]:
 def _tree_row(keys: tuple[str | int, ...], array: Any) -> Row:
     dtype = str(array.dtype).removeprefix("torch.")
     return Row(paths.join(*map(str, keys)), tuple(array.shape), dtype, native_path=keys)
-
-
-__all__ = ["ParitreeError", "build", "table", "wing"]

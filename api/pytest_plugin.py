@@ -19,7 +19,7 @@ import pytest
 if TYPE_CHECKING:
     from .conformance.report import Report
     from .conformance.results import Result
-    from .suites import Options, Part, Suite, SuiteRun, Verdict
+    from .suites import Options, PartVerdict, Suite, SuitePart, SuiteRun
 
 # Named in the header, as far as they are installed.
 DISTRIBUTIONS = ("paritree", "torch", "jax", "flax", "numpy")
@@ -113,7 +113,7 @@ class SuiteNode(pytest.Collector):
         gathered.collected(self.nodeid, run)
         yield from self._items(run, parts)
 
-    def _items(self, run: SuiteRun, parts: Sequence[Part]) -> Iterator[pytest.Item]:
+    def _items(self, run: SuiteRun, parts: Sequence[SuitePart]) -> Iterator[pytest.Item]:
         has_groups = self.config.pluginmanager.hasplugin("xdist")
         for part in parts:
             item = PartItem.from_parent(self, name=part.label, run=run, part=part)
@@ -141,7 +141,7 @@ class _Item(pytest.Item):
 class PartItem(_Item):
     """One contract, of one group of parameters where it has groups."""
 
-    def __init__(self, *, run: SuiteRun, part: Part, **others: Any) -> None:
+    def __init__(self, *, run: SuiteRun, part: SuitePart, **others: Any) -> None:
         super().__init__(**others)
         self.run, self.part = run, part
 
@@ -190,7 +190,7 @@ class _ParitreeErrors:
             pytest.fail(f"{type(error).__name__}: {error}", pytrace=False)
 
 
-def _conclude(verdict: Verdict, config: pytest.Config) -> None:
+def _conclude(verdict: PartVerdict, config: pytest.Config) -> None:
     """A known difference is an expected failure, unless --runxfail has those fail as any other."""
     is_failure = verdict.status == "fail" or (verdict.status == "known" and config.getoption("runxfail"))
     if is_failure:

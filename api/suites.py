@@ -145,7 +145,7 @@ def checked_alpha(alpha: object, what: str) -> float:
 
 
 @dataclass(frozen=True)
-class Part:
+class SuitePart:
     """What one test is about: a unit, and of a grouped contract the module whose own parameters they are."""
 
     unit: Unit
@@ -162,7 +162,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PartVerdict:
     """What a test comes to. status: `pass`, `fail`, `known` or `skip`; text: what is said of it."""
 
     status: str
@@ -205,17 +205,17 @@ class SuiteRun:
         """A skipped result by each wanted device that is not there."""
         return {result.device: result for result in self.examination.absent}
 
-    def absence(self, device: str) -> Verdict:
+    def absence(self, device: str) -> PartVerdict:
         """Of a device that is not there: a failure if it is required."""
         result = self.absent[device]
         if device != self.required_device:
-            return Verdict("skip", result.message)
-        return Verdict("fail", f"{result.message}; --require-device {device} makes that a failure")
+            return PartVerdict("skip", result.message)
+        return PartVerdict("fail", f"{result.message}; --require-device {device} makes that a failure")
 
     @cached_property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[SuitePart, ...]:
         """The tests, in the order of a report. They follow from the map; nothing is measured."""
-        return tuple(Part(unit, group) for unit in self.examination.units for group in self._groups(unit.contract))
+        return tuple(SuitePart(unit, group) for unit in self.examination.units for group in self._groups(unit.contract))
 
     def _groups(self, contract: str) -> tuple[str | None, ...]:
         if contract not in GROUPED:
@@ -243,7 +243,7 @@ class SuiteRun:
             self._failed[unit] = error
             raise
 
-    def verdict(self, part: Part) -> Verdict:
+    def verdict(self, part: SuitePart) -> PartVerdict:
         """Of one test, measured now if its unit was not.
 
         Raises:
@@ -252,15 +252,15 @@ class SuiteRun:
         about = self._of_part(part)
         failing = [result for result in about if result.status == "fail"]
         if failing:
-            return Verdict("fail", self._failure(part, failing, len(about)))
+            return PartVerdict("fail", self._failure(part, failing, len(about)))
         for status in ("known", "pass"):
             said = dict.fromkeys(result.message for result in about if result.status == status)
             if said:
-                return Verdict(status, "; ".join(said))
+                return PartVerdict(status, "; ".join(said))
         reasons = dict.fromkeys(result.message for result in about)
-        return Verdict("skip", "; ".join(reasons) or f"this contract found nothing to examine in {part.group!r}")
+        return PartVerdict("skip", "; ".join(reasons) or f"this contract found nothing to examine in {part.group!r}")
 
-    def _of_part(self, part: Part) -> list[Result]:
+    def _of_part(self, part: SuitePart) -> list[Result]:
         """The results of a part's group. What is in no group, as an error is, is shown by each."""
         results = self.results(part.unit)
         if part.group is None:
@@ -279,7 +279,7 @@ class SuiteRun:
         named = {path for path in bound.map.by_reference if path == result.path or fnmatchcase(path, result.path)}
         return {bound.reference.module(path) for path in named or {result.path}}
 
-    def _failure(self, part: Part, failing: Sequence[Result], total: int) -> str:
+    def _failure(self, part: SuitePart, failing: Sequence[Result], total: int) -> str:
         one = failing[0]
         where = f" in {part.group!r}" if part.group else ""
         head = f"{one.contract}{where}: {len(failing)} of {total} do not hold"

@@ -49,7 +49,7 @@ _METADATA = "__metadata__"
 _ANEW = "It is cut short or damaged: copy it again."
 
 
-class Entry(NamedTuple):
+class TensorEntry(NamedTuple):
     """One tensor of a checkpoint: the lengths of its axes, as they lie in the file, and its dtype."""
 
     shape: tuple[int, ...]
@@ -70,18 +70,18 @@ class Header:
     size: the length in bytes of a file with this header.
     """
 
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, TensorEntry]
     offsets: Mapping[str, int]
     metadata: Mapping[str, str]
     size: int
 
 
-def ordered(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+def ordered(entries: Mapping[str, TensorEntry]) -> dict[str, TensorEntry]:
     """The entries as safetensors lays them out: wider dtypes first, then by name."""
     return dict(sorted(entries.items(), key=lambda item: (-_RANKS.get(item[1].dtype, 0), item[0])))
 
 
-def described(entries: Mapping[str, Entry]) -> dict[str, dict[str, Any]]:
+def described(entries: Mapping[str, TensorEntry]) -> dict[str, dict[str, Any]]:
     """What a header says of tensors that lie in the order of `entries`; offsets count from the end of the header.
 
     Raises:
@@ -97,7 +97,7 @@ def described(entries: Mapping[str, Entry]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def encoded(entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> tuple[bytes, Header]:
+def encoded(entries: Mapping[str, TensorEntry], metadata: Mapping[str, str]) -> tuple[bytes, Header]:
     """The header of a new file, whose tensors lie in the order of `entries`, as bytes and as it will be read.
 
     Raises:
@@ -185,7 +185,7 @@ def _header(content: dict[str, Any], metadata: Mapping[str, str], start: int, fi
     return Header(entries, {path: start + begin for path, (_, begin, _) in spans.items()}, metadata, end)
 
 
-def _span(value: Any, where: str) -> tuple[Entry, int, int]:
+def _span(value: Any, where: str) -> tuple[TensorEntry, int, int]:
     try:
         name, shape, (begin, stop) = value["dtype"], value["shape"], value["data_offsets"]
         numbers = (*shape, begin, stop)
@@ -196,7 +196,7 @@ def _span(value: Any, where: str) -> tuple[Entry, int, int]:
     if name not in DTYPES:
         known = "one of " + ", ".join(DTYPES)
         raise CheckpointError(where, known, f"the dtype {name!r}", "Cast the tensor where the file is made.")
-    return Entry(tuple(shape), DTYPES[name]), begin, stop
+    return TensorEntry(tuple(shape), DTYPES[name]), begin, stop
 
 
 def _no_file(file: Path, found: str) -> CheckpointError:

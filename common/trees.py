@@ -54,4 +54,7 @@ def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     prefix: the path of the tree itself. None is a leaf; an empty mapping or sequence has none.
     """
     for keys, leaf in walk(tree, entries):
-        yield ".".join(map(str, (prefix, *keys) if prefix else keys)), leaf
+        path = prefix
+        for key in keys:
+            path = f"{path}.{key}" if path else str(key)
+        yield path, leaf

@@ -16,7 +16,7 @@ from ..common.tables import Row, Table
 from ..common.wing import Wing
 from ..pairs.closeness import relative_error
 from .results import Finding
-from .statistics import ALPHA, Evidence, Verdict, across, diagnose, examine, judge, replicates
+from .statistics import ALPHA, Evidence, Judgement, across, diagnose, examine, judge, replicates
 
 # A build under each of these seeds must give what the wing's `sample` gives, so that testing one tests the other.
 LINKED_SEEDS = (0, 1)
@@ -33,7 +33,7 @@ class InitialLaws:
         self.samples: dict[Key, np.ndarray] = {}
         self.keys: dict[Hashable, dict[str, Key]] = {}
         self.links: dict[Hashable, list[Finding]] = {}
-        self._verdicts: dict[Key, list[Verdict]] | None = None
+        self._verdicts: dict[Key, list[Judgement]] | None = None
 
     def observe(self, subject: Hashable, wing: Wing, device: str, spec: Layer, expected: Table) -> None:
         """Draw every parameter of the spec often enough, and hold the draws against the expected initializers.
@@ -88,14 +88,14 @@ class InitialLaws:
             for verdict in broken or sorted(tested, key=_margin)[:1]:
                 yield self._finding(path or verdict.evidence.path, key, verdict)
 
-    def _finding(self, path: str, key: Key, verdict: Verdict) -> Finding:
+    def _finding(self, path: str, key: Key, verdict: Judgement) -> Finding:
         message = verdict.message
         if not verdict.passed and self.diagnoses[key]:
             message += f"; the draws look like {self.diagnoses[key]}"
         allowed = 0.0 if verdict.allowed is None else verdict.allowed
         return Finding(path, verdict.passed, verdict.evidence.p_value, allowed, message)
 
-    def _judged(self) -> dict[Key, list[Verdict]]:
+    def _judged(self) -> dict[Key, list[Judgement]]:
         if self._verdicts is None:
             flat = iter(judge([item for items in self.evidence.values() for item in items]))
             self._verdicts = {key: [next(flat) for _ in items] for key, items in self.evidence.items()}
@@ -107,6 +107,6 @@ def _suspect(evidence: list[Evidence]) -> bool:
     return any(item.p_value is not None and item.p_value < ALPHA for item in evidence)
 
 
-def _margin(verdict: Verdict) -> float:
+def _margin(verdict: Judgement) -> float:
     p_value = verdict.evidence.p_value
     return 1.0 if p_value is None or verdict.evidence.constraint else p_value

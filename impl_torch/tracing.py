@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..common.wing import Call, Inputs, Recorder, Trace, Traced, Tracer, named_arguments, plain
+from ..common.wing import Call, CallRecorder, Inputs, Trace, Traced, Tracer, named_arguments, plain
 from .access import neutral
 from .core import called, cast_copy, given, inference
 from .devices import dtype_of
@@ -35,7 +35,7 @@ def tracer(model: nn.Module, inputs: Inputs, call: Call | None = None, *, dtype:
         # With gradients to be taken, as when it is probed: without, some layers go another way, around their modules.
         for parameter in own.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
-        recorder = Recorder(_neutral)
+        recorder = CallRecorder(_neutral)
         with ExitStack() as stack:
             stack.enter_context(inference(own))
             stack.enter_context(torch.enable_grad())
@@ -66,7 +66,7 @@ def _tensors(module: nn.Module, recurse: bool) -> list[torch.Tensor]:
     return [*module.parameters(recurse), *module.buffers(recurse)]
 
 
-def _hook(module: nn.Module, known: Traced, recorder: Recorder, stack: ExitStack) -> None:
+def _hook(module: nn.Module, known: Traced, recorder: CallRecorder, stack: ExitStack) -> None:
     def before(module: nn.Module, arguments: Any, named: Any) -> None:
         recorder.begin(known, named_arguments(type(module).forward, arguments, named))
 

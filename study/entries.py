@@ -16,7 +16,7 @@ from ..common.spec import Layer, ParameterSpec, Tied
 
 
 @dataclass(frozen=True)
-class Setting:
+class LayerSetting:
     """A setting of PyTorch's class and what it is in Flax's.
 
     torch: empty for a setting of Flax's alone. flax: empty where Flax has none. how: what becomes of the value, empty
@@ -42,7 +42,7 @@ class Entry:
     torch: str
     linen: str
     nnx: str
-    settings: tuple[Setting, ...] = ()
+    settings: tuple[LayerSetting, ...] = ()
     traps: tuple[int, ...] = ()
     note: str = ""
     owner: Layer | None = None
@@ -65,79 +65,83 @@ class Entry:
         )
 
 
-_FAST = Setting("", "use_fast_variance", "always False: PyTorch subtracts the mean first")
-_INPLACE = Setting("inplace", "", "not in the spec: no layer changes its input; drop it")
-_AFFINE_BIAS = Setting("bias", "use_bias", "only with the scale")
-_AFFINE = Setting("elementwise_affine", "use_scale, use_bias")
-_CHANNEL_AFFINE = Setting("affine", "use_scale, use_bias")
-_EPS = Setting("eps", "epsilon", "Flax's default is 1e-6")
+_FAST = LayerSetting("", "use_fast_variance", "always False: PyTorch subtracts the mean first")
+_INPLACE = LayerSetting("inplace", "", "not in the spec: no layer changes its input; drop it")
+_AFFINE_BIAS = LayerSetting("bias", "use_bias", "only with the scale")
+_AFFINE = LayerSetting("elementwise_affine", "use_scale, use_bias")
+_CHANNEL_AFFINE = LayerSetting("affine", "use_scale, use_bias")
+_EPS = LayerSetting("eps", "epsilon", "Flax's default is 1e-6")
 _CHANNELS = "Arrays are (batch, channels, ...) in every wing; the Flax wings move the channels to the end and back."
 
 _CONVOLUTION = (
-    Setting("in_channels", "in_features", "Linen takes it from its input"),
-    Setting("out_channels", "out_features", "`features` in Linen"),
-    Setting("kernel_size", "kernel_size", "as a tuple"),
-    Setting("stride", "strides"),
-    Setting("padding", "padding", "as pairs (p, p); Flax's default is 'SAME'"),
-    Setting("dilation", "kernel_dilation"),
-    Setting("groups", "feature_group_count"),
-    Setting("bias", "use_bias"),
-    Setting("padding_mode", "padding", "the wing fills the border itself and gives Flax 0"),
+    LayerSetting("in_channels", "in_features", "Linen takes it from its input"),
+    LayerSetting("out_channels", "out_features", "`features` in Linen"),
+    LayerSetting("kernel_size", "kernel_size", "as a tuple"),
+    LayerSetting("stride", "strides"),
+    LayerSetting("padding", "padding", "as pairs (p, p); Flax's default is 'SAME'"),
+    LayerSetting("dilation", "kernel_dilation"),
+    LayerSetting("groups", "feature_group_count"),
+    LayerSetting("bias", "use_bias"),
+    LayerSetting("padding_mode", "padding", "the wing fills the border itself and gives Flax 0"),
 )
 _TRANSPOSED = (
-    Setting("in_channels", "in_features", "Linen takes it from its input"),
-    Setting("out_channels", "out_features", "`features` in Linen"),
-    Setting("kernel_size", "kernel_size", "as a tuple"),
-    Setting("stride", "strides"),
-    Setting("padding", "padding", "d(k - 1) - p on each side, output_padding more at the end"),
-    Setting("output_padding", "padding", "added at the end"),
-    Setting("dilation", "kernel_dilation"),
-    Setting("padding_mode", "", "not in the spec: PyTorch takes no other than 'zeros'"),
-    Setting("groups", "", "Flax's class has none: the wings have one of ours for more than 1"),
-    Setting("bias", "use_bias"),
-    Setting("", "transpose_kernel", "always True: the kernel is then (..., out, in)"),
+    LayerSetting("in_channels", "in_features", "Linen takes it from its input"),
+    LayerSetting("out_channels", "out_features", "`features` in Linen"),
+    LayerSetting("kernel_size", "kernel_size", "as a tuple"),
+    LayerSetting("stride", "strides"),
+    LayerSetting("padding", "padding", "d(k - 1) - p on each side, output_padding more at the end"),
+    LayerSetting("output_padding", "padding", "added at the end"),
+    LayerSetting("dilation", "kernel_dilation"),
+    LayerSetting("padding_mode", "", "not in the spec: PyTorch takes no other than 'zeros'"),
+    LayerSetting("groups", "", "Flax's class has none: the wings have one of ours for more than 1"),
+    LayerSetting("bias", "use_bias"),
+    LayerSetting("", "transpose_kernel", "always True: the kernel is then (..., out, in)"),
 )
 _BATCH = (
-    Setting("num_features", "num_features", "Linen takes it from its input"),
-    Setting("eps", "epsilon", "1e-5 in both"),
-    Setting("momentum", "momentum", "1 - momentum; None, the average over all batches, is refused by the Flax wings"),
+    LayerSetting("num_features", "num_features", "Linen takes it from its input"),
+    LayerSetting("eps", "epsilon", "1e-5 in both"),
+    LayerSetting(
+        "momentum", "momentum", "1 - momentum; None, the average over all batches, is refused by the Flax wings"
+    ),
     _CHANNEL_AFFINE,
     _AFFINE_BIAS,
-    Setting("track_running_stats", "", "False is a LayerNorm over the batch in the Flax wings"),
+    LayerSetting("track_running_stats", "", "False is a LayerNorm over the batch in the Flax wings"),
     _FAST,
 )
 _INSTANCE = (
-    Setting("num_features", "num_features", "Linen takes it from its input"),
+    LayerSetting("num_features", "num_features", "Linen takes it from its input"),
     _EPS,
     _CHANNEL_AFFINE,
     _AFFINE_BIAS,
-    Setting("momentum, track_running_stats", "", "Flax has no running statistics: True is refused by the Flax wings"),
+    LayerSetting(
+        "momentum, track_running_stats", "", "Flax has no running statistics: True is refused by the Flax wings"
+    ),
     _FAST,
 )
 _RECURRENT = (
-    Setting("input_size, hidden_size", "in_features, hidden_features", "of a cell"),
-    Setting("num_layers, bidirectional", "", "Flax has cells: a stack of nnx.RNN or nnx.Bidirectional"),
-    Setting("bias", "", "two biases; Flax's cells have one, their sum"),
-    Setting("dropout", "", "between layers"),
-    Setting("batch_first", "time_major", "always True and False: (batch, time, width)"),
+    LayerSetting("input_size, hidden_size", "in_features, hidden_features", "of a cell"),
+    LayerSetting("num_layers, bidirectional", "", "Flax has cells: a stack of nnx.RNN or nnx.Bidirectional"),
+    LayerSetting("bias", "", "two biases; Flax's cells have one, their sum"),
+    LayerSetting("dropout", "", "between layers"),
+    LayerSetting("batch_first", "time_major", "always True and False: (batch, time, width)"),
 )
-_PROJECTION = Setting("proj_size", "", "not in the spec of this one: it is LSTM's alone, in PyTorch, too")
+_PROJECTION = LayerSetting("proj_size", "", "not in the spec of this one: it is LSTM's alone, in PyTorch, too")
 _POOL = (
-    Setting("kernel_size", "window_shape"),
-    Setting("stride", "strides", "kernel_size by default in PyTorch, 1 in Flax"),
-    Setting("padding", "padding", "as pairs (p, p)"),
-    Setting("ceil_mode", "", "the wings pad the end"),
+    LayerSetting("kernel_size", "window_shape"),
+    LayerSetting("stride", "strides", "kernel_size by default in PyTorch, 1 in Flax"),
+    LayerSetting("padding", "padding", "as pairs (p, p)"),
+    LayerSetting("ceil_mode", "", "the wings pad the end"),
 )
-_INDICES = Setting("return_indices", "", "not in the spec: the layer gives the values alone; drop it")
-_MAX_POOL = (*_POOL, Setting("dilation", "", "the wings gather the entries of each window"), _INDICES)
-_AVG_POOL = (*_POOL, Setting("count_include_pad", "count_include_pad"))
-_DIVISOR = Setting(
+_INDICES = LayerSetting("return_indices", "", "not in the spec: the layer gives the values alone; drop it")
+_MAX_POOL = (*_POOL, LayerSetting("dilation", "", "the wings gather the entries of each window"), _INDICES)
+_AVG_POOL = (*_POOL, LayerSetting("count_include_pad", "count_include_pad"))
+_DIVISOR = LayerSetting(
     "divisor_override",
     "",
     "not in the spec: where all windows count alike, multiply the output by their size and divide it by this",
 )
 _WINDOWS = f"{_CHANNELS} These reduce the windows themselves: Flax's function has not all settings."
-_DIM = Setting("dim", "axis", "`axis` in the spec, -1 by default")
+_DIM = LayerSetting("dim", "axis", "`axis` in the spec, -1 by default")
 _NO_DIM = "PyTorch's default of None depends on the number of axes, and warns."
 _BIASES = (
     "Flax has cells, with one bias where PyTorch has two. The Flax wings have a module of ours that holds both: with "
@@ -147,7 +151,7 @@ _RUNNING = (11, 12, 13, 16)
 _KINK = "The Flax wings have a function of ours, since JAX's has another derivative at a kink"
 
 
-def _function(example: Layer, jax: str, *settings: Setting, traps: tuple[int, ...] = (), note: str = "") -> Entry:
+def _function(example: Layer, jax: str, *settings: LayerSetting, traps: tuple[int, ...] = (), note: str = "") -> Entry:
     """An activation, which is a class in PyTorch and one function for both Flax wings."""
     return Entry(example, f"torch.nn.{example.kind}", jax, jax, settings, traps, note)
 
@@ -156,7 +160,7 @@ _ENTRYWISE = (
     _function(
         spec.GELU(),
         "jax.nn.gelu",
-        Setting("approximate", "approximate", "'tanh' is True; JAX's default is True, PyTorch's 'none'"),
+        LayerSetting("approximate", "approximate", "'tanh' is True; JAX's default is True, PyTorch's 'none'"),
         traps=(17,),
     ),
     _function(spec.ReLU(), "jax.nn.relu", _INPLACE),
@@ -164,13 +168,13 @@ _ENTRYWISE = (
     _function(
         spec.LeakyReLU(),
         "jax.nn.leaky_relu",
-        Setting("negative_slope", "negative_slope", "`slope` in the spec"),
+        LayerSetting("negative_slope", "negative_slope", "`slope` in the spec"),
         _INPLACE,
         note=f"{_KINK}: at 0 it is 1, in PyTorch the slope.",
     ),
-    _function(spec.ELU(), "jax.nn.elu", Setting("alpha", "alpha"), _INPLACE),
+    _function(spec.ELU(), "jax.nn.elu", LayerSetting("alpha", "alpha"), _INPLACE),
     _function(spec.SELU(), "jax.nn.selu", _INPLACE),
-    _function(spec.CELU(), "jax.nn.celu", Setting("alpha", "alpha"), _INPLACE),
+    _function(spec.CELU(), "jax.nn.celu", LayerSetting("alpha", "alpha"), _INPLACE),
     _function(spec.SiLU(), "jax.nn.silu", _INPLACE),
     _function(spec.Mish(), "jax.nn.mish", _INPLACE),
     _function(spec.Hardswish(), "jax.nn.hard_swish", _INPLACE),
@@ -178,8 +182,8 @@ _ENTRYWISE = (
     _function(
         spec.Hardtanh(),
         "jax.nn.hard_tanh",
-        Setting("min_val, max_val", "", "`low`, `high` in the spec; JAX's function always has -1 and 1"),
-        Setting("min_value, max_value", "", "older names of the two in PyTorch"),
+        LayerSetting("min_val, max_val", "", "`low`, `high` in the spec; JAX's function always has -1 and 1"),
+        LayerSetting("min_value, max_value", "", "older names of the two in PyTorch"),
         _INPLACE,
         note=f"{_KINK}: at both bounds it is 1, in PyTorch 0.",
     ),
@@ -190,8 +194,8 @@ _ENTRYWISE = (
     _function(
         spec.Softplus(),
         "jax.nn.softplus",
-        Setting("beta", "", "softplus(beta x) / beta"),
-        Setting("threshold", "", "x itself where beta x is above it"),
+        LayerSetting("beta", "", "softplus(beta x) / beta"),
+        LayerSetting("threshold", "", "x itself where beta x is above it"),
         note="The Flax wings have a function of ours around JAX's, which has neither setting.",
     ),
 )
@@ -215,8 +219,8 @@ _TIED_AND_BARE = (
         "flax.linen.Embed",
         "flax.nnx.Embed",
         (
-            Setting("in_features, out_features", "features, num_embeddings", "those of the Embedding"),
-            Setting("bias", "", "the wings add it: a new one, or the one at a path"),
+            LayerSetting("in_features, out_features", "features, num_embeddings", "those of the Embedding"),
+            LayerSetting("bias", "", "the wings add it: a new one, or the one at a path"),
         ),
         (33, 39),
         "The weight is the Embedding's: PyTorch ties it, the Flax wings read it as it lies, as `attend` does.",
@@ -276,9 +280,9 @@ _ALL = (
         "flax.linen.Dense",
         "flax.nnx.Linear",
         (
-            Setting("in_features", "in_features", "Linen takes it from its input"),
-            Setting("out_features", "out_features", "`features` in Linen"),
-            Setting("bias", "use_bias"),
+            LayerSetting("in_features", "in_features", "Linen takes it from its input"),
+            LayerSetting("out_features", "out_features", "`features` in Linen"),
+            LayerSetting("bias", "use_bias"),
         ),
         (1, 23),
     ),
@@ -288,8 +292,8 @@ _ALL = (
         "flax.linen.Dense",
         "flax.nnx.Linear",
         (
-            Setting("nx, nf", "in_features, out_features", "in Conv1D in the other order: nf, nx"),
-            Setting("", "use_bias", "Conv1D always has one"),
+            LayerSetting("nx, nf", "in_features, out_features", "in Conv1D in the other order: nf, nx"),
+            LayerSetting("", "use_bias", "Conv1D always has one"),
         ),
         (1,),
         "GPT-2's Conv1D stores (in, out), as Flax does: nothing is transposed on the way.",
@@ -300,11 +304,11 @@ _ALL = (
         "flax.linen.Embed",
         "flax.nnx.Embed",
         (
-            Setting("num_embeddings, embedding_dim", "num_embeddings, features"),
-            Setting("padding_idx", "", "the wings stop the gradient of that row"),
-            Setting("max_norm, norm_type", "", "not in the spec: scale the rows in the training step"),
-            Setting("scale_grad_by_freq", "", "not in the spec: scale the gradient in the training step"),
-            Setting("sparse", "", "not in the spec: every gradient is dense; drop it"),
+            LayerSetting("num_embeddings, embedding_dim", "num_embeddings, features"),
+            LayerSetting("padding_idx", "", "the wings stop the gradient of that row"),
+            LayerSetting("max_norm, norm_type", "", "not in the spec: scale the rows in the training step"),
+            LayerSetting("scale_grad_by_freq", "", "not in the spec: scale the gradient in the training step"),
+            LayerSetting("sparse", "", "not in the spec: every gradient is dense; drop it"),
         ),
         (19, 24, 33),
     ),
@@ -338,7 +342,7 @@ _ALL = (
         "flax.linen.LayerNorm",
         "flax.nnx.LayerNorm",
         (
-            Setting("normalized_shape", "reduction_axes, feature_axes", "the last axes, by number"),
+            LayerSetting("normalized_shape", "reduction_axes, feature_axes", "the last axes, by number"),
             _EPS,
             _AFFINE,
             _AFFINE_BIAS,
@@ -352,10 +356,10 @@ _ALL = (
         "flax.linen.RMSNorm",
         "flax.nnx.RMSNorm",
         (
-            Setting("normalized_shape", "reduction_axes, feature_axes", "the last axes, by number"),
-            Setting("eps", "epsilon", "None is the machine epsilon; Flax's default is 1e-6"),
-            Setting("elementwise_affine", "use_scale"),
-            Setting("", "use_fast_variance", "no matter: no mean is subtracted"),
+            LayerSetting("normalized_shape", "reduction_axes, feature_axes", "the last axes, by number"),
+            LayerSetting("eps", "epsilon", "None is the machine epsilon; Flax's default is 1e-6"),
+            LayerSetting("elementwise_affine", "use_scale"),
+            LayerSetting("", "use_fast_variance", "no matter: no mean is subtracted"),
         ),
         (15, 22),
     ),
@@ -365,7 +369,7 @@ _ALL = (
         "flax.linen.GroupNorm",
         "flax.nnx.GroupNorm",
         (
-            Setting("num_groups, num_channels", "num_groups", "`num_features` in NNX"),
+            LayerSetting("num_groups, num_channels", "num_groups", "`num_features` in NNX"),
             _EPS,
             _CHANNEL_AFFINE,
             _AFFINE_BIAS,
@@ -404,15 +408,15 @@ _ALL = (
         "flax.linen.MultiHeadDotProductAttention",
         "flax.nnx.MultiHeadAttention",
         (
-            Setting("embed_dim", "qkv_features", "`in_features` besides in NNX"),
-            Setting("num_heads", "num_heads"),
-            Setting("bias", "use_bias"),
-            Setting("dropout", "dropout_rate", "with broadcast_dropout=False"),
-            Setting("kdim, vdim", "in_kv_features", "in NNX one width for both"),
-            Setting("add_bias_kv", "", "not in the spec: write a Block with Parameter, Concatenate and Attention"),
-            Setting("add_zero_attn", "", "not in the spec: write a Block with Buffer, Concatenate and Attention"),
-            Setting("batch_first", "", "always True: (batch, time, width)"),
-            Setting("attn_mask, key_padding_mask", "mask", "inverted: True attends in the spec, as in Flax"),
+            LayerSetting("embed_dim", "qkv_features", "`in_features` besides in NNX"),
+            LayerSetting("num_heads", "num_heads"),
+            LayerSetting("bias", "use_bias"),
+            LayerSetting("dropout", "dropout_rate", "with broadcast_dropout=False"),
+            LayerSetting("kdim, vdim", "in_kv_features", "in NNX one width for both"),
+            LayerSetting("add_bias_kv", "", "not in the spec: write a Block with Parameter, Concatenate and Attention"),
+            LayerSetting("add_zero_attn", "", "not in the spec: write a Block with Buffer, Concatenate and Attention"),
+            LayerSetting("batch_first", "", "always True: (batch, time, width)"),
+            LayerSetting("attn_mask, key_padding_mask", "mask", "inverted: True attends in the spec, as in Flax"),
         ),
         (6, 7, 8, 26),
     ),
@@ -421,7 +425,7 @@ _ALL = (
         "torch.nn.RNN",
         "",
         "",
-        (*_RECURRENT, Setting("nonlinearity", "activation_fn", "of a SimpleCell"), _PROJECTION),
+        (*_RECURRENT, LayerSetting("nonlinearity", "activation_fn", "of a SimpleCell"), _PROJECTION),
         (9, 27),
         _BIASES,
     ),
@@ -430,7 +434,7 @@ _ALL = (
         "torch.nn.LSTM",
         "",
         "",
-        (*_RECURRENT, Setting("proj_size", "", "Flax's cells have none; the wings' module has")),
+        (*_RECURRENT, LayerSetting("proj_size", "", "Flax's cells have none; the wings' module has")),
         (9, 27),
         _BIASES,
     ),
@@ -449,8 +453,8 @@ _ALL = (
         "flax.linen.PReLU",
         "flax.nnx.PReLU",
         (
-            Setting("num_parameters", "", "Flax's class has one slope; several are a subclass in the wings"),
-            Setting("init", "negative_slope_init", "Flax's default is 0.01"),
+            LayerSetting("num_parameters", "", "Flax's class has one slope; several are a subclass in the wings"),
+            LayerSetting("init", "negative_slope_init", "Flax's default is 0.01"),
         ),
         (18,),
     ),
@@ -485,7 +489,7 @@ _ALL = (
             "",
             "",
             (
-                Setting("output_size", "", "Flax has none; the wings take a window for each place"),
+                LayerSetting("output_size", "", "Flax has none; the wings take a window for each place"),
                 *([_INDICES] if how == "Max" else []),
             ),
             (),
@@ -499,7 +503,7 @@ _ALL = (
         "torch.nn.Dropout",
         "flax.linen.Dropout",
         "flax.nnx.Dropout",
-        (Setting("p", "rate"), Setting("training", "deterministic", "inverted"), _INPLACE),
+        (LayerSetting("p", "rate"), LayerSetting("training", "deterministic", "inverted"), _INPLACE),
         (8,),
     ),
     *_ENTRYWISE,
@@ -509,7 +513,7 @@ _ALL = (
         "torch.nn.Flatten",
         "",
         "",
-        (Setting("start_dim, end_dim", "", "always 1 and -1; a Rearrange merges other axes"),),
+        (LayerSetting("start_dim, end_dim", "", "always 1 and -1; a Rearrange merges other axes"),),
         (5,),
         "PyTorch's order of the columns, in every wing.",
     ),

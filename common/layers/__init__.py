@@ -102,10 +102,5 @@ from .sequences import RotaryAngles as RotaryAngles
 from .sequences import WeightedValues as WeightedValues
 
 # What holds parameters is known by its name; the recurrent layers tell theirs by a rule and not one by one.
-KINDS.update(
-    {
-        name: each
-        for name, each in list(vars().items())
-        if isinstance(each, type) and issubclass(each, Layer) and (each.natives or issubclass(each, RNN | LSTM | GRU))
-    }
-)
+_LAYERS = [each for each in list(vars().values()) if isinstance(each, type) and issubclass(each, Layer)]
+KINDS.update({each.__name__: each for each in _LAYERS if each.natives or each in (RNN, LSTM, GRU)})

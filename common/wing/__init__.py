@@ -33,7 +33,7 @@ from .stored import loading as loading
 from .stored import saving as saving
 from .stored import through_safetensors as through_safetensors
 from .stored import unlike as unlike
-from .traces import Recorder as Recorder
+from .traces import CallRecorder as CallRecorder
 from .traces import Setting as Setting
 from .traces import Trace as Trace
 from .traces import Traced as Traced

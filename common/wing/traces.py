@@ -65,7 +65,7 @@ class Traced:
     subtree: tuple[str, ...]
 
 
-class Recorder:
+class CallRecorder:
     """Takes down calls as they begin and end. One recorder is for one pass, in one thread.
 
     convert: a framework's array as a neutral one, or None where it has no values: JAX's tracers, random keys.

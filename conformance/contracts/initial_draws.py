@@ -14,7 +14,7 @@ from ...pairs.comparison import Bound
 from ...pairs.maps import MapRow, assemble
 from ...pairs.side import Side
 from ..results import Finding
-from ..statistics import ALPHA, BETA, Evidence, Scheme, Verdict, compare, copies, gain_of, judge, likeliest
+from ..statistics import ALPHA, BETA, Evidence, Judgement, Scheme, compare, copies, gain_of, judge, likeliest
 
 Values = np.ndarray[Any, Any]
 
@@ -88,7 +88,7 @@ def examine_pair(
     ties = list(ties)
     evidence = [row for path in reference for row in compare(reference[path], port[path], path=path)]
     evidence += copies(reference, port, ties)
-    by_path: dict[str, list[Verdict]] = {path: [] for path in reference}
+    by_path: dict[str, list[Judgement]] = {path: [] for path in reference}
     for verdict in judge(evidence, alpha, beta):
         by_path[verdict.evidence.path].append(verdict)
     tied = {path for pair in ties for path in pair}
@@ -105,7 +105,7 @@ def difference(reference: Values, port: Values, *, fans: str | None = None) -> t
 
 
 def _judged(
-    path: str, verdicts: Sequence[Verdict], reference: Values, port: Values, fans: str | None, tied: bool
+    path: str, verdicts: Sequence[Judgement], reference: Values, port: Values, fans: str | None, tied: bool
 ) -> Judged:
     tests = [verdict for verdict in verdicts if verdict.evidence.p_value is not None]
     if not tests:
@@ -123,7 +123,7 @@ def _judged(
     return Judged(path, worst.passed, measured, allowed, message, cause, worst.smallest, found.n, found.test, details)
 
 
-def _rank(verdict: Verdict) -> tuple[bool, float]:
+def _rank(verdict: Judgement) -> tuple[bool, float]:
     """The failures first, broken constraints before tests; then the least p-value over its level."""
     p_value = verdict.evidence.p_value or 0.0
     if verdict.allowed is None:

@@ -16,7 +16,19 @@ from typing import Any
 from ...common.tables import counted
 from ..results import Result, Results
 from .drawings import ROLES, errors, histogram, shares, side
-from .units import Unit, allowed, both_paths, grouped, measured, number, printable, setting, skipped, units, varying
+from .units import (
+    UnitResults,
+    allowed,
+    both_paths,
+    grouped,
+    measured,
+    number,
+    printable,
+    setting,
+    skipped,
+    units,
+    varying,
+)
 from .words import causes, effects, statistics, summary, title, told
 
 # Failures of a contract and histograms that are written out; more are counted.
@@ -31,7 +43,7 @@ _TILES = {"pass": "hold", "fail": "fail", "skip": "skipped", "known": "known dif
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """Rows, each headed by its first cell. From a column's heading the template knows how to write its cells.
 
     words: what is said above the table, or in its place where it is folded.
@@ -98,15 +110,15 @@ def _page(report: Results) -> dict[str, Any]:
 # What holds, what does not, and what was not looked at
 
 
-def _contracts(found: Sequence[Unit]) -> Table | None:
+def _contracts(found: Sequence[UnitResults]) -> PageTable | None:
     names = varying(found)
     header = ("contract", *names, "result", "paths", "worst path", "measured", "allowed")
     rows = [(unit.contract, *setting(unit, names), unit.status, *unit.cells) for unit in found]
     caption = "Each contract with the path that is farthest beyond, or nearest to, what is allowed."
-    return Table(caption, header, rows) if rows else None
+    return PageTable(caption, header, rows) if rows else None
 
 
-def _failures(found: Sequence[Unit]) -> list[dict[str, Any]]:
+def _failures(found: Sequence[UnitResults]) -> list[dict[str, Any]]:
     """For each contract that does not hold the first failures in full, the others as a table."""
     names, blocks = varying(found), []
     for unit in found:
@@ -117,17 +129,17 @@ def _failures(found: Sequence[Unit]) -> list[dict[str, Any]]:
             block = {
                 "heading": f"{_place(unit, names)}: {counted(len(failing), 'failure')}",
                 "first": [(each.message or "the contract does not hold", told(each)) for each in first],
-                "others": Table("The other failures", ("path", "message", "cause"), rows, words),
+                "others": PageTable("The other failures", ("path", "message", "cause"), rows, words),
             }
             blocks.append(block)
     return blocks
 
 
-def _place(unit: Unit, names: Sequence[str]) -> str:
+def _place(unit: UnitResults, names: Sequence[str]) -> str:
     return ", ".join((unit.contract, *setting(unit, names)))
 
 
-def _known(found: Sequence[Unit]) -> Table | None:
+def _known(found: Sequence[UnitResults]) -> PageTable | None:
     """A row for each contract and reason, with all its paths."""
     known = [unit for unit in found if unit.known]
     names, rows = varying(known), []
@@ -135,22 +147,22 @@ def _known(found: Sequence[Unit]) -> Table | None:
         for message, members in unit.known.items():
             rows.append((_place(unit, names), [both_paths(each) for each in members], message))
     header = ("contract", "path", "what differs, and why")
-    return Table("Failures that were declared, with the reasons.", header, rows) if rows else None
+    return PageTable("Failures that were declared, with the reasons.", header, rows) if rows else None
 
 
-def _skipped(results: Sequence[Result]) -> Table | None:
+def _skipped(results: Sequence[Result]) -> PageTable | None:
     rows = []
     for reason, members in skipped(results).items():
         names = dict.fromkeys(each.contract or "all contracts" for each in members)
         places = dict.fromkeys(f"{each.device} {each.precision}" for each in members)
         rows.append((", ".join(names), ", ".join(places), reason))
-    return Table("What was not checked, and why.", ("contract", "setting", "reason"), rows) if rows else None
+    return PageTable("What was not checked, and why.", ("contract", "setting", "reason"), rows) if rows else None
 
 
 # Initial distributions
 
 
-def _initialization(found: Sequence[Unit]) -> dict[str, Any]:
+def _initialization(found: Sequence[UnitResults]) -> dict[str, Any]:
     """The failures first; those that are alike share a drawing, and all are in the table."""
     results = (result for unit in found if unit.contract == "initialization" for result in unit.results)
     order = ("fail", "known", "pass", "skip")
@@ -189,7 +201,7 @@ def _side_words(result: Result, role: str) -> str:
     return ", ".join(words + ([f"measured std {std:.3g}"] if isinstance(std, int | float) else []))
 
 
-def _drawn(judged: Sequence[Result]) -> Table:
+def _drawn(judged: Sequence[Result]) -> PageTable:
     header = ("parameter", "result", "reference", "port", "p", "level", "test", "values", "would have caught")
     rows = []
     for result in judged:
@@ -198,13 +210,13 @@ def _drawn(judged: Sequence[Result]) -> Table:
         sides = (_side_words(result, role) for role in ROLES)
         numbers = (number(result.measured), number(result.allowed), test, f"{size:,}" if isinstance(size, int) else "")
         rows.append((both_paths(result), result.status, *sides, *numbers, caught))
-    return Table("Initial distributions", header, rows, f"All {len(rows):,} in a table")
+    return PageTable("Initial distributions", header, rows, f"All {len(rows):,} in a table")
 
 
 # Gradients
 
 
-def _gradients(found: Sequence[Unit]) -> list[dict[str, Any]]:
+def _gradients(found: Sequence[UnitResults]) -> list[dict[str, Any]]:
     """A chart for each setting, with its numbers."""
     every = [unit for unit in found if unit.contract == "gradients"]
     header = ("parameter", "result", "error", "allowed", "why that much")
@@ -214,12 +226,12 @@ def _gradients(found: Sequence[Unit]) -> list[dict[str, Any]]:
         drawing = errors(results, name)
         if drawing and len(results) > 1:
             rows = [(both_paths(each), each.status, measured(each), allowed(each), each.policy) for each in results]
-            table = Table(name, header, rows, f"All {len(rows):,} in a table")
+            table = PageTable(name, header, rows, f"All {len(rows):,} in a table")
             charts.append({"drawing": drawing, "all": table})
     return charts
 
 
-def _tied(results: Sequence[Result]) -> Table | None:
+def _tied(results: Sequence[Result]) -> PageTable | None:
     tied = [result for result in results if isinstance(result.details.get("sites"), Mapping)]
     names, rows = varying(tied), []
     for result in tied:
@@ -232,26 +244,26 @@ def _tied(results: Sequence[Result]) -> Table | None:
         "of the sum: where sites pull in different directions they are more than 100 % together."
     )
     header = ("parameter", "result", "shares", "site (operation), share")
-    return Table("Shares of the sites", header, rows, words) if rows else None
+    return PageTable("Shares of the sites", header, rows, words) if rows else None
 
 
 # Numbers behind it
 
 
-def _statistics(report: Results) -> Table | None:
+def _statistics(report: Results) -> PageTable | None:
     words = statistics(report)
     rows = [(effect, f"{count:,}") for effect, count in effects(report.results)]
     caption, header = "What the tests of initial values would have caught.", ("smallest effect", "parameters")
-    return Table(caption, header, rows, f"{words}.") if words else None
+    return PageTable(caption, header, rows, f"{words}.") if words else None
 
 
-def _environment(report: Results, found: Sequence[Unit]) -> Table:
+def _environment(report: Results, found: Sequence[UnitResults]) -> PageTable:
     rows = list(report.environment.items())
     if found:
         rows.append(("devices", ", ".join(dict.fromkeys(unit.device for unit in found))))
     rows += [(precision, _SETTINGS.get(precision, "")) for precision in dict.fromkeys(unit.precision for unit in found)]
     rows += [(name, _fact(value)) for name, value in report.facts.items()]
-    return Table("Versions, devices and settings.", ("what", "which"), rows)
+    return PageTable("Versions, devices and settings.", ("what", "which"), rows)
 
 
 def _fact(value: object) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from ...common.tables import columns, counted
 from ..results import Result, Results
-from .units import Unit, both_paths, grouped, number, printable, setting, severity, skipped, units, varying
+from .units import UnitResults, both_paths, grouped, number, printable, setting, severity, skipped, units, varying
 from .words import causes, sentence, statistics, summary, title, told
 
 # Failures that are told in full: of one contract at one setting, and of the whole report.
@@ -79,7 +79,7 @@ def _of_pair(report: Results, width: int) -> str:
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
-def _overview(found: Sequence[Unit], shown: Sequence[str], width: int) -> list[str]:
+def _overview(found: Sequence[UnitResults], shown: Sequence[str], width: int) -> list[str]:
     """The table of contracts, or, where it does not fit, three lines for each."""
     if not found:
         return []
@@ -92,7 +92,7 @@ def _overview(found: Sequence[Unit], shown: Sequence[str], width: int) -> list[s
     return columns([(*line[:path], _cut(line[path], room), *line[path + 1 :]) for line in lines])
 
 
-def _cells(unit: Unit, shown: Sequence[str]) -> tuple[str, ...]:
+def _cells(unit: UnitResults, shown: Sequence[str]) -> tuple[str, ...]:
     return tuple(map(printable, (*setting(unit, shown), unit.contract, *unit.cells, unit.status)))
 
 
@@ -104,7 +104,7 @@ def _cut(path: str, room: int) -> str:
     return f"{path[: room - 3 - tail]}...{path[len(path) - tail :]}"
 
 
-def _stacked(unit: Unit, shown: Sequence[str], width: int) -> Iterator[str]:
+def _stacked(unit: UnitResults, shown: Sequence[str], width: int) -> Iterator[str]:
     *head, contract, count, path, size, limit, status = _cells(unit, shown)
     yield from _wrapped(" ".join((*head, f"{contract}: {status}", f"({count})" if count else "")).rstrip(), width, "  ")
     if path:
@@ -113,7 +113,7 @@ def _stacked(unit: Unit, shown: Sequence[str], width: int) -> Iterator[str]:
         yield from _wrapped(f"measured {size}, allowed {limit}", width, "  ", "  ")
 
 
-def _failures(found: Sequence[Unit], shown: Sequence[str], width: int) -> Iterator[list[str]]:
+def _failures(found: Sequence[UnitResults], shown: Sequence[str], width: int) -> Iterator[list[str]]:
     """For each contract that does not hold a block with the first of its failures."""
     left = _SHOWN_IN_ALL
     for unit in found:
@@ -137,7 +137,7 @@ def _name(contracts: str, where: Sequence[str]) -> str:
     return f"{contracts} [{named}]" if named else contracts
 
 
-def _more(unit: Unit, left: Sequence[Result]) -> str:
+def _more(unit: UnitResults, left: Sequence[Result]) -> str:
     return f"... and {len(left):,} more of {unit.contract}, by cause: {causes(left)}"
 
 
@@ -149,7 +149,7 @@ def _paragraph(result: Result, width: int) -> list[str]:
     return lines
 
 
-def _known(unit: Unit, shown: Sequence[str], width: int) -> Iterator[str]:
+def _known(unit: UnitResults, shown: Sequence[str], width: int) -> Iterator[str]:
     """The declared differences, those with the same words together."""
     groups = list(unit.known.items())
     for message, results in groups[:_SHOWN]:

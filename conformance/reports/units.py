@@ -19,7 +19,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
-class Unit:
+class UnitResults:
     """One contract of one model at one setting, with all its results."""
 
     model: str
@@ -66,11 +66,11 @@ def _count_paths(results: Iterable[Result]) -> int:
     return len({(result.path, result.port_path) for result in results} - {("", "")})
 
 
-def units(results: Iterable[Result]) -> tuple[Unit, ...]:
+def units(results: Iterable[Result]) -> tuple[UnitResults, ...]:
     """In the order of their first results; a device that is absent is no unit."""
     named = (result for result in results if result.contract)
     groups = grouped(named, lambda each: (each.model, each.wing, each.device, each.precision, each.contract))
-    return tuple(Unit(*key, tuple(members)) for key, members in groups.items())
+    return tuple(UnitResults(*key, tuple(members)) for key, members in groups.items())
 
 
 def grouped(results: Iterable[Result], key: Callable[[Result], Key]) -> dict[Key, list[Result]]:
@@ -87,17 +87,17 @@ def skipped(results: Iterable[Result]) -> dict[str, list[Result]]:
     return grouped(found, lambda result: result.message or "no reason was given")
 
 
-def distinct(results: Sequence[Result] | Sequence[Unit], name: str) -> list[str]:
+def distinct(results: Sequence[Result] | Sequence[UnitResults], name: str) -> list[str]:
     """The values of one field, each once, in order."""
     return list(dict.fromkeys(getattr(each, name) for each in results))
 
 
-def varying(results: Sequence[Result] | Sequence[Unit]) -> tuple[str, ...]:
+def varying(results: Sequence[Result] | Sequence[UnitResults]) -> tuple[str, ...]:
     """Of model, wing, device and precision those that are not the same for all."""
     return tuple(name for name in _SETTING if len(distinct(results, name)) > 1)
 
 
-def setting(of: Result | Unit, names: Sequence[str]) -> tuple[str, ...]:
+def setting(of: Result | UnitResults, names: Sequence[str]) -> tuple[str, ...]:
     """The values of these fields."""
     return tuple(getattr(of, name) for name in names)
 

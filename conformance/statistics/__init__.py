@@ -13,7 +13,7 @@ from __future__ import annotations
 from .correlation import across as across
 from .correlation import copies as copies
 from .evidence import Evidence as Evidence
-from .evidence import Verdict as Verdict
+from .evidence import Judgement as Judgement
 from .evidence import judge as judge
 from .one_sample import examine as examine
 from .orthogonality import gain_of as gain_of

@@ -40,7 +40,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judgement:
     """An Evidence with its status; `allowed` is the p-value below which it fails, `smallest` what it would catch."""
 
     evidence: Evidence
@@ -78,7 +78,7 @@ def inapplicable(path: str, test: str, reason: str) -> Evidence:
     return Evidence(path, test, 0, 0.0, None, reason)
 
 
-def judge(evidence: Sequence[Evidence], alpha: float = ALPHA, beta: float = BETA) -> tuple[Verdict, ...]:
+def judge(evidence: Sequence[Evidence], alpha: float = ALPHA, beta: float = BETA) -> tuple[Judgement, ...]:
     """A verdict for each, in the order given: the whole run alarms falsely with a probability of at most `alpha`.
 
     Constraints are never broken by a correct initializer, so they take no part in the correction. `beta` is the
@@ -107,13 +107,13 @@ def thresholds(p_values: Sequence[float], alpha: float = ALPHA) -> list[float]:
     return levels
 
 
-def _verdict(item: Evidence, level: float | None, beta: float) -> Verdict:
+def _verdict(item: Evidence, level: float | None, beta: float) -> Judgement:
     if item.p_value is None:
-        return Verdict(item, "not applicable", None, "")
+        return Judgement(item, "not applicable", None, "")
     if level is None:
-        return Verdict(item, "pass" if item.p_value > 0 else "fail", None, "any violation")
+        return Judgement(item, "pass" if item.p_value > 0 else "fail", None, "any violation")
     smallest = item.smallest(level, beta) if item.smallest else ""
-    return Verdict(item, "pass" if item.p_value > level else "fail", level, smallest)
+    return Judgement(item, "pass" if item.p_value > level else "fail", level, smallest)
 
 
 def _tidy(probability: float) -> str:

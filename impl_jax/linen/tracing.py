@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from flax import linen
 
-from ...common.wing import Call, Inputs, Recorder, Trace, Traced, Tracer, named_arguments, plain
+from ...common.wing import Call, CallRecorder, Inputs, Trace, Traced, Tracer, named_arguments, plain
 from ..core import INFERENCE, given, recorded
 from ..devices import check_dtype
 from ..trees import Keys, dotted
@@ -36,7 +36,7 @@ def tracer(model: Model, inputs: Inputs, call: Call | None = None, *, dtype: str
     def run(weights: Mapping[str, np.ndarray]) -> tuple[Trace, ...]:
         values, arguments = side.filled(own, weights), given(inputs, dtype)
 
-        def once(recorder: Recorder) -> Any:
+        def once(recorder: CallRecorder) -> Any:
             with linen.intercept_methods(_Interceptor(recorder, keys)):
                 return side.run(values, arguments, INFERENCE)
 
@@ -48,7 +48,7 @@ def tracer(model: Model, inputs: Inputs, call: Call | None = None, *, dtype: str
 class _Interceptor:
     """Takes down the calls that modules get from outside, while Linen passes all of them by."""
 
-    def __init__(self, recorder: Recorder, keys: list[Keys]) -> None:
+    def __init__(self, recorder: CallRecorder, keys: list[Keys]) -> None:
         self._recorder = recorder
         self._keys = keys
         self._within: list[Keys] = []

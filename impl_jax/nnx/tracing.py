@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from ...common.wing import Call, Inputs, Recorder, Trace, Traced, Tracer, named_arguments, plain
+from ...common.wing import Call, CallRecorder, Inputs, Trace, Traced, Tracer, named_arguments, plain
 from ..core import given, recorded
 from ..devices import check_dtype
 from ..trees import Keys, arrays_of, dotted
@@ -42,7 +42,7 @@ def tracer(model: nnx.Module, inputs: Inputs, call: Call | None = None, *, dtype
     def run(weights: Mapping[str, np.ndarray]) -> tuple[Trace, ...]:
         values, arguments = side.filled(own, weights), given(inputs, dtype)
 
-        def once(recorder: Recorder) -> Any:
+        def once(recorder: CallRecorder) -> Any:
             made = side.made(values)
             known = _traced(made)
             with _watched({type(module) for _, module in nnx.iter_modules(made)}, known, recorder):
@@ -76,7 +76,7 @@ def _traced(model: Any) -> dict[str, Traced]:
 
 
 @contextmanager
-def _watched(classes: set[type], known: Mapping[str, Traced], recorder: Recorder) -> Iterator[None]:
+def _watched(classes: set[type], known: Mapping[str, Traced], recorder: CallRecorder) -> Iterator[None]:
     """The public methods of the classes watched by a recorder; they are put back afterwards, whatever happens."""
     within: list[str] = []
     # All found before any is replaced: a class has the methods of another one that it derives from.
@@ -107,7 +107,9 @@ def _methods(owner: type) -> dict[str, Callable[..., Any]]:
     return found
 
 
-def _watching(method: Any, known: Mapping[str, Traced], recorder: Recorder, within: list[str]) -> Callable[..., Any]:
+def _watching(
+    method: Any, known: Mapping[str, Traced], recorder: CallRecorder, within: list[str]
+) -> Callable[..., Any]:
     @functools.wraps(method)
     def watched(self: Any, *arguments: Any, **named: Any) -> Any:
         bound = method.__get__(self, type(self))

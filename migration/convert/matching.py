@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...common.errors import UsageError, WeightsError
-from ...common.safetensors import Entry
+from ...common.safetensors import TensorEntry
 from ...common.tables import counted, shape_text
 from ...common.wing import SideWing
 from ...pairs.maps import Map
@@ -56,7 +56,7 @@ def is_floating(dtype: np.dtype) -> bool:
     return "float" in dtype.name
 
 
-def fitted(source: Source, made: Map, target: Mapping[str, Entry] | None = None) -> Map:
+def fitted(source: Source, made: Map, target: Mapping[str, TensorEntry] | None = None) -> Map:
     """The map, or the same one for a model of the source's size.
 
     target: tensors of the port's side whose shapes the new port's shall be.
@@ -82,7 +82,7 @@ def fitted(source: Source, made: Map, target: Mapping[str, Entry] | None = None)
     return found
 
 
-def _shapes(entries: Mapping[str, Entry], made: Map) -> dict[str, tuple[int, ...]]:
+def _shapes(entries: Mapping[str, TensorEntry], made: Map) -> dict[str, tuple[int, ...]]:
     """The entries' shapes; positions and counters that the map does not name are no weights."""
     named = {*made.by_reference, *made.unmatched_reference, *made.aside_reference}
     return {path: entry.shape for path, entry in entries.items() if path in named or is_floating(entry.dtype)}
@@ -140,7 +140,7 @@ def _extra(source: Source, made: Map) -> Iterator[str]:
             yield path
 
 
-def target_entries(like: Any) -> dict[str, Entry]:
+def target_entries(like: Any) -> dict[str, TensorEntry]:
     """The tensors of a checkpoint by their paths there, or of a live model by their native paths.
 
     Raises:
@@ -151,7 +151,9 @@ def target_entries(like: Any) -> dict[str, Entry]:
         return dict(open_source(Path(like)).entries)
     wing = _wing_of(like)
     try:
-        found = {path: Entry(each.array.shape, each.array.dtype) for path, each in wing.stored_tensors(like).items()}
+        found = {
+            path: TensorEntry(each.array.shape, each.array.dtype) for path, each in wing.stored_tensors(like).items()
+        }
     except NotImplementedError:
         # What PyTorch says to a look at a tensor on its meta device.
         found = {}

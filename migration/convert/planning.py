@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 
 from ...common.errors import DtypeError, UsageError, WeightsError, nearest
-from ...common.safetensors import Entry
+from ...common.safetensors import TensorEntry
 from ...pairs.maps import Map, MapRow, common_dtype
 from .matching import fitted, held, is_floating, is_port, tied_paths
 from .readers import Source
@@ -37,7 +37,7 @@ class Plan:
 
     map: Map
     names: Mapping[str, str]
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, TensorEntry]
     left_out: tuple[str, ...]
     absent: tuple[str, ...]
 
@@ -66,7 +66,7 @@ def planned(
     made: Map,
     cast: np.dtype | None = None,
     inverse: bool = False,
-    target: Mapping[str, Entry] | None = None,
+    target: Mapping[str, TensorEntry] | None = None,
     keep: Collection[str] = (),
 ) -> Plan:
     """The plan of a conversion.
@@ -87,7 +87,7 @@ def planned(
     for path in order:
         rows = directed.by_port[path]
         dtype = common_dtype([source.entries[names[row.reference]].dtype for row in rows])
-        entries[path] = Entry(rows[0].port_shape, cast if cast is not None and is_floating(dtype) else dtype)
+        entries[path] = TensorEntry(rows[0].port_shape, cast if cast is not None and is_floating(dtype) else dtype)
     known = {name for names in tied_paths(directed).values() for name in names}
     left_out = (*(path for path in source.entries if path not in known), *source.others)
     return Plan(directed, names, entries, left_out, (*directed.unmatched_port, *directed.aside_port))

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ...common.errors import CheckpointError, UsageError, nearest
-from ...common.safetensors import Entry, MappedTensors, check_size, read_header
+from ...common.safetensors import MappedTensors, TensorEntry, check_size, read_header
 from ...common.tables import counted
 from ...common.trees import leaves
 
@@ -33,7 +33,7 @@ class Source(Protocol):
     others: what it holds besides tensors.
     """
 
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, TensorEntry]
     aliases: Mapping[str, str]
     others: tuple[str, ...]
 
@@ -82,7 +82,7 @@ class SafetensorsFile(MappedTensors):
         header = read_header(file)
         check_size(file, header)
         super().__init__(file, header)
-        self.entries: Mapping[str, Entry] = {
+        self.entries: Mapping[str, TensorEntry] = {
             path: header.entries[path] for path in sorted(header.entries, key=header.offsets.__getitem__)
         }
         self.aliases: Mapping[str, str] = {
@@ -112,7 +112,7 @@ class TorchCheckpoint:
             raise _no_weights(file, weights)
         self.aliases: Mapping[str, str] = _shared(arrays)
         self._arrays = {path: array for path, array in arrays.items() if path not in self.aliases}
-        self.entries: Mapping[str, Entry] = _entries(self._arrays)
+        self.entries: Mapping[str, TensorEntry] = _entries(self._arrays)
 
     def array(self, path: str) -> np.ndarray:
         if self._arrays is None:
@@ -131,8 +131,8 @@ class TorchCheckpoint:
         return import_module("...impl_torch.files", __package__).read(self._file)
 
 
-def _entries(arrays: Mapping[str, np.ndarray]) -> dict[str, Entry]:
-    return {path: Entry(array.shape, array.dtype) for path, array in arrays.items()}
+def _entries(arrays: Mapping[str, np.ndarray]) -> dict[str, TensorEntry]:
+    return {path: TensorEntry(array.shape, array.dtype) for path, array in arrays.items()}
 
 
 def _weights(content: Any, file: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
@@ -183,7 +183,7 @@ class OrbaxFolder:
         # An nnx.State that was saved as it is has a Variable, and so a node, about every array.
         is_state = bool(arrays) and all(path.endswith(STATE_VALUE) for path in arrays)
         self._arrays = {path.removesuffix(STATE_VALUE) if is_state else path: array for path, array in arrays.items()}
-        self.entries: Mapping[str, Entry] = _entries(self._arrays)
+        self.entries: Mapping[str, TensorEntry] = _entries(self._arrays)
 
     def array(self, path: str) -> np.ndarray:
         return self._arrays[path]
@@ -223,7 +223,7 @@ class Shards:
             self._leave(name)
         _check_held(homes, self._shards, index)
         self._homes = {path: name for name, shard in self._shards.items() for path in shard.entries}
-        self.entries: Mapping[str, Entry] = {
+        self.entries: Mapping[str, TensorEntry] = {
             path: entry for shard in self._shards.values() for path, entry in shard.entries.items()
         }
         self.aliases: Mapping[str, str] = {
@@ -299,7 +299,7 @@ class Skipping:
                     pattern, "a path of the source to skip", "none that it matches", nearest(pattern, paths)
                 )
         skipped: set[str] = set().union(*found.values())
-        self.entries: Mapping[str, Entry] = {
+        self.entries: Mapping[str, TensorEntry] = {
             path: entry for path, entry in source.entries.items() if path not in skipped
         }
         self.aliases: Mapping[str, str] = {

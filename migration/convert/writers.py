@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from ...common.errors import CheckpointError
-from ...common.safetensors import Entry, encoded, ordered
+from ...common.safetensors import TensorEntry, encoded, ordered
 from ...pairs.maps import nested
 
 # Endings of files that a name without one of ours may well mean, so that no folder is made of that name.
@@ -54,7 +54,7 @@ def check_kind(destination: Path) -> None:
 
 
 def open_destination(
-    draft: Path, entries: Mapping[str, Entry], aliases: Mapping[str, str], framework: str
+    draft: Path, entries: Mapping[str, TensorEntry], aliases: Mapping[str, str], framework: str
 ) -> Destination:
     """A destination of the kind that its name says, with room for all its tensors.
 
@@ -75,7 +75,9 @@ class SafetensorsWriter:
     A tie is written once, with `{alias: owner}` in the metadata as `safetensors.torch.save_model` has it.
     """
 
-    def __init__(self, file: Path, entries: Mapping[str, Entry], aliases: Mapping[str, str], framework: str) -> None:
+    def __init__(
+        self, file: Path, entries: Mapping[str, TensorEntry], aliases: Mapping[str, str], framework: str
+    ) -> None:
         """Raises OSError if there is no room for the file, all of which is asked for at once."""
         metadata = {"format": FORMATS[framework]} if framework in FORMATS else {}
         start, self._header = encoded(ordered(entries), {**metadata, **aliases})
@@ -133,7 +135,9 @@ class OrbaxWriter:
     The tree is nested by the dots of the paths, PyTorch's aliases among them.
     """
 
-    def __init__(self, folder: Path, entries: Mapping[str, Entry], aliases: Mapping[str, str], framework: str) -> None:
+    def __init__(
+        self, folder: Path, entries: Mapping[str, TensorEntry], aliases: Mapping[str, str], framework: str
+    ) -> None:
         """Raises OSError if there is no room for it."""
         if sum(entry.nbytes for entry in entries.values()) > shutil.disk_usage(folder.parent).free:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

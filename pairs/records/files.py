@@ -12,7 +12,7 @@ import numpy as np
 from ...common import safetensors
 from ...common.errors import CheckpointError, ParitreeError
 from ...common.files import written_whole
-from ...common.safetensors import Entry, Header
+from ...common.safetensors import Header, TensorEntry
 from .forms import Form, digest
 
 FORMAT = "paritree record"
@@ -38,7 +38,7 @@ def save(content: Form, arrays: Mapping[str, np.ndarray], file: Path) -> None:
             raise RecordError("", "arrays of dtypes that safetensors has", array.dtype.name, "Give the model another.")
     # Wider numbers first, so that each array begins at a multiple of its dtype's size.
     keys = sorted(arrays, key=lambda key: (-arrays[key].dtype.itemsize, key))
-    entries = {key: Entry(arrays[key].shape, arrays[key].dtype) for key in keys}
+    entries = {key: TensorEntry(arrays[key].shape, arrays[key].dtype) for key in keys}
     text = json.dumps(content, separators=(",", ":"))
     about = {"format": FORMAT, "schema": str(SCHEMA), "digest": _digest(text, entries), "content": text}
     head, _ = safetensors.encoded(entries, about)
@@ -84,7 +84,7 @@ def _content(header: Header, file: Path) -> Form:
     return json.loads(text)
 
 
-def _digest(text: str, entries: Mapping[str, Entry]) -> str:
+def _digest(text: str, entries: Mapping[str, TensorEntry]) -> str:
     """A hash of all that the header says."""
     tensors = json.dumps(safetensors.described(entries))
     return hashlib.blake2b(f"{text}{tensors}".encode(), digest_size=16).hexdigest()

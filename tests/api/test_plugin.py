@@ -537,7 +537,7 @@ def test_a_result_of_no_group_is_shown_by_each() -> None:
     made = suites.suite(pair, Map(tuple(rows), ("torch", "torch")), devices=["cpu"], known_differences=[known])
     run = made.run(suites.Options(), "scaled")
     (part,) = [part for part in run.parts if part.unit.contract == "values"]
-    assert run.verdict(part) == suites.Verdict(
+    assert run.verdict(part) == suites.PartVerdict(
         "skip", "the sides hold values of their own: 0 of 1 tensors that are no constants agree"
     )
 

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save
 
 from paritree.common.errors import CheckpointError
-from paritree.common.safetensors import DTYPES, Entry, MappedTensors, check_size, encoded, ordered, read_header
+from paritree.common.safetensors import DTYPES, MappedTensors, TensorEntry, check_size, encoded, ordered, read_header
 
 from .conftest import refused
 
@@ -19,7 +19,7 @@ ARRAYS = {
     "mask": np.array([True, False, True]),
     "half": np.array([1.5, -2], ml_dtypes.bfloat16),
 }
-ENTRIES = ordered({name: Entry(array.shape, array.dtype) for name, array in ARRAYS.items()})
+ENTRIES = ordered({name: TensorEntry(array.shape, array.dtype) for name, array in ARRAYS.items()})
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_file_of_another_length_is_refused(file):
 
 def test_a_dtype_that_the_format_does_not_have_is_refused():
     with refused(CheckpointError, "w: expected a dtype that safetensors has, found int4. Cast it with dtype."):
-        encoded({"w": Entry((2,), np.dtype(ml_dtypes.int4))}, {})
+        encoded({"w": TensorEntry((2,), np.dtype(ml_dtypes.int4))}, {})
 
 
 def test_every_dtype_has_one_name():
