@@ -19,7 +19,7 @@ import numpy as np
 from jax.core import Tracer
 
 from ..common.arrays import as_numpy
-from ..common.wing import Call, Inputs, Recorder, Trace, check_fit, named_arrays
+from ..common.wing import Call, CallRecorder, Inputs, Trace, check_fit, named_arrays
 from .trees import Owned, is_array
 
 # A model's arrays by their native paths.
@@ -184,17 +184,17 @@ def whole_attention(home: ModuleType) -> Iterator[None]:
         home.random = before  # type: ignore[attr-defined]
 
 
-def recorded(run: Callable[[Recorder], Any]) -> tuple[Trace, ...]:
+def recorded(run: Callable[[CallRecorder], Any]) -> tuple[Trace, ...]:
     """The traces that a pass `run(recorder)` leaves, run op by op.
 
     Inside of `jax.jit`, `scan` and the like arrays have no values. If any call was in one of these, the pass is run
     again without compilation, where scans are loops; what has no values then either (inside of `jax.checkpoint`,
     `vmap`) is not seen.
     """
-    recorder = Recorder(_neutral)
+    recorder = CallRecorder(_neutral)
     run(recorder)
     if recorder.missed:
-        recorder = Recorder(_neutral)
+        recorder = CallRecorder(_neutral)
         with jax.disable_jit():
             run(recorder)
     return recorder.traces()
