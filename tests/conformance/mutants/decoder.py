@@ -63,7 +63,7 @@ class Decoder(nn.Module):
         self.head.weight = self.words.weight
 
     def forward(self, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
-        x = self.words(tokens) + self.paths_for(torch.arange(tokens.shape[-1], device=tokens.device))
+        x = self.words(tokens) + self.places(torch.arange(tokens.shape[-1], device=tokens.device))
         for layer in self.layers:
             x = layer(x)
         x = self.norm(x)
