@@ -1,14 +1,23 @@
-"""Weights carried between wings: every pair, bit for bit, ties kept; and what does not fit is refused whole."""
+"""Weights carried between live models, by name or by a map: every kind of side, there and back, ties and errors."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
+from flax import linen, nnx
+from torch import nn
 
 import paritree
-from paritree import Linear, ReLU, Sequential, UsageError, WeightsError
+from paritree import Linear, Map, MapRow, Pair, ReLU, Sequential, UsageError, WeightsError
 from paritree.common.models.reference import MODELS, neutral_weights
 from paritree.common.wing.recognition import WINGS
+
+# By name
 
 
 @pytest.mark.parametrize("target", WINGS)
@@ -46,3 +55,134 @@ def test_what_is_no_model_is_refused() -> None:
     with pytest.raises(UsageError) as caught:
         paritree.carry({"weight": np.zeros(3)}, paritree.build(Linear(3, 1), "torch"))
     assert str(caught.value) == "expected a spec, an nn.Module, an nnx.Module or (linen module, variables), found dict."
+
+
+# By a map
+
+INPUT = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+
+
+def reference(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2))
+
+
+class Linen(linen.Module):
+    @linen.compact
+    def __call__(self, x: Any) -> Any:
+        return linen.Dense(2)(jnp.tanh(linen.Dense(5)(x)))
+
+
+class Nnx(nnx.Module):
+    def __init__(self) -> None:
+        rngs = nnx.Rngs(0)
+        self.one, self.two = nnx.Linear(3, 5, rngs=rngs), nnx.Linear(5, 2, rngs=rngs)
+
+    def __call__(self, x: Any) -> Any:
+        return self.two(jnp.tanh(self.one(x)))
+
+
+def of_tree(tree: Any, inputs: Any) -> Any:
+    return jnp.tanh(inputs[0] @ tree["a"] + tree["b"]) @ tree["c"][0] + tree["c"][1]
+
+
+def port(kind: str) -> Any:
+    if kind == "linen":
+        return Linen(), Linen().init(jax.random.key(0), INPUT)
+    if kind == "nnx":
+        return Nnx()
+    return {"a": jnp.ones((3, 5)), "b": jnp.ones(5), "c": [jnp.ones((5, 2)), jnp.ones(2)]}
+
+
+def output(kind: str, model: Any) -> np.ndarray:
+    if kind == "linen":
+        return np.asarray(model[0].apply(model[1], INPUT))
+    return np.asarray(model(INPUT) if kind == "nnx" else of_tree(model, (INPUT,)))
+
+
+@pytest.mark.parametrize("kind", ["linen", "nnx", "pytree"])
+def test_to_every_kind_of_side_and_back(kind: str) -> None:
+    ours, theirs = reference(), port(kind)
+    before = output(kind, theirs)
+    found = paritree.align(Pair(ours, theirs, (INPUT,), port_call=of_tree if kind == "pytree" else None))
+    carried = paritree.carry(ours, theirs, found)
+    assert (carried is theirs) == (kind == "nnx")
+    expected = ours(torch.from_numpy(INPUT)).detach().numpy()
+    np.testing.assert_allclose(output(kind, carried), expected, rtol=0, atol=1e-6)
+    if kind != "nnx":
+        np.testing.assert_array_equal(output(kind, theirs), before)
+    other = reference(seed=1)
+    assert paritree.carry(carried, other, found.inverse()) is other
+    for path, array in ours.state_dict().items():
+        assert torch.equal(other.state_dict()[path], array), path
+
+
+def test_between_two_ports_by_two_maps_in_turn() -> None:
+    ours, one, other = reference(), port("linen"), port("nnx")
+    first, second = (paritree.align(Pair(ours, each, (INPUT,))) for each in (one, other))
+    given = paritree.carry(ours, one, first)
+    made = paritree.carry(paritree.carry(given, reference(1), first.inverse()), other, second)
+    np.testing.assert_array_equal(output("nnx", made), output("nnx", paritree.carry(ours, port("nnx"), second)))
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.head = nn.Embedding(7, 5), nn.Linear(5, 7, bias=False)
+        self.head.weight = self.words.weight
+
+
+def test_ties_stay_as_each_side_has_them() -> None:
+    row = MapRow("words.weight", "w", (7, 5), (5, 7), "a b -> b a", "fingerprint", reference_aliases=("head.weight",))
+    found, ours, back = Map((row,), ("torch", "pytree")), Tied(), Tied()
+    carried = paritree.carry(ours, {"w": np.zeros((5, 7), np.float32)}, found)
+    np.testing.assert_array_equal(carried["w"], ours.words.weight.detach().numpy().T)
+    assert paritree.carry(carried, back, found.inverse()) is back
+    assert back.head.weight is back.words.weight
+    assert torch.equal(back.head.weight, ours.head.weight)
+
+
+MAP = Map((MapRow("weight", "w", (2, 3), (3, 2), "a b -> b a", "fingerprint"),), ("torch", "pytree"))
+
+
+def test_a_source_that_the_map_is_not_of_is_refused_and_nothing_is_changed() -> None:
+    target = {"w": np.zeros((3, 2), np.float32)}
+    with pytest.raises(WeightsError) as caught:
+        paritree.carry(nn.Linear(3, 4), target, MAP)
+    text = str(caught.value)
+    assert "weight has shape (4, 3)" in text
+    assert "bias" in text
+    assert not target["w"].any()
+
+
+@pytest.mark.parametrize(
+    ("target", "text"),
+    [
+        ({"v": np.zeros((3, 2), np.float32)}, "w is no owner's path"),
+        ({"w": np.zeros((2, 2), np.float32)}, "w has shape (3, 2) and needs (2, 2)"),
+    ],
+)
+def test_a_target_that_the_map_is_not_of_is_refused_and_nothing_is_changed(target: Any, text: str) -> None:
+    with pytest.raises(WeightsError) as caught:
+        paritree.carry(nn.Linear(3, 2, bias=False), target, MAP)
+    assert str(caught.value) == (
+        f"expected arrays for owners of the model, in their native shapes, found 1 that does not fit: {text}. "
+        "Nothing was changed."
+    )
+    assert not next(iter(target.values())).any()
+
+
+def test_a_torch_target_that_does_not_fit_stays_as_it_is() -> None:
+    target = nn.Linear(3, 4)
+    before = {path: array.clone() for path, array in target.state_dict().items()}
+    with pytest.raises(WeightsError):
+        paritree.carry({"w": np.ones((3, 2), np.float32)}, target, MAP.inverse())
+    assert all(torch.equal(array, before[path]) for path, array in target.state_dict().items())
+
+
+def test_what_is_no_side_is_refused_with_a_map_too() -> None:
+    with pytest.raises(UsageError) as caught:
+        paritree.carry(3, {"w": np.zeros((3, 2), np.float32)}, MAP)
+    assert str(caught.value) == "expected a spec, an nn.Module, an nnx.Module or (linen module, variables), found int."
+    with pytest.raises(UsageError):
+        paritree.carry(nn.Linear(3, 2, bias=False), "w", MAP)

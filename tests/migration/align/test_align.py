@@ -24,7 +24,7 @@ from paritree.pairs.comparison import Bound
 from paritree.pairs.precision import STRICT
 from paritree.pairs.side import Side
 
-from .. import ports
+from . import ports
 
 TOKENS = ports.TOKENS
 # One of them has a parameter that is not used; see below.

@@ -12,8 +12,8 @@ import torch
 import paritree
 from paritree import AlignmentError
 
-from ..packed import FAULTS, LOST_TIES, PAIRS, QUICK, Packed, wrong_scale
-from ..packed.case import Weights, flat, native, output
+from .packed import FAULTS, LOST_TIES, PAIRS, QUICK, Packed, wrong_scale
+from .packed.case import Weights, flat, native, output
 
 
 @cache

@@ -17,8 +17,7 @@ from torch import nn
 import paritree
 from paritree import AlignmentError, Map, Pair
 
-from .. import packed
-from . import small
+from . import packed, small
 
 INPUT = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
 # Others that tell no more are run where thorough ones are asked for.

@@ -14,7 +14,7 @@ from paritree import AlignmentError, Pair
 from paritree.migration.align.user_rules import paths_by
 from paritree.pairs.side import Side
 
-from .. import ports
+from . import ports
 
 
 def nameless(rules: dict[str, str]) -> Any:

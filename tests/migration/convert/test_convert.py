@@ -16,7 +16,7 @@ import paritree
 from paritree import Map, convert
 from paritree.pairs.maps.pieces import parsed
 
-from ..checkpoints import BFLOAT16, assert_equal, example, loaded, row, saved, weights
+from .checkpoints import BFLOAT16, assert_equal, example, loaded, row, saved, weights
 
 
 def as_torch(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:

@@ -9,7 +9,7 @@ import pytest
 
 from paritree.migration.convert.execute import SLAB, copy, slabs
 
-from ..checkpoints import BFLOAT16
+from .checkpoints import BFLOAT16
 
 SHAPES = ((), (0,), (5,), (0, 3), (300, 200), (1, 500, 70), (40, 1, 600), (3, 3, 130, 90), (2, 3, 5, 7, 200))
 

@@ -15,7 +15,7 @@ import pytest
 from paritree import CheckpointError, convert
 from paritree.migration.convert import publish, writers
 
-from ..checkpoints import assert_equal, example, loaded, saved, weights
+from .checkpoints import assert_equal, example, loaded, saved, weights
 
 # Converts through the command line, and stops at the second run of a tensor, which it says.
 CHILD = """

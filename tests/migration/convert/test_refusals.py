@@ -17,7 +17,7 @@ import torch
 
 from paritree import CheckpointError, ParitreeError, WeightsError, convert
 
-from ..checkpoints import example, saved, weights
+from .checkpoints import example, saved, weights
 
 ANEW = "It is cut short or damaged: copy it again."
 SKIP = "Leave out what the map does not know with --skip PATH (in Python skip=[...])."

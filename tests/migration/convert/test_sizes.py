@@ -11,7 +11,7 @@ import pytest
 from paritree import Map, UsageError, WeightsError, cli, convert
 from paritree.pairs.maps.pieces import parsed
 
-from ..checkpoints import assert_equal, example, loaded, row, saved, weights
+from .checkpoints import assert_equal, example, loaded, row, saved, weights
 
 MODELS = """
 import jax.numpy as jnp
