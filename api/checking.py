@@ -15,7 +15,7 @@ from .pairs.comparison import Bound
 from .pairs.maps import Map
 from .pairs.pair import Pair
 from .pairs.records import Record, identity_map
-from .pairs.side import Side
+from .pairs.side import Side, sides_of
 
 
 def check(
@@ -73,7 +73,7 @@ def examined(
 
 
 def _bound(pair: Pair, map: Map | None, seed: int, aligning: Callable[[], None]) -> Bound:
-    sides = Side.of(pair, "reference"), Side.of(pair, "port")
+    sides = sides_of(pair)
     map = map or _same_paths(*sides)
     if map is not None:
         return Bound(*sides, map, seed=seed)

@@ -7,14 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .common.wing import Call, Inputs, PairError, SideWing, model_of
+from .common.wing import Call, Inputs, PairError, model_of
 from .conformance.check import PAIR_CONTRACTS, Examination, Wanted, check_pair
 from .conformance.report import Report
 from .conformance.results import Result
-from .migration import AlignmentError, align
+from .migration import AlignmentError, aligned
 from .pairs.comparison import Bound
 from .pairs.pair import Pair
 from .pairs.records import Record, Recorder, RecordError, identity_map
+from .pairs.side import Side, sides_of
 from .pairs.wings import side_wing
 
 # A model that fails one of these against itself can be the reference of none.
@@ -61,8 +62,9 @@ def record(
     wanted = Wanted(contracts, (device,), precisions, device, seed=seed)
     with _one_model():
         progress("aligning")
-        notes = list(_aligned(pair))
-        report = _checked(pair, live, wing, wanted, progress)
+        sides = sides_of(pair)
+        notes = list(_aligned(*sides))
+        report = _checked(*sides, wanted, progress)
     made = recorder.record([*notes, *_said(report)], seed)
     if file is not None:
         made.save(file)
@@ -81,19 +83,18 @@ def _one_model() -> Iterator[None]:
         raise PairError("model", error.expected, error.found, remedy) from error.__cause__
 
 
-def _aligned(pair: Pair) -> Iterator[str]:
+def _aligned(reference: Side, port: Side) -> Iterator[str]:
     """Asks what an alignment asks; says why, if it cannot."""
     try:
-        align(pair)
+        aligned(reference, port)
     except AlignmentError as error:
         yield f"it cannot be aligned with a port, a map is needed: {error}"
 
 
-def _checked(pair: Pair, live: Any, wing: SideWing, wanted: Wanted, progress: Callable[[str], None]) -> Report:
+def _checked(reference: Side, port: Side, wanted: Wanted, progress: Callable[[str], None]) -> Report:
     """Asks what the contracts ask; raises RecordError for a model that does not agree with itself."""
-    stored_tensors = wing.stored_tensors(live)
-    same = identity_map(stored_tensors, stored_tensors, (wing.NAME, wing.NAME))
-    examination = Examination(Bound.of(pair, same, wanted.seed), wanted, name="model")
+    same = identity_map(port.stored_tensors, port.stored_tensors, (port.wing.NAME, port.wing.NAME))
+    examination = Examination(Bound(reference, port, same, seed=wanted.seed), wanted, name="model")
     report = check_pair(examination, progress)
     apart = [result for result in report.failures if result.contract in _NEEDED]
     if apart:

@@ -18,6 +18,7 @@ from paritree.common.models.architectures.gpt2 import GPT2Config, gpt2
 from paritree.conformance import Examination, Wanted
 from paritree.pairs.comparison import Bound
 from paritree.pairs.precision import Setting
+from paritree.pairs.side import sides_of
 from paritree.pairs.wings import side_wing
 
 from .measure import ratio, row
@@ -35,7 +36,7 @@ def examination(config: GPT2Config, shape: tuple[int, int], port: str) -> Examin
     shapes = [
         {path: each.array.shape for path, each in side_wing(model).stored_tensors(model).items()} for model in models
     ]
-    return Examination(Bound.of(Pair(*models, (tokens,)), found.fit(*shapes)), Wanted(CONTRACTS, ("cpu",)))
+    return Examination(Bound(*sides_of(Pair(*models, (tokens,))), found.fit(*shapes)), Wanted(CONTRACTS, ("cpu",)))
 
 
 def _built(config: GPT2Config, port: str) -> tuple[Any, Any]:

@@ -77,6 +77,8 @@ class Functional:
             WeightsError: one message for every path that is none of the model's and every wrong shape.
         """
         check_fit(self._shapes, weights)
+        if not weights:
+            return dict(own)
         # By a copy of NumPy's, whose memory JAX would share: a later write to a weight would reach what was made of it.
         held = [np.array(as_numpy(value), own[path].dtype, order="C") for path, value in weights.items()]
         places = [own[path].sharding for path in weights]

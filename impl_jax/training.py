@@ -131,7 +131,8 @@ def _updated(rule: optax.GradientTransformation, params: Any, gradients: Any, st
 def _transformation(optimizer: Optimizer) -> optax.GradientTransformation:
     rate = optimizer.learning_rate
     rules = {
-        "sgd": lambda: optax.sgd(rate, momentum=optimizer.momentum),
+        # Without momentum no trace of the gradients is kept.
+        "sgd": lambda: optax.sgd(rate, momentum=optimizer.momentum or None),
         "adamw": lambda: optax.adamw(
             rate, *optimizer.betas, eps=optimizer.eps, eps_root=0.0, weight_decay=optimizer.weight_decay
         ),

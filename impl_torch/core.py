@@ -80,8 +80,8 @@ def floating(output: Any) -> dict[str, torch.Tensor]:
 
 def weighted(outputs: Iterable[torch.Tensor], cotangents: Iterable[torch.Tensor]) -> torch.Tensor:
     """<outputs, cotangents> as one number; each cotangent is of its output's shape."""
-    pairs = zip(outputs, cotangents, strict=True)
-    return sum(((output * cotangent).sum() for output, cotangent in pairs), torch.zeros(()))
+    terms = [(output * cotangent).sum() for output, cotangent in zip(outputs, cotangents, strict=True)]
+    return sum(terms[1:], terms[0]) if terms else torch.zeros(())
 
 
 def squared_error(outputs: Iterable[torch.Tensor], targets: Iterable[torch.Tensor]) -> torch.Tensor:

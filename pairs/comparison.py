@@ -14,7 +14,6 @@ from ..common.seeding import generator
 from ..common.wing import PairError, Probe
 from .closeness import largest_gradient
 from .maps import Map, MapRow, transform_of
-from .pair import Pair
 from .precision import Setting
 from .side import Side, Weights
 from .values import distinct, outer_points
@@ -45,15 +44,6 @@ class Bound:
     unproved: str = ""
     seed: int = 0
     _comparisons: dict[Setting, Comparison] = field(default_factory=dict, init=False, repr=False)
-
-    @staticmethod
-    def of(pair: Pair, map: Map, seed: int = 0) -> Bound:
-        """Both sides, made now.
-
-        Raises:
-            UsageError: what is no model; PairError: a factory that raises, or a record as the port.
-        """
-        return Bound(Side.of(pair, "reference"), Side.of(pair, "port"), map, seed=seed)
 
     def comparison(self, setting: Setting) -> Comparison:
         """Both sides at one setting, always the same one, so that each run is made once."""
@@ -195,11 +185,8 @@ class Comparison:
     def outputs_at(self, point: Point) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """The outputs of both sides alone, kept by the point's name."""
         if point.name not in self._outputs:
-            ours, theirs = (
-                self.reference.outputs(point.ours, self.setting),
-                self.port.outputs(point.theirs, self.setting),
-            )
-            self._outputs[point.name] = ours, theirs
+            ours = self.reference.outputs(point.ours, self.setting)
+            self._outputs[point.name] = ours, self.port.outputs(point.theirs, self.setting)
         return self._outputs[point.name]
 
     @cached_property

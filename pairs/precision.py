@@ -17,6 +17,8 @@ _PRECISIONS = {
 PRECISIONS = tuple(_PRECISIONS)
 # An error is explained by rounding up to this many times that of the reference itself.
 ROUNDINGS = 8.0
+# Beyond it an error of the reference itself explains nothing.
+COARSEST = 0.01
 
 
 @dataclass(frozen=True)

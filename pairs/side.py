@@ -202,3 +202,12 @@ class Side:
         if key not in self._ready:
             self._ready[key] = make()
         return cast(Made, self._ready[key])
+
+
+def sides_of(pair: Pair) -> tuple[Side, Side]:
+    """The reference and the port, made now.
+
+    Raises:
+        UsageError: what is no model; PairError: a factory that raises, or a record as the port.
+    """
+    return Side.of(pair, "reference"), Side.of(pair, "port")

@@ -14,7 +14,7 @@ from ...pairs.closeness import is_comparable, is_zero_gradient, norm, relative_e
 from ...pairs.comparison import Comparison, Point, Rounding
 from ...pairs.localize import locate
 from ...pairs.maps import MapRow
-from ...pairs.precision import ROUNDINGS
+from ...pairs.precision import COARSEST, ROUNDINGS
 from ...pairs.values import FAINT
 from ..explain import Diagnosis, diagnosis_of, entered, explain, modules, other_orders, position
 from ..results import Finding
@@ -77,7 +77,7 @@ def _outputs(
         if judged.ok:
             yield _finding("", judged, f"{label} agrees", details={"output": name})
             continue
-        if point.name and judged.own > _COARSEST:
+        if point.name and judged.own > COARSEST:
             words = f"{label}: nothing can be told, since rounding alone moves the reference's by {judged.own:.1e}"
             yield Finding("", None, None, None, words)
             continue
@@ -218,7 +218,7 @@ def _judged(
     right = of(probe)
     own, found = relative_error(_fine(ours), right), relative_error(_fine(theirs), right)
     allowed = _explained(comparison, ROUNDINGS * own)
-    if found > allowed and (own <= _COARSEST or comparison.setting.is_coarse):
+    if found > allowed and (own <= COARSEST or comparison.setting.is_coarse):
         own = max(own, *(relative_error(_fine(of(each)), right) for each in rounding.nudged), 0.0)
         # The error of a single number may be small by chance in all of these runs; that of many numbers is not.
         jumps = own * (_KINKS + (ROUNDINGS - _KINKS) / right.size**0.5)
@@ -231,11 +231,9 @@ def _explained(comparison: Comparison, size: float) -> float:
     """How large an error may be where rounding makes one of that size."""
     if comparison.setting.is_coarse:
         return min(comparison.limit, max(size, 4 * comparison.setting.eps))
-    return max(comparison.limit, size if size <= ROUNDINGS * _COARSEST else 0.0)
+    return max(comparison.limit, size if size <= ROUNDINGS * COARSEST else 0.0)
 
 
-# Beyond it an error of the reference itself explains nothing.
-_COARSEST = 0.01
 # Where rounding decides, a port may be as far from the exact array as the reference is after another rounding.
 _KINKS = 2.0
 # An array that is zero has an error of 1.

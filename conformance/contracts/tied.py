@@ -11,7 +11,7 @@ from ...common.wing import PairError, Site
 from ...pairs.closeness import relative_error
 from ...pairs.comparison import Comparison
 from ...pairs.maps import MapRow
-from ...pairs.precision import ROUNDINGS, Setting
+from ...pairs.precision import COARSEST, ROUNDINGS, Setting
 from ...pairs.side import Side, Weights
 from ..results import Finding
 
@@ -51,7 +51,7 @@ def _finding(comparison: Comparison, row: MapRow, sites: tuple[Site, ...]) -> Fi
     found = np.asarray(theirs[row.port], np.float64) * row.slope
     measured = relative_error(found, total)
     own = relative_error(_laid_out(row, ours[row.reference]), total)
-    allowed = max(comparison.limit, ROUNDINGS * own if own <= 0.01 else 0.0)
+    allowed = max(comparison.limit, ROUNDINGS * own if own <= COARSEST else 0.0)
     size = float(np.linalg.norm(total)) or 1.0
     parts = {
         f"{n} ({site.operation})": float(np.linalg.norm(share)) / size

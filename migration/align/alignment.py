@@ -12,7 +12,7 @@ from ...pairs.localize import Localized, locate
 from ...pairs.maps import Map, MapRow
 from ...pairs.pair import Pair
 from ...pairs.precision import STRICT, Setting
-from ...pairs.side import Side
+from ...pairs.side import Side, sides_of
 from .approximate import approximate_map
 from .errors import AlignmentError, listed
 from .matching import Matching, matched, offer_zero_gradients
@@ -45,7 +45,7 @@ def align(pair: Pair, *, dtype: str = "float32", rules: Rules = MappingProxyType
     """
     if dtype not in ("float32", "float64"):
         raise DtypeError("", "'float32' or 'float64'", repr(dtype))
-    return aligned(Side.of(pair, "reference"), Side.of(pair, "port"), Setting(precision=dtype), rules).map
+    return aligned(*sides_of(pair), Setting(precision=dtype), rules).map
 
 
 def aligned(reference: Side, port: Side, setting: Setting = STRICT, rules: Rules = MappingProxyType({})) -> Bound:

@@ -16,13 +16,9 @@ from ...common.wing import Probe
 from ...pairs.closeness import is_comparable, is_zero_gradient, largest_gradient, relative_error
 from ...pairs.comparison import Comparison, Point
 from ...pairs.maps import Map, MapRow
+from ...pairs.precision import COARSEST, ROUNDINGS
 from ...pairs.side import Side
 from .errors import AlignmentError, listed
-
-Weights = Mapping[str, np.ndarray]
-# Errors of two programs are explained by rounding up to this many times that of one, while that is no more than this.
-ROUNDINGS = 8.0
-COARSEST = 0.01
 
 
 def prove(comparison: Comparison) -> None:
@@ -51,8 +47,8 @@ def prove(comparison: Comparison) -> None:
 def _check_outputs(comparison: Comparison, point: Point) -> None:
     ours, theirs = comparison.outputs_at(point)
     # Where the reference has no number, as the root of a negative one, nothing can be compared.
-    nonzero = {output for output, array in ours.items() if is_comparable(array)}
-    faults = [fault for fault in outputs_apart(ours, theirs, comparison.limit) if fault.name in nonzero]
+    comparable = {output for output, array in ours.items() if is_comparable(array)}
+    faults = [fault for fault in outputs_apart(ours, theirs, comparison.limit) if fault.name in comparable]
     exact = comparison.rounding_at(point).exact if faults else None
     if exact is not None:
         rounding = {fault.name: relative_error(ours[fault.name], exact.outputs[fault.name]) for fault in faults}

@@ -36,6 +36,7 @@ from ...common.wing import (
     asked,
 )
 from ..maps import Map, MapRow
+from . import files
 from . import forms as forms
 from .files import RecordError as RecordError
 from .replay import Answering, asked_with
@@ -69,9 +70,7 @@ class Record(Answering):
         Raises:
             RecordError: the file is not there, is no record, is one of another schema, or is damaged.
         """
-        from .files import load
-
-        return Record(*load(Path(file)))
+        return Record(*files.load(Path(file)))
 
     def save(self, file: str | Path) -> None:
         """Write the record as one safetensors file. It appears whole or not at all; one that is there is replaced.
@@ -79,9 +78,7 @@ class Record(Answering):
         Raises:
             RecordError: an array of a dtype that safetensors does not have; OSError: the file cannot be written.
         """
-        from .files import save
-
-        save(self._content, self._arrays, Path(file))
+        files.save(self._content, self._arrays, Path(file))
 
     @property
     def inputs(self) -> Inputs:

@@ -17,6 +17,7 @@ from paritree.conformance.contracts import arithmetic
 from paritree.pairs.comparison import Bound, Comparison
 from paritree.pairs.maps import Map, MapRow
 from paritree.pairs.precision import Setting
+from paritree.pairs.side import sides_of
 
 from .mutants import catalogue, modes, stored
 from .mutants.clean_runs import ONCE, PRECISIONS, RUNS, tallies
@@ -73,7 +74,7 @@ def test_gradients_that_jump_by_one_rounding_are_no_false_alarm() -> None:
     )
     inputs = (np.random.default_rng(1).normal(size=(6, 8)).astype(np.float32),)
     pair = paritree.Pair(Largest(), NnxLargest(), inputs)
-    examination = Examination(Bound.of(pair, Map(rows, ("torch", "nnx"))), Wanted())
+    examination = Examination(Bound(*sides_of(pair), Map(rows, ("torch", "nnx"))), Wanted())
     nudged = 0
     for seed in range(40):
         comparison = Comparison(examination.again(seed).bound, Setting("cpu", "bfloat16"))

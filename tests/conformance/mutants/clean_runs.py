@@ -16,6 +16,7 @@ from paritree.conformance.check import Examination, Unit, Wanted
 from paritree.conformance.contracts.initial_draws import Sampling
 from paritree.conformance.results import Result
 from paritree.pairs.comparison import Bound
+from paritree.pairs.side import sides_of
 
 from . import catalogue
 from .frame import Clean, map_of
@@ -57,7 +58,7 @@ class Tally:
 def tallies(clean: Clean, seeds: range, precisions: Sequence[str] = PRECISIONS) -> Iterator[Tally]:
     """The runs of a pair at each precision; what has none is run at the first of them."""
     whole = Wanted(devices=("cpu",), precisions=precisions, sampling=Sampling(target=4096, most=64))
-    examination = Examination(Bound.of(clean.pair(), map_of(clean)), whole, name=clean.name)
+    examination = Examination(Bound(*sides_of(clean.pair()), map_of(clean)), whole, name=clean.name)
     for precision in precisions:
         start = time.perf_counter()
         checked: dict[str, int] = {}

@@ -22,7 +22,7 @@ from paritree.common.models.reference import MODELS
 from paritree.migration.align.proof import prove
 from paritree.pairs.comparison import Bound
 from paritree.pairs.precision import STRICT
-from paritree.pairs.side import Side
+from paritree.pairs.side import sides_of
 
 from . import ports
 
@@ -231,10 +231,10 @@ def test_numbers_that_are_not_finite_are_named() -> None:
 
 
 def test_rows_that_change_places_are_seen(reference: ports.LanguageModel, aligned: Map) -> None:
-    sides = [Side.of(Pair(reference, ports.port(), (TOKENS,)), role) for role in ("reference", "port")]
+    sides = sides_of(Pair(reference, ports.port(), (TOKENS,)))
 
     def proved(rows: Sequence[MapRow]) -> None:
-        prove(Bound(sides[0], sides[1], Map(tuple(rows), aligned.direction)).comparison(STRICT))
+        prove(Bound(*sides, Map(tuple(rows), aligned.direction)).comparison(STRICT))
 
     proved(aligned.rows)
     last: dict[tuple[int, ...], int] = {}

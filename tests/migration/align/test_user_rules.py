@@ -12,7 +12,7 @@ import pytest
 import paritree
 from paritree import AlignmentError, Pair
 from paritree.migration.align.user_rules import paths_by
-from paritree.pairs.side import Side
+from paritree.pairs.side import Side, sides_of
 
 from . import ports
 
@@ -55,7 +55,7 @@ def sides(reference: tuple[str, ...], port: tuple[str, ...]) -> Iterator[tuple[S
             module, name = path.rsplit(".", 1)
             tree.setdefault(module, {})[name] = np.ones(3, np.float32)
     pair = Pair(*trees, (np.ones(3),), no_call, no_call)
-    yield Side.of(pair, "reference"), Side.of(pair, "port")
+    yield sides_of(pair)
 
 
 REFERENCE = ("layer0.bias", "layer1.bias", "layer1.weight", "layer12.bias")
