@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ...common.wing import Setting, Trace
+from ...common.tables import counted
+from ...common.wing import Setting, Trace, is_floating
 from ..maps import Map
 from .gap import Cause
-from .pairing import ModuleCall, Paired, by_rows, calls_of, groups
+from .pairing import ModuleCall, Paired, by_rows, calls_of, closest, groups
 
 # One setting under the names that the frameworks' own layers have for it.
 _NAMES = {
@@ -136,20 +137,70 @@ def other_order(pair: Paired, pairs: Sequence[Paired]) -> Cause | None:
     return None
 
 
-def other_calls(reference: Sequence[Trace], port: Sequence[Trace], map: Map, pairs: Sequence[Paired]) -> Cause | None:
-    """What the two sequences of calls alone tell of a difference, for which nothing better is known."""
+def other_calls(
+    reference: Sequence[Trace], port: Sequence[Trace], map: Map, pairs: Sequence[Paired], limit: float
+) -> Cause | None:
+    """What the two sequences of calls tell of a difference, for which nothing better is known.
+
+    That one side calls a module more often is no fault by itself: the other may do the same by plain code, as a tied
+    head is `attend` or a product with the table. So it is said only of a call whose result the other side has nowhere,
+    and in whose place, where it has the module too, it goes on with what the call is given.
+    """
     ours, theirs = calls_of(reference, port, map)
     mine, yours = by_rows(ours), by_rows(theirs)
     held = {path for trace in port for path in trace.holds}
+    done = {pair.reference.index for pair in pairs}, {pair.port.index for pair in pairs}
     for rows, calls in mine.items():
-        counts = len(groups(calls)), len(groups(yours.get(rows, [])))
-        if counts[1] and counts[0] != counts[1]:
-            both = f"{_named(calls)} {counts[0]} times and the port {_named(yours[rows])} {counts[1]} times"
-            return Cause("calls", f"the reference calls {both}")
+        both = calls, yours.get(rows, [])
+        counts = [len(groups(each)) for each in both]
+        more = int(counts[0] < counts[1])
         partners = [map.rows[row].port for row in rows]
-        if not counts[1] and not held.intersection(partners):
+        if counts[0] == counts[1] or (not counts[1] and held.intersection(partners)):
+            continue
+        extra = [call for call in both[more] if call.index not in done[more]]
+        lacking = [call for call in extra if _is_lacking(call, (port, reference)[more], limit)]
+        if lacking and not counts[1]:
             return Cause("calls", f"the reference calls {_named(calls)}, and the port no module with {partners[0]!r}")
+        if any(_is_passed_over(call, both[more], (port, reference)[more], limit) for call in lacking):
+            return Cause("calls", _counts(*both))
     return next((cause for pair in pairs if (cause := other_order(pair, pairs)) is not None), None)
+
+
+def _is_lacking(call: ModuleCall, others: Sequence[Trace], limit: float) -> bool:
+    """Whether nothing that the modules of the other side take or give is what a call makes of numbers."""
+    inputs, made = list(call.trace.inputs.values()), list(call.trace.outputs.values())
+    if not inputs or not made or not is_floating(inputs[0]):
+        return False
+    known = [array for trace in others for arrays in (trace.inputs, trace.outputs) for array in arrays.values()]
+    return not _is_among(made[0], known, limit)
+
+
+def _is_passed_over(call: ModuleCall, calls: Sequence[ModuleCall], others: Sequence[Trace], limit: float) -> bool:
+    """Whether the other side gives out, or hands to a module, what a call is given that is like another of `calls`.
+
+    A table is looked up in with whole numbers and multiplied with others: that is not alike.
+    """
+    if _form(call) not in [_form(other) for other in calls if other is not call]:
+        return False
+    handed = [array for trace in others for array in list(trace.inputs.values())[:1]]
+    whole = [array for trace in others[:1] for array in trace.outputs.values()]
+    return _is_among(next(iter(call.trace.inputs.values())), [*handed, *whole], limit)
+
+
+def _form(call: ModuleCall) -> tuple[object, ...]:
+    """The kinds and shapes of what a call takes first and gives first."""
+    first = [next(iter(arrays.values()), None) for arrays in (call.trace.inputs, call.trace.outputs)]
+    return tuple(None if array is None else (array.dtype.kind, array.shape) for array in first)
+
+
+def _is_among(array: np.ndarray, arrays: Sequence[np.ndarray], limit: float) -> bool:
+    found = closest(array, {str(number): each for number, each in enumerate(arrays)}, limit)
+    return found is not None and found.error <= limit
+
+
+def _counts(calls: Sequence[ModuleCall], partners: Sequence[ModuleCall]) -> str:
+    mine, yours = (counted(len(groups(each)), "time") for each in (calls, partners))
+    return f"the reference calls {_named(calls)} {mine} and the port {_named(partners)} {yours}"
 
 
 def _named(calls: Sequence[ModuleCall]) -> str:

@@ -184,7 +184,7 @@ def localize(
     found = found or _searched(sides, _limits(pairs, limit, _FEW), _FAR_AMPLIFIED, again, are_few=True)
     if found is None or (found.cause is not None and found.after is not None):
         return found
-    return replace(found, calls=other_calls(reference, port, map, pairs))
+    return replace(found, calls=other_calls(reference, port, map, pairs, limit))
 
 
 def _searched(
