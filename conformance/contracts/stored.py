@@ -32,6 +32,11 @@ def values(bound: Bound) -> Iterator[Finding]:
     except ParitreeError as error_:
         yield Finding("", None, None, None, f"the weights cannot be carried: {error_}")
         return
+    absent = [path for path in expected if path not in bound.port.stored_tensors]
+    if absent:
+        words = f"{absent[0]}: the map has it and the port has no tensor of its own there, whose values could be told"
+        yield Finding("", None, None, None, words)
+        return
     found = {path: bound.port.stored_tensors[path].array for path in expected}
     apart = {
         path: relative_error(found[path].astype(np.float64), expected[path].astype(np.float64)) for path in expected

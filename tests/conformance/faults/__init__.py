@@ -1,0 +1,1 @@
+"""Faults of which each names the contracts that fail on it: most often one alone."""

@@ -1,0 +1,60 @@
+"""What a fault is, and which contracts fail on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from paritree.conformance import PAIR_CONTRACTS
+from paritree.conformance.check import Examination, Wanted
+from paritree.conformance.contracts import Sampling
+from paritree.conformance.results import Result
+from paritree.pairs.comparison import Bound
+
+# Enough for what is planted in initial values, and no more.
+SAMPLING = Sampling(target=2048, most=64)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault in one pair.
+
+    contract: the one that it is about, which must fail. name: what is wrong. wing: of the port.
+    pair: gives the pair with it.
+    at: the reference's paths of the contract's failures; empty for what is about the whole model.
+    cause: of the first of them. says: a part of its message.
+    others: the other contracts that fail on it too: none, for what this contract alone sees.
+    """
+
+    contract: str
+    name: str
+    wing: str
+    pair: Callable[[], Bound]
+    at: tuple[str, ...] = ("",)
+    cause: str = ""
+    says: str = ""
+    others: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.contract}, {self.wing}: {self.name}"
+
+
+def failures(bound: Bound, contracts: Sequence[str] = PAIR_CONTRACTS) -> tuple[Result, ...]:
+    """What fails of a pair on the CPU, in the order of the contracts."""
+    examined = Examination(bound, Wanted(contracts, ("cpu",), sampling=SAMPLING))
+    return tuple(found for unit in examined.units for found in examined.results(unit) if found.status == "fail")
+
+
+def missed(fault: Fault, contracts: Sequence[str] = PAIR_CONTRACTS) -> str:
+    """What is wrong with the contracts' verdict on a fault; empty if nothing is."""
+    found = failures(fault.pair(), contracts)
+    expected = {each for each in (fault.contract, *fault.others) if each in contracts}
+    failed = {each.contract for each in found}
+    if failed != expected:
+        return f"{fault}: expected failures of {sorted(expected)}, found {sorted(failed)}"
+    own = [each for each in found if each.contract == fault.contract]
+    if tuple(dict.fromkeys(each.path for each in own)) != fault.at:
+        return f"{fault}: expected failures at {fault.at}, found {[each.path for each in own]}"
+    if own[0].cause != fault.cause or fault.says not in own[0].message:
+        return f"{fault}: expected {fault.cause!r} and {fault.says!r}, found {own[0].cause!r} and {own[0].message!r}"
+    return ""
