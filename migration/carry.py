@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from ..common.wing import name_of
@@ -9,11 +10,13 @@ from ..pairs.maps import Map
 from ..pairs.wings import load_wing, side_wing
 
 
-def carry(source: Any, target: Any, map: Map | None = None) -> Any:
+def carry(source: Any, target: Any, map: Map | None = None, *, keep: Collection[str] = ()) -> Any:
     """The target with the source's weights, whichever frameworks the two belong to; ties stay as the target has them.
 
     map: from the source to the target, of `align`. Without one the two have the same table, path by path; with one a
         bare pytree is a model too.
+    keep: where the source keeps copies of what is one tensor of the target, paths whose values are taken; see
+        `Map.carry`.
 
     Returns the model to go on with: `target` itself, updated in place, or for Linen and a pytree a new one.
 
@@ -26,4 +29,4 @@ def carry(source: Any, target: Any, map: Map | None = None) -> Any:
         return theirs.load(target, ours.weights(source))
     one, other = (side_wing(model) for model in (source, target))
     weights = {path: native.array for path, native in one.stored_tensors(source).items()}
-    return other.with_stored_tensors(target, map.arrays(weights))
+    return other.with_stored_tensors(target, map.arrays(weights, keep=keep))

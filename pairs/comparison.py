@@ -13,7 +13,7 @@ from ..common.errors import NotExpressibleError
 from ..common.seeding import generator
 from ..common.wing import PairError, Probe
 from .closeness import largest_gradient
-from .maps import Map, MapRow, transform_of
+from .maps import Map, MapRow, copies, siblings, transform_of
 from .precision import Setting
 from .side import Side, Weights
 from .values import distinct, outer_points
@@ -78,7 +78,18 @@ class Bound:
     def _distinct(self, quiet: bool) -> Weights:
         tensors = self.reference.tensors
         filled = {path: native.array for path, native in tensors.items() if self._is_filled(path)}
-        return {path: distinct(self._addressed(path), array, quiet) for path, array in filled.items()}
+        return self.alike({path: distinct(self._addressed(path), array, quiet) for path, array in filled.items()})
+
+    def alike(self, weights: Weights) -> dict[str, np.ndarray]:
+        """The reference's weights with what is one tensor of the port equal in all of its copies."""
+        made = dict(weights)
+        for first, *others in copies(self.map):
+            if all(row.reference in made for row in (first, *others)):
+                value = first.to_port(made[first.reference])
+                for row in others:
+                    made[row.reference] = np.array(made[row.reference])
+                    row.reference_piece.of(made[row.reference])[...] = row.to_reference(value)
+        return made
 
     def _addressed(self, path: str) -> str:
         return f"{path} at seed {self.seed}" if self.seed else path
@@ -107,16 +118,18 @@ class Bound:
     @property
     def quiet(self) -> Point:
         """All of it small: what is added to a variance shows where the variance is small."""
-        return self._point("quiet values", self._distinct(quiet=True))
+        return self.point("quiet values", self._distinct(quiet=True))
 
     @property
     def outer_points(self) -> Iterator[Point]:
         """Others, at which only outputs are compared; see `outer_points` of `pairs/values.py`."""
         shifted = {row.reference for row in self.map.rows if transform_of(row.transform).shifts}
         for name, ours in outer_points(self.ours, shifted, self.reference.is_free):
-            yield self._point(name, ours)
+            yield self.point(name, ours)
 
-    def _point(self, name: str, ours: Weights) -> Point:
+    def point(self, name: str, ours: Weights) -> Point:
+        """Values of the reference's with what the map makes of them, copies made equal."""
+        ours = self.alike(ours)
         return Point(name, ours, {**self._alone, **self.carried(ours)})
 
     @cached_property
@@ -130,8 +143,28 @@ class Bound:
         }
 
     def carried(self, weights: Weights) -> dict[str, np.ndarray]:
-        """The port's arrays for values of the reference's."""
-        return self.map.arrays({path: array for path, array in weights.items() if path in self.map.by_reference})
+        """The port's arrays for values of the reference's, of copies the first's."""
+        held = {path: array for path, array in weights.items() if path in self.map.by_reference}
+        return self.map.arrays(self.alike(held))
+
+    def gradients(self, row: MapRow, ours: Weights, theirs: Weights) -> tuple[np.ndarray, np.ndarray] | None:
+        """A row's gradient on both sides, in the port's axes and by the reference's value; None for a buffer.
+
+        That of one tensor is the sum of those of its copies on the other side.
+        """
+        by_reference, by_port = siblings(self.map, row)
+        has_all = all(each.reference in ours for each in by_port) and all(each.port in theirs for each in by_reference)
+        if not has_all:
+            return None
+        shares = [_sloped(each, theirs[each.port]) for each in by_reference]
+        if len(shares) > 1:
+            shares = [_turned(row, each, share) for each, share in zip(by_reference, shares, strict=True)]
+        return self.own_gradient(row, ours), sum(shares[1:], shares[0])
+
+    def own_gradient(self, row: MapRow, ours: Weights) -> np.ndarray:
+        """The reference's gradient of a row in the port's axes, of copies the sum."""
+        first, *others = (fine(each.laid_out(ours[each.reference])) for each in siblings(self.map, row)[1])
+        return sum(others, first)
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,6 +270,24 @@ class Rounding:
             signs = generator(number, f"nudge {path}").choice((-1.0, 1.0), array.shape)
             weights[path] = (array * (1 + step * signs)).astype(array.dtype)
         return weights
+
+
+def fine(array: np.ndarray) -> np.ndarray:
+    """At least in float32, in which NumPy computes; what is so already is not copied."""
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+
+
+def _turned(row: MapRow, other: MapRow, piece: np.ndarray) -> np.ndarray:
+    """The port's piece of another row of the same reference, in the axes of this row's."""
+    whole = np.zeros(row.shape, piece.dtype)
+    other.reference_piece.of(whole)[...] = other.laid_back(piece)
+    return row.laid_out(whole)
+
+
+def _sloped(row: MapRow, gradient: np.ndarray) -> np.ndarray:
+    """The port's gradient of a row, by the reference's value."""
+    share = fine(row.port_piece.of(gradient))
+    return share if row.slope == 1.0 else share * np.asarray(row.slope, share.dtype)
 
 
 def check_outputs(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> None:

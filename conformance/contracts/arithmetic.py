@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...common.layouts import Layout
 from ...common.wing import Probe
 from ...pairs.closeness import is_comparable, is_zero_gradient, norm, relative_error
-from ...pairs.comparison import Comparison, Point, Rounding
+from ...pairs.comparison import Comparison, Point, Rounding, fine
 from ...pairs.localize import locate
 from ...pairs.maps import MapRow
 from ...pairs.precision import COARSEST, ROUNDINGS
@@ -62,8 +61,7 @@ def _faint_beginning(comparison: Comparison) -> Iterator[Point]:
     first = entered(comparison) if comparison.reference.is_small else set[str]()
     if first and len(first) < len(bound.ours):
         ours = {path: value * np.float32(FAINT) if path in first else value for path, value in bound.ours.items()}
-        changed = {path: value for path, value in ours.items() if path in bound.map.by_reference}
-        yield Point("faint first layers", ours, {**bound.theirs, **bound.carried(changed)})
+        yield bound.point("faint first layers", ours)
 
 
 def _outputs(
@@ -113,7 +111,7 @@ def _alike(one: np.ndarray, two: np.ndarray) -> str:
 
 def gradients(comparison: Comparison) -> Iterator[Finding]:
     """The gradient of <outputs, cotangents> by each parameter is the reference's, in the port's layout."""
-    found = {row: _pair_of(row, *comparison.probes) for row in comparison.bound.rows}
+    found = {row: _pair_of(comparison, row) for row in comparison.bound.rows}
     judged: dict[MapRow, _Error] = {}
     for row, both in found.items():
         if both is not None:
@@ -149,7 +147,7 @@ def _gradient_cause(diagnosis: Diagnosis) -> str:
 def _outputs_agree(comparison: Comparison) -> bool:
     ours, theirs = comparison.probes
     pairs = zip(ours.outputs.values(), theirs.outputs.values(), strict=True)
-    return all(relative_error(_fine(two), _fine(one)) <= comparison.limit for one, two in pairs)
+    return all(relative_error(fine(two), fine(one)) <= comparison.limit for one, two in pairs)
 
 
 def _boundary(comparison: Comparison, wrong: list[MapRow]) -> str:
@@ -162,22 +160,10 @@ def _boundary(comparison: Comparison, wrong: list[MapRow]) -> str:
     return comparison.bound.modules(last)
 
 
-def _pair_of(row: MapRow, ours: Probe, theirs: Probe) -> tuple[np.ndarray, np.ndarray] | None:
+def _pair_of(comparison: Comparison, row: MapRow) -> tuple[np.ndarray, np.ndarray] | None:
     """A row's gradient on both sides, in the port's axes, by the reference's value; None for a buffer."""
-    one, other = ours.gradients.get(row.reference), theirs.gradients.get(row.port)
-    if one is None or other is None:
-        return None
-    partner = _fine(row.port_piece.of(other))
-    return _laid_out(row, one), partner if row.slope == 1.0 else partner * np.asarray(row.slope, partner.dtype)
-
-
-def _laid_out(row: MapRow, gradient: np.ndarray) -> np.ndarray:
-    return _fine(Layout(row.layout, row.sizes).to_native(row.reference_piece.of(gradient)))
-
-
-def _fine(array: np.ndarray) -> np.ndarray:
-    """At least in float32, in which NumPy computes; what is so already is not copied."""
-    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+    ours, theirs = comparison.probes
+    return comparison.bound.gradients(row, ours.gradients, theirs.gradients)
 
 
 def _row_error(comparison: Comparison, row: MapRow, ours: np.ndarray, theirs: np.ndarray) -> _Error:
@@ -187,7 +173,7 @@ def _row_error(comparison: Comparison, row: MapRow, ours: np.ndarray, theirs: np
         size = norm(theirs) / (largest[1] * max(theirs.size, 1) ** 0.5) if largest[1] else 0.0
         return _Error(size, limit, f"{comparison.policy}, beside the largest gradient: this one is zero")
     return _judged(
-        comparison, ours, theirs, comparison.rounding, lambda probe: _laid_out(row, probe.gradients[row.reference])
+        comparison, ours, theirs, comparison.rounding, lambda probe: comparison.bound.own_gradient(row, probe.gradients)
     )
 
 
@@ -208,7 +194,7 @@ def _judged(
 
     of: the array in a run of the reference.
     """
-    direct = relative_error(_fine(theirs), _fine(ours))
+    direct = relative_error(fine(theirs), fine(ours))
     plain = _Error(direct, comparison.limit, comparison.policy)
     if not np.isfinite(direct) or (plain.ok and not comparison.setting.is_coarse):
         return plain
@@ -216,10 +202,10 @@ def _judged(
     if probe is None:
         return plain
     right = of(probe)
-    own, found = relative_error(_fine(ours), right), relative_error(_fine(theirs), right)
+    own, found = relative_error(fine(ours), right), relative_error(fine(theirs), right)
     allowed = _explained(comparison, ROUNDINGS * own)
     if found > allowed and (own <= COARSEST or comparison.setting.is_coarse):
-        own = max(own, *(relative_error(_fine(of(each)), right) for each in rounding.nudged), 0.0)
+        own = max(own, *(relative_error(fine(of(each)), right) for each in rounding.nudged), 0.0)
         # The error of a single number may be small by chance in all of these runs; that of many numbers is not.
         jumps = own * (_KINKS + (ROUNDINGS - _KINKS) / right.size**0.5)
         allowed = max(allowed, min(jumps, _MOST) if comparison.setting.is_coarse else _explained(comparison, jumps))
@@ -243,7 +229,7 @@ _MOST = 0.9
 def layout(comparison: Comparison) -> Iterator[Finding]:
     """No other order of the axes fits: where the shape allows one, the gradient tells which is right."""
     for row in comparison.bound.rows:
-        both = _pair_of(row, *comparison.probes)
+        both = _pair_of(comparison, row)
         if both is None:
             continue
         ours, theirs = both

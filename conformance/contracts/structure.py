@@ -98,16 +98,34 @@ def ties(bound: Bound) -> Iterator[Finding]:
     has one path for it; that its uses are summed is the contract of the tied gradient.
     """
     sides = ((bound.reference, bound.map.by_reference), (bound.port, bound.map.by_port))
-    faults = [fault for side, rows in sides for fault in _retied(side, rows)]
+    faults = [*_copied(bound), *(fault for side, rows in sides for fault in _retied(side, rows))]
     for path, port_path, cause, words in faults:
         yield Finding(path, False, len(faults), 0, words, port_path, cause=cause)
     at_fault = {path for path, *_ in faults}
     for path, rows in bound.map.by_reference.items():
         row = rows[0]
-        if path not in at_fault and (row.reference_aliases or row.port_aliases):
+        if path not in at_fault and not row.copied and (row.reference_aliases or row.port_aliases):
             yield Finding(path, True, 0, 0, _class(row), row.port)
     if not faults and not any(row.reference_aliases or row.port_aliases for row in bound.map.rows):
         yield Finding("", True, 0, 0, "neither side has a parameter under several paths")
+
+
+def _copied(bound: Bound) -> Iterator[tuple[str, str, str, str]]:
+    """What one side has once and the other side keeps copies of."""
+    for role, other, by_path in (
+        ("reference", "port", bound.map.by_reference),
+        ("port", "reference", bound.map.by_port),
+    ):
+        for path, rows in by_path.items():
+            copies = list(dict.fromkeys(getattr(row, other) for row in rows if row.copied))
+            if len(copies) > 1:
+                own = " = ".join((path, *_aliases(rows[0], role)))
+                words = (
+                    f"{own} is one parameter in the {role}, and the {other} keeps {len(copies)} copies: "
+                    f"{', '.join(copies)}. Trained, they go different ways: tie them in the {other}"
+                )
+                cause = "lost tie" if role == "reference" else "new tie"
+                yield rows[0].reference, rows[0].port, cause, words
 
 
 def _class(row: MapRow) -> str:

@@ -6,32 +6,39 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...common.layouts import Layout
 from ...common.wing import PairError, Site
 from ...pairs.closeness import relative_error
 from ...pairs.comparison import Comparison
-from ...pairs.maps import MapRow
+from ...pairs.maps import MapRow, siblings
 from ...pairs.precision import COARSEST, ROUNDINGS, Setting
 from ...pairs.side import Side, Weights
 from ..results import Finding
+
+# An operation that uses a parameter, and its share of the gradient in the port's axes.
+Share = tuple[str, np.ndarray]
 
 
 def tied_gradients(comparison: Comparison) -> Iterator[Finding]:
     """The port's gradient of a parameter with several sites is the sum of the reference's shares, made in float64."""
     rows = {row.reference: row for row in comparison.bound.rows if row.is_whole and not row.summed}
     paths = [path for path in rows if comparison.reference.is_free(path) and _is_asked(comparison, rows[path])]
-    shares = _shares(comparison.reference, comparison.bound.ours, comparison.setting, paths)
-    tied = {path: sites for path, sites in shares.items() if len(sites) > 1}
+    found = _shares(comparison.reference, comparison.bound.ours, comparison.setting, paths)
+    # Copies that are one tensor of the port are told of together, under the first.
+    tied: dict[MapRow, list[Share]] = {}
+    for path, sites in found.items():
+        first = siblings(comparison.map, rows[path])[1][0]
+        tied.setdefault(first, []).extend((site.operation, _laid_out(rows[path], site.gradient)) for site in sites)
+    tied = {row: shares for row, shares in tied.items() if len(shares) > 1}
     if not tied:
         yield Finding("", None, None, None, "no parameter has more than one site")
         return
-    for path, sites in tied.items():
-        yield _finding(comparison, rows[path], sites)
+    for row, shares in tied.items():
+        yield _finding(comparison, row, shares)
 
 
 def _is_asked(comparison: Comparison, row: MapRow) -> bool:
     """Of large models only the sites of parameters under several paths are told apart."""
-    return comparison.reference.is_small or bool(row.reference_aliases or row.port_aliases)
+    return comparison.reference.is_small or bool(row.reference_aliases or row.port_aliases or row.copied)
 
 
 def _shares(side: Side, weights: Weights, setting: Setting, paths: list[str]) -> dict[str, tuple[Site, ...]]:
@@ -44,26 +51,26 @@ def _shares(side: Side, weights: Weights, setting: Setting, paths: list[str]) ->
     return {}
 
 
-def _finding(comparison: Comparison, row: MapRow, sites: tuple[Site, ...]) -> Finding:
-    exact = [_laid_out(row, site.gradient) for site in sites]
+def _finding(comparison: Comparison, row: MapRow, shares: list[Share]) -> Finding:
+    exact = [share for _, share in shares]
     total = np.sum(exact, axis=0)
-    ours, theirs = (probe.gradients for probe in comparison.probes)
-    found = np.asarray(theirs[row.port], np.float64) * row.slope
-    measured = relative_error(found, total)
-    own = relative_error(_laid_out(row, ours[row.reference]), total)
+    both = comparison.bound.gradients(row, *(probe.gradients for probe in comparison.probes))
+    if both is None:
+        return Finding(row.reference, None, None, None, "one of the sides has no gradient for it", row.port)
+    one, found = (np.asarray(array, np.float64) for array in both)
+    measured, own = relative_error(found, total), relative_error(one, total)
     allowed = max(comparison.limit, ROUNDINGS * own if own <= COARSEST else 0.0)
     size = float(np.linalg.norm(total)) or 1.0
     parts = {
-        f"{n} ({site.operation})": float(np.linalg.norm(share)) / size
-        for n, (site, share) in enumerate(zip(sites, exact, strict=True), 1)
+        f"{n} ({operation})": float(np.linalg.norm(share)) / size for n, (operation, share) in enumerate(shares, 1)
     }
     diagnosis = ", ".join(f"{name} {part:.0%}" for name, part in parts.items())
-    words, cause = f"{row.reference}: the sum over {len(sites)} sites, of its norm: {diagnosis}", ""
+    words, cause = f"{row.reference}: the sum over {len(shares)} sites, of its norm: {diagnosis}", ""
     ok = bool(measured <= allowed)
     if not ok:
         lost = _missing(found, exact, allowed)
         words = (
-            f"{row.reference} (= {row.port}): the gradient is not the sum over its {len(sites)} sites ({diagnosis}): "
+            f"{row.reference} (= {row.port}): the gradient is not the sum over its {len(shares)} sites ({diagnosis}): "
         )
         words += f"it differs by {measured:.2g} of its norm" if lost is None else f"the share of site {lost} is missing"
         cause = "missing site" if lost is not None else ""
@@ -85,4 +92,4 @@ def _missing(found: np.ndarray, shares: list[np.ndarray], allowed: float) -> str
 
 
 def _laid_out(row: MapRow, gradient: np.ndarray) -> np.ndarray:
-    return np.asarray(Layout(row.layout, row.sizes).to_native(gradient), np.float64)
+    return np.asarray(row.laid_out(gradient), np.float64)

@@ -60,6 +60,8 @@ def _reformed(comparison: Comparison, optimizer: Optimizer) -> dict[str, str]:
             continue
         if row.summed:
             reasons[row.port] = "one side trains several tensors where the other has their sum, which goes another way"
+        elif row.copied:
+            reasons[row.port] = "one side trains one tensor where the other has copies of it, which go different ways"
         elif row.slope != 1:
             reasons[row.port] = f"the port holds {row.transform} in the place of x: no optimizer scales its steps so"
         elif row.transform and optimizer.weight_decay:
@@ -69,7 +71,8 @@ def _reformed(comparison: Comparison, optimizer: Optimizer) -> dict[str, str]:
 
 def _own(comparison: Comparison) -> tuple[Weights, Weights]:
     """The values that the reference has, and what the map makes of them."""
-    ours = {path: native.array for path, native in comparison.reference.tensors.items()}
+    held = {path: native.array for path, native in comparison.reference.tensors.items()}
+    ours = comparison.bound.alike(held)
     return ours, comparison.bound.carried(ours)
 
 

@@ -37,6 +37,7 @@ class Candidates:
     partitions: by side and path, those that a tensor may still consist of.
     matches: by the reference's key.
     alike: the open keys that have options of equal gradients, such as the biases of two branches that are added.
+    copied: the reference's keys that share their partner, or have several: by key all of them.
     """
 
     parts: tuple[dict[str, Part], dict[str, Part]]
@@ -45,6 +46,7 @@ class Candidates:
     options: Options = field(default_factory=dict)
     alike: set[str] = field(default_factory=set)
     taken: dict[str, str] = field(default_factory=dict)
+    copied: dict[str, list[Match]] = field(default_factory=dict)
     _takers: dict[str, list[str]] = field(default_factory=dict)
     _orders: dict[tuple[str, str], set[Order]] = field(default_factory=dict)
     _homes: tuple[dict[str, set[int]], dict[str, set[int]]] = field(init=False)
@@ -106,6 +108,19 @@ class Candidates:
         for side, each in ((0, key), (1, port)):
             self._narrow(side, each)
         return True
+
+    def copy(self, key: str, port: str, order: Order) -> None:
+        """Note one of several partners: of a part of the reference, or of one of the port."""
+        names = paths.leaf(self.parts[0][key].path), paths.leaf(self.parts[1][port].path)
+        made = Match(port, order, "fingerprint", names)
+        self.copied.setdefault(key, []).append(made)
+        self.matches.setdefault(key, made)
+        self.taken.setdefault(port, key)
+        self.options.pop(key, None)
+        for other in self._takers.pop(port, ()):
+            self.options.get(other, {}).pop(port, None)
+        for side, each in ((0, key), (1, port)):
+            self._narrow(side, each)
 
     def _narrow(self, side: int, key: str) -> None:
         """Leave the partitions of its tensor that have a part."""

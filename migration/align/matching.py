@@ -15,9 +15,11 @@ import numpy as np
 
 from ...common.wing import Probe
 from ...pairs.closeness import is_zero_gradient, largest_gradient
+from ...pairs.maps import Piece
 from ...pairs.side import Side
 from ...pairs.values import ShapeClass, distinct, shape_class
 from .candidates import Candidates, opened
+from .copies import assign_copies
 from .fingerprints import FingerprintMatch, assigned, fingerprint_matches, orders
 from .points import Hypothesis, SymmetricPoint
 from .rows import carried, rows_of
@@ -101,11 +103,17 @@ def _apart(candidates: Candidates, point: SymmetricPoint, reference: Side, port:
     rows = rows_of(candidates, point.hypothesis, reference, port)
     ours = dict(point.weights[0])
     drawn: dict[str, np.ndarray] = {}
+    copied: dict[tuple[str, Piece], np.ndarray] = {}
     for row in rows:
         own = reference.tensors[row.reference].array
         if row.reference not in drawn:
             drawn[row.reference] = distinct(row.reference, own, False)
         values = drawn[row.reference]
+        if row.copied:
+            # What is one tensor of the port has one value in all of its copies.
+            values = np.array(values)
+            one = copied.setdefault((row.port, row.port_piece), row.to_port(values))
+            row.reference_piece.of(values)[...] = row.to_reference(one)
         if row.reference_piece.is_whole:
             ours[row.reference] = values
         else:
@@ -123,16 +131,19 @@ def _take(
     candidates = found.candidates
     near: dict[str, list[FingerprintMatch]] = {}
     their_classes = _by_class(_nonzero(candidates, hypothesis, port, probes[1], limit, found.nonzero[1]))
-    for of, members in _by_class(
-        _nonzero(candidates, hypothesis, reference, probes[0], limit, found.nonzero[0])
-    ).items():
+    our_classes = _by_class(_nonzero(candidates, hypothesis, reference, probes[0], limit, found.nonzero[0]))
+    for of, members in our_classes.items():
         near.update(
             fingerprint_matches(
                 members, their_classes.get(of, {}), limit, hypothesis.shuffled, bool(hypothesis.structure.turned)
             )
         )
-    for key, each in assigned(near).items():
+    sure = assigned(near)
+    for key, each in sure.items():
         candidates.match(key, each.path, each.order, "fingerprint")
+    if not sure:
+        for of, members in our_classes.items():
+            assign_copies(candidates, members, their_classes.get(of, {}), limit)
     for key, several in near.items():
         candidates.options.pop(key, None)
         for match in several:

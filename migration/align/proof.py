@@ -11,10 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...common.layouts import Layout
 from ...common.wing import Probe
 from ...pairs.closeness import is_comparable, is_zero_gradient, largest_gradient, relative_error
-from ...pairs.comparison import Comparison, Point
+from ...pairs.comparison import Bound, Comparison, Point
 from ...pairs.maps import Map, MapRow
 from ...pairs.precision import COARSEST, ROUNDINGS
 from ...pairs.side import Side
@@ -30,7 +29,7 @@ def prove(comparison: Comparison) -> None:
     halted = _halted(bound.map, bound.reference, bound.port)
     for point in (bound.ordinary, bound.quiet):
         probes = comparison.probes_at(point) if point.name else comparison.probes
-        faults = disagreements(bound.map, *probes, limit, bool(point.name), halted)
+        faults = disagreements(bound, probes, limit, bool(point.name), halted)
         if faults:
             faults = _beyond_rounding(faults, probes[0], comparison.rounding_at(point, gradients=True).exact)
         if faults:
@@ -95,16 +94,17 @@ def _halted(made: Map, reference: Side, port: Side) -> frozenset[str]:
 
 
 def disagreements(
-    made: Map, reference: Probe, port: Probe, limit: float, quiet: bool, halted: Container[str] = ()
+    bound: Bound, probes: tuple[Probe, Probe], limit: float, quiet: bool, halted: Container[str] = ()
 ) -> list[Disagreement]:
     """What differs by more than `limit` of its norm, the outputs first, then the rows by the size of the error.
 
     halted: the reference's paths of which one side may have no gradient.
     """
-    largest = largest_gradient(reference.gradients), largest_gradient(port.gradients)
-    apart = [(_apart(row, reference, port, largest, limit, quiet, row.reference in halted), row) for row in made.rows]
+    largest = largest_gradient(probes[0].gradients), largest_gradient(probes[1].gradients)
+    rows = bound.map.rows
+    apart = [(_apart(bound, row, probes, largest, limit, quiet, row.reference in halted), row) for row in rows]
     apart.sort(key=lambda each: -each[0])
-    return outputs_apart(reference.outputs, port.outputs, limit) + [
+    return outputs_apart(probes[0].outputs, probes[1].outputs, limit) + [
         Disagreement(f"the gradient of {_named(row)} by {size:.1e}", size, row)
         for size, row in apart
         if not size <= limit
@@ -115,28 +115,20 @@ def _named(row: MapRow) -> str:
     return f"{row.reference}{row.reference_piece} (= {row.port}{row.port_piece}, by {row.evidence})"
 
 
-def gradient_pair(row: MapRow, ours: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A row's gradient on both sides, in the port's axes, by the reference's value."""
-    slope = row.slope
-    partner = row.port_piece.of(theirs)
-    own = Layout(row.layout, row.sizes).to_native(row.reference_piece.of(ours))
-    return own, partner if slope == 1.0 else partner * np.asarray(slope, partner.dtype)
-
-
 def _apart(
+    bound: Bound,
     row: MapRow,
-    reference: Probe,
-    port: Probe,
+    probes: tuple[Probe, Probe],
     largest: tuple[float, float],
     limit: float,
     quiet: bool,
     is_halted: bool,
 ) -> float:
     """The error of a row's gradient, 0 where neither side has more than rounding to tell of it."""
-    whole, other = reference.gradients.get(row.reference), port.gradients.get(row.port)
-    if whole is None or other is None:
+    both = bound.gradients(row, probes[0].gradients, probes[1].gradients)
+    if both is None:
         return 0.0
-    ours, theirs = gradient_pair(row, whole, other)
+    ours, theirs = both
     zero = is_zero_gradient(ours, largest[0], limit), is_zero_gradient(theirs, largest[1], limit)
     if (is_halted and any(zero)) or (all(zero) and _may_be_zero(row, quiet)):
         return 0.0

@@ -27,9 +27,10 @@ Factors = tuple[tuple[int, ...], ...]
 def rows_of(candidates: Candidates, hypothesis: Hypothesis, reference: Side, port: Side) -> list[MapRow]:
     """The assigned rows in the reference's order, those that add to the same part of the port one after the other."""
     made = [
-        _row(candidates, candidates.parts[0][key], candidates.matches[key], hypothesis, reference, port)
+        _row(candidates, candidates.parts[0][key], match, hypothesis, reference, port)
         for path in reference.tensors
         for key in _assigned_keys(candidates, path)
+        for match in candidates.copied.get(key, [candidates.matches[key]])
     ]
     return list(_with_addends(made, hypothesis, reference, port))
 
@@ -101,6 +102,7 @@ def _row(
         ours.piece,
         _reversed(theirs, match.order.flips),
         hypothesis.transforms.get(theirs.path, ""),
+        copied=ours.key in candidates.copied,
         reference_aliases=reference.tensors[ours.path].aliases,
         port_aliases=port.tensors[theirs.path].aliases,
     )

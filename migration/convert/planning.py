@@ -10,7 +10,7 @@ import numpy as np
 
 from ...common.errors import DtypeError, UsageError, WeightsError, nearest
 from ...common.safetensors import TensorEntry
-from ...pairs.maps import Map, MapRow, common_dtype
+from ...pairs.maps import Map, MapRow, common_dtype, copies, is_kept, without_copies
 from .matching import fitted, held, is_floating, is_port, tied_paths
 from .readers import Source
 
@@ -33,6 +33,7 @@ class Plan:
     entries: the destination's tensors in the order in which they are best made.
     left_out: what the source holds and the destination will not.
     absent: the destination's tensors that the map has no row for.
+    keep: of copies that are one tensor of the destination, the paths whose values are taken.
     """
 
     map: Map
@@ -40,10 +41,11 @@ class Plan:
     entries: Mapping[str, TensorEntry]
     left_out: tuple[str, ...]
     absent: tuple[str, ...]
+    keep: Collection[str] = ()
 
     def rows(self, path: str) -> Sequence[MapRow]:
         """Of one of the destination's tensors."""
-        return self.map.by_port[path]
+        return without_copies(self.map.by_port[path], self.keep)
 
     def needed(self, path: str) -> set[str]:
         """The source's entries that one of the destination's tensors is made from."""
@@ -90,12 +92,14 @@ def planned(
         entries[path] = TensorEntry(rows[0].port_shape, cast if cast is not None and is_floating(dtype) else dtype)
     known = {name for names in tied_paths(directed).values() for name in names}
     left_out = (*(path for path in source.entries if path not in known), *source.others)
-    return Plan(directed, names, entries, left_out, (*directed.unmatched_port, *directed.aside_port))
+    _check_copies(source, directed, names, keep)
+    return Plan(directed, names, entries, left_out, (*directed.unmatched_port, *directed.aside_port), keep)
 
 
 def _names(source: Source, made: Map, keep: Collection[str]) -> dict[str, str]:
     paths = tied_paths(made)
-    tied = [name for names in paths.values() if len(names) > 1 for name in names]
+    copied = {row.reference for rows in copies(made) for row in rows}
+    tied = [name for owner, names in paths.items() if len(names) > 1 or owner in copied for name in names]
     for path in keep:
         if path not in tied:
             raise UsageError(path, "a path of a tie to keep", "none of that name", nearest(path, tied))
@@ -114,21 +118,35 @@ def _chosen_entry(source: Source, names: Sequence[str], keep: Collection[str]) -
         return kept[0]
     first, *others = found
     for other in others:
-        if not _equal(source, first, other):
-            raise WeightsError(
-                "",
-                f"one value of {found[first]} and {found[other]}, which are one tensor of the model",
-                "two that differ",
-                f"Choose one: --keep {found[first]} or --keep {found[other]} (in Python keep=[...]).",
-            )
+        if not _equal(source.array(first), source.array(other)):
+            raise _two_values(found[first], found[other])
     return first
 
 
-def _equal(source: Source, one: str, other: str) -> bool:
-    """Whether two entries have the same values; NaN is equal to itself."""
-    if source.entries[one].dtype != source.entries[other].dtype:
+def _check_copies(source: Source, made: Map, names: Mapping[str, str], keep: Collection[str]) -> None:
+    """Raises WeightsError for copies of one of the destination's tensors that differ, where none is to be kept."""
+    for first, *others in copies(made):
+        if not any(is_kept(row, keep) for row in (first, *others)):
+            value = first.to_port(source.array(names[first.reference]))
+            for row in others:
+                if not _equal(value, row.to_port(source.array(names[row.reference]))):
+                    raise _two_values(first.reference, row.reference)
+
+
+def _two_values(one: str, other: str) -> WeightsError:
+    return WeightsError(
+        "",
+        f"one value of {one} and {other}, which are one tensor of the model",
+        "two that differ",
+        f"Choose one: --keep {one} or --keep {other} (in Python keep=[...]).",
+    )
+
+
+def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two arrays have the same values; NaN is equal to itself."""
+    if one.dtype != other.dtype:
         return False
-    first, second = (np.ascontiguousarray(source.array(path)).reshape(-1) for path in (one, other))
+    first, second = (np.ascontiguousarray(array).reshape(-1) for array in (one, other))
     runs = (slice(start, start + RUN) for start in range(0, first.size, RUN))
     return all(_alike(first[run], second[run]) for run in runs)
 

@@ -6,6 +6,10 @@ from .pieces import Piece as Piece
 from .pieces import Span as Span
 from .rows import Evidence as Evidence
 from .rows import MapRow as MapRow
+from .shared import copies as copies
+from .shared import is_kept as is_kept
+from .shared import siblings as siblings
+from .shared import without_copies as without_copies
 from .transforms import Transform as Transform
 from .transforms import transform_of as transform_of
 from .weights import assemble as assemble

@@ -40,7 +40,8 @@ class Correspondence:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", _with_zeros(self.rows))
-        _check_sums(self.rows)
+        _check_shared(self.rows, "summed")
+        _check_shared(self.rows, "copied")
         object.__setattr__(self, "by_reference", _grouped(self.rows, "reference"))
         object.__setattr__(self, "by_port", _grouped(self.rows, "port"))
         _check_rows("reference", self.by_reference, (*self.unmatched_reference, *self.aside_reference))
@@ -74,19 +75,19 @@ def _grouped(rows: tuple[MapRow, ...], side: SideName) -> dict[str, tuple[MapRow
     return {path: tuple(each) for path, each in found.items()}
 
 
-def _check_sums(rows: Iterable[MapRow]) -> None:
-    """Refuse a summed row that shares its piece with no other one, on neither side."""
+def _check_shared(rows: Iterable[MapRow], how: Literal["summed", "copied"]) -> None:
+    """Refuse a summed or copied row that shares its piece with no other one, on neither side."""
     sides: tuple[SideName, SideName] = "reference", "port"
-    summed = [row for row in rows if row.summed]
-    ends = [[(side, _path(row, side), _piece(row, side)) for side in sides] for row in summed]
+    shared = [row for row in rows if getattr(row, how)]
+    ends = [[(side, _path(row, side), _piece(row, side)) for side in sides] for row in shared]
     count = Counter(end for found in ends for end in found)
-    for found, row in zip(ends, summed, strict=True):
+    for found, row in zip(ends, shared, strict=True):
         if all(count[end] < 2 for end in found):
             raise MapError(
                 f"{row.reference} -> {row.port}",
-                "another summed row with the same piece of the reference or of the port",
+                f"another {how} row with the same piece of the reference or of the port",
                 "none",
-                "Add the rows that it is summed with, or make it a row that is not summed.",
+                f"Add the rows that it is {how} with, or make it a row that is not {how}.",
             )
 
 
@@ -105,11 +106,11 @@ def _check_rows(side: SideName, tensors: Mapping[str, Sequence[MapRow]], others:
 def _check_tensor(path: str, side: SideName, rows: Sequence[MapRow]) -> None:
     _check_alike(path, side, rows)
     whole = [row for row in rows if _piece(row, side).is_whole]
-    if len(whole) > 1 and not all(row.summed for row in rows):
+    if len(whole) > 1 and not all(row.summed or row.copied for row in rows):
         raise _twice(path, side)
     shape = _shape(rows[0], side)
-    pieces = [_piece(row, side) for row in rows if not row.summed]
-    pieces += dict.fromkeys(_piece(row, side) for row in rows if row.summed)
+    pieces = [_piece(row, side) for row in rows if not (row.summed or row.copied)]
+    pieces += dict.fromkeys(_piece(row, side) for row in rows if row.summed or row.copied)
     fewest, most = coverage(pieces, shape)
     if (fewest, most) != (1, 1):
         faults = ["entries in no row"] * (fewest < 1) + ["entries in several rows"] * (most > 1)

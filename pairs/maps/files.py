@@ -179,6 +179,7 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
     "port_piece": _piece,
     "transform": _text,
     "summed": _flag,
+    "copied": _flag,
     "reference_aliases": _texts,
     "port_aliases": _texts,
 }

@@ -6,7 +6,7 @@ piece of a tensor, so that what one side packs the other may split.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from . import files
 from .correspondence import Correspondence
 from .resize import fitted
+from .shared import check_kept, without_copies
 from .weights import assemble, given_arrays, nested, with_aliases
 
 # The directions whose weights are a tree; a `state_dict` and the leaves of a bare pytree are flat.
@@ -36,11 +37,13 @@ class Map(Correspondence):
         MapError: a path twice, a tensor of which an entry is in no row or in two, or rows that do not agree on a shape.
     """
 
-    def carry(self, weights: Any) -> dict[str, Any]:
+    def carry(self, weights: Any, *, keep: Collection[str] = ()) -> dict[str, Any]:
         """The reference's weights as the port's tree.
 
         weights: path -> array, or nested mappings and lists of arrays, of any framework. An alias may be given with
             its owner, to which it must be equal, or for it. What is unmatched or aside may be given and is left out.
+        keep: where the reference keeps copies of what is one tensor of the port, paths whose values are taken; without
+            one the copies must be equal.
 
         Nested dicts for a Linen or NNX port (`module.apply(made.carry(model.state_dict()), x)`; an NNX list's keys are
         whole numbers), flat with every alias for PyTorch and a bare pytree. The arrays are NumPy's: views of the given
@@ -48,20 +51,22 @@ class Map(Correspondence):
 
         Raises:
             WeightsError: one message for all missing, extra and misshapen entries and ties of two values.
+            UsageError: a path to keep that is none of a tie or a copy.
         """
-        carried = self.arrays(weights)
+        carried = self.arrays(weights, keep=keep)
         if self.direction[1] in TREES:
             return nested(carried, with_numbers=self.direction[1] == "nnx")
         return with_aliases(carried, self.by_port)
 
-    def arrays(self, weights: Any) -> dict[str, np.ndarray]:
+    def arrays(self, weights: Any, *, keep: Collection[str] = ()) -> dict[str, np.ndarray]:
         """As `carry`, but flat and the port's owners only: what a wing's `with_stored_tensors` takes.
 
         Raises:
-            WeightsError: as `carry`.
+            WeightsError, UsageError: as `carry`.
         """
-        given = given_arrays(self, weights)
-        return {path: assemble(rows, given.__getitem__) for path, rows in self.by_port.items()}
+        check_kept(self, keep)
+        given = given_arrays(self, weights, keep)
+        return {path: assemble(without_copies(rows, keep), given.__getitem__) for path, rows in self.by_port.items()}
 
     def inverse(self) -> Map:
         """The way back."""

@@ -30,6 +30,8 @@ class MapRow:
     summed: several rows have this row's piece on one of the two sides, which is the sum of theirs on the other: a
         port's LSTM has one bias where the reference adds two. The other way the first row gets the value and the others
         zeros.
+    copied: several rows have this row's piece of one of the two sides, of which the other side keeps copies. The way
+        from the copies to the one tensor needs equal values, or a choice.
     reference_aliases, port_aliases: the other paths of the tie group on either side.
     gives_zeros: set by a map, on a summed row whose value an earlier row of the same reference carries.
 
@@ -48,6 +50,7 @@ class MapRow:
     port_piece: Piece = WHOLE
     transform: str = ""
     summed: bool = False
+    copied: bool = False
     reference_aliases: tuple[str, ...] = ()
     port_aliases: tuple[str, ...] = ()
     gives_zeros: bool = field(default=False, init=False, repr=False, compare=False)
@@ -73,6 +76,8 @@ class MapRow:
         object.__setattr__(self, "transform", str(transform))
         if transform.shifts and self.summed:
             raise MapError("", "a summed row whose transform leaves zero at zero", repr(self.transform))
+        if self.copied and self.summed:
+            raise MapError("", "a row that is summed or copied", "both")
 
     @property
     def is_whole(self) -> bool:
@@ -95,10 +100,22 @@ class MapRow:
         if tuple(array.shape) != self.shape:
             found = shape_text(tuple(array.shape))
             raise ShapeError(self.reference, f"the shape {shape_text(self.shape)}", found, "Compare the two models.")
+        value = self.laid_out(array)
+        return transform_of(self.transform).of(value) if self.transform else value
+
+    def to_reference(self, piece: Any) -> Any:
+        """What `to_port` made the port's `piece` of."""
+        value = transform_of(self.transform).inverse.of(piece) if self.transform else piece
+        return self.laid_back(value)
+
+    def laid_out(self, array: Any) -> Any:
+        """The piece of the whole reference array in the port's axes, without the transform: a gradient's way."""
         value = array if self.reference_piece.is_whole else self.reference_piece.of(array)
-        if self.transform:
-            value = transform_of(self.transform).of(value)
         return _layout(self.layout, self.sizes).to_native(value)
+
+    def laid_back(self, piece: Any) -> Any:
+        """The port's piece in the reference's axes."""
+        return _layout(self.layout, self.sizes).to_canonical(piece)
 
     def inverse(self) -> MapRow:
         """The way back: what was the port is the reference. The inverse of the inverse is equal to the row."""

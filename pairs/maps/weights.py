@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,13 @@ from ...common.tables import counted, shape_text
 from ...common.trees import leaves
 from .correspondence import Correspondence
 from .rows import MapRow
+from .shared import copies, is_kept
 
 
-def given_arrays(made: Correspondence, weights: Any) -> dict[str, Any]:
+def given_arrays(made: Correspondence, weights: Any, keep: Collection[str] = ()) -> dict[str, Any]:
     """The reference's arrays by owner, in their own shapes and dtypes, checked against the map's rows.
+
+    keep: of copies with values of their own, the paths whose are taken.
 
     Raises:
         WeightsError: see `Map.carry`.
@@ -30,11 +33,15 @@ def given_arrays(made: Correspondence, weights: Any) -> dict[str, Any]:
     for path, rows in made.by_reference.items():
         names = [name for name in (path, *rows[0].reference_aliases) if name in given]
         arrays = [given.pop(name) for name in names]
+        kept = [position for position, name in enumerate(names) if name in keep]
+        if kept:
+            names, arrays = [names[kept[0]]], [arrays[kept[0]]]
         own = [_fault(name, array, rows[0].shape) for name, array in zip(names, arrays, strict=True)]
         faults += [fault for fault in own if fault] if names else [f"{path} is missing"]
         if names and not any(own):
             found[path] = arrays[0]
             faults += _conflicts(names, arrays)
+    faults += [fault for rows in copies(made) for fault in _unlike_copies(rows, found, keep)]
     left_out = {*made.unmatched_reference, *made.aside_reference}
     faults += [f"{path} is not in the map" for path in given if path not in left_out]
     if faults:
@@ -76,6 +83,19 @@ def _conflicts(names: Sequence[str], arrays: Sequence[Any]) -> list[str]:
         for name, array in zip(names[1:], arrays[1:], strict=True)
         if array is not owner and not _equal(as_numpy(owner), as_numpy(array))
     ]
+
+
+def _unlike_copies(rows: Sequence[MapRow], given: Mapping[str, Any], keep: Collection[str]) -> Iterator[str]:
+    """A fault for each copy that has another value than the first, where none of them is to be kept."""
+    if any(is_kept(row, keep) for row in rows) or any(row.reference not in given for row in rows):
+        return
+    first, *others = ((row, as_numpy(row.to_port(as_numpy(given[row.reference])))) for row in rows)
+    for row, value in others:
+        if not _equal(np.ascontiguousarray(first[1]), np.ascontiguousarray(value)):
+            yield (
+                f"{first[0].reference} and {row.reference} are one tensor of the port, {row.port}, and have two "
+                f"values: choose one by keep=[{first[0].reference!r}] or keep=[{row.reference!r}]"
+            )
 
 
 def _equal(one: np.ndarray, other: np.ndarray) -> bool:

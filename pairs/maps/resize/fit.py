@@ -143,6 +143,7 @@ def _row(draft: RowDraft, solver: Solver) -> MapRow:
         piece_of(draft.port, solver.spans),
         old.transform,
         old.summed,
+        old.copied,
         *draft.aliases,
     )
 

@@ -91,7 +91,7 @@ def template_row(row: MapRow, orders: Numbers) -> TemplateRow:
     names = [skeleton(path) for path in (*row.reference_aliases, *row.port_aliases)]
     indices, port_indices = indices_of(row.reference_piece), indices_of(row.port_piece)
     kind = (
-        *(reference, port, row.layout, row.transform, row.summed, len(row.shape), len(row.port_shape)),
+        *(reference, port, row.layout, row.transform, row.summed, row.copied, len(row.shape), len(row.port_shape)),
         *(len(row.reference_aliases), *(text for text, _ in names)),
         *(_form(row.reference_piece), _form(row.port_piece)),
     )

@@ -173,13 +173,14 @@ def test_another_eps_in_one_norm_is_seen(place: int) -> None:
     assert said == DIFFER or said.startswith("expected outputs and gradients that agree within E once distinct values")
 
 
-def test_a_lost_tie_is_seen() -> None:
-    assert refusal(ports.port(tied=False)) == (
-        "expected a partner for every tensor that the outputs depend on, found 3 without: words.weight of the "
-        "reference has a gradient that no open one of the port has; params.t66 of the port has a gradient that no "
-        "open one of the reference has; params.t99 of the port has a gradient that no open one of the reference has. "
-        "Compare the ties, and what these are used for. The sides have unequal numbers of tensors of one shape, its "
-        "axes sorted: (8, 12): 1 and 2."
+def test_a_lost_tie_is_a_tensor_that_feeds_two() -> None:
+    pair = Pair(ports.LanguageModel(), ports.port(tied=False), (TOKENS,))
+    found = paritree.align(pair)
+    assert found.verified
+    assert {row.port for row in found.rows if row.copied} == {"params.t66", "params.t99"}
+    (failure,) = paritree.check(pair, found, contracts=("ties",), devices=("cpu",)).failures
+    assert (
+        "words.weight = head.weight is one parameter in the reference, and the port keeps 2 copies" in failure.message
     )
 
 

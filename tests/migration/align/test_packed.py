@@ -92,8 +92,16 @@ def check_equal(found: Weights, expected: Weights, rounded: bool) -> None:
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_never_called_verified(name: str) -> None:
+    case = built(name)
+    if name in LOST_TIES:
+        # The outputs are right while the copies are: the map says which tensor feeds several, and the tie fails.
+        found = paritree.align(case.pair)
+        assert any(row.copied for row in found.rows)
+        report = paritree.check(case.pair, found, contracts=("ties",), devices=("cpu",))
+        assert {failure.cause for failure in report.failures} == {"lost tie"}
+        return
     with pytest.raises(AlignmentError):
-        paritree.align(built(name).pair)
+        paritree.align(case.pair)
 
 
 def test_a_scale_of_the_scores_is_made_up_for_or_refused() -> None:

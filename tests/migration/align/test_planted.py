@@ -261,5 +261,11 @@ def test_a_dropped_tie_is_seen_though_both_start_equal() -> None:
     def call(tree: Any, inputs: Any) -> Any:
         return jnp.tanh(tree["words"][inputs[0]] @ tree["w"] + tree["b"]) @ tree["head"].T
 
-    with pytest.raises(AlignmentError, match=r"Compare the ties, and what these are used for"):
-        paritree.align(Pair(reference, port, (tokens,), port_call=call))
+    pair = Pair(reference, port, (tokens,), port_call=call)
+    found = paritree.align(pair)
+    assert {(row.reference, row.port) for row in found.rows if row.copied} == {
+        ("words.weight", "words"),
+        ("words.weight", "head"),
+    }
+    report = paritree.check(pair, found, contracts=("ties", "forward", "gradients"), devices=("cpu",))
+    assert {failure.contract for failure in report.failures} == {"ties"}
