@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ class Pair:
     reference_train_call, port_train_call: the same in training mode, for the contracts that are about it. PyTorch and
         NNX models are put into that mode and need none. In Linen it gives `(output, updated collections)`, as
         `module.apply(variables, *inputs, train=True, mutable=["batch_stats"])` does.
+    loaded: whether the port was given the reference's weights, which are then checked. Unless it is said, a port that
+        holds none of them is taken for one that was never given them, and its values are not judged.
 
     Raises:
         PairError: inputs of another kind.
@@ -37,6 +39,7 @@ class Pair:
     port_call: Call | None = None
     reference_train_call: Call | None = None
     port_train_call: Call | None = None
+    loaded: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.inputs, tuple | Mapping):

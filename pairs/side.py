@@ -47,6 +47,7 @@ class Side:
     role: `reference` or `port`.
     given: the side as the pair has it. model: live, of seed 0 if a factory makes it; it is not changed.
     setting: what a run is made at, unless another one is asked for.
+    is_loaded: whether the pair says that it was given the reference's weights.
     """
 
     role: str
@@ -57,6 +58,7 @@ class Side:
     call: Call | None = None
     train_call: Call | None = None
     setting: Setting = STRICT
+    is_loaded: bool = False
     _ready: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @staticmethod
@@ -65,7 +67,8 @@ class Side:
         given = getattr(pair, role)
         model = model_of(given, role=role)
         call, train_call = getattr(pair, f"{role}_call"), getattr(pair, f"{role}_train_call")
-        return Side(role, side_wing(model), given, model, pair.inputs, call, train_call)
+        is_loaded = pair.loaded and role == "port"
+        return Side(role, side_wing(model), given, model, pair.inputs, call, train_call, is_loaded=is_loaded)
 
     def at(self, setting: Setting) -> Side:
         """The same side, run at another setting; what is made ready for one of the two is ready for both."""

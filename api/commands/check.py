@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +21,7 @@ _OF_PAIRS = {
     "map_file": "--map",
     "known_differences": "--known-differences",
     "alpha": "--alpha",
+    "loaded": "--loaded",
 }
 _OF_MODELS = {"wings": "--wing"}
 
@@ -54,6 +56,9 @@ def _file(option: str, what: str) -> Any:
 @click.option("--known-differences", metavar="FILE.toml", help="Of a pair: the failures that are accepted.")
 @click.option(
     "--alpha", help="Of a pair: the chance of a false alarm of all initializations together; 1e-6 by default."
+)
+@click.option(
+    "--loaded", is_flag=True, default=None, help="Of a pair: fail if the port holds none of the reference's values."
 )
 def check(targets: tuple[str, ...], json_file: str | None, junit: str | None, html: str | None, **options: Any) -> int:
     """Check a pair of models of a file, contract by contract; or the reference models: all, or those named.
@@ -121,6 +126,9 @@ def _of_pair(target: str, given: dict[str, Any]) -> Report:
         given["alpha"] = checked_alpha(given["alpha"], "--alpha")
     if "map_file" in given:
         given["map"] = Map.load(given.pop("map_file"))
+    is_loaded = given.pop("loaded", False)
     with progress() as told:
         told(f"loading {target}")
-        return run(load_pair(target), name=target, progress=told, **given)
+        pair = load_pair(target)
+        pair = replace(pair, loaded=True) if is_loaded else pair
+        return run(pair, name=target, progress=told, **given)

@@ -15,10 +15,11 @@ from .determinism import determinism
 from .initial_draws import Sampling as Sampling
 from .initial_draws import initialization as initialization
 from .modes import modes
-from .stored import round_trips, values
+from .stored import round_trips
 from .structure import names, shapes, ties
 from .tied import tied_gradients
 from .training import training
+from .values import values
 
 STRUCTURE: dict[str, Callable[[Bound], Iterator[Finding]]] = {"names": names, "shapes": shapes, "ties": ties}
 # Those that need both sides to be run at carried values.

@@ -3,6 +3,8 @@
 from .diagnosis import Diagnosis as Diagnosis
 from .diagnosis import diagnosis_of as diagnosis_of
 from .diagnosis import other_orders as other_orders
+from .origin import Origins as Origins
+from .origin import looks_drawn as looks_drawn
 from .outputs import entered as entered
 from .outputs import explain as explain
 from .outputs import modules as modules

@@ -538,7 +538,9 @@ def test_a_result_of_no_group_is_shown_by_each() -> None:
     run = made.run(suites.Options(), "scaled")
     (part,) = [part for part in run.parts if part.unit.contract == "values"]
     assert run.verdict(part) == suites.PartVerdict(
-        "skip", "the sides hold values of their own: 0 of 1 tensors that are no constants agree"
+        "skip",
+        "the port holds values of its own: 0 of 1 tensor that is no constant holds the reference's, in any order, "
+        "scale or precision. If it was loaded, Pair(..., loaded=True) makes this a failure.",
     )
 
 

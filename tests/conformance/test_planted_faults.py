@@ -81,6 +81,13 @@ def test_a_kernel_that_is_used_transposed(wing: str, faulty: type, module: str) 
     assert not {*STRUCTURE, "values", "layout"} & found.keys()
 
 
+CARRY = "Carry it by the map: paritree.carry(reference, port, map)."
+TRANSPOSED = (
+    "{}: what the port holds is the transpose of what it should be "
+    f"(2.weight as it is, where the map has 'o i -> i o'). {CARRY}"
+)
+
+
 @pytest.mark.parametrize("wing", ["linen", "nnx"])
 def test_a_loader_that_forgets_to_transpose(wing: str) -> None:
     whole = load_wing(wing)
@@ -91,7 +98,7 @@ def test_a_loader_that_forgets_to_transpose(wing: str) -> None:
     found = failures(port(wing, load=load))
     assert found == {
         "weights": ["2.weight: the array that comes back is the transpose of what it should be"],
-        "values": [f"{KERNEL[wing]}: what the port holds is the transpose of what it should be"],
+        "values": [TRANSPOSED.format(KERNEL[wing])],
     }
 
 
@@ -110,7 +117,7 @@ def test_a_loader_and_a_reader_that_both_forget_to_transpose(wing: str) -> None:
             weights=lambda model: turned(whole.weights(model)),
         )
     )
-    assert found == {"values": [f"{KERNEL[wing]}: what the port holds is the transpose of what it should be"]}
+    assert found == {"values": [TRANSPOSED.format(KERNEL[wing])]}
 
 
 # Two biases of one shape, swapped: every shape check lets them pass.
@@ -149,8 +156,8 @@ def test_biases_swapped_by_the_loader(wing: str) -> None:
     ]
     first, second = (KERNEL[wing].replace("2.kernel", f"{slot}.bias") for slot in (0, 2))
     assert found["values"] == [
-        f"{first}: what the port holds is that of {second}",
-        f"{second}: what the port holds is that of {first}",
+        f"{one}: what the port holds is that of {other} (by the map {slot}.bias with 'a -> a'). {CARRY}"
+        for one, other, slot in ((first, second, 0), (second, first, 2))
     ]
 
 

@@ -98,6 +98,15 @@ def test_a_pair_that_drifted(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert "no longer occurs" in out
 
 
+def test_a_pair_that_is_said_to_be_loaded(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = checked(capsys, "pair", "--contracts", "values,names")
+    assert (code, "the port holds values of its own" in " ".join(out.split())) == (0, True)
+    code, out, _ = checked(capsys, "pair", "--contracts", "values,names", "--loaded")
+    assert (code, "the port is said to be loaded and holds values of its own" in " ".join(out.split())) == (1, True)
+    code, _, err = call(capsys, "ones", "--loaded")
+    assert (code, "--loaded is about a pair, FILE.py:PAIR." in err) == (2, True)
+
+
 def test_precisions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("--contracts", "forward", "--precision", "float32", "--precision", "bfloat16", "--json")
     code, out, _ = checked(capsys, "pair", *arguments)

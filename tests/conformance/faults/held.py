@@ -309,7 +309,7 @@ def values(wing: str) -> list[Fault]:
     return [
         fault("scaled", KERNEL, lambda array: 2 * array, "scale", "what the port holds is 2 times what it should be"),
         fault("not transposed", TIED, lambda array: array.T.copy(), "transposed", "is the transpose of what it should"),
-        fault("one entry off", KERNEL, one_entry, "", "what the port holds differs by "),
+        fault("one entry off", KERNEL, one_entry, "some entries", "of its norm, in 1 of its "),
         fault("upside down", VARIANCE, turned, "reversed", "backwards along axis 0"),
         fault("not finite", BIAS, no_number, "not finite", "what the port holds is not finite"),
         fault("as it was initialized", GAIN, np.ones_like, "not carried", "is 1 everywhere, as it was initialized"),

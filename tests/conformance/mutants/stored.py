@@ -161,6 +161,15 @@ def first_layer_again(arrays: Arrays) -> Arrays:
     return {**arrays, **{path.replace("blocks.0.", "blocks.1."): array for path, array in first.items()}}
 
 
+def unturned(arrays: Arrays) -> Arrays:
+    """Each kernel with its numbers as the reference has them, in the shape that the port wants."""
+    return {path: array.T.reshape(array.shape) if "kernel" in path else array for path, array in arrays.items()}
+
+
+def everything(how: Callable[[np.ndarray], np.ndarray]) -> Callable[[Arrays], Arrays]:
+    return lambda arrays: {path: how(array) for path, array in arrays.items()}
+
+
 def rounded(array: np.ndarray) -> np.ndarray:
     return array.astype(ml_dtypes.bfloat16).astype(np.float32)
 
@@ -177,6 +186,9 @@ VALUES = [
     planted("1 not taken away", changed("blocks.0.weight", lambda array: array + 1), "scale", "shift"),
     planted("gates in another order", changed("blocks.1.gate.kernel", gates_as_cudnn), "gates", "block order"),
     planted("the first layer twice", first_layer_again, "cells.1", "swapped"),
+    planted("every kernel as it is", unturned, "gates", "transposed"),
+    planted("everything rounded to bfloat16", everything(rounded), "last", "dropped dtype"),
+    planted("everything twice as large", everything(lambda array: 2 * array), "gates", "scale"),
     planted("a scale by the root of the width", changed("z.kernel", lambda array: array * WIDTH**0.5), "last", "scale"),
 ]
 
