@@ -11,7 +11,8 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from ..common import paths
-from ..common.errors import NotExpressibleError
+from ..common.errors import NotExpressibleError, ParitreeError
+from ..common.tables import Row
 from ..common.wing import (
     Call,
     Cotangents,
@@ -26,13 +27,14 @@ from ..common.wing import (
     Training,
     is_factory,
     model_of,
+    name_of,
     reported,
     side_name,
 )
 from .pair import Pair
 from .precision import STRICT, Setting
 from .values import cotangents
-from .wings import side_wing
+from .wings import load_wing, side_wing
 
 Weights = Mapping[str, np.ndarray]
 Made = TypeVar("Made")
@@ -98,6 +100,17 @@ class Side:
         """What a map is about: the saved tensors of floating-point numbers, each tie once."""
         return {path: native for path, native in self.stored_tensors.items() if native.saved and native.is_floating}
 
+    @cached_property
+    def rows(self) -> dict[str, Row]:
+        """By a tensor's path the row that its model's table has for it, which knows the layer; empty where a side has
+        no table, as a bare pytree or a record."""
+        try:
+            table = load_wing(name_of(self.model)).table(self.model)
+        except ParitreeError:
+            return {}
+        found = {".".join(map(str, row.native_path)): row for row in table}
+        return {path: found[own] for path in self.tensors if (own := self._without_collection(path)) in found}
+
     @property
     def ignored(self) -> tuple[str, ...]:
         """The paths of the others: counters and constants."""
@@ -130,7 +143,10 @@ class Side:
 
     def module(self, path: str) -> str:
         """The path of the module that a tensor stands in; Linen has the collection in front of it."""
-        return paths.parent(path.partition(".")[2] if self.wing.NAME == "linen" else path)
+        return paths.parent(self._without_collection(path))
+
+    def _without_collection(self, path: str) -> str:
+        return path.partition(".")[2] if self.wing.NAME == "linen" else path
 
     @contextmanager
     def running(self, setting: Setting) -> Iterator[None]:

@@ -14,6 +14,7 @@ from ...pairs.pair import Pair
 from ...pairs.precision import STRICT, Setting
 from ...pairs.side import Side, sides_of
 from .approximate import approximate_map
+from .effects import assign_by_effect
 from .errors import AlignmentError, listed
 from .matching import Matching, matched, offer_zero_gradients
 from .points import Hypothesis, SymmetricPoint, check_comparable, run, uneven
@@ -21,7 +22,7 @@ from .proof import outputs_apart, prove
 from .rows import map_of
 from .search import agreeing, likeliest
 from .tie_breaking import assign_by_module, assign_by_name, assign_by_value
-from .user_rules import Rules, assign_by_rule, paths_by
+from .user_rules import Rules, assign_by_rule, check_rules, paths_by
 
 
 def align(pair: Pair, *, dtype: str = "float32", rules: Rules = MappingProxyType({})) -> Map:
@@ -89,13 +90,15 @@ def _proved(
 ) -> Bound:
     """Raises AlignmentError for open rows, and for a map that is not proved, or was not when it was tried before."""
     found = matched(point, reference, port, limit)
-    candidates = offer_zero_gradients(found, reference, port)
-    assign_by_rule(candidates, given)
+    candidates = offer_zero_gradients(found)
+    assign_by_rule(found, given)
     values = [{path: native.array for path, native in side.tensors.items()} for side in (reference, port)]
     assign_by_module(candidates)
     assign_by_value(candidates, values[0], values[1])
     assign_by_module(candidates)
+    assign_by_effect(found, point, reference, port, limit)
     assign_by_name(candidates)
+    check_rules(found, given)
     made = map_of(candidates, point.hypothesis, reference, port)
     _check_nothing_open(made, found, reference, port)
     if made.rows in tried:
@@ -160,7 +163,9 @@ def _open(found: Matching, side: Side, other: Side, unmatched: Sequence[str]) ->
         partition = next(iter(candidates.partitions[side.number][path]), ())
         for part in partition:
             options = candidates.options.get(part.key) if not side.number else None
-            if options and part.key not in done:
+            if options and part.key not in done and len(options) == 1:
+                yield f"{part.key} is {next(iter(options))}, and nothing tells the order of its axes"
+            elif options and part.key not in done:
                 yield f"{part.key} may be {' or '.join(options)}, and nothing measured tells which"
             elif part.key not in done and any(each.key in done for each in partition):
                 yield f"{part.key} has no partner, where other parts of the tensor have one"

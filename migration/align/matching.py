@@ -21,7 +21,7 @@ from ...pairs.values import ShapeClass, distinct, shape_class
 from .candidates import Candidates, opened
 from .copies import assign_copies
 from .fingerprints import FingerprintMatch, assigned, fingerprint_matches, orders
-from .points import Hypothesis, SymmetricPoint
+from .points import Hypothesis, SymmetricPoint, Weights
 from .rows import carried, rows_of
 
 Gradients = dict[str, np.ndarray]
@@ -54,36 +54,48 @@ def matched(point: SymmetricPoint, reference: Side, port: Side, limit: float, ro
         before = len(found.candidates.matches)
         if next(found.candidates.open_parts(0), None) is None:
             break
-        probes = _apart(found.candidates, point, reference, port)
+        ours, theirs = apart_weights(found.candidates, point, reference, port)
+        probes = reference.probe(ours), port.probe(theirs)
         _take(found, point.hypothesis, reference, port, probes, limit)
         if len(found.candidates.matches) == before:
             break
     return found
 
 
-def offer_zero_gradients(found: Matching, reference: Side, port: Side) -> Candidates:
+def offer_zero_gradients(found: Matching) -> Candidates:
     """The candidates with options for what no gradient told of: the parts of its class that have none either.
 
-    A buffer may also be a parameter and a parameter a buffer, which has no gradient to show.
+    What is frozen may be one of these even where it has the gradient of another: the other side need not have any of
+    it, and may hold a trained tensor beside it that is used alike.
     """
-    candidates, (ours, theirs) = found.candidates, found.nonzero
+    candidates = found.candidates
     classes: dict[ShapeClass, dict[str, None]] = {}
     for part in candidates.open_parts(1):
         classes.setdefault(shape_class(part.shape), {})[part.key] = None
     # All of a few; of many those whose path has the same numbers, so that thousands of experts stay thousands.
     numbered = {of: _by_numbers(keys) for of, keys in classes.items() if len(keys) > MOST_ZERO}
     for part in candidates.open_parts(0):
-        if part.key in candidates.options:
+        known = tuple(candidates.options.get(part.key, ()))
+        if known and not candidates.sides[0].is_frozen(part.path):
             continue
-        free = reference.is_free(part.path)
         of = shape_class(part.shape)
         for other in numbered[of].get(_numbers(part.key), []) if of in numbered else classes.get(of, {}):
-            theirs_free = port.is_free(candidates.parts[1][other].path)
-            if (part.key not in ours and other not in theirs) or free != theirs_free:
-                possible = orders(part.shape, candidates.parts[1][other].shape)
-                if possible:
-                    candidates.offer(part.key, other, possible)
+            if other not in known:
+                offer_if_silent(found, part.key, other)
     return candidates
+
+
+def offer_if_silent(found: Matching, key: str, other: str) -> None:
+    """Offer two parts as partners, if their shapes allow it and no gradient says otherwise.
+
+    A buffer may also be a parameter and a parameter a buffer, which has no gradient to show.
+    """
+    candidates = found.candidates
+    is_silent = key not in found.nonzero[0] and other not in found.nonzero[1]
+    if is_silent or candidates.is_free(0, key) != candidates.is_free(1, other):
+        possible = orders(candidates.parts[0][key].shape, candidates.parts[1][other].shape)
+        if possible:
+            candidates.offer(key, other, possible)
 
 
 def _by_numbers(keys: Iterable[str]) -> dict[tuple[str, ...], list[str]]:
@@ -98,8 +110,10 @@ def _numbers(key: str) -> tuple[str, ...]:
     return tuple(re.findall(r"\d+", key))
 
 
-def _apart(candidates: Candidates, point: SymmetricPoint, reference: Side, port: Side) -> tuple[Probe, Probe]:
-    """Both sides with distinct values in the assigned parts and the symmetric point's in the open ones."""
+def apart_weights(
+    candidates: Candidates, point: SymmetricPoint, reference: Side, port: Side
+) -> tuple[Weights, Weights]:
+    """Distinct values in the assigned parts, carried across, and the symmetric point's in the open ones."""
     rows = rows_of(candidates, point.hypothesis, reference, port)
     ours = dict(point.weights[0])
     drawn: dict[str, np.ndarray] = {}
@@ -121,7 +135,7 @@ def _apart(candidates: Candidates, point: SymmetricPoint, reference: Side, port:
             if base is point.weights[0].get(row.reference) or base is own:
                 base = ours[row.reference] = np.array(base, np.float32)
             row.reference_piece.of(base)[...] = row.reference_piece.of(values)
-    return reference.probe(ours), port.probe({**point.weights[1], **carried(rows, ours, point.weights[1])})
+    return ours, {**point.weights[1], **carried(rows, ours, point.weights[1])}
 
 
 def _take(

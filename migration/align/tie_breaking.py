@@ -1,7 +1,8 @@
 """What the fingerprints leave open: tensors whose gradient is zero, and those that have more than one equal.
 
 Weaker evidence assigns them, in this order: a person's rules, the module that matched siblings name, equal values, the
-closest names. Each step only narrows what the one before has left.
+outputs (see `effects`), the closest names, for the order of equal axes the usual layout of the layer (see
+`usual_layouts`). Each step only narrows what the one before has left.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from .candidates import Candidates, Options
 from .fingerprints import Order, reordered
 
 Values = Mapping[str, np.ndarray]
+# What it weighs beside names, which count up to 1.5, that training moves both tensors or neither.
+TRAINED = 0.5
 
 
 def assign_by_module(candidates: Candidates) -> None:
@@ -41,7 +44,7 @@ def assign_by_module(candidates: Candidates) -> None:
 
 
 def assign_by_value(candidates: Candidates, reference: Values, port: Values) -> None:
-    """Assign what has the values of one of its options and not of the others."""
+    """Assign what has the values of one of its options and not of the others, and in one order of its axes."""
 
     def equal(key: str, other: str, order: Order) -> bool:
         ours, theirs = (candidates.parts[side][name] for side, name in ((0, key), (1, other)))
@@ -49,7 +52,7 @@ def assign_by_value(candidates: Candidates, reference: Values, port: Values) -> 
         return bool(np.array_equal(reordered(own, order, theirs.shape), theirs.of(port[theirs.path])))
 
     for key, options in list(candidates.options.items()):
-        if len(options) < 2:
+        if sum(map(len, options.values())) < 2:
             continue
         fitting: Options = {}
         for other, orders in options.items():
@@ -58,6 +61,8 @@ def assign_by_value(candidates: Candidates, reference: Values, port: Values) -> 
                 fitting.setdefault(key, {})[other] = held
         if len(fitting.get(key, {})) == 1:
             ((other, held),) = fitting[key].items()
+            if len(options) == 1 and len(held) == len(options[other]):
+                continue
             rivals = [each for each in candidates.takers(other) if each != key]
             if not any(equal(each, other, candidates.options[each][other][0]) for each in rivals):
                 candidates.options[key] = {other: held}
@@ -65,11 +70,15 @@ def assign_by_value(candidates: Candidates, reference: Values, port: Values) -> 
 
 
 def assign_by_name(candidates: Candidates) -> None:
-    """Assign the rest by the closest names, the closest of all first.
+    """Assign the rest by the closest names, the closest of all first, and what is trained rather to what is.
 
     Of two that are equally close none is taken, unless their gradients say that either will do.
     """
-    likeness = {(key, port): similarity(key, port) for key, options in candidates.options.items() for port in options}
+    likeness = {
+        (key, port): similarity(key, port) + TRAINED * (candidates.is_free(0, key) == candidates.is_free(1, port))
+        for key, options in candidates.options.items()
+        for port in options
+    }
     for (key, port), own in sorted(likeness.items(), key=lambda each: -each[1]):
         if port not in candidates.options.get(key, {}):
             continue
@@ -77,7 +86,7 @@ def assign_by_name(candidates: Candidates) -> None:
             ((key, other) for other in candidates.options[key]), ((other, port) for other in candidates.takers(port))
         )
         if key in candidates.alike or all(likeness[rival] < own for rival in rivals if rival != (key, port)):
-            candidates.assign(key, port, "name")
+            candidates.assign(key, port, "name", by_layout=True)
 
 
 @lru_cache(maxsize=65536)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from math import prod
 
 from ...common.errors import nearest
+from ...common.tables import shape_text
 from ...pairs.side import Side
-from .candidates import Candidates
 from .errors import AlignmentError, listed
+from .matching import Matching, offer_if_silent
 
 # A reference's path to the port's. `{name}` in both stands for a part of a path that is the same in both.
 Rules = Mapping[str, str]
@@ -35,42 +37,69 @@ def paths_by(rules: Rules, reference: Side, port: Side) -> dict[str, str]:
     return found
 
 
-def assign_by_rule(candidates: Candidates, rules: Mapping[str, str]) -> None:
-    """Assign what a rule names, if the measurement left it open.
+def assign_by_rule(found: Matching, rules: Mapping[str, str]) -> None:
+    """Assign what a rule names, or where the order of its axes is still to be told, keep the partner for it."""
+    candidates = found.candidates
+    for path, partner in rules.items():
+        theirs = [part.key for part in candidates.open_parts(1) if part.path == partner]
+        for key in [part.key for part in candidates.open_parts(0) if part.path == path]:
+            for other in theirs:
+                if other not in candidates.options.get(key, {}):
+                    offer_if_silent(found, key, other)
+            options = {other: candidates.options.get(key, {}).get(other) for other in theirs}
+            candidates.options[key] = {other: orders for other, orders in options.items() if orders}
+            if len(candidates.options[key]) == 1:
+                candidates.keep(key, *candidates.options[key])
+                candidates.assign(key, *candidates.options[key], "rule")
+
+
+def check_rules(found: Matching, rules: Mapping[str, str]) -> None:
+    """Assign what is left of the rules: of tensors in no layer that is known the axes are as they are stored.
 
     Raises:
-        AlignmentError: a rule that the measurement contradicts.
+        AlignmentError: a rule that shapes or a measurement contradict, and which.
     """
-    faults = []
-    open_keys, assigned = _by_path(candidates, candidates.options), _by_path(candidates, candidates.matches)
-    for path, partner in rules.items():
-        for key in open_keys.get(path, []):
-            candidates.options[key] = {
-                other: orders
-                for other, orders in candidates.options[key].items()
-                if _path(candidates, other) == partner
-            }
-            if len(candidates.options[key]) == 1 and candidates.assign(
-                key, next(iter(candidates.options[key])), "rule"
-            ):
-                assigned.setdefault(path, []).append(key)
-        found = {_path(candidates, candidates.matches[key].key) for key in assigned.get(path, [])}
-        if partner not in found:
-            faults.append(f"{path} is {' and '.join(sorted(found))}" if found else f"{path} cannot be {partner}")
+    candidates = found.candidates
+    for key, options in list(candidates.options.items()):
+        for other, possible in list(options.items()):
+            is_ruled = rules.get(candidates.path(0, key)) == candidates.path(1, other)
+            if is_ruled and not candidates.is_in_known_layer(key, other):
+                candidates.match(key, other, possible[0], "rule")
+    partners: dict[str, dict[str, str]] = {}
+    for key, match in candidates.matches.items():
+        partners.setdefault(candidates.path(0, key), {})[candidates.path(1, match.key)] = match.evidence
+    faults = [
+        _contradiction(found, path, partner, partners)
+        for path, partner in rules.items()
+        if partner not in partners.get(path, {})
+    ]
     if faults:
         raise AlignmentError("rules", "rules that the measurement allows", listed(faults), "Drop or mend these rules.")
 
 
-def _by_path(candidates: Candidates, keys: Iterable[str]) -> dict[str, list[str]]:
-    """The keys of the reference's parts by the tensors' paths."""
-    found: dict[str, list[str]] = {}
-    for key in keys:
-        found.setdefault(candidates.parts[0][key].path, []).append(key)
-    return found
-
-
-def _path(candidates: Candidates, key: str) -> str:
-    return candidates.parts[1][key].path
+def _contradiction(found: Matching, path: str, partner: str, partners: Mapping[str, Mapping[str, str]]) -> str:
+    """What speaks against a rule."""
+    candidates = found.candidates
+    refused = f"{path} cannot be {partner}"
+    shapes = candidates.sides[0].shape(path), candidates.sides[1].shape(partner)
+    if prod(shapes[0]) != prod(shapes[1]):
+        return f"{refused}: their shapes are {shape_text(shapes[0])} and {shape_text(shapes[1])}"
+    measured = [other for other, evidence in partners.get(path, {}).items() if evidence == "fingerprint"]
+    if measured:
+        return f"{refused}: its gradient is that of {' and '.join(sorted(measured))}"
+    takers = [(own, each[partner]) for own, each in partners.items() if partner in each]
+    if takers:
+        by = "whose gradient it has" if takers[0][1] == "fingerprint" else f"by {takers[0][1]}"
+        return f"{refused}: that is {takers[0][0]}, {by}"
+    nonzero = [
+        any(candidates.path(side, key) == each for key in found.nonzero[side])
+        for side, each in enumerate((path, partner))
+    ]
+    if nonzero[0] != nonzero[1]:
+        return f"{refused}: {path if nonzero[0] else partner} has a gradient and {partner if nonzero[0] else path} none"
+    if all(nonzero):
+        return f"{refused}: their gradients differ at the symmetric point"
+    return f"{refused}: nothing tells the order of the axes of {shape_text(shapes[0])} and {shape_text(shapes[1])}"
 
 
 def _expression(rule: str) -> re.Pattern[str]:

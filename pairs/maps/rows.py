@@ -14,8 +14,10 @@ from .pieces import WHOLE, Piece
 from .transforms import transform_of
 
 # What settled a row, strongest first. `fingerprint`: equal gradients at the symmetric point. `sibling`: the module
-# that matched parameters name. `value`: equal values. `name`: the closest names of what was left. `rule`: a person.
-Evidence = Literal["fingerprint", "sibling", "value", "name", "rule"]
+# that matched parameters name. `value`: equal values. `output`: equal outputs where it alone has values of its own.
+# `name`: the closest names of what was left. `layout`: the same, and for axes of one length, whose order nothing
+# measured tells, the usual one of the layer's kind. `rule`: a person.
+Evidence = Literal["fingerprint", "sibling", "value", "output", "name", "layout", "rule"]
 EVIDENCE: tuple[Evidence, ...] = get_args(Evidence)
 
 

@@ -37,8 +37,9 @@ def test_a_rule_that_the_measurement_contradicts_is_refused() -> None:
             {"layers.0.query.weight": "params.t95", "layers.0.value.weight": "params.t94", "norm.bias": "params.t99"}
         )
     assert str(caught.value) == (
-        "rules: expected rules that the measurement allows, found layers.0.query.weight is params.t96; norm.bias is "
-        "params.t65. Drop or mend these rules."
+        "rules: expected rules that the measurement allows, found layers.0.query.weight cannot be params.t95: its "
+        "gradient is that of params.t96; norm.bias cannot be params.t99: their shapes are (8,) and (12, 8). Drop or "
+        "mend these rules."
     )
 
 
@@ -138,6 +139,6 @@ def test_two_of_the_reference_for_one_of_the_port_are_refused() -> None:
     with pytest.raises(AlignmentError) as caught:
         nameless({"layers.{i}.key.bias": "params.t89"})
     assert str(caught.value) == (
-        "rules: expected rules that the measurement allows, found layers.1.key.bias cannot be params.t89. "
-        "Drop or mend these rules."
+        "rules: expected rules that the measurement allows, found layers.1.key.bias cannot be params.t89: "
+        "that is layers.0.key.bias, by rule. Drop or mend these rules."
     )

@@ -146,7 +146,8 @@ EDITS: dict[str, tuple[Any, str]] = {
     "a number for a path": (_first(port=1), "FILE: rows[0].port: expected a text, found int."),
     "unknown evidence": (
         _first(evidence="hope"),
-        "FILE: rows[0].evidence: expected one of 'fingerprint', 'sibling', 'value', 'name', 'rule', found 'hope'.",
+        "FILE: rows[0].evidence: expected one of 'fingerprint', 'sibling', 'value', 'output', 'name', 'layout', "
+        "'rule', found 'hope'.",
     ),
     "no shape": (_first(shape=[3, -1]), "FILE: rows[0].shape: expected a list of lengths, found [3, -1]."),
     "sizes that are none": (

@@ -1,0 +1,59 @@
+"""Effects: partners of what has no gradient on one side, told by the outputs.
+
+A frozen encoder, a table of positions that no optimizer is given, what a program stops the gradient of: the outputs
+depend on them all the same. Where one of them alone gets values of its own, only its partner with the same values gives
+the same outputs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...pairs.side import Side
+from ...pairs.values import distinct
+from .axis_groupings import Part
+from .fingerprints import Order, reordered
+from .matching import CLEARLY, Matching, apart_weights
+from .points import SymmetricPoint, Weights
+from .proof import outputs_apart
+from .tie_breaking import similarity
+
+# Runs of one side; of more than these tensors weaker evidence has to do.
+MOST_RUNS = 128
+
+
+def assign_by_effect(found: Matching, point: SymmetricPoint, reference: Side, port: Side, limit: float) -> None:
+    """Assign what has one of several options, or of several orders of its axes, by the outputs that these give."""
+    candidates, runs = found.candidates, 0
+    weights: tuple[Weights, Weights] | None = None
+    for key, options in list(candidates.options.items()):
+        if sum(map(len, options.values())) < 2 or runs >= MOST_RUNS:
+            continue
+        weights = weights or apart_weights(candidates, point, reference, port)
+        part = candidates.parts[0][key]
+        own = part.of(distinct(part.path, reference.tensors[part.path].array, False))
+        ours = reference.outputs(_with(weights[0], reference, part, own))
+        runs += 2
+        if not outputs_apart(reference.outputs(weights[0]), ours, limit * CLEARLY):
+            continue
+        for other, order in _nearest(key, options):
+            theirs = candidates.parts[1][other]
+            value = point.hypothesis.transform(theirs.path).of(reordered(own, order, theirs.shape))
+            runs += 1
+            if not outputs_apart(ours, port.outputs(_with(weights[1], port, theirs, value)), limit):
+                candidates.match(key, other, order, "output")
+                break
+
+
+def _nearest(key: str, options: dict[str, list[Order]]) -> list[tuple[str, Order]]:
+    """The options with each order of their axes, the closest names first; of two that do alike the first is taken."""
+    named = sorted(options, key=lambda other: -similarity(key, other))
+    return [(other, order) for other in named for order in options[other]]
+
+
+def _with(weights: Weights, side: Side, part: Part, value: np.ndarray) -> Weights:
+    """The weights with one part of a tensor replaced."""
+    made = np.array(weights.get(part.path, side.tensors[part.path].array), np.float32)
+    target = part.piece.of(made)
+    target[...] = value.reshape(target.shape)
+    return {**weights, part.path: made}
