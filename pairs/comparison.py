@@ -102,6 +102,10 @@ class Bound:
         """What the map makes of them, and values of their own for what it is not about."""
         return {**self._alone, **self.carried(self.ours)}
 
+    def is_halted(self, row: MapRow) -> bool:
+        """Whether training leaves its parameter alone on one of the sides: there it need not have a gradient."""
+        return self.reference.is_frozen(row.reference) or self.port.is_frozen(row.port)
+
     def partners(self, side: Side, path: str) -> tuple[str, str]:
         """The reference's and the port's path of a tensor of one side, as far as the map knows."""
         row = next(iter((self.map.by_reference if side.role == "reference" else self.map.by_port).get(path, ())), None)

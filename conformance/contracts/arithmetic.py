@@ -114,7 +114,12 @@ def gradients(comparison: Comparison) -> Iterator[Finding]:
     found = {row: _pair_of(comparison, row) for row in comparison.bound.rows}
     judged: dict[MapRow, _Error] = {}
     for row, both in found.items():
-        if both is not None:
+        if both is None:
+            continue
+        frozen = _is_stopped(comparison, row, *both)
+        if frozen:
+            yield Finding(row.reference, None, None, None, frozen, row.port)
+        else:
             judged[row] = _row_error(comparison, row, *both)
     wrong = [row for row, each in judged.items() if not each.ok]
     is_hidden = bool(wrong) and _outputs_agree(comparison)
@@ -164,6 +169,19 @@ def _pair_of(comparison: Comparison, row: MapRow) -> tuple[np.ndarray, np.ndarra
     """A row's gradient on both sides, in the port's axes, by the reference's value; None for a buffer."""
     ours, theirs = comparison.probes
     return comparison.bound.gradients(row, ours.gradients, theirs.gradients)
+
+
+def _is_stopped(comparison: Comparison, row: MapRow, ours: np.ndarray, theirs: np.ndarray) -> str:
+    """That a parameter is frozen on one side, where the other's program stops its gradient; empty otherwise."""
+    zeros = [
+        is_zero_gradient(each, largest, comparison.limit)
+        for each, largest in zip((ours, theirs), comparison.largest, strict=True)
+    ]
+    sides = [comparison.reference.is_frozen(row.reference), comparison.port.is_frozen(row.port)]
+    if zeros[0] == zeros[1] or not any(frozen and not zero for frozen, zero in zip(sides, zeros, strict=True)):
+        return ""
+    roles = ("reference", "port") if sides[0] else ("port", "reference")
+    return f"it is frozen in the {roles[0]}, and the {roles[1]} has no gradient of it: neither trains it"
 
 
 def _row_error(comparison: Comparison, row: MapRow, ours: np.ndarray, theirs: np.ndarray) -> _Error:

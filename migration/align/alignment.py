@@ -72,7 +72,7 @@ def _aligned(reference: Side, port: Side, given: Mapping[str, str], limit: float
             return _proved(point, reference, port, given, limit, tried)
         except AlignmentError as error:
             # A hypothesis may agree by coincidence, at values that hide a difference; then another one may be right.
-            if point is plain or point.hypothesis.structure.cost:
+            if point is plain or point.hypothesis.structure.cost or point.hypothesis.states is not None:
                 refused = refused or error
     if refused is None:
         raise _difference(plain, reference, port, limit)

@@ -12,11 +12,12 @@ import numpy as np
 from ...pairs.side import Side
 from ...pairs.values import distinct
 from .axis_groupings import Part
+from .candidates import Candidates
 from .fingerprints import Order, reordered
 from .matching import CLEARLY, Matching, apart_weights
 from .points import SymmetricPoint, Weights
 from .proof import outputs_apart
-from .tie_breaking import similarity
+from .tie_breaking import alike
 
 # Runs of one side; of more than these tensors weaker evidence has to do.
 MOST_RUNS = 128
@@ -36,7 +37,7 @@ def assign_by_effect(found: Matching, point: SymmetricPoint, reference: Side, po
         runs += 2
         if not outputs_apart(reference.outputs(weights[0]), ours, limit * CLEARLY):
             continue
-        for other, order in _nearest(key, options):
+        for other, order in _nearest(candidates, key):
             theirs = candidates.parts[1][other]
             value = point.hypothesis.transform(theirs.path).of(reordered(own, order, theirs.shape))
             runs += 1
@@ -45,10 +46,19 @@ def assign_by_effect(found: Matching, point: SymmetricPoint, reference: Side, po
                 break
 
 
-def _nearest(key: str, options: dict[str, list[Order]]) -> list[tuple[str, Order]]:
-    """The options with each order of their axes, the closest names first; of two that do alike the first is taken."""
-    named = sorted(options, key=lambda other: -similarity(key, other))
-    return [(other, order) for other in named for order in options[other]]
+def _nearest(candidates: Candidates, key: str) -> list[tuple[str, Order]]:
+    """The options with each order of their axes, the likeliest first: of two that do alike the first is taken.
+
+    None that is the only one of another.
+    """
+    options = candidates.options[key]
+    free = [
+        other
+        for other in options
+        if all(len(candidates.options[each]) > 1 for each in candidates.takers(other) if each != key)
+    ]
+    free.sort(key=lambda other: -alike(candidates, key, other))
+    return [(other, order) for other in free for order in options[other]]
 
 
 def _with(weights: Weights, side: Side, part: Part, value: np.ndarray) -> Weights:

@@ -96,12 +96,15 @@ class Hypothesis:
     sums: by side, the tensors that are only ever added to another one.
     transforms: by the port's path, as a row of a map has it.
     shuffled: the lengths of the axes that may be in another order on either side.
+    states: by side, the buffers and frozen parameters that both have; None for those of the shapes of which both have
+        as many.
     """
 
     structure: Structure = PLAIN
     additive: tuple[AdditiveParameters, AdditiveParameters] = ({}, {})
     transforms: Mapping[str, str] = field(default_factory=dict)
     shuffled: frozenset[int] = frozenset()
+    states: tuple[frozenset[str], frozenset[str]] | None = None
 
     def transform(self, path: str) -> Transform:
         return transform_of(self.transforms.get(path, ""))
@@ -126,8 +129,8 @@ def run(hypothesis: Hypothesis, reference: Side, port: Side) -> SymmetricPoint:
 def symmetric_weights(hypothesis: Hypothesis, reference: Side, port: Side) -> tuple[Weights, Weights]:
     """For both sides every tensor of a class alike.
 
-    That is all parameters, and the buffers of a class that both sides have as many of. A buffer of one side alone is
-    most often a constant, which the other has in its program: it keeps its values.
+    That is all parameters, and the buffers of a class that both sides have as many of, or those that the hypothesis
+    says. A buffer of one side alone is most often a constant, which the other has in its program: it keeps its values.
     """
     counts = _class_counts(hypothesis.structure, reference), _class_counts(hypothesis.structure, port)
     found: list[Weights] = []
@@ -138,7 +141,9 @@ def symmetric_weights(hypothesis: Hypothesis, reference: Side, port: Side) -> tu
         for path in side.tensors:
             shape = side.shape(path)
             of = _class(hypothesis.structure, side, path)
-            if side.is_free(path) or counts[0].get(of) == counts[1].get(of):
+            states = hypothesis.states
+            is_state = counts[0].get(of) == counts[1].get(of) if states is None else path in states[side.number]
+            if side.is_free(path) or is_state:
                 read = shape, hypothesis.structure.grouping(side.number, path, shape)
                 if read not in made:
                     made[read] = filled(path, shape, hypothesis.structure, side.number)

@@ -14,9 +14,8 @@ import numpy as np
 from ...common.wing import Probe
 from ...pairs.closeness import is_comparable, is_zero_gradient, largest_gradient, relative_error
 from ...pairs.comparison import Bound, Comparison, Point
-from ...pairs.maps import Map, MapRow
+from ...pairs.maps import MapRow
 from ...pairs.precision import COARSEST, ROUNDINGS
-from ...pairs.side import Side
 from .errors import AlignmentError, listed
 
 
@@ -26,7 +25,7 @@ def prove(comparison: Comparison) -> None:
     What has no row has values of its own on either side: one that has an effect is seen.
     """
     bound, limit = comparison.bound, comparison.limit
-    halted = _halted(bound.map, bound.reference, bound.port)
+    halted = frozenset(row.reference for row in bound.map.rows if bound.is_halted(row))
     for point in (bound.ordinary, bound.quiet):
         probes = comparison.probes_at(point) if point.name else comparison.probes
         faults = disagreements(bound, probes, limit, bool(point.name), halted)
@@ -85,12 +84,6 @@ def _explained(row: MapRow, size: float, ours: Probe, exact: Probe) -> bool:
     piece, path = row.reference_piece, row.reference
     rounding = relative_error(piece.of(ours.gradients[path]).astype(np.float64), piece.of(exact.gradients[path]))
     return rounding <= COARSEST and size <= ROUNDINGS * rounding
-
-
-def _halted(made: Map, reference: Side, port: Side) -> frozenset[str]:
-    """The reference's paths of rows that training leaves alone on one of the sides."""
-    rows = (row for row in made.rows if reference.is_frozen(row.reference) or port.is_frozen(row.port))
-    return frozenset(row.reference for row in rows)
 
 
 def disagreements(

@@ -15,6 +15,7 @@ from ...pairs.side import Side
 from .additive import AdditiveParameters, additive_parameters
 from .axis_groupings import PLAIN, Group, Structure, kind
 from .points import Hypothesis, SymmetricPoint, agree, run
+from .states import states
 from .structures import finer, reordered, structures
 
 # Runs after the first.
@@ -37,6 +38,7 @@ def agreeing(reference: Side, port: Side, plain: SymmetricPoint, limit: float) -
 
 def _hypotheses(reference: Side, port: Side, limit: float) -> Iterator[Hypothesis]:
     """All hypotheses but the plain one, in the order in which they are made."""
+    yield from (Hypothesis(states=each) for each in states(reference, port))
     found = [Hypothesis(structure) for structure in _structures(reference, port)]
     additive = (additive_parameters(reference, limit), additive_parameters(port, limit)) if found else ({}, {})
     for hypothesis in found:

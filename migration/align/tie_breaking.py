@@ -74,11 +74,7 @@ def assign_by_name(candidates: Candidates) -> None:
 
     Of two that are equally close none is taken, unless their gradients say that either will do.
     """
-    likeness = {
-        (key, port): similarity(key, port) + TRAINED * (candidates.is_free(0, key) == candidates.is_free(1, port))
-        for key, options in candidates.options.items()
-        for port in options
-    }
+    likeness = {(key, port): alike(candidates, key, port) for key, each in candidates.options.items() for port in each}
     for (key, port), own in sorted(likeness.items(), key=lambda each: -each[1]):
         if port not in candidates.options.get(key, {}):
             continue
@@ -87,6 +83,11 @@ def assign_by_name(candidates: Candidates) -> None:
         )
         if key in candidates.alike or all(likeness[rival] < own for rival in rivals if rival != (key, port)):
             candidates.assign(key, port, "name", by_layout=True)
+
+
+def alike(candidates: Candidates, key: str, port: str) -> float:
+    """How alike the paths of two parts are, and more if training moves both or neither."""
+    return similarity(key, port) + TRAINED * (candidates.is_free(0, key) == candidates.is_free(1, port))
 
 
 @lru_cache(maxsize=65536)
