@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -44,9 +45,14 @@ def relative_error(found: np.ndarray, exact: np.ndarray) -> float:
     return difference / size if size else (0.0 if difference == 0 else math.inf)
 
 
-def largest_gradient(gradients: dict[str, np.ndarray]) -> float:
+def largest_gradient(gradients: Mapping[str, np.ndarray]) -> float:
     """The largest root mean square of one of the gradients: what rounding errors are to be seen against."""
-    return max((norm(array) / math.sqrt(array.size) for array in gradients.values() if array.size), default=0.0)
+    return max(map(root_mean_square, gradients.values()), default=0.0)
+
+
+def root_mean_square(array: np.ndarray) -> float:
+    """Of all entries; 0 of none."""
+    return norm(array) / math.sqrt(array.size) if array.size else 0.0
 
 
 def is_zero_gradient(gradient: np.ndarray | None, largest: float, limit: float) -> bool:

@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..common.errors import NotExpressibleError
-from ..common.seeding import generator
 from ..common.wing import PairError, Probe
 from .closeness import largest_gradient
 from .maps import Map, MapRow, copies, siblings, transform_of
 from .precision import Setting
 from .side import Side, Weights
-from .values import distinct, outer_points
+from .values import distinct, nudged, outer_points
 
 # Of two values that round to one, each nudge has one chance in two to tell them apart.
 _NUDGES = 8
@@ -258,7 +257,8 @@ class Rounding:
     @cached_property
     def nudged(self) -> tuple[Probe, ...]:
         """Runs with each weight up or down by as much as rounding it may move it; none of a record."""
-        runs = (self._run(self._nudged_by(number), self.setting) for number in range(_NUDGES))
+        of = self.weights
+        runs = (self._run(nudged(of, of.__contains__, self.setting.eps, n), self.setting) for n in range(_NUDGES))
         return tuple(run for run in runs if run is not None)
 
     def _run(self, weights: Weights, setting: Setting) -> Probe | None:
@@ -267,13 +267,6 @@ class Rounding:
         except (PairError, NotExpressibleError):
             # Some programs have parts that are float32 whatever they are given, and a record has its own runs alone.
             return None
-
-    def _nudged_by(self, number: int) -> Weights:
-        step, weights = self.setting.eps / 2, {}
-        for path, array in self.weights.items():
-            signs = generator(number, f"nudge {path}").choice((-1.0, 1.0), array.shape)
-            weights[path] = (array * (1 + step * signs)).astype(array.dtype)
-        return weights
 
 
 def fine(array: np.ndarray) -> np.ndarray:

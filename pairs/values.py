@@ -83,6 +83,27 @@ def outer_points(
     yield "large values of either sign", scaled(LARGE, LARGE, True)
 
 
+def nudged(
+    weights: Mapping[str, np.ndarray], is_nudged: Callable[[str], bool], eps: float, number: int
+) -> dict[str, np.ndarray]:
+    """The weights, some of them up or down by as much as rounding to a precision of this `eps` may move them.
+
+    number: of the nudge; each goes other ways. They are in float32 at least, so that there is room for it.
+    """
+    found = dict(weights)
+    for path in filter(is_nudged, weights):
+        array = weights[path]
+        signs = generator(number, f"nudge {path}").choice((-1.0, 1.0), array.shape)
+        found[path] = (array * (1 + eps / 2 * signs)).astype(np.promote_types(array.dtype, np.float32))
+    return found
+
+
+def rounded(weights: Mapping[str, np.ndarray], is_free: Callable[[str], bool]) -> Iterator[dict[str, np.ndarray]]:
+    """The weights, with all parameters that training moves as far away as rounding to float32 takes them."""
+    for number in range(3):
+        yield nudged(weights, is_free, float(np.finfo(np.float32).eps), number)
+
+
 def cotangents(shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
     """Fixed normal weights for the outputs, the same on both sides."""
     return [generator(0, f"cotangent {number}").normal(size=shape) for number, shape in enumerate(shapes)]

@@ -3,53 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from ...common.errors import NotExpressibleError
-from ...common.seeding import generator
 from ...common.wing import Optimizer, PairError, StoredTensor, Training
-from ...pairs.closeness import is_zero_gradient, largest_gradient, relative_error
+from ...pairs.closeness import is_zero_gradient, largest_gradient, norm, relative_error, root_mean_square
 from ...pairs.comparison import Comparison
 from ...pairs.maps import MapRow
 from ...pairs.precision import ROUNDINGS, Setting
-from ...pairs.side import Side, Weights
+from ...pairs.side import Side
+from ..explain import Diagnosis, diagnosis_of_rows
 from ..results import Finding
+from .moves import BEYOND, OPTIMIZERS, Move, Steps
 from .structure import all_paths
 
 STEPS = 3
-OPTIMIZERS = (
-    Optimizer("sgd", 0.05, momentum=0.9),
-    Optimizer("adamw", 1e-3, weight_decay=0.01, betas=(0.9, 0.999), eps=1e-8),
-)
-
-
-def targets(shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
-    """Fixed normal targets for the outputs, the same on both sides."""
-    return [generator(0, f"target {number}").normal(size=shape) for number, shape in enumerate(shapes)]
 
 
 def training(comparison: Comparison) -> Iterator[Finding]:
     """After some steps each parameter and buffer has moved alike, and what was tied is so still.
 
-    At float32 both are trained in float64 if they can, where no rounding is left for an optimizer to amplify: AdamW
-    makes whole steps of a gradient that is zero but for it.
+    At float32 both are trained in float64 if they can, where less rounding is left for an optimizer to amplify: AdamW
+    makes whole steps of a gradient that is zero but for it. What rounding does to the moves of either side is measured
+    where they are not alike (see `moves`): an entry of which both sides' gradients are no more than that is left out.
 
     Where the port holds a parameter in another form, the same step leads elsewhere; it is left out, and a single step
     is made, so that nothing else has seen what came of it.
     """
-    weights = _own(comparison)
     for optimizer in OPTIMIZERS:
         reformed = _reformed(comparison, optimizer)
-        steps = 1 if reformed else STEPS
         try:
-            setting, ours, theirs = _trained(comparison, weights, optimizer, steps)
+            steps, ours, theirs = _trained(comparison, optimizer, 1 if reformed else STEPS)
         except NotExpressibleError as refused:
             yield Finding("", None, None, None, str(refused))
             return
-        yield from _moved(comparison, weights, optimizer, steps, setting, ours, theirs, reformed)
+        yield from _moved(steps, ours, theirs, reformed)
         for side, trained in ((comparison.reference, ours), (comparison.port, theirs)):
-            yield from _still_tied(comparison, side, trained.stored_tensors, optimizer, steps)
+            yield from _still_tied(comparison, side, trained.stored_tensors, steps)
 
 
 def _reformed(comparison: Comparison, optimizer: Optimizer) -> dict[str, str]:
@@ -69,115 +62,204 @@ def _reformed(comparison: Comparison, optimizer: Optimizer) -> dict[str, str]:
     return reasons
 
 
-def _own(comparison: Comparison) -> tuple[Weights, Weights]:
-    """The values that the reference has, and what the map makes of them."""
-    held = {path: native.array for path, native in comparison.reference.tensors.items()}
-    ours = comparison.bound.alike(held)
-    return ours, comparison.bound.carried(ours)
-
-
-def _trained(
-    comparison: Comparison, weights: tuple[Weights, Weights], optimizer: Optimizer, steps: int
-) -> tuple[Setting, Training, Training]:
+def _trained(comparison: Comparison, optimizer: Optimizer, count: int) -> tuple[Steps, Training, Training]:
     setting = comparison.setting
     settings = [setting] if setting.is_coarse else [Setting(setting.device, "float64"), setting]
     for each in settings:
+        steps = Steps(comparison, each, optimizer, count)
         try:
-            ours, theirs = (
-                side.train(values, targets, optimizer, steps, each)
-                for side, values in zip((comparison.reference, comparison.port), weights, strict=True)
-            )
-            return each, ours, theirs
+            ours, theirs = (steps.trained(side, steps.start) for side in (comparison.reference, comparison.port))
+            return steps, ours, theirs
         except PairError:
             if each is settings[-1]:
                 raise
     raise AssertionError("the last setting returns or raises")
 
 
-def _moved(
-    comparison: Comparison,
-    weights: tuple[Weights, Weights],
-    optimizer: Optimizer,
-    steps: int,
-    setting: Setting,
-    ours: Training,
-    theirs: Training,
-    reformed: Mapping[str, str],
-) -> Iterator[Finding]:
+class _Judged(NamedTuple):
+    """The error of a move, and what is allowed and why.
+
+    diagnosis: of one that is too large. seen: what is said of one that is not.
+    """
+
+    measured: float
+    allowed: float
+    policy: str
+    diagnosis: Diagnosis
+    seen: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return bool(self.measured <= self.allowed)
+
+
+def _moved(steps: Steps, ours: Training, theirs: Training, reformed: Mapping[str, str]) -> Iterator[Finding]:
     """How far each tensor went, and where to, in the port's layout."""
-    ours_after = {path: native.array for path, native in ours.stored_tensors.items()}
-    after = comparison.bound.carried({path: ours_after[path] for path in weights[0]})
-    moves = {
-        path: (_move(array, weights[1][path]), _move(theirs.stored_tensors[path].array, weights[1][path]))
-        for path, array in after.items()
-        if path in theirs.stored_tensors
+    comparison, start = steps.comparison, steps.start
+    one, other = steps.moves(comparison.reference, start, ours), steps.moves(comparison.port, start, theirs)
+    moves = {path: Move(move, other[path]) for path, move in one.items() if path in other}
+    largest = _largest(moves)
+    exact = _exact_moves(steps)
+    asked = {path: move for path, move in moves.items() if path not in reformed}
+    judged = {path: _plainly(steps, move, largest, exact.get(path)) for path, move in asked.items()}
+    # A coarse run is judged by the reference's own error, which is what rounding makes of it.
+    if not comparison.setting.is_coarse:
+        apart = {path: asked[path] for path, each in judged.items() if not each.ok and not each.diagnosis.cause}
+        judged.update(_beyond_rounding(steps, apart, largest) if apart else {})
+    wrong = [path for path, each in judged.items() if not each.ok]
+    later = _later(steps, moves, wrong)
+    first = ", ".join(path for path in wrong if path not in later)
+    reasons = {
+        **reformed,
+        **dict.fromkeys(later, f"its first step is the reference's, the next follow that of {first}"),
     }
-    exact = _exact_moves(comparison, weights, optimizer, steps, setting)
-    largest = [largest_gradient({path: both[side] for path, both in moves.items()}) for side in (0, 1)]
-    for path, (one, other) in moves.items():
-        row = comparison.bound.map.by_port[path][0]
-        if path in reformed:
-            yield Finding(row.reference, None, None, None, f"{optimizer.name}: {reformed[path]}", path)
+    for path, move in moves.items():
+        row = _row(comparison, path, move)
+        if path in reasons:
+            yield Finding(row.reference, None, None, None, f"{steps.optimizer.name}: {reasons[path]}", path)
             continue
-        limit, policy = comparison.limit, f"{comparison.policy}, of the way gone"
-        if is_zero_gradient(one, largest[0], limit) and is_zero_gradient(other, largest[1], limit):
-            yield Finding(row.reference, True, 0.0, limit, f"{optimizer.name}: does not move", path, policy)
-            continue
-        measured, allowed = relative_error(other, one), limit
-        if exact is not None:
-            own = relative_error(one, exact[path])
-            measured, allowed = relative_error(other, exact[path]), max(limit, ROUNDINGS * own)
-            policy = f"{ROUNDINGS:g} times the reference's own error {own:.1e} against its float64 run"
-        if measured <= allowed:
-            yield Finding(row.reference, True, measured, allowed, "", path, policy)
-            continue
-        words = f"{row.reference} (= {path}): after {_steps(steps, optimizer)} {_went(other, measured)}"
-        cause, module = _cause(comparison, row, measured), comparison.bound.modules(row)
-        yield Finding(row.reference, False, measured, allowed, words, path, policy, cause, module)
+        each = judged[path]
+        words, cause, module = each.seen, "", ""
+        if not each.ok:
+            words = f"{row.reference} (= {path}): after {steps} {each.diagnosis.words}"
+            cause, module = each.diagnosis.cause or _cause(comparison, row), comparison.bound.modules(row)
+        yield Finding(row.reference, each.ok, each.measured, each.allowed, words, path, each.policy, cause, module)
 
 
-def _went(move: np.ndarray, measured: float) -> str:
-    if not np.isfinite(measured):
-        return "it is not finite"
-    return f"it went another way, by {measured:.2g} of it" if move.any() else "the port has not moved"
+def _later(steps: Steps, moves: Mapping[str, Move], wrong: Sequence[str]) -> set[str]:
+    """Of what went another way the tensors that did not in the first step, where others did: they follow these."""
+    if len(wrong) < 2 or steps.count == 1:
+        return set()
+    try:
+        first = replace(steps, count=1).again(moves)
+    except NotExpressibleError:
+        return set()
+    largest = _largest(first)
+    later = {path for path in wrong if _plainly(steps, first[path], largest, None).ok}
+    return later if len(later) < len(wrong) else set()
 
 
-def _cause(comparison: Comparison, row: MapRow, measured: float) -> str:
-    if not np.isfinite(measured):
-        return "not finite"
+def _row(comparison: Comparison, path: str, move: Move) -> MapRow:
+    """Of the rows of a port's tensor the one whose piece is most apart."""
+    rows = comparison.bound.map.by_port[path]
+    return rows[0] if len(rows) == 1 else max(rows, key=lambda row: norm(row.port_piece.of(move.theirs - move.ours)))
+
+
+def _cause(comparison: Comparison, row: MapRow) -> str:
     return "training" if comparison.reference.stored_tensors[row.reference].trainable else "buffer"
 
 
-def _steps(steps: int, optimizer: Optimizer) -> str:
-    return f"{steps} step{'s' if steps > 1 else ''} of {optimizer.name}"
+def _plainly(steps: Steps, move: Move, largest: tuple[float, float], exact: np.ndarray | None) -> _Judged:
+    """By the limit of rounding, or by the reference's own error against its `exact` move."""
+    limit, policy = steps.comparison.limit, f"{steps.comparison.policy}, of the way gone"
+    if all(is_zero_gradient(each, most, limit) for each, most in zip(move, largest, strict=True)):
+        return _Judged(0.0, limit, policy, Diagnosis("", ""), f"{steps.optimizer.name}: does not move")
+    for each, role in zip(move, ("reference", "port"), strict=True):
+        if not np.isfinite(each).all():
+            return _Judged(np.inf, limit, policy, Diagnosis("not finite", f"it is not finite in the {role}"))
+    measured, allowed = _error(move, largest), limit
+    if exact is not None and exact.any():
+        own = relative_error(move.ours, exact)
+        measured, allowed = relative_error(move.theirs, exact), max(limit, ROUNDINGS * own)
+        policy = f"{ROUNDINGS:g} times the reference's own error {own:.1e} against its float64 run"
+    return _Judged(measured, allowed, policy, Diagnosis("", f"it went another way, by {measured:.2g} of it"))
 
 
-def _exact_moves(
-    comparison: Comparison, weights: tuple[Weights, Weights], optimizer: Optimizer, steps: int, setting: Setting
-) -> dict[str, np.ndarray] | None:
-    """Those of the reference in float64, where the comparison itself is coarser; None where there is no need."""
-    if setting.precision == "float64":
-        return None
+def _largest(moves: Mapping[str, Move]) -> tuple[float, float]:
+    ours, theirs = (largest_gradient({path: each[side] for path, each in moves.items()}) for side in (0, 1))
+    return ours, theirs
+
+
+def _error(move: Move, largest: tuple[float, float]) -> float:
+    """The error of the port's move; beside its largest one where the reference does not move, which is no measure."""
+    if move.ours.any() or not move.theirs.any():
+        return relative_error(move.theirs, move.ours)
+    return root_mean_square(move.theirs) / largest[1]
+
+
+def _beyond_rounding(steps: Steps, moves: Mapping[str, Move], largest: tuple[float, float]) -> dict[str, _Judged]:
+    """Moves that are not alike, judged without the entries that either side's rounding alone moves.
+
+    What is left may have gone another way for rounding's sake, too: as far as the moves of either side tell.
+    """
+    limit, gradients = steps.comparison.limit, steps.gradients()
+    are_sums = gradients.optimizer == steps.optimizer
+    sums = moves if are_sums else gradients.again(moves)
+    noise = gradients.noise(sums)
+    zero = {path: each.zero(noise[path]) for path, each in sums.items()}
+    left = {path: move.where(~(zero[path][0] & zero[path][1])) for path, move in moves.items()}
+    apart = {path: moves[path] for path, each in left.items() if _error(each, largest) > limit}
+    own = noise if are_sums else steps.noise(apart) if apart else {}
+    policy = f"{steps.comparison.policy}, of the way gone, where gradients are more than rounding"
+    judged = {}
+    for path, each in left.items():
+        measured, allowed = _error(each, largest), limit
+        if path in apart:
+            allowed = max(limit, _of_rounding(each, own[path]))
+        seen = "" if each.ours.any() else f"{steps.optimizer.name}: the gradient is zero but for rounding"
+        diagnosis = Diagnosis("", "")
+        if measured > allowed:
+            diagnosis = _diagnosis(steps.comparison, path, each, sums[path], zero[path], allowed)
+        judged[path] = _Judged(measured, allowed, policy, diagnosis, seen)
+    return judged
+
+
+def _of_rounding(move: Move, noise: Move) -> float:
+    """How large an error the noise of both sides explains. Much of it explains nothing: it is no noise any more."""
+    size = norm(move.ours)
+    own = sum(norm(each) for each in noise.where(move.ours != 0)) / size if size else np.inf
+    return ROUNDINGS * own if own <= 1 / BEYOND else 0.0
+
+
+def _diagnosis(
+    comparison: Comparison, path: str, move: Move, sums: Move, zero: tuple[np.ndarray, np.ndarray], allowed: float
+) -> Diagnosis:
+    """What is wrong with a move.
+
+    sums: of the gradients, as SGD moves them, which tell what is trained where AdamW has weights decay. zero: where
+    they are no more than rounding.
+    """
+    row = comparison.bound.map.by_port[path][0]
+    left = ~(zero[0] & zero[1])
+    rows = diagnosis_of_rows(sums.theirs, sums.ours, allowed)
+    if rows is not None:
+        return Diagnosis(rows.cause, f"it went another way, {rows.words}")
+    stored = comparison.reference.stored_tensors[row.reference], comparison.port.stored_tensors[path]
+    is_trained, sides = any(each.trainable for each in stored), ("reference", "port")
+    for mine, other in ((0, 1), (1, 0)):
+        alone = left & zero[other]
+        if not alone.any() or relative_error(*move.where(left & ~alone)) > allowed:
+            continue
+        cause = f"only the {sides[mine]} {'trains' if is_trained else 'moves'} it"
+        few = "" if alone[left].all() else f" in {np.count_nonzero(alone)} of {alone.size} entries"
+        kind = " (frozen)" if stored[other].frozen else "" if stored[other].trainable else " (a buffer)"
+        words = f"{cause}{few}, by {root_mean_square(move[mine][alone]):.2g} (root mean square): the {sides[other]}'s"
+        if not is_trained:
+            return Diagnosis("", f"{words} has not moved")
+        return Diagnosis(cause, f"{words}{kind} has no gradient there beyond rounding")
+    return Diagnosis("", f"it went another way, by {relative_error(move.theirs, move.ours):.2g} of it")
+
+
+def _exact_moves(steps: Steps) -> dict[str, np.ndarray]:
+    """Those of the reference in float64, where the comparison itself is coarse."""
+    if not steps.comparison.setting.is_coarse:
+        return {}
+    exact = replace(steps, setting=Setting(steps.setting.device, "float64"))
     try:
-        exact = comparison.reference.train(weights[0], targets, optimizer, steps, Setting(setting.device, "float64"))
+        trained = exact.trained(exact.comparison.reference, exact.start)
     except PairError:
-        return None
-    after = comparison.bound.carried({path: exact.stored_tensors[path].array for path in weights[0]})
-    return {path: _move(array, weights[1][path]) for path, array in after.items()}
-
-
-def _move(after: np.ndarray, before: np.ndarray) -> np.ndarray:
-    return after.astype(np.float64) - before.astype(np.float64)
+        return {}
+    return exact.moves(exact.comparison.reference, exact.start, trained)
 
 
 def _still_tied(
-    comparison: Comparison, side: Side, after: Mapping[str, StoredTensor], optimizer: Optimizer, steps: int
+    comparison: Comparison, side: Side, after: Mapping[str, StoredTensor], steps: Steps
 ) -> Iterator[Finding]:
     owners = {path: native.path for native in after.values() for path in (native.path, *native.aliases)}
     before = all_paths(side)
     for path, owner in before.items():
         if path != owner and owners.get(path) != owners.get(owner):
-            words = f"{path}: after {_steps(steps, optimizer)} it is not {owner} any more in the {side.role}"
+            words = f"{path}: after {steps} it is not {owner} any more in the {side.role}"
             own, other = comparison.bound.partners(side, owner)
             module = f"{side.module(path)!r} of the {side.role}"
             yield Finding(own, False, 1, 0, words, other, cause="lost tie", module=module)

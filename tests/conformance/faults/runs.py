@@ -278,6 +278,7 @@ def training(wing: str) -> list[Fault]:
         lie = trained(port_path(bound, path), change, optimizers or ("sgd", "adamw"))
         return Fault("training", name, wing, lambda: lying(bound, "port", trainer=lie), (path,), cause, says)
 
+    alone = "only the reference trains it"
     role = "reference" if wing == "linen" else "port"
     owner = TIED if role == "reference" else port_path(bound, TIED)
     loose = Fault(
@@ -293,10 +294,10 @@ def training(wing: str) -> list[Fault]:
         fault(
             "steps too long", KERNEL, lambda before, after: before + 1.01 * (after - before), "training", "by 0.01 of"
         ),
-        fault("no steps", GAIN, lambda before, after: before, "training", "the port has not moved"),
+        fault("no steps", GAIN, lambda before, after: before, alone, alone),
         fault("steps backwards", BIAS, lambda before, after: 2 * before - after, "training", "it went another way"),
         fault("no number", TIED, lambda before, after: no_number(after), "not finite", "it is not finite"),
-        fault("statistics as they were", MEAN, lambda before, after: before, "buffer", "the port has not moved"),
+        fault("statistics as they were", MEAN, lambda before, after: before, "buffer", "only the reference moves it"),
         fault("AdamW alone", OFFSET, lambda before, after: 0.9 * after, "training", "3 steps of adamw", "adamw"),
         fault("SGD alone", KERNEL, lambda before, after: 1.1 * after, "training", "after 3 steps of sgd", "sgd"),
         loose,

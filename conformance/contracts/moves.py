@@ -1,0 +1,121 @@
+"""Moves: how far steps of an optimizer take each tensor on both sides, and how much of that rounding alone decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ...common.errors import NotExpressibleError
+from ...common.seeding import generator
+from ...common.wing import Optimizer, PairError, Training
+from ...pairs.comparison import Comparison
+from ...pairs.precision import Setting
+from ...pairs.side import Side, Weights
+from ...pairs.values import rounded
+
+# Of an entry that is noise alone, one in a million is more than so many times what all of the nudges change.
+BEYOND = 32.0
+
+
+def targets(shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+    """Fixed normal targets for the outputs, the same on both sides."""
+    return [generator(0, f"target {number}").normal(size=shape) for number, shape in enumerate(shapes)]
+
+
+class Move(NamedTuple):
+    """How far a tensor went on both sides, or the noise in that, in float64 and in the port's layout."""
+
+    ours: np.ndarray
+    theirs: np.ndarray
+
+    def where(self, mask: np.ndarray) -> Move:
+        """The same with zeros elsewhere."""
+        return Move(np.where(mask, self.ours, 0.0), np.where(mask, self.theirs, 0.0))
+
+    def zero(self, noise: Move) -> tuple[np.ndarray, np.ndarray]:
+        """For each side which entries are no more than noise."""
+        most = BEYOND * (noise.ours + noise.theirs)
+        return np.abs(self.ours) <= most, np.abs(self.theirs) <= most
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """Some steps of an optimizer on both sides, from the values that the reference has and the map carries across."""
+
+    comparison: Comparison
+    setting: Setting
+    optimizer: Optimizer
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.count} step{'s' if self.count > 1 else ''} of {self.optimizer.name}"
+
+    @property
+    def start(self) -> Weights:
+        """The reference's own values, copies of one tensor of the port's made equal."""
+        held = {path: native.array for path, native in self.comparison.reference.tensors.items()}
+        return self.comparison.bound.alike(held)
+
+    def trained(self, side: Side, start: Weights) -> Training:
+        """What the steps leave of a side, from these values of the reference's.
+
+        Raises:
+            PairError, NotExpressibleError: a side that cannot be trained so, or of which it was not recorded.
+        """
+        weights = start if side is self.comparison.reference else self.comparison.bound.carried(start)
+        return side.train(weights, targets, self.optimizer, self.count, self.setting)
+
+    def moves(self, side: Side, start: Weights, trained: Training) -> dict[str, np.ndarray]:
+        """How far each tensor of the map went on a side, by the port's path."""
+        bound = self.comparison.bound
+        before, after = bound.carried(start), {path: each.array for path, each in trained.stored_tensors.items()}
+        if side is self.comparison.reference:
+            after = bound.carried({path: after[path] for path in start})
+        return {
+            path: after[path].astype(np.float64) - array.astype(np.float64)
+            for path, array in before.items()
+            if path in after
+        }
+
+    def gradients(self) -> Steps:
+        """As many steps of SGD: what they move is a sum of gradients, which no optimizer has made larger or smaller."""
+        return Steps(self.comparison, self.setting, OPTIMIZERS[0], self.count)
+
+    def again(self, paths: Iterable[str]) -> dict[str, Move]:
+        """The moves of some of the tensors."""
+        sides = self.comparison.reference, self.comparison.port
+        ours, theirs = (self.moves(side, self.start, self.trained(side, self.start)) for side in sides)
+        return {path: Move(ours[path], theirs[path]) for path in paths}
+
+    def noise(self, moves: Mapping[str, Move]) -> dict[str, Move]:
+        """For each entry the most that its move changes when all parameters are as far away as rounding takes them.
+
+        Not by float64's rounding: a module that computes in float32 whatever it is given would be as it was. A tensor's
+        median is the least, since of few roundings some change nothing by chance. None where a side has no other runs,
+        as a record may have none.
+        """
+        ours = self._noise(self.comparison.reference, {path: move.ours for path, move in moves.items()})
+        theirs = self._noise(self.comparison.port, {path: move.theirs for path, move in moves.items()})
+        return {path: Move(ours[path], theirs[path]) for path in moves}
+
+    def _noise(self, side: Side, moves: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found = {path: np.zeros(move.shape) for path, move in moves.items()}
+        for near in rounded(self.start, self.comparison.reference.is_free):
+            start = self.comparison.bound.alike(near)
+            try:
+                trained = self.trained(side, start)
+            except (PairError, NotExpressibleError):
+                break
+            after = self.moves(side, start, trained)
+            for path, most in found.items():
+                np.maximum(most, np.abs(after[path] - moves[path]), out=most)
+        return {path: np.maximum(most, np.median(most)) if most.size else most for path, most in found.items()}
+
+
+OPTIMIZERS = (
+    Optimizer("sgd", 0.05, momentum=0.9),
+    Optimizer("adamw", 1e-3, weight_decay=0.01, betas=(0.9, 0.999), eps=1e-8),
+)
