@@ -28,5 +28,11 @@ def carry(source: Any, target: Any, map: Map | None = None, *, keep: Collection[
         ours, theirs = (load_wing(name_of(model)) for model in (source, target))
         return theirs.load(target, ours.weights(source))
     one, other = (side_wing(model) for model in (source, target))
-    weights = {path: native.array for path, native in one.stored_tensors(source).items()}
+    # Constants that are not saved, and counters, no map is about: one that was fitted to a state_dict knows nothing of
+    # them.
+    weights = {
+        path: native.array
+        for path, native in one.stored_tensors(source).items()
+        if (native.saved and native.is_floating) or path in map.by_reference
+    }
     return other.with_stored_tensors(target, map.arrays(weights, keep=keep))

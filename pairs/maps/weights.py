@@ -12,6 +12,7 @@ from ...common.errors import MapError, WeightsError
 from ...common.tables import counted, shape_text
 from ...common.trees import leaves
 from .correspondence import Correspondence
+from .resize import Faults, fitting
 from .rows import MapRow
 from .shared import copies, is_kept
 
@@ -28,6 +29,7 @@ def given_arrays(made: Correspondence, weights: Any, keep: Collection[str] = ())
         raise WeightsError("", "a mapping from paths to arrays, or a tree of them", type(weights).__name__)
     held = [(path, _content(leaf)) for path, leaf in leaves(weights)]
     given = dict(held)
+    shapes = {path: tuple(array.shape) for path, array in held if hasattr(array, "shape")}
     faults = [f"{path} is given twice" for path in _twice([path for path, _ in held])]
     found: dict[str, Any] = {}
     for path, rows in made.by_reference.items():
@@ -49,9 +51,20 @@ def given_arrays(made: Correspondence, weights: Any, keep: Collection[str] = ())
             "",
             f"one array for each of {counted(len(made.by_reference), 'tensor')} of the map",
             f"{len(faults)} that {'does' if len(faults) == 1 else 'do'} not fit: " + "; ".join(faults),
-            "Nothing was carried.",
+            f"Nothing was carried.{_resized(made, shapes)}",
         )
     return found
+
+
+def _resized(made: Correspondence, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """What to do where the arrays are those of the model in another size; empty where they are not."""
+    try:
+        found = fitting(made, shapes, None)
+    except MapError:
+        return ""
+    if found is made or (isinstance(found, Faults) and not found.is_open):
+        return ""
+    return " For the model in another size take `map.fit(shapes, port_shapes)`, with both models' shapes by path."
 
 
 def _content(leaf: Any) -> Any:

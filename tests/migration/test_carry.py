@@ -186,3 +186,93 @@ def test_what_is_no_side_is_refused_with_a_map_too() -> None:
     assert str(caught.value) == "expected a spec, an nn.Module, an nnx.Module or (linen module, variables), found int."
     with pytest.raises(UsageError):
         paritree.carry(nn.Linear(3, 2, bias=False), "w", MAP)
+
+
+# By the map of another size
+
+
+class Turning(nn.Module):
+    """Layers between constants that are saved or are not, one of which depends on the size."""
+
+    def __init__(self, width: int, layers: int, is_saved: bool) -> None:
+        super().__init__()
+        self.enter, self.layers = nn.Linear(4, width), nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
+        self.register_buffer("cos", torch.linspace(0.5, 1, width), persistent=is_saved)
+        self.register_buffer("factor", torch.tensor(2.0), persistent=is_saved)
+
+    def forward(self, x: Any) -> Any:
+        x = self.enter(x) * self.factor * self.cos
+        for layer in self.layers:
+            x = x + torch.tanh(layer(x))
+        return x
+
+
+class LinenTurning(linen.Module):
+    width: int
+    layers: int
+
+    @linen.compact
+    def __call__(self, x: Any) -> Any:
+        x = linen.Dense(self.width, name="enter")(x) * 2 * jnp.linspace(0.5, 1, self.width)
+        for number in range(self.layers):
+            x = x + jnp.tanh(linen.Dense(self.width, name=f"layers_{number}")(x))
+        return x
+
+
+class NnxTurning(nnx.Module):
+    def __init__(self, width: int, layers: int) -> None:
+        rngs = nnx.Rngs(0)
+        self.enter = nnx.Linear(4, width, rngs=rngs)
+        self.layers = nnx.List([nnx.Linear(width, width, rngs=rngs) for _ in range(layers)])
+        self.cos = nnx.Cache(jnp.linspace(0.5, 1, width))
+
+    def __call__(self, x: Any) -> Any:
+        x = self.enter(x) * 2 * self.cos[...]
+        for layer in self.layers:
+            x = x + jnp.tanh(layer(x))
+        return x
+
+
+TURNED = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+
+
+def turning(wing: str, width: int, layers: int, is_saved: bool) -> tuple[Any, Any]:
+    torch.manual_seed(width)
+    if wing == "nnx":
+        return Turning(width, layers, is_saved), NnxTurning(width, layers)
+    module = LinenTurning(width, layers)
+    return Turning(width, layers, is_saved), (module, module.init(jax.random.key(0), TURNED))
+
+
+@pytest.mark.parametrize("is_saved", [False, True])
+@pytest.mark.parametrize("wing", ["linen", "nnx"])
+@pytest.mark.parametrize("way", [1, -1])
+def test_the_map_of_another_size_is_refused_with_the_advice_to_fit_it_and_fitted_it_carries(
+    way: int, wing: str, is_saved: bool
+) -> None:
+    small, large = (turning(wing, *size, is_saved)[::way] for size in ((5, 2), (7, 3)))
+    found = paritree.align(Pair(*small, (TURNED,)))
+    with pytest.raises(WeightsError) as caught:
+        paritree.carry(*large, found)
+    assert str(caught.value).endswith(
+        "Nothing was carried. For the model in another size take `map.fit(shapes, port_shapes)`, with both models' "
+        "shapes by path."
+    )
+    shapes = [
+        {path: tuple(tensor.shape) for path, tensor in model.state_dict().items()}
+        if isinstance(model, nn.Module)
+        else {path: each.array.shape for path, each in paritree.wing(model).stored_tensors(model).items()}
+        for model in large
+    ]
+    fitted = found.fit(shapes[0], shapes[1])
+    pair = Pair(large[0], paritree.carry(*large, fitted), (TURNED,))
+    assert paritree.check(pair, fitted, contracts=("forward", "values"), devices=("cpu",)).ok
+
+
+def test_of_weights_that_fit_no_size_nothing_is_advised() -> None:
+    pair = turning("nnx", 5, 2, False)
+    found = paritree.align(Pair(*pair, (TURNED,)))
+    weights = {path: tensor.detach().numpy() for path, tensor in pair[0].state_dict().items()}
+    with pytest.raises(WeightsError) as caught:
+        found.carry(weights | {"enter.bias": np.zeros((5, 1), np.float32)})
+    assert str(caught.value).endswith("enter.bias has shape (5, 1) and needs (5,). Nothing was carried.")
