@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .conformance.check import DEVICES, PAIR_CONTRACTS, Examination, Wanted, check_pair
+from .conformance.check import DEFAULT_CONTRACTS, DEVICES, Examination, Wanted, check_pair
 from .conformance.contracts import Sampling
 from .conformance.known import KnownDifference, load
 from .conformance.report import Report
@@ -22,7 +22,7 @@ def check(
     pair: Pair,
     map: Map | None = None,
     *,
-    contracts: Sequence[str] = PAIR_CONTRACTS,
+    contracts: Sequence[str] = DEFAULT_CONTRACTS,
     devices: Sequence[str] = DEVICES,
     precisions: Sequence[str] = ("float32",),
     required_device: str | None = None,
@@ -37,7 +37,7 @@ def check(
     map: from the reference to the port; without one the two are aligned first (a model and a record of its own kind are
         paired path by path). Where no map can be proved, what is most likely one is used, and the contracts say what
         differs.
-    contracts: some of the names of PAIR_CONTRACTS.
+    contracts: some of the names of PAIR_CONTRACTS; without, all but `modules`.
     devices: those that not both sides see are skipped, visibly. required_device: one whose absence is an error.
     precisions: of the contracts of arithmetic: `float32` (strict), `tf32`, `bfloat16`.
     known_differences: failures that are accepted, or the TOML file that lists them.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .common.wing import Call, Inputs, PairError, model_of
-from .conformance.check import PAIR_CONTRACTS, Examination, Wanted, check_pair
+from .conformance.check import DEFAULT_CONTRACTS, Examination, Wanted, check_pair
 from .conformance.report import Report
 from .conformance.results import Result
 from .migration import AlignmentError, aligned
@@ -29,7 +29,7 @@ def record(
     *,
     call: Call | None = None,
     train_call: Call | None = None,
-    contracts: Sequence[str] = PAIR_CONTRACTS,
+    contracts: Sequence[str] = DEFAULT_CONTRACTS,
     precisions: Sequence[str] = ("float32",),
     device: str = "cpu",
     seed: int = 0,

@@ -17,7 +17,7 @@ from typing import Any
 
 from .checking import examined
 from .common.errors import UsageError
-from .conformance.check import DEVICES, PAIR_CONTRACTS, Examination, Unit, Wanted, check_names
+from .conformance.check import DEFAULT_CONTRACTS, DEVICES, Examination, Unit, Wanted, check_names
 from .conformance.contracts import Sampling
 from .conformance.known import KnownDifference, load
 from .conformance.results import Result
@@ -102,7 +102,7 @@ def suite(
     pair: Pair | Callable[[], Pair],
     map: Map | str | os.PathLike[str] | None = None,
     *,
-    contracts: Sequence[str] = PAIR_CONTRACTS,
+    contracts: Sequence[str] = DEFAULT_CONTRACTS,
     devices: Sequence[str] = DEVICES,
     precisions: Sequence[str] = ("float32",),
     known_differences: Sequence[KnownDifference] | str | os.PathLike[str] = (),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 # What a node holds, by its keys in order; None for a leaf.
@@ -46,6 +46,25 @@ def members(node: Any) -> Iterable[tuple[Any, Any]] | None:
 def is_array(value: Any) -> bool:
     """Whether it is an array of some framework: what has a shape and a dtype."""
     return hasattr(value, "shape") and hasattr(value, "dtype")
+
+
+def exchanged(tree: Any, arrays: Mapping[int, Any]) -> Any:
+    """The tree with other arrays in the place of some of its own; a part in which none changes is the same object.
+
+    arrays: the new ones by the `id` of what they replace.
+    """
+    if is_array(tree):
+        return arrays.get(id(tree), tree)
+    before = dict(members(tree) or ())
+    after = {key: exchanged(value, arrays) for key, value in before.items()}
+    changed = {key: value for key, value in after.items() if value is not before[key]}
+    if not changed:
+        return tree
+    if is_dataclass(tree) and not isinstance(tree, type):
+        return replace(tree, **changed)
+    if hasattr(tree, "_fields"):
+        return tree._replace(**changed)
+    return type(tree)(after if isinstance(tree, Mapping) else after.values())
 
 
 def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -4,6 +4,7 @@ No framework is imported here; each wing brings its own when it is loaded.
 """
 
 from ..pairs.wings import load_wing as load_wing
+from .check import DEFAULT_CONTRACTS as DEFAULT_CONTRACTS
 from .check import PAIR_CONTRACTS as PAIR_CONTRACTS
 from .check import Examination as Examination
 from .check import Wanted as Wanted

@@ -11,7 +11,16 @@ from ..common.wing import PairError
 from ..pairs.comparison import Bound
 from ..pairs.precision import PRECISIONS, Setting
 from ..pairs.wings import absence, require
-from .contracts import ARITHMETIC, PAIR_CONTRACTS, STORED, STRUCTURE, Sampling, initialization
+from .contracts import (
+    ARITHMETIC,
+    DEFAULT_CONTRACTS,
+    PAIR_CONTRACTS,
+    STORED,
+    STRUCTURE,
+    Sampling,
+    initialization,
+    modules,
+)
 from .known import KnownDifference, accepted, check_contracts
 from .report import Report
 from .results import Finding, Result
@@ -34,7 +43,7 @@ class Wanted:
         UsageError: a contract, device or precision that does not exist.
     """
 
-    contracts: Sequence[str] = PAIR_CONTRACTS
+    contracts: Sequence[str] = DEFAULT_CONTRACTS
     devices: Sequence[str] = DEVICES
     precisions: Sequence[str] = ("float32",)
     required_device: str | None = None
@@ -129,6 +138,8 @@ class Examination:
     def _examined(self, unit: Unit) -> Iterable[Finding]:
         if unit.contract == "initialization":
             return initialization(self.bound, unit.setting.device, self.wanted.sampling)
+        if unit.contract == "modules":
+            return modules(self.bound.partial.comparison(unit.setting))
         if unit.contract not in ARITHMETIC:
             return {**STRUCTURE, **STORED}[unit.contract](self.bound)
         reason = _not_comparable(self.bound, unit.setting)

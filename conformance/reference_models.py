@@ -29,7 +29,7 @@ from ..pairs.precision import Setting
 from ..pairs.side import Side
 from ..pairs.wings import absence, load_wing, require
 from .check import DEVICES, Examination, Progress, Unit, Wanted, check_names
-from .contracts import PAIR_CONTRACTS
+from .contracts import DEFAULT_CONTRACTS
 from .explain import diagnosis_of
 from .initial_laws import InitialLaws
 from .report import Report
@@ -223,7 +223,7 @@ def _counted(faults: list[tuple[str, str]]) -> Iterator[Finding]:
 OF_SPEC: dict[str, Callable[[Port], Iterator[Finding]]] = {"table": table, "weights": weights}
 # No reference model has two modes, none is random, and their initial values have laws to be held against.
 _LEFT_OUT = ("modes", "determinism", "initialization")
-EXAMINED = tuple(contract for contract in PAIR_CONTRACTS if contract not in _LEFT_OUT)
+EXAMINED = tuple(contract for contract in DEFAULT_CONTRACTS if contract not in _LEFT_OUT)
 CONTRACTS = (*OF_SPEC, *EXAMINED, "initialization")
 
 

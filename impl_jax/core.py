@@ -186,20 +186,23 @@ def whole_attention(home: ModuleType) -> Iterator[None]:
         home.random = before  # type: ignore[attr-defined]
 
 
-def recorded(run: Callable[[CallRecorder], Any]) -> tuple[Trace, ...]:
+def recorded(
+    run: Callable[[CallRecorder], Any], recorder: Callable[..., CallRecorder] = CallRecorder
+) -> tuple[Trace, ...]:
     """The traces that a pass `run(recorder)` leaves, run op by op.
 
     Inside of `jax.jit`, `scan` and the like arrays have no values. If any call was in one of these, the pass is run
     again without compilation, where scans are loops; what has no values then either (inside of `jax.checkpoint`,
     `vmap`) is not seen.
     """
-    recorder = CallRecorder(_neutral)
-    run(recorder)
-    if recorder.missed:
-        recorder = CallRecorder(_neutral)
-        with jax.disable_jit():
-            run(recorder)
-    return recorder.traces()
+    made = recorder(_neutral, _restored)
+    with made.passing():
+        run(made)
+    if made.missed:
+        made = recorder(_neutral, _restored)
+        with jax.disable_jit(), made.passing():
+            run(made)
+    return made.traces()
 
 
 def _neutral(array: Any) -> np.ndarray | None:
@@ -208,3 +211,7 @@ def _neutral(array: Any) -> np.ndarray | None:
         return None
     held = array.get_raw_value() if hasattr(array, "get_raw_value") else array
     return np.array(held) if is_array(held) else np.zeros(0, bool)
+
+
+def _restored(array: np.ndarray, like: Any) -> jax.Array:
+    return jnp.asarray(array, None if like is None else like.dtype)

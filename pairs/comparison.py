@@ -70,6 +70,16 @@ class Bound:
         return len(self.rows) == len(self.map.rows)
 
     @cached_property
+    def partial(self) -> Bound:
+        """The same without tensors that are not there as the map knows them, so that the others can be carried."""
+        if self.is_whole:
+            return self
+        there = set(self.rows)
+        there = {row for row in there if there.issuperset(self.map.by_reference[row.reference])}
+        there = {row for row in there if there.issuperset(self.map.by_port[row.port])}
+        return replace(self, map=Map(tuple(row for row in self.rows if row in there), self.map.direction))
+
+    @cached_property
     def ours(self) -> Weights:
         """Values of their own for the reference's tensors."""
         return self._distinct(quiet=False)

@@ -15,6 +15,7 @@ from ..common.errors import NotExpressibleError, ParitreeError
 from ..common.tables import Row
 from ..common.wing import (
     Call,
+    CallRecorder,
     Cotangents,
     Inputs,
     Optimizer,
@@ -170,12 +171,17 @@ class Side:
         whole = self.wing.NAME != "torch" and self.is_small
         return self.probe(weights, setting, gradients=whole).outputs
 
-    def traced(self, weights: Weights, setting: Setting | None = None) -> tuple[Trace, ...]:
+    def traced(
+        self,
+        weights: Weights,
+        setting: Setting | None = None,
+        recorder: Callable[..., CallRecorder] = CallRecorder,
+    ) -> tuple[Trace, ...]:
         """What the calls of its modules took and gave; nothing for a bare pytree, which has none."""
         setting = setting or self.setting
         with self.running(setting):
             run = self._made("tracer", setting, lambda: self.wing.tracer(*self._called, dtype=setting.dtype))
-            return run(weights)
+            return run(weights, recorder)
 
     def sites(self, weights: Weights, setting: Setting, paths: Sequence[str]) -> dict[str, tuple[Site, ...]]:
         """The sites of the parameters at `paths`, with each one's share of the gradient."""

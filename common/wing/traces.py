@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -48,12 +49,6 @@ class Trace:
         return f"{self.path!r} ({self.name})" if self.path else f"the model itself ({self.name})"
 
 
-class Tracer(Protocol):
-    """A model made ready to be traced: the calls of one forward pass with these native weights, in order of start."""
-
-    def __call__(self, weights: Mapping[str, np.ndarray]) -> tuple[Trace, ...]: ...
-
-
 @dataclass(frozen=True)
 class Traced:
     """What a wing knows of a module before it is called; see Trace."""
@@ -69,14 +64,44 @@ class CallRecorder:
     """Takes down calls as they begin and end. One recorder is for one pass, in one thread.
 
     convert: a framework's array as a neutral one, or None where it has no values: JAX's tracers, random keys.
+    restored: the other way, for a kind of recorder that gives modules arrays of its own: a neutral array in the type of
+        one of the framework's, or in its own where there is none.
+    find: a module of the model that is run, by its path, to be called by itself; None where it cannot be.
     """
 
-    def __init__(self, convert: Callable[[Any], np.ndarray | None]) -> None:
+    def __init__(self, convert: Callable[[Any], np.ndarray | None], restored: Callable[[np.ndarray, Any], Any]) -> None:
         self._convert = convert
+        self._restored = restored
+        self.find: Callable[[str], Callable[..., Any] | None] = lambda path: None
         self._open: list[int] = []
         self._made: list[Trace | None] = []
         self._counts: dict[str, int] = {}
         self.missed = False
+
+    def passing(self) -> AbstractContextManager[None]:
+        """What surrounds the pass."""
+        return nullcontext()
+
+    def around(
+        self,
+        module: Traced,
+        function: Callable[..., Any],
+        run: Callable[..., Any],
+        arguments: Sequence[Any],
+        named: Mapping[str, Any],
+    ) -> Any:
+        """The output of a call, which is run here.
+
+        function: the unbound method, for the names of its arguments. run: the method itself.
+        """
+        self.begin(module, named_arguments(function, arguments, named))
+        try:
+            output = run(*arguments, **named)
+        except BaseException:
+            self.abandon()
+            raise
+        self.end(output)
+        return output
 
     def begin(self, module: Traced, inputs: Mapping[str, Any]) -> None:
         """A call begins; its inputs are copied now, since the module may write to them."""
@@ -122,6 +147,17 @@ class CallRecorder:
             else:
                 found[name] = neutral
         return found
+
+
+class Tracer(Protocol):
+    """A model made ready to be traced: the calls of one forward pass with these native weights, in order of start.
+
+    recorder: makes what takes them down, of the two functions of a CallRecorder.
+    """
+
+    def __call__(
+        self, weights: Mapping[str, np.ndarray], recorder: Callable[..., CallRecorder] = CallRecorder
+    ) -> tuple[Trace, ...]: ...
 
 
 def is_floating(array: np.ndarray) -> bool:

@@ -5,14 +5,15 @@ To be made and used inside `running(device, dtype)`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 from flax import linen
 
-from ...common.wing import Call, CallRecorder, Inputs, Trace, Traced, Tracer, named_arguments, plain
+from ...common.trees import entries, walk
+from ...common.wing import Call, CallRecorder, Inputs, Trace, Traced, Tracer, plain
 from ..core import INFERENCE, given, recorded
 from ..devices import check_dtype
 from ..trees import Keys, dotted
@@ -33,14 +34,16 @@ def tracer(model: Model, inputs: Inputs, call: Call | None = None, *, dtype: str
     side = functional(model, call)
     own, keys = side.typed(dtype), [each.keys for each in side.owned.values()]
 
-    def run(weights: Mapping[str, np.ndarray]) -> tuple[Trace, ...]:
+    def run(
+        weights: Mapping[str, np.ndarray], recorder: Callable[..., CallRecorder] = CallRecorder
+    ) -> tuple[Trace, ...]:
         values, arguments = side.filled(own, weights), given(inputs, dtype)
 
-        def once(recorder: CallRecorder) -> Any:
-            with linen.intercept_methods(_Interceptor(recorder, keys)):
+        def once(made: CallRecorder) -> Any:
+            with linen.intercept_methods(_Interceptor(made, keys)):
                 return side.run(values, arguments, INFERENCE)
 
-        return recorded(once)
+        return recorded(once, recorder)
 
     return run
 
@@ -68,18 +71,23 @@ class _Interceptor:
                 return method(*arguments, **named)
             finally:
                 self._passed -= 1
-        unbound = getattr(type(module), context.method_name)
-        self._recorder.begin(self._traced(module, place), named_arguments(unbound, arguments, named))
-        self._within.append(place)
-        try:
-            output = method(*arguments, **named)
-        except BaseException:
-            self._recorder.abandon()
-            raise
-        finally:
-            self._within.pop()
-        self._recorder.end(output)
-        return output
+        if not place:
+            self._recorder.find = lambda path: _below(module, path)
+
+        unbound, times = getattr(type(module), context.method_name), 0
+
+        def run(*arguments: Any, **named: Any) -> Any:
+            nonlocal times
+            if times and hasattr(unbound, "compact"):
+                _rewind(module)
+            times += 1
+            self._within.append(place)
+            try:
+                return method(*arguments, **named)
+            finally:
+                self._within.pop()
+
+        return self._recorder.around(self._traced(module, place), unbound, run, arguments, named)
 
     def _traced(self, module: Any, place: Keys) -> Traced:
         members = {each.name: getattr(module, each.name, None) for each in fields(module)}
@@ -91,3 +99,21 @@ class _Interceptor:
             tuple(dotted(keys) for keys in below if len(keys) == len(place) + 2),
             tuple(dotted(keys) for keys in below),
         )
+
+
+def _rewind(module: Any) -> None:
+    """Let a compact method that is run again, in one call of it, make its parts under the names that they had."""
+    object.__setattr__(module, "scope", module.scope.rewound())
+    module._state.autoname_cursor = {}
+
+
+def _below(module: Any, path: str) -> Any:
+    """A module of a bound one, by its path; None for one that only a call of a compact method makes."""
+    place = tuple(path.split(".")) if path else ()
+    while module is not None and tuple(module.path) != place:
+        # Whatever is asked of a bound module, it is set up first.
+        dir(module)
+        held = [leaf for _, leaf in walk(vars(module), entries) if isinstance(leaf, linen.Module) and leaf.scope]
+        inner = [each for each in held if len(each.path) > len(module.path) and place[: len(each.path)] == each.path]
+        module = inner[0] if inner else None
+    return module

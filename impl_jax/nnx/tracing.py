@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from ...common.wing import Call, CallRecorder, Inputs, Trace, Traced, Tracer, named_arguments, plain
+from ...common.wing import Call, CallRecorder, Inputs, Trace, Traced, Tracer, plain
 from ..core import given, recorded
 from ..devices import check_dtype
 from ..trees import Keys, arrays_of, dotted
@@ -39,16 +39,20 @@ def tracer(model: nnx.Module, inputs: Inputs, call: Call | None = None, *, dtype
     side = functional(model, call)
     own = side.typed(dtype)
 
-    def run(weights: Mapping[str, np.ndarray]) -> tuple[Trace, ...]:
+    def run(
+        weights: Mapping[str, np.ndarray], recorder: Callable[..., CallRecorder] = CallRecorder
+    ) -> tuple[Trace, ...]:
         values, arguments = side.filled(own, weights), given(inputs, dtype)
 
-        def once(recorder: CallRecorder) -> Any:
+        def once(watching: CallRecorder) -> Any:
             made = side.made(values)
             known = _traced(made)
-            with _watched({type(module) for _, module in nnx.iter_modules(made)}, known, recorder):
+            modules = [module for _, module in nnx.iter_modules(made)]
+            watching.find = {vars(each).get(_PLACE): each for each in modules if callable(each)}.get
+            with _watched({type(module) for module in modules}, known, watching):
                 return called(made, arguments, call)
 
-        return recorded(once)
+        return recorded(once, recorder)
 
     return run
 
@@ -116,16 +120,14 @@ def _watching(
         place = vars(self).get(_PLACE)
         if place not in known or (within and within[-1] == place):
             return bound(*arguments, **named)
-        recorder.begin(known[place], named_arguments(method, arguments, named))
-        within.append(place)
-        try:
-            output = bound(*arguments, **named)
-        except BaseException:
-            recorder.abandon()
-            raise
-        finally:
-            within.pop()
-        recorder.end(output)
-        return output
+
+        def run(*arguments: Any, **named: Any) -> Any:
+            within.append(place)
+            try:
+                return bound(*arguments, **named)
+            finally:
+                within.pop()
+
+        return recorder.around(known[place], method, run, arguments, named)
 
     return watched

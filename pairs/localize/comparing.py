@@ -57,6 +57,15 @@ def closest_view(reference: np.ndarray, port: np.ndarray, limit: float) -> Close
     return best
 
 
+def orders(fine: tuple[int, ...], coarse: tuple[int, ...]) -> int:
+    """In how many orders of its axes an array of one shape can be seen in another one; beyond one they are not counted.
+
+    Axes are moved and merged, or split and moved.
+    """
+    fine, coarse = (fine, coarse) if len(fine) >= len(coarse) else (coarse, fine)
+    return len(list(islice(_orders(fine, coarse), 2)))
+
+
 def wide(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float64)
 

@@ -62,8 +62,8 @@ def paired(reference: Sequence[Trace], port: Sequence[Trace], map: Map, limit: f
 
 def calls_of(reference: Sequence[Trace], port: Sequence[Trace], map: Map) -> tuple[list[ModuleCall], list[ModuleCall]]:
     """Both sides' calls in the order in which they ended."""
-    ours = calls(reference, [row.reference for row in map.rows], _leading(map, "reference_piece"))
-    return ours, calls(port, [row.port for row in map.rows], _leading(map, "port_piece"))
+    ours = calls(reference, [row.reference for row in map.rows], leading_positions(map, "reference_piece"))
+    return ours, calls(port, [row.port for row in map.rows], leading_positions(map, "port_piece"))
 
 
 def calls(traces: Sequence[Trace], holders: Sequence[str], leading: Sequence[int | None]) -> list[ModuleCall]:
@@ -87,7 +87,11 @@ def calls(traces: Sequence[Trace], holders: Sequence[str], leading: Sequence[int
     return found
 
 
-def _leading(map: Map, piece: str) -> list[int | None]:
+def leading_positions(map: Map, piece: str) -> list[int | None]:
+    """For each row the position that its piece takes on the tensor's first axis, if it takes one.
+
+    piece: `reference_piece` or `port_piece`.
+    """
     found: list[int | None] = []
     for row in map.rows:
         index = getattr(row, piece).index
@@ -196,7 +200,8 @@ def _without_rows(ours: list[ModuleCall], theirs: list[ModuleCall], found: list[
             made += [
                 Paired(first, second)
                 for first, second in zip(one, other, strict=True)
-                if _size(first) == _size(second) and (agree(first, second, limit) or _of_one_kind(first, second))
+                if _size(first) == _size(second)
+                and (agree(first, second, limit) or of_one_kind(first.trace.name, second.trace.name))
             ]
     return made
 
@@ -214,7 +219,7 @@ def _between(found: list[ModuleCall], indices: list[int]) -> list[list[ModuleCal
     return groups
 
 
-def _of_one_kind(one: ModuleCall, other: ModuleCall) -> bool:
+def of_one_kind(one: str, other: str) -> bool:
     """Whether the classes have like names, numbers of dimensions and the like aside: `MaxPool2d`, `max_pool`."""
-    first, second = (re.sub(r"\dd|[^a-z]", "", call.trace.name.lower()) for call in (one, other))
+    first, second = (re.sub(r"\dd|[^a-z]", "", name.lower()) for name in (one, other))
     return bool(first and second) and (first in second or second in first)

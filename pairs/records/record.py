@@ -151,7 +151,7 @@ class Record(Answering):
 
     def tracer(self, inputs: Inputs, call: Call | None, dtype: str) -> Tracer:
         """What traces nothing: the activations are not recorded."""
-        return lambda weights: ()
+        return lambda weights, recorder=None: ()
 
     def site_prober(self, inputs: Inputs, call: Call | None, dtype: str) -> SiteProber:
         self._check_asked(inputs, call)

@@ -12,6 +12,7 @@ import numpy as np
 from ...common.errors import ParitreeError
 from ...common.wing import (
     Call,
+    CallRecorder,
     Cotangents,
     Inputs,
     Optimizer,
@@ -125,9 +126,9 @@ class Recorder(Answering):
     def tracer(self, inputs: Inputs, call: Call | None, dtype: str) -> Tracer:
         """The live model's: its answers are not recorded."""
 
-        def run(weights: Mapping[str, Any]) -> Any:
+        def run(weights: Mapping[str, Any], recorder: Callable[..., CallRecorder] = CallRecorder) -> Any:
             with self._running():
-                return self._side.tracer(self._live, inputs, call, dtype=dtype)(weights)
+                return self._side.tracer(self._live, inputs, call, dtype=dtype)(weights, recorder)
 
         return run
 

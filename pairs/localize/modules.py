@@ -1,0 +1,95 @@
+"""Modules: the outcomes of all modules of a port, in float64 if both sides can be run in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ...common.wing import PairError, Trace
+from ..comparison import Comparison
+from ..precision import Setting
+from .coarseness import CoarseCalls
+from .outcomes import Outcome
+from .partners import Partners
+from .steering import Steered
+
+
+@dataclass(frozen=True)
+class ModuleOutcomes:
+    """What came of the modules of a port.
+
+    traces: the reference's calls. partners: with what is known of them. outcomes: of those that have a partner.
+    precision: that of the pass. stopped: what the port raised outside of all modules, if it did.
+    """
+
+    traces: tuple[Trace, ...]
+    partners: Partners
+    outcomes: tuple[Outcome, ...]
+    precision: str
+    stopped: str = ""
+
+    @property
+    def has_raised(self) -> bool:
+        return any(each.verdict == "raises" for each in self.outcomes)
+
+
+def module_outcomes(comparison: Comparison) -> ModuleOutcomes:
+    """Each module of the port, run on what the reference's partner was given.
+
+    A program that is not for float64 is run in float32: so one that raises in the one and not in the other.
+
+    Raises:
+        PairError: the reference does not take the inputs.
+    """
+    fine, plain = (Setting(comparison.setting.device, precision) for precision in ("float64", "float32"))
+    try:
+        traces = comparison.reference.traced(comparison.bound.ours, fine)
+    except PairError:
+        return _outcomes(comparison, plain, comparison.reference.traced(comparison.bound.ours, plain))
+    found = _outcomes(comparison, fine, traces)
+    if not found.has_raised:
+        return found
+    other = _outcomes(comparison, plain, comparison.reference.traced(comparison.bound.ours, plain))
+    return found if other.has_raised else other
+
+
+def _outcomes(comparison: Comparison, setting: Setting, traces: tuple[Trace, ...]) -> ModuleOutcomes:
+    bound, precision = comparison.bound, setting.precision
+    sides = ((bound.reference, bound.map.by_reference), (bound.port, bound.map.by_port))
+    alone = [path for side, known in sides for path in side.tensors if path not in known and side.is_free(path)]
+    partners = Partners(traces, bound.map, setting.allowed(1), alone)
+    if not traces:
+        return ModuleOutcomes((), partners, (), precision)
+    paths = partners.by_rows({path: comparison.port.module(path) for path in comparison.port.stored_tensors})
+
+    def steered(coarse: frozenset[int] | None) -> Steered | None:
+        made: list[Steered] = []
+
+        def recorder(convert: Callable[..., Any], restored: Callable[..., Any]) -> Steered:
+            more = Steered(convert, restored, partners=partners, eps=setting.eps, coarse=coarse, paths=paths)
+            made.append(more)
+            return more
+
+        comparison.port.traced(bound.theirs, setting, recorder)
+        return made[-1] if made else None
+
+    found = steered(None)
+    if found is not None and found.doubtful:
+        found = steered(_coarse(comparison, setting, partners, found.doubtful))
+    if found is None:
+        return ModuleOutcomes(traces, partners, (), precision)
+    return ModuleOutcomes(traces, partners, tuple(found.outcomes), precision, found.stopped)
+
+
+def _coarse(comparison: Comparison, setting: Setting, partners: Partners, doubtful: set[int]) -> frozenset[int]:
+    """Those of some calls of the reference that round to float32."""
+    places = {(call.trace.path, call.trace.call): call.index for call in partners.calls if call.index in doubtful}
+    made: list[CoarseCalls] = []
+
+    def recorder(convert: Callable[..., Any], restored: Callable[..., Any]) -> CoarseCalls:
+        made.append(CoarseCalls(convert, restored, frozenset(places)))
+        return made[-1]
+
+    comparison.reference.traced(comparison.bound.ours, setting, recorder)
+    return frozenset(places[place] for place in made[-1].found)
