@@ -14,12 +14,12 @@ from ..pairs.wings import absence, require
 from .contracts import (
     ARITHMETIC,
     DEFAULT_CONTRACTS,
+    ON_REQUEST,
     PAIR_CONTRACTS,
     STORED,
     STRUCTURE,
     Sampling,
     initialization,
-    modules,
 )
 from .known import KnownDifference, accepted, check_contracts
 from .report import Report
@@ -138,8 +138,8 @@ class Examination:
     def _examined(self, unit: Unit) -> Iterable[Finding]:
         if unit.contract == "initialization":
             return initialization(self.bound, unit.setting.device, self.wanted.sampling)
-        if unit.contract == "modules":
-            return modules(self.bound.partial.comparison(unit.setting))
+        if unit.contract in ON_REQUEST:
+            return ON_REQUEST[unit.contract](self.bound.partial.comparison(unit.setting))
         if unit.contract not in ARITHMETIC:
             return {**STRUCTURE, **STORED}[unit.contract](self.bound)
         reason = _not_comparable(self.bound, unit.setting)

@@ -70,7 +70,7 @@ def _finding(outcomes: Sequence[Outcome], precision: str) -> Finding:
 
 
 def _words(one: Outcome) -> str:
-    size = f"by {one.error:.2g} of its norm" if np.isfinite(one.error) else "in its size"
+    size = f"by {one.error:.2g} of its norm" if np.isfinite(one.error) else "in its shape, or is not finite"
     differs = f"on the reference's inputs its output differs {size}"
     if one.verdict == "agrees":
         return "it agrees"
@@ -94,7 +94,7 @@ def _parts(one: Outcome) -> str:
 def _besides(one: Outcome) -> str:
     """What else is known of a module that differs by itself."""
     if one.parts and one.own is not None:
-        own = f"by {one.own:.2g}" if np.isfinite(one.own) else "in its size"
+        own = f"by {one.own:.2g}" if np.isfinite(one.own) else "in its shape"
         return f"; its {_parts(one)} already, and what it makes of their right outputs differs too, {own}"
     if one.given:
         part, size = one.given

@@ -50,13 +50,15 @@ class Frame:
 class Partners:
     """The calls of the reference, to be asked for partners.
 
-    alone: the parameters of both sides that no row of the map is about.
+    alone: the parameters of both sides that no row of the map is about. rounded: the rows whose values are rounded to
+        float32 when they are carried, since a sum or a transform makes them.
     """
 
     def __init__(self, traces: Sequence[Trace], map: Map, limit: float, alone: Iterable[str]) -> None:
         self.limit, self.alone = limit, frozenset(alone)
         self.calls = sorted(calls_of(traces, (), map)[0], key=lambda call: call.index)
         self._leading = leading_positions(map, "port_piece")
+        self.rounded = {number for number, row in enumerate(map.rows) if row.transform or row.summed}
         self._rows_of: dict[str, set[int]] = {}
         for number, row in enumerate(map.rows):
             self._rows_of.setdefault(row.port, set()).add(number)
@@ -115,13 +117,15 @@ class Partners:
         views = [(view, each) for each in sized if (view := closest_view(array, each, self.limit)) is not None]
         if not views:
             return None
-        best, own = min(views, key=lambda each: each[0].error)
-        if best.error <= _UNLIKE:
-            return Given(best.aligned, best.error, True)
+        # The same numbers in an order that no order of the axes gives are not the same.
+        errors = [apart(view.aligned, view.exact) for view, _ in views]
+        error, (best, own) = min(zip(errors, views, strict=True), key=lambda each: each[0])
+        if error <= _UNLIKE:
+            return Given(best.aligned, error, True)
         # Of arrays that have nothing in common the order of the axes is the usual one, where there is one.
         if own.shape == array.shape:
             return Given(wide(own), apart(wide(own), wide(array)), len(sized) == 1)
-        return Given(best.aligned, best.error, len(sized) == 1 and orders(own.shape, array.shape) == 1)
+        return Given(best.aligned, error, len(sized) == 1 and orders(own.shape, array.shape) == 1)
 
     def by_rows(self, modules: Mapping[str, str]) -> dict[frozenset[int], list[str]]:
         """The paths of the port's modules by the rows that they and all below them hold, the outermost first.

@@ -18,7 +18,7 @@ from ...common.trees import exchanged
 from ...common.wing import CallRecorder, Traced, arrays_in, is_floating, named_arguments
 from ..closeness import FACTOR
 from .coarseness import SINGLE, is_coarse, is_single, nudged
-from .comparing import rounding
+from .comparing import apart, rounding
 from .outcomes import Outcome, Verdict
 from .pairing import ModuleCall, closest
 from .partners import Frame, Given, Partners, numbers
@@ -262,7 +262,8 @@ class Steered(CallRecorder):
         if made.raised:
             return np.inf
         found = closest(next(iter(partner.trace.outputs.values())), made.arrays, self._partners.limit)
-        return found.error if found else np.inf
+        # The same numbers in an order that no order of the axes gives are not the same.
+        return apart(found.aligned, found.exact) if found else np.inf
 
     def _told(self, call: _Call, partner: ModuleCall, made: _Run, verdict: Verdict = "agrees") -> Outcome:
         """The outcome of a run. Allowed is how large an error rounding makes in the coarsest type that shows."""
@@ -380,7 +381,7 @@ class Steered(CallRecorder):
             return False
         if any(each.is_coarse for each in inside) or is_single(ours) or is_single(one.first.arrays):
             return True
-        if one.partner.index in (self._coarse or ()):
+        if one.partner.index in (self._coarse or ()) or one.partner.rows & self._partners.rounded:
             return True
 
         def at(size: float) -> Arrays:

@@ -14,7 +14,7 @@ from flax import nnx
 
 import paritree
 from paritree import Pair
-from paritree.conformance import PAIR_CONTRACTS
+from paritree.conformance import DEFAULT_CONTRACTS
 
 INPUTS = (np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32),)
 # About a second model of one seed, and about many draws.
@@ -43,7 +43,7 @@ def port(seed: int) -> nnx.Module:
 def test_a_check_without_a_map_makes_each_model_once() -> None:
     calls: Counter[Any] = Counter()
     pair = Pair(counted(calls, "reference", reference), counted(calls, "port", port), INPUTS)
-    contracts = [each for each in PAIR_CONTRACTS if each not in OF_SEVERAL_MODELS]
+    contracts = [each for each in DEFAULT_CONTRACTS if each not in OF_SEVERAL_MODELS]
     assert paritree.check(pair, contracts=contracts, devices=("cpu",)).ok
     assert calls == {("reference", 0): 1, ("port", 0): 1}
     # Two more of each, to hold one of them against the first.

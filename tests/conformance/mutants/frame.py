@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import paritree
-from paritree.conformance import PAIR_CONTRACTS
+from paritree.conformance import DEFAULT_CONTRACTS
 from paritree.conformance.report import Report
 from paritree.conformance.results import Result
 from paritree.pairs.maps.map import Map
@@ -85,7 +85,7 @@ def map_of(clean: Clean) -> Map:
     return paritree.align(clean.pair())
 
 
-def check(mutant: Mutant, clean: Clean, contracts: Sequence[str] = PAIR_CONTRACTS) -> Verdict:
+def check(mutant: Mutant, clean: Clean, contracts: Sequence[str] = DEFAULT_CONTRACTS) -> Verdict:
     """The verdict of the given contracts."""
     report = checked(mutant.pair(), clean, contracts)
     return Verdict(mutant, report.failures)

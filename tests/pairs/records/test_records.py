@@ -23,7 +23,7 @@ import paritree
 from paritree import Map, MapRow, Pair, PairError, Record, RecordError, record
 from paritree.common.wing.protocols import SideWing
 from paritree.common.wing.recognition import is_factory, side_name
-from paritree.conformance import PAIR_CONTRACTS
+from paritree.conformance import DEFAULT_CONTRACTS
 from paritree.pairs.records import files as recordfiles
 from paritree.pairs.records.forms import digest
 from paritree.pairs.records.record import UnrecordedError, identity_map
@@ -306,7 +306,7 @@ def test_the_next_release_is_held_against_a_record(made):
     report = paritree.check(Pair(made, tied, made.inputs), devices=("cpu",))
     report.raise_for_failure()
     passed = {result.contract for result in report.results if result.status == "pass"}
-    assert passed == {*PAIR_CONTRACTS} - {"values"}
+    assert passed == {*DEFAULT_CONTRACTS} - {"values"}
     same = identity_map(made.stored_tensors(), made.stored_tensors(), ("torch", "torch"))
     changed = paritree.check(Pair(made, Tied(eps=1e-2), made.inputs), same, contracts=("names", "forward"))
     assert [result.contract for result in changed.failures] == ["forward"]
@@ -441,8 +441,8 @@ def test_the_other_side_is_checked_without_the_framework(apart, blocked, program
 @pytest.mark.thorough
 @pytest.mark.parametrize(("blocked", "program", "reference", "port"), ALONE)
 def test_every_contract_is_checked_without_the_framework(tmp_path, blocked, program, reference, port):
-    found = alone(record_both(tmp_path, PAIR_CONTRACTS), blocked, program, reference, port, PAIR_CONTRACTS)
-    assert found == {"pass": sorted({*PAIR_CONTRACTS}.difference(SKIPPED)), "skip": SKIPPED}
+    found = alone(record_both(tmp_path, DEFAULT_CONTRACTS), blocked, program, reference, port, DEFAULT_CONTRACTS)
+    assert found == {"pass": sorted({*DEFAULT_CONTRACTS}.difference(SKIPPED)), "skip": SKIPPED}
 
 
 def test_the_missing_framework_would_be_seen(apart):
