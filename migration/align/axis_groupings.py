@@ -1,8 +1,8 @@
 """Readings: how the axes of a tensor may be understood, and the parts that it then has.
 
-Two programs may store one thing in other shapes. Adjacent axes may be one, `(E, H, D)` for `(E, H*D)`; an axis may
-count what the other side has apart, the layers of a scanned block or its experts; and one axis may hold several things
-in a row or interleaved, as a fused projection does.
+Two programs may store one thing in other shapes. Axes may be one, `(E, H, D)` for `(E, H*D)`, also around others, as in
+an einsum's kernel `(H, E, D)`; an axis may count what the other side has apart, the layers of a scanned block or its
+experts; and one axis may hold several things in a row or interleaved, as a fused projection does.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import chain, combinations, count, islice, product
 from math import prod
 from typing import NamedTuple
 
@@ -21,6 +21,8 @@ from ...pairs.maps import WHOLE, Piece, Span
 
 Shape = tuple[int, ...]
 EVERY: Span = (None, None, None)
+# Axes are only sought to be one around others where there are no more than these; of five there are many ways.
+MOST_APART = 4
 REVERSED: Span = (None, None, -1)
 # What an axis grouping takes for granted, in a word and lengths.
 Assumption = tuple[str | int, ...]
@@ -28,7 +30,7 @@ Assumption = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class AxisGrouping:
-    """Runs of adjacent axes, each seen as one axis.
+    """Runs of axes, each seen as one axis, in the order of their first axes; between those of a run others may lie.
 
     counted: the runs (of one axis each, by position) whose every entry is a tensor of its own.
     """
@@ -48,7 +50,15 @@ class AxisGrouping:
                 # Two axes that are one are common, three are not.
                 cost = (1.0, 4.0, 8.0)[min(len(run), 4) - 2]
                 found.append((("one", *(shape[axis] for axis in run)), cost))
+        if not self._in_order:
+            found.append((("apart",), 1.0))
         return tuple(found)
+
+    @property
+    def _in_order(self) -> bool:
+        """Whether only what is counted lies between the axes of a run."""
+        axes = [*chain(*self.kept)]
+        return axes == sorted(axes)
 
     @property
     def is_plain(self) -> bool:
@@ -70,27 +80,39 @@ def plain(shape: Shape) -> AxisGrouping:
 
 def groupings(shape: Shape) -> list[AxisGrouping]:
     """All axis groupings of a shape, the plain one first; up to two axes are counted, one of them the leading one."""
+    long = [axis for axis, length in enumerate(shape) if length != 1]
     found = []
-    for runs in _runs(len(shape)):
-        long = [position for position, run in enumerate(runs) if len(run) == 1 and shape[run[0]] != 1]
-        counted = [
-            (),
-            *((position,) for position in long),
-            *((0, position) for position in long if 0 in long and position),
-        ]
-        found += [AxisGrouping(runs, frozenset(positions)) for positions in counted if len(positions) < len(runs)]
+    for counted in ((), *((axis,) for axis in long), *((0, axis) for axis in long if 0 in long and axis)):
+        rest = tuple(axis for axis in range(len(shape)) if axis not in counted)
+        for kept in (*_runs(rest), *_runs_apart(rest)):
+            runs = tuple(sorted((*kept, *((axis,) for axis in counted))))
+            found.append(AxisGrouping(runs, frozenset(runs.index((axis,)) for axis in counted)))
     return sorted(found, key=lambda grouping: sum(cost for _, cost in grouping.assumptions(shape)))
 
 
-def _runs(rank: int) -> Iterator[tuple[tuple[int, ...], ...]]:
-    for cuts in product((True, False), repeat=max(rank - 1, 0)):
-        runs: list[list[int]] = [[0]] if rank else []
-        for axis, cut in enumerate(cuts, 1):
+# Runs of axes.
+Runs = tuple[tuple[int, ...], ...]
+
+
+def _runs(axes: tuple[int, ...]) -> Iterator[Runs]:
+    """Every way to cut a row of axes."""
+    for cuts in product((True, False), repeat=max(len(axes) - 1, 0)):
+        runs = [axes[:1]] if axes else []
+        for axis, cut in zip(axes[1:], cuts, strict=True):
             if cut:
-                runs.append([axis])
+                runs.append((axis,))
             else:
-                runs[-1].append(axis)
-        yield tuple(map(tuple, runs))
+                runs[-1] = (*runs[-1], axis)
+        yield tuple(runs)
+
+
+def _runs_apart(axes: tuple[int, ...]) -> Iterator[Runs]:
+    """Every way to have one run of axes around others."""
+    for size in range(2, len(axes) if len(axes) <= MOST_APART else 0):
+        for run in combinations(axes, size):
+            if axes.index(run[-1]) - axes.index(run[0]) >= size:
+                rest = tuple(axis for axis in axes if axis not in run)
+                yield from (tuple(sorted((run, *others))) for others in _runs(rest))
 
 
 class Split(NamedTuple):
@@ -105,18 +127,24 @@ class Split(NamedTuple):
     within: int
 
 
+# For each axis the lengths of the axes that make it up.
+Factors = tuple[tuple[int, ...], ...]
+
+
 class Part(NamedTuple):
     """What of a tensor may have a partner on the other side.
 
     key: the tensor's path and the piece, which says it in one word.
     factors: for each axis of the part the lengths of the tensor's axes that make it up.
+    axes: in the same way which axes of the piece these are.
     module: the module it stands in; parts of one number in tensors of one module stand together.
     """
 
     key: str
     path: str
     piece: Piece
-    factors: tuple[tuple[int, ...], ...]
+    factors: Factors
+    axes: Runs
     module: str
 
     @property
@@ -125,7 +153,7 @@ class Part(NamedTuple):
 
     def of(self, array: np.ndarray) -> np.ndarray:
         """The part of the tensor, in the part's shape."""
-        return self.piece.of(array).reshape(self.shape)
+        return self.piece.of(array).transpose([*chain(*self.axes)]).reshape(self.shape)
 
 
 # The sets of parts that a tensor may consist of.
@@ -220,8 +248,12 @@ def _part(tensor: Tensor, grouping: AxisGrouping, counted: Mapping[int, int], cu
     seen = tuple(view) if any(cut.turns for cut in by_axis.values()) else ()
     piece = Piece(seen, tuple(index)) if index else WHOLE
     tag = ",".join([*(f"@{position}" for position in counted.values()), *(f"#{cut.tag}" for cut in by_axis.values())])
-    made = tuple(tuple(length for axis in each for length in factors[axis]) for each in grouping.kept)
-    return Part(f"{path}{piece}", path, piece, made, module + tag)
+    numbers = count()
+    axes = {axis: tuple(islice(numbers, len(lengths))) for axis, lengths in factors.items()}
+    made, places = (
+        tuple(tuple(chain(*(known[axis] for axis in each))) for each in grouping.kept) for known in (factors, axes)
+    )
+    return Part(f"{path}{piece}", path, piece, made, places, module + tag)
 
 
 # Tensors that are read alike: their shape and, where that is not enough, the kind of their name.

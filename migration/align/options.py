@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import combinations
+from itertools import chain, combinations, product, repeat
 from math import log2, prod
+from operator import mul
 from typing import NamedTuple
 
 from ...pairs.values import ShapeClass, shape_class
@@ -15,6 +16,8 @@ from .axis_groupings import Assumption, AxisGrouping, Group, Shape, Split, group
 # Parts of one axis; more are rather a coincidence of lengths.
 MOST_PARTS = 64
 MOST_UNEQUAL = 4
+# Numbers of tensors of one class that the other side may have.
+MOST_SUMS = 64
 # The likeliest options of a shape.
 MOST_OPTIONS = 16
 
@@ -23,15 +26,23 @@ Partners = Mapping[int, Mapping[Shape, int]]
 
 
 class Option(NamedTuple):
-    """One way to read a shape, and what one of its axes then holds."""
+    """One way to read a shape, and what one of its axes then holds.
+
+    assumptions: what is taken for granted, with costs. needed: without them.
+    """
 
     grouping: AxisGrouping
     split: Split | None
     assumptions: tuple[tuple[Assumption, float], ...] = ()
+    needed: frozenset[Assumption] = frozenset()
 
     @property
     def cost(self) -> float:
         return sum(cost for _, cost in self.assumptions)
+
+
+def _option(grouping: AxisGrouping, split: Split | None, *assumptions: tuple[Assumption, float]) -> Option:
+    return Option(grouping, split, assumptions, frozenset(name for name, _ in assumptions))
 
 
 def options_of(
@@ -46,17 +57,17 @@ def options_of(
         # What is assumed of one side is not of the other.
         assumed = tuple(((side, *name), cost) for name, cost in grouping.assumptions(shape))
         if lengths in reached and not grouping.is_plain:
-            found.append(Option(grouping, None, assumed))
+            found.append(_option(grouping, None, *assumed))
         for position, length in enumerate(lengths):
             if position and lengths[position - 1] == length:
                 continue
             rest = lengths[:position] + lengths[position + 1 :]
             partners = remainders.get(rest, {})
             if lengths not in reached and not grouping.is_plain and any(other > length for other in partners):
-                found.append(Option(grouping, None, assumed))
+                found.append(_option(grouping, None, *assumed))
             more = _more(rest, partners, _as_read(own, grouping), counts, own[group] * _copies(shape, grouping))
             for split, cost in _splits(length, more):
-                found.append(Option(grouping, split, (*assumed, (("held", length, *split.parts), cost))))
+                found.append(_option(grouping, split, *assumed, (("held", length, *split.parts), cost)))
     found.sort(key=lambda option: option.cost)
     return found[:MOST_OPTIONS]
 
@@ -72,6 +83,9 @@ def _reached(shapes: tuple[Shape, ...]) -> tuple[set[ShapeClass], dict[ShapeClas
     for shape in shapes:
         for grouping in groupings(shape):
             lengths = tuple(sorted(length for length in grouping.lengths(shape) if length != 1))
+            # Any two vectors can be read as so many numbers: only what is a number by itself is one to reach.
+            if grouping.counted and not lengths:
+                continue
             reached.add(lengths)
             copies = prod(shape) // max(prod(lengths), 1)
             for position, length in enumerate(lengths):
@@ -88,15 +102,20 @@ def _more(
     own: Counter[ShapeClass],
     counts: Counter[Group],
     each: int,
-) -> dict[int, int]:
-    """By the length of an axis beside `rest`, how many more tensors of it the other side has for each of this group.
+) -> dict[int, set[int]]:
+    """By the length of an axis beside `rest`, how many more of it the other side may have for each of this group.
 
     own: how many of each class this side has.
     """
     found = {}
     for length, shapes in partners.items():
-        theirs = sum(count * shapes[shape] for (shape, _), count in counts.items() if shape in shapes)
-        found[length] = max(0, round((theirs - own[tuple(sorted((*rest, length)))]) / each))
+        # Each shape of the other side may be read so or not.
+        sums = {0}
+        for (shape, _), count in counts.items():
+            if shape in shapes and len(sums) <= MOST_SUMS:
+                sums |= {each + count * shapes[shape] for each in sums}
+        less = own[tuple(sorted((*rest, length)))]
+        found[length] = {max(0, round((theirs - less) / each)) for theirs in sums}
     return found
 
 
@@ -114,16 +133,16 @@ def _copies(shape: Shape, grouping: AxisGrouping) -> int:
     return prod(shape[grouping.runs[position][0]] for position in grouping.counted)
 
 
-def _splits(length: int, more: Mapping[int, int]) -> Iterator[tuple[Split, float]]:
+def _splits(length: int, more: Mapping[int, set[int]]) -> Iterator[tuple[Split, float]]:
     """Equal parts of a length that the other side has, and unequal ones as many as it has more of, with their cost."""
     smaller = sorted((part for part in more if part < length), reverse=True)
     for part in smaller:
         count = length // part
         if length % part == 0 and count <= MOST_PARTS:
-            yield Split(length, (part,) * count, part), (2.0 if more[part] == count else 3.0) + log2(count) / 4
-    several = [part for part in smaller if 0 < more[part] <= MOST_UNEQUAL][:8]
-    for count in range(2, len(several) + 1):
+            yield Split(length, (part,) * count, part), (2.0 if count in more[part] else 3.0) + log2(count) / 4
+    several = [part for part in smaller if not more[part].isdisjoint(range(1, MOST_UNEQUAL + 1))][:8]
+    for count in range(2, min(len(several), MOST_UNEQUAL) + 1):
         for chosen in combinations(several, count):
-            parts = tuple(part for part in chosen for _ in range(more[part]))
-            if sum(parts) == length and len(parts) <= MOST_UNEQUAL:
-                yield Split(length, parts, 0), 2.0
+            for numbers in product(*(sorted(more[part] - {0}) for part in chosen)):
+                if sum(numbers) <= MOST_UNEQUAL and sum(map(mul, chosen, numbers)) == length:
+                    yield Split(length, tuple(chain(*map(repeat, chosen, numbers))), 0), 2.0

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import groupby, permutations, product
+from itertools import chain, groupby, permutations, product
 
 import numpy as np
 
@@ -48,7 +48,9 @@ def filled(path: str, shape: tuple[int, ...], structure: Structure, side: int) -
     kept = [math.prod(shape[axis] for axis in run) for run in grouping.runs]
     seen = [1 if position in grouping.counted else length for position, length in enumerate(kept)]
     content = _content(tuple(length for length in grouping.lengths(shape) if length != 1), structure)
-    return np.broadcast_to(content.reshape(seen), kept).reshape(shape)
+    axes = [*chain(*grouping.runs)]
+    made = np.broadcast_to(content.reshape(seen), kept).reshape([shape[axis] for axis in axes])
+    return made.transpose(np.argsort(axes))
 
 
 def _content(lengths: tuple[int, ...], structure: Structure) -> np.ndarray:

@@ -14,14 +14,13 @@ import numpy as np
 from ...pairs.maps import Map, MapRow, Piece
 from ...pairs.side import Side
 from .additive import Addend
-from .axis_groupings import EVERY, REVERSED, Part
+from .axis_groupings import EVERY, REVERSED, Factors, Part, Runs
 from .candidates import Candidates, Match
 from .errors import AlignmentError
 from .fingerprints import Order, Shuffle
 from .points import Hypothesis
 
 Arrays = Mapping[str, np.ndarray]
-Factors = tuple[tuple[int, ...], ...]
 
 
 def rows_of(candidates: Candidates, hypothesis: Hypothesis, reference: Side, port: Side) -> list[MapRow]:
@@ -90,7 +89,7 @@ def _row(
     candidates: Candidates, ours: Part, match: Match, hypothesis: Hypothesis, reference: Side, port: Side
 ) -> MapRow:
     theirs = candidates.parts[1][match.key]
-    layout, sizes = pattern(ours.factors, match.order, theirs.factors)
+    layout, sizes = pattern(ours.factors, match.order, theirs.factors, (ours.axes, theirs.axes))
     return MapRow(
         ours.path,
         theirs.path,
@@ -137,10 +136,13 @@ def _with_addends(rows: Iterable[MapRow], hypothesis: Hypothesis, reference: Sid
 
 
 @lru_cache(maxsize=4096)
-def pattern(ours: Factors, order: Order, theirs: Factors) -> tuple[str, tuple[tuple[str, int], ...]]:
+def pattern(
+    ours: Factors, order: Order, theirs: Factors, axes: tuple[Runs, Runs] = ((), ())
+) -> tuple[str, tuple[tuple[str, int], ...]]:
     """The einops pattern between two parts, and the lengths of the axes in its brackets.
 
     ours, theirs: for each axis of a part the tensor's axes that make it up.
+    axes: of both which these are; as they stand if empty.
     """
     names = (ascii_lowercase[number] if number < 26 else f"a{number}" for number in count())
     long = [position for position, lengths in enumerate(ours) if prod(lengths) != 1]
@@ -160,13 +162,13 @@ def pattern(ours: Factors, order: Order, theirs: Factors) -> tuple[str, tuple[tu
         right[their_position] = _tokens(theirs[their_position], their_atoms, their_letters)
         if any("(" in token for token in (*left[position], *right[their_position])):
             sizes += sorted(zip(letters, atoms, strict=True))
-    sides = (
-        " ".join(
-            token for position, lengths in enumerate(factors) for token in tokens.get(position, ["1"] * len(lengths))
-        )
-        for factors, tokens in ((ours, left), (theirs, right))
-    )
-    return " -> ".join(sides), tuple(sizes)
+    return f"{_side(ours, left, axes[0])} -> {_side(theirs, right, axes[1])}", tuple(sizes)
+
+
+def _side(factors: Factors, tokens: Mapping[int, list[str]], axes: Runs) -> str:
+    """One side of a pattern: the tokens of each axis, where they stand."""
+    words = [word for position, lengths in enumerate(factors) for word in tokens.get(position, ["1"] * len(lengths))]
+    return " ".join(word for _, word in sorted(zip([*chain(*axes)] or count(), words, strict=False)))
 
 
 def _runs(shuffle: Shuffle | None, ours: tuple[int, ...], theirs: tuple[int, ...]) -> list[tuple[int, ...]]:

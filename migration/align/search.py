@@ -65,7 +65,11 @@ def _structures(reference: Side, port: Side) -> tuple[Structure, ...]:
     """By shape alone and, if there are any, by the kinds of names too, since one shape may be of two kinds."""
     by_shape, by_name = ([_groups(side, named) for side in (reference, port)] for named in (False, True))
     found = _proposed(*by_shape)
-    return found + _proposed(*by_name) if found else ()
+    unlike: dict[object, Structure] = {}
+    for structure in (*found, *_proposed(*by_name)) if found else ():
+        read = [structure.grouping(side, name, shape) for side in (0, 1) for shape, name in sorted({*by_name[side]})]
+        unlike.setdefault((*read, structure.splits), structure)
+    return tuple(unlike.values())
 
 
 def _groups(side: Side, named: bool) -> tuple[Group, ...]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...pairs.values import ShapeClass, shape_class
-from .axis_groupings import Assumption, AxisGrouping, Group, Split, Structure
+from .axis_groupings import Assumption, AxisGrouping, Group, Split, Structure, plain
 from .options import Option, options_of
 
 # What is tried, the likeliest first: structures, and orders of what lies unequally along one axis.
@@ -30,8 +30,7 @@ Counts = tuple[Counter[Group], Counter[Group]]
 # A group and its side; and for every uneven one an option.
 Key = tuple[int, Group]
 Options = Mapping[Key, Option]
-# By key the options that there are, each with what it takes for granted.
-Needing = Mapping[Key, Sequence[tuple[Option, frozenset[Assumption]]]]
+Readings = tuple[tuple[Key, AxisGrouping], ...]
 
 
 def structures(reference: Sequence[Group], port: Sequence[Group]) -> list[Structure]:
@@ -88,41 +87,55 @@ class _Choice(NamedTuple):
     options: Options
     splits: tuple[Split, ...]
 
+    @property
+    def readings(self) -> Readings:
+        return tuple((key, option.grouping) for key, option in self.options.items())
+
 
 def _choices(options: Mapping[Key, Sequence[Option]], counts: Counts) -> list[_Choice]:
     """Choices by how many numbers they leave without a class on the other side, and then by their cost.
 
-    An assumption serves many tensors, so what is searched is sets of them, one more at a time, the best ones on.
+    An assumption serves many tensors, so what is searched is sets of them, one option's more at a time, the best on.
     """
     costs = {name: cost for each in options.values() for option in each for name, cost in option.assumptions}
     splits = {option.assumptions[-1][0]: option.split for each in options.values() for option in each if option.split}
-
-    needing = {
-        key: [(option, frozenset(name for name, _ in option.assumptions)) for option in each]
-        for key, each in options.items()
-    }
+    held: dict[tuple[Split, ...], _Held] = {}
 
     def judged(known: frozenset[Assumption]) -> _Choice:
-        held = _Held(tuple(splits[name] for name in splits if name in known), counts)
-        return _judged(known, needing, held, sum(cost for name, cost in costs.items() if name in known))
+        of = tuple(splits[name] for name in splits if name in known)
+        if of not in held:
+            held[of] = _Held(of, counts, options)
+        return _judged(known, held[of], costs)
 
+    def order(known: frozenset[Assumption]) -> tuple[float, float]:
+        return found[known].imbalance, sum(cost for name, cost in costs.items() if name in known)
+
+    steps = dict.fromkeys(option.needed for each in options.values() for option in each)
     found = {frozenset[Assumption](): judged(frozenset())}
     best = list(found)
     for _ in range(MOST_ASSUMED):
         # In an order that is the same in every process, which that of a set is not.
-        more = dict.fromkeys(known | {name} for known in best for name in costs if name not in known)
-        new = {known: judged(known) for known in more if known not in found}
-        found.update(new)
-        best = sorted(new, key=lambda known: new[known][:2])[:MOST_SETS]
+        more = dict.fromkeys(known | needed for known in best for needed in steps if not needed <= known)
+        new = [known for known in more if known not in found]
+        found.update((known, judged(known)) for known in new)
+        ordered = sorted(new, key=order)
+        # What is balanced by coincidence is not all that leads further.
+        balanced = [known for known in ordered if not found[known].imbalance][: MOST_SETS // 2]
+        best = balanced + [known for known in ordered if found[known].imbalance][: MOST_SETS - len(balanced)]
     ranked = sorted(found.values(), key=lambda choice: choice[:2])
     least = ranked[0].imbalance + 0.02 * sum(prod(shape) * count for (shape, _), count in counts[0].items())
-    unlike: dict[object, _Choice] = {}
+    unlike: dict[Readings, list[_Choice]] = {}
+    kept: list[_Choice] = []
     for choice in ranked:
-        if choice.imbalance > least or len(unlike) >= MOST_STRUCTURES:
+        if choice.imbalance > least or len(kept) >= MOST_STRUCTURES:
             break
         for each in (choice, *_exchanged(choice, counts)):
-            unlike.setdefault((tuple(each.options.items()), each.splits), each)
-    return list(unlike.values())[:MOST_STRUCTURES]
+            # Splits that make up for nothing are noise: whatever is balanced without them was chosen before.
+            alike = unlike.setdefault(each.readings, [])
+            if not any(set(other.splits) <= set(each.splits) for other in alike if other.imbalance <= each.imbalance):
+                alike.append(each)
+                kept.append(each)
+    return kept[:MOST_STRUCTURES]
 
 
 def _exchanged(choice: _Choice, counts: Counts) -> Iterator[_Choice]:
@@ -135,58 +148,69 @@ def _exchanged(choice: _Choice, counts: Counts) -> Iterator[_Choice]:
             yield choice._replace(options={**choice.options, one: second, other: first})
 
 
-def _judged(known: frozenset[Assumption], needing: Needing, held: _Held, cost: float) -> _Choice:
-    """The best choice that assumes no more than what is known."""
-    possible = {key: [option for option, needed in each if needed <= known] for key, each in needing.items()}
-    chosen = {key: max(each, key=lambda option: len(option.assumptions)) for key, each in possible.items()}
-    balance = held.total(chosen)
+def _judged(known: frozenset[Assumption], held: _Held, costs: Mapping[Assumption, float]) -> _Choice:
+    """The best choice that assumes no more than what is known; it costs what it makes use of."""
+    possible = {
+        key: [number for number, option in enumerate(each) if option.needed <= known]
+        for key, each in held.options.items()
+    }
+    chosen = {
+        key: max(each, key=lambda number: len(held.options[key][number].assumptions)) for key, each in possible.items()
+    }
+    balance = held.rest + sum(held.rows[key][number] for key, number in chosen.items())
     for _ in range(MOST_MOVES):
         before = dict(chosen)
         for key, each in possible.items():
             if len(each) > 1:
-                balance = balance - held.of(key, chosen[key])
-                chosen[key] = min(
-                    each, key=lambda option: (held.imbalance(balance + held.of(key, option)), option.cost)
-                )
-                balance = balance + held.of(key, chosen[key])
+                without = balance - held.rows[key][chosen[key]]
+                # The first of the best ones, which is the cheapest.
+                chosen[key] = each[int(np.abs(without + held.rows[key][each]).sum(1).argmin())]
+                balance = without + held.rows[key][chosen[key]]
         if chosen == before:
             break
-    read = sum(bool(option.assumptions) for option in chosen.values())
-    return _Choice(held.imbalance(balance), cost + 0.1 * read, chosen, held.splits)
+    made = {key: held.options[key][number] for key, number in chosen.items()}
+    splits = held.used(made)
+    names = {name for option in made.values() for name in option.needed if name[0] != "held"}
+    names |= {("held", split.length, *split.parts) for split in splits}
+    read = sum(bool(option.assumptions) for option in made.values())
+    cost = sum(cost for name, cost in costs.items() if name in names) + 0.1 * read
+    return _Choice(float(np.abs(balance).sum()), cost, made, splits)
 
 
 class _Held:
-    """How many numbers of each class the sides hold, the port's counted against the reference's."""
+    """How many numbers of each class the sides hold under some splits, the port's counted against the reference's.
 
-    def __init__(self, splits: tuple[Split, ...], counts: Counts) -> None:
-        self.splits = splits
-        self.periods = _periods(splits)
-        self.unequal = {split.length: split.parts for split in splits if not split.within}
-        self.counts = counts
-        self.positions: dict[ShapeClass, int] = {}
-        self.known: dict[tuple[Key, AxisGrouping | None], np.ndarray] = {}
+    rows: for each group with options what it holds under each of them, one number for each class, at most MOST_CLASSES.
+    rest: what all others hold.
+    """
 
-    def of(self, key: Key, option: Option | None) -> np.ndarray:
-        """What a group holds under an option, one number for each class known so far, at most MOST_CLASSES."""
-        grouping = option.grouping if option else None
-        if (key, grouping) not in self.known:
-            shape = key[1][0]
-            lengths = grouping.lengths(shape) if grouping else shape
-            count = self.counts[key[0]][key[1]] * (-1 if key[0] else 1) * (prod(shape) // max(prod(lengths), 1))
-            found = np.zeros(MOST_CLASSES)
-            for parts in product(*(self.unequal.get(length, (length,)) for length in lengths)):
-                of = shape_class(parts, self.periods)
-                found[self.positions.setdefault(of, len(self.positions)) % MOST_CLASSES] += count * prod(parts)
-            self.known[key, grouping] = found
-        return self.known[key, grouping]
+    def __init__(self, splits: tuple[Split, ...], counts: Counts, options: Mapping[Key, Sequence[Option]]) -> None:
+        self.splits, self.options = splits, options
+        self._periods = _periods(splits)
+        self._unequal = {split.length: split.parts for split in splits if not split.within}
+        self._counts = counts
+        self._positions: dict[ShapeClass, int] = {}
+        self._others = [(side, group) for side in (0, 1) for group in counts[side] if (side, group) not in options]
+        self.rows = {
+            key: np.stack([self._of(key, option.grouping) for option in each]) for key, each in options.items()
+        }
+        self.rest = sum((self._of(key, plain(key[1][0])) for key in self._others), np.zeros(MOST_CLASSES))
 
-    def total(self, choice: Options) -> np.ndarray:
-        keys = [(side, group) for side in (0, 1) for group in self.counts[side]]
-        return sum((self.of(key, choice.get(key)) for key in keys), np.zeros(MOST_CLASSES))
+    def _of(self, key: Key, grouping: AxisGrouping) -> np.ndarray:
+        shape = key[1][0]
+        lengths = grouping.lengths(shape)
+        count = self._counts[key[0]][key[1]] * (-1 if key[0] else 1) * (prod(shape) // max(prod(lengths), 1))
+        found = np.zeros(MOST_CLASSES)
+        for parts in product(*(self._unequal.get(length, (length,)) for length in lengths)):
+            of = shape_class(parts, self._periods)
+            found[self._positions.setdefault(of, len(self._positions)) % MOST_CLASSES] += count * prod(parts)
+        return found
 
-    @staticmethod
-    def imbalance(held: np.ndarray) -> float:
-        return float(np.abs(held).sum())
+    def used(self, choice: Options) -> tuple[Split, ...]:
+        """The splits of lengths that there are under a choice."""
+        lengths = {length for (_, (shape, _)), option in choice.items() for length in option.grouping.lengths(shape)}
+        lengths.update(length for _, (shape, _) in self._others for length in shape)
+        return tuple(split for split in self.splits if split.length in lengths)
 
 
 def _structures(choice: _Choice) -> Iterator[Structure]:

@@ -29,21 +29,30 @@ def keys(shape: tuple[int, ...], grouping: AxisGrouping, *splits: Split) -> list
     return [[part.key for part in partition] for partition in partitions(Tensor("w", "m", shape), grouping, splits)]
 
 
-def test_a_matrix_is_read_in_four_ways_the_plainest_first() -> None:
+def test_a_matrix_is_read_in_five_ways_the_plainest_first() -> None:
     assert groupings((2, 3)) == [
         AxisGrouping(((0,), (1,))),
         AxisGrouping(((0, 1),)),
         AxisGrouping(((0,), (1,)), frozenset({0})),
         AxisGrouping(((0,), (1,)), frozenset({1})),
+        AxisGrouping(((0,), (1,)), frozenset({0, 1})),
     ]
     assert groupings((2, 3))[0] == plain((2, 3))
-    assert groupings((5,)) == [AxisGrouping(((0,),))]
+    assert groupings((5,)) == [AxisGrouping(((0,),)), AxisGrouping(((0,),), frozenset({0}))]
 
 
 def test_of_two_counted_axes_one_is_the_leading_one_and_one_entry_is_not_counted() -> None:
     counted = {grouping.counted for grouping in groupings((2, 3, 4))}
     assert counted == {frozenset(places) for places in ((), (0,), (1,), (2,), (0, 1), (0, 2))}
     assert {grouping.counted for grouping in groupings((1, 3))} == {frozenset(), frozenset({1})}
+
+
+def test_axes_may_be_one_around_others_of_up_to_four_that_do_not_count() -> None:
+    assert AxisGrouping(((0, 2), (1,))) in groupings((2, 3, 4))
+    assert AxisGrouping(((0, 1, 3), (2,))) in groupings((3, 2, 12, 6))
+    assert AxisGrouping(((0,), (1,), (2, 4), (3,)), frozenset({0, 1})) in groupings((7, 3, 2, 12, 6))
+    assert AxisGrouping(((0,), (1, 3), (2,), (4,)), frozenset({0})) in groupings((7, 2, 12, 6, 5))
+    assert AxisGrouping(((0, 2), (1,), (3,), (4,))) not in groupings((7, 2, 12, 6, 5))
 
 
 def test_what_a_grouping_takes_for_granted_and_what_it_costs() -> None:
@@ -56,6 +65,12 @@ def test_what_a_grouping_takes_for_granted_and_what_it_costs() -> None:
     assert AxisGrouping(((0,), (1,), (2, 3)), frozenset({1})).assumptions(shape) == (
         (("counted inside", 3), 3.0),
         (("one", 4, 5), 1.0),
+    )
+    assert AxisGrouping(((0, 2), (1,), (3,))).assumptions(shape) == ((("one", 2, 4), 1.0), (("apart",), 1.0))
+    # What counts is not there for the others.
+    assert AxisGrouping(((0, 2), (1,), (3,)), frozenset({1})).assumptions(shape) == (
+        (("one", 2, 4), 1.0),
+        (("counted inside", 3), 3.0),
     )
     costs = [AxisGrouping((tuple(range(rank)),)).assumptions((2,) * rank)[0][1] for rank in (2, 3, 4, 5)]
     assert costs == [1.0, 4.0, 8.0, 8.0]
@@ -72,6 +87,13 @@ def test_a_whole_is_one_part_of_the_shape_that_the_grouping_gives() -> None:
     ((part,),) = partitions(Tensor("a.w", "a", (4, 3, 2)), AxisGrouping(((0,), (1, 2))), ())
     assert (part.key, part.path, part.module, part.factors, part.shape) == ("a.w", "a.w", "a", ((4,), (3, 2)), (4, 6))
     assert part.of(np.zeros((4, 3, 2))).shape == (4, 6)
+
+
+def test_a_part_of_axes_that_are_one_around_another_has_them_side_by_side() -> None:
+    ((part,),) = partitions(Tensor("w", "m", (2, 5, 3)), AxisGrouping(((0, 2), (1,))), ())
+    assert (part.factors, part.axes, part.shape) == (((2, 3), (5,)), ((0, 2), (1,)), (6, 5))
+    array = np.arange(30).reshape(2, 5, 3)
+    np.testing.assert_array_equal(part.of(array), array.transpose(0, 2, 1).reshape(6, 5))
 
 
 def test_what_is_counted_are_parts_of_modules_of_their_own() -> None:

@@ -42,6 +42,14 @@ def test_patterns(
     assert pattern(ours, order, theirs) == expected
 
 
+def test_axes_that_are_one_around_another_stand_where_they_are_in_the_pattern() -> None:
+    packed, heads = ((72,), (24,)), ((3, 3, 8), (24,))
+    text, sizes = pattern(packed, Order((0, 1)), heads, ((), ((0, 1, 3), (2,))))
+    assert (text, dict(sizes)) == ("(a b c) d -> a b d c", {"a": 3, "b": 3, "c": 8})
+    text, _ = pattern(heads, Order((1, 0)), ((24,), (9, 8)), (((0, 1, 3), (2,)), ()))
+    assert text == "a b d c -> d (a b) c"
+
+
 def test_factors_that_cross_are_refused() -> None:
     with pytest.raises(AlignmentError) as caught:
         pattern(((6, 4),), Order((0,)), ((4, 6),))

@@ -66,6 +66,48 @@ def test_two_parts_of_a_fused_gate() -> None:
     assert (first.groupings, first.splits) == (({}, {}), (Split(14, (7, 7), 7),))
 
 
+def test_a_kernel_of_an_einsum_has_its_features_between_heads_and_head_width() -> None:
+    first = structures(groups((15, 12), (15,), (12, 15)), groups((3, 12, 5), (3, 5), (3, 5, 12)))[0]
+    assert (first.groupings[0], first.splits) == ({}, ())
+    assert first.groupings[1] == {
+        ((3, 12, 5), ""): AxisGrouping(((0, 2), (1,))),
+        ((3, 5), ""): AxisGrouping(((0, 1),)),
+        ((3, 5, 12), ""): AxisGrouping(((0, 1), (2,))),
+    }
+
+
+def test_a_stack_between_axes_that_are_one() -> None:
+    first = structures(groups(*[(12, 12), (10, 12)] * 2), groups((3, 2, 4, 12), (12, 2, 10)))[0]
+    assert first.groupings[1] == {
+        ((3, 2, 4, 12), ""): AxisGrouping(((0, 2), (1,), (3,)), frozenset({1})),
+        ((12, 2, 10), ""): AxisGrouping(((0,), (1,), (2,)), frozenset({1})),
+    }
+
+
+def test_one_packed_projection_against_queries_and_the_only_head_of_keys_and_values() -> None:
+    found = structures(groups((25, 12), (12, 15)), groups((3, 12, 5), (2, 1, 12, 5), (3, 5, 12)))
+    apart, packed = ({each.splits: each for each in found}[Split(25, parts, 0),] for parts in ((15, 5, 5), (15, 10)))
+    assert counts(apart, 1)[2, 1, 12, 5] == {0}
+    assert packed.groupings[1][(2, 1, 12, 5), ""] == AxisGrouping(((0, 3), (1,), (2,)))
+    assert {each.groupings[1][(3, 12, 5), ""] for each in (apart, packed)} == {AxisGrouping(((0, 2), (1,)))}
+
+
+def test_numbers_one_by_one_in_a_vector_and_no_vector_is_taken_apart_without_them() -> None:
+    first = structures(groups((), (), (), (5, 5)), groups((3,), (5, 5)))[0]
+    assert counts(first, 1) == {(3,): {0}}
+    first = structures(groups((1,), (1,), (5,)), groups((2,), (5,)))[0]
+    assert counts(first, 1) == {(2,): {0}}
+    vectors = structures(groups((12,), (12, 5)), groups(*[(4,), (4, 5)] * 3))
+    assert vectors[0].splits == (Split(12, (4, 4, 4), 4),)
+    assert all(counts(each, side).get((12,), set()) != {0} for each in vectors for side in (0, 1))
+
+
+def test_no_split_is_proposed_that_makes_up_for_nothing() -> None:
+    found = structures(groups((36, 12), (12, 12)), groups((3, 3, 12, 4), (3, 4, 12)))
+    assert [each.splits for each in found[:2]] == [(), ()]
+    assert len({str(each.groupings) for each in found}) == len(found)
+
+
 def test_lengths_that_collide_leave_the_truth_among_the_first() -> None:
     # Three projections of width 4, and an inner width that is three times the width too.
     found = structures(

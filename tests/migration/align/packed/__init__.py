@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from flax import linen
 
-from . import convolutions, encoders, faults, projections, recurrent, ties, transforms
+from . import convolutions, encoders, faults, projections, recurrent, stacks, ties, transforms
 from .case import ALIKE as ALIKE
 from .case import APART as APART
 from .case import Packed as Packed
@@ -48,6 +48,10 @@ PAIRS: dict[str, Callable[[], Packed]] = {
     "qkv-contiguous-to-ethd": lambda: projections.fused_attention(APART, "(t h d)", "e t h d"),
     "qkv-interleaved-to-tehd": lambda: projections.fused_attention(APART, "(h t d)", "t e h d"),
     "qkv-contiguous-to-interleaved": lambda: projections.fused_attention(APART, "(t h d)", "e (h t d)"),
+    "qkv-contiguous-to-thed": lambda: projections.fused_attention(APART, "(t h d)", "t h e d"),
+    "qkv-apart-to-thed-alike": lambda: projections.fused_attention(ALIKE, "apart", "t h e d"),
+    "qkv-interleaved-to-thed": lambda: projections.fused_attention(APART, "(h t d)", "t h e d"),
+    "qkv-contiguous-to-hetd": lambda: projections.fused_attention(APART, "(t h d)", "h e t d"),
     "grouped-queries": lambda: projections.grouped_attention(12, 6, 3),
     "grouped-queries-alike": lambda: projections.grouped_attention(8, 4, 2),
     "gate-up-contiguous-to-apart": lambda: projections.gated_unit(5, 7, "(t f)", "apart"),
@@ -61,6 +65,13 @@ PAIRS: dict[str, Callable[[], Packed]] = {
     "stack-alike": lambda: projections.residuals(3, 3),
     "experts": lambda: projections.experts(5, 7, 3),
     "experts-alike": lambda: projections.experts(4, 12, 4),
+    "stack-between-linen": lambda: stacks.attention_stack("linen", APART, 1),
+    "stack-between-linen-alike": lambda: stacks.attention_stack("linen", ALIKE, 1),
+    "stack-between-nnx": lambda: stacks.attention_stack("nnx", APART, 1),
+    "stack-first-nnx": lambda: stacks.attention_stack("nnx", APART, 0),
+    "gates": lambda: stacks.gates(5, 3, (), scanned=False),
+    "gates-alike": lambda: stacks.gates(3, 3, (1,), scanned=False),
+    "gates-scanned": lambda: stacks.gates(5, 3, (1,), scanned=True),
     "merged-heads": lambda: projections.merged_heads(APART, 5),
     "merged-heads-alike": lambda: projections.merged_heads(ALIKE, 4),
     "convolutions": lambda: convolutions.network((2, 3, 5, 4), (6, 7), normalized=False),
@@ -97,11 +108,17 @@ QUICK = (
     "qkv-interleaved-to-apart",
     "qkv-apart-to-tehd",
     "qkv-contiguous-to-interleaved",
+    "qkv-contiguous-to-thed",
+    "qkv-apart-to-thed-alike",
     "grouped-queries",
     "gate-up-interleaved-to-apart",
     "gate-up-apart-to-fused",
     "stack-alike",
     "experts-alike",
+    "stack-between-linen-alike",
+    "stack-between-nnx",
+    "gates",
+    "gates-scanned",
     "merged-heads",
     "convolutions-alike",
     "convolutions-normalized",

@@ -68,7 +68,7 @@ def tokens(words: int) -> np.ndarray:
 def values(random: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Normal values, positive for a variance. Multiples of 1/1024, so that a sum with 1 or with another is exact."""
     drawn = np.round(random.normal(scale=0.5, size=shape) * 1024) / 1024
-    return (abs(drawn) + 0.5 if "var" in name else drawn).astype(np.float32)
+    return np.asarray(abs(drawn) + 0.5 if "var" in name else drawn, np.float32)
 
 
 def filled(model: nn.Module, seed: int = 0) -> Any:
