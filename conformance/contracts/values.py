@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from ...common.tables import counted
 from ...pairs.closeness import relative_error
 from ...pairs.comparison import Bound
 from ...pairs.maps import MapRow, Piece
+from ...pairs.side import Weights
 from ...pairs.wings import SIDES
 from ..explain import Diagnosis, Origins, looks_drawn
 from ..results import Finding
@@ -61,19 +63,17 @@ def values(bound: Bound) -> Iterator[Finding]:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """What one row, or the rows that are summed, should make of a tensor of the port, and what is there.
+    """What the port has of one row, or of the rows of one sum or one tensor's copies, and what it should be.
 
-    given: what the reference holds for it.
+    given: what the reference has of the first. alone: of a sum in the port, each summand by its path.
     """
 
+    name: str
     rows: Sequence[MapRow]
     given: np.ndarray
     found: np.ndarray
     expected: np.ndarray
-
-    @property
-    def name(self) -> str:
-        return f"{self.rows[0].port}{self.rows[0].port_piece}"
+    alone: Mapping[str, np.ndarray]
 
     @cached_property
     def error(self) -> float:
@@ -90,7 +90,8 @@ class _Part:
     def told(self) -> str:
         """What the map says of it."""
         row = self.rows[0]
-        source = (" + " if row.summed else " = ").join(f"{each.reference}{each.reference_piece}" for each in self.rows)
+        sources = dict.fromkeys(f"{each.reference}{each.reference_piece}" for each in self.rows)
+        source = (" + " if row.summed else " = ").join(sources)
         how = f"{row.layout!r}" + (f" and {row.transform!r}" if row.transform else "")
         if len(self.rows) == 1 and np.array_equal(self.given, self.found):
             return f"{source} as it is, where the map has {how}"
@@ -100,23 +101,50 @@ class _Part:
 def _parts(bound: Bound) -> list[_Part]:
     """Of every tensor that the map is about."""
     weights = {path: native.array for path, native in bound.reference.tensors.items()}
-    parts = []
-    for path, expected in bound.carried(weights).items():
-        found = bound.port.stored_tensors[path].array
-        by_piece: dict[Piece, list[MapRow]] = {}
-        for row in bound.map.by_port[path]:
-            by_piece.setdefault(row.port_piece, []).append(row)
-        for piece, rows in by_piece.items():
-            given = rows[0].reference_piece.of(weights[rows[0].reference])
-            own = piece.of(found) if found.shape == expected.shape else found
-            parts.append(_Part(rows, given, own, piece.of(expected)))
-    return parts
+    expected = bound.carried(weights)
+    ends = Counter((row.port, row.port_piece) for row in bound.map.rows)
+    groups: dict[tuple[str, Piece, bool], list[MapRow]] = {}
+    for row in bound.map.rows:
+        # What the port adds up again may be shared out among its tensors in any way.
+        is_shared = row.summed and ends[row.port, row.port_piece] == 1
+        end = (row.reference, row.reference_piece) if is_shared else (row.port, row.port_piece)
+        groups.setdefault((*end, is_shared), []).append(row)
+    return [
+        _shared(bound, rows, weights) if is_shared else _part(bound, rows, weights, expected)
+        for (_, _, is_shared), rows in groups.items()
+    ]
+
+
+def _part(bound: Bound, rows: Sequence[MapRow], weights: Weights, expected: Weights) -> _Part:
+    row = rows[0]
+    given = row.reference_piece.of(weights[row.reference])
+    alone = {each.reference: each.to_port(weights[each.reference]) for each in rows if row.summed}
+    wanted = row.port_piece.of(expected[row.port])
+    return _Part(_name(row), rows, given, _held(bound, row), wanted, alone)
+
+
+def _shared(bound: Bound, rows: Sequence[MapRow], weights: Weights) -> _Part:
+    """The sum of several tensors of the port, in the reference's axes."""
+    held = [(row, _held(bound, row)) for row in rows]
+    misshapen = [array for row, array in held if array.shape != row.port_piece.shape(row.port_shape)]
+    found = misshapen[0] if misshapen else sum(row.to_reference(array) for row, array in held)
+    wanted = rows[0].reference_piece.of(weights[rows[0].reference])
+    return _Part(" + ".join(map(_name, rows)), rows, wanted, np.asarray(found), wanted, {})
+
+
+def _name(row: MapRow) -> str:
+    return f"{row.port}{row.port_piece}"
+
+
+def _held(bound: Bound, row: MapRow) -> np.ndarray:
+    array = bound.port.stored_tensors[row.port].array
+    return row.port_piece.of(array) if array.shape == tuple(row.port_shape) else array
 
 
 def _diagnoses(parts: Sequence[_Part]) -> dict[str, Diagnosis]:
     """What those are that are wrong, by name."""
     origins = Origins({part.name: part.expected for part in parts}, _LIMIT)
-    told = {part.name: origins.diagnosis(part.found, part.name) for part in parts if not part.error <= _LIMIT}
+    told = {part.name: _diagnosis(origins, part) for part in parts if not part.error <= _LIMIT}
     for group in _packed(parts):
         unknown = [part.name for part in group if part.name in told and told[part.name].cause in _UNKNOWN]
         if unknown:
@@ -126,6 +154,13 @@ def _diagnoses(parts: Sequence[_Part]) -> dict[str, Diagnosis]:
                 words = f"is a part of what {whole.words}: {', '.join(part.name for part in group)}"
                 told.update((name, Diagnosis(whole.cause, words)) for name in unknown)
     return told
+
+
+def _diagnosis(origins: Origins, part: _Part) -> Diagnosis:
+    for path, array in part.alone.items():
+        if np.array_equal(array, part.found) and part.tells:
+            return Diagnosis("missing summand", f"is {path} alone, without what is added to it")
+    return origins.diagnosis(part.found, part.name)
 
 
 def _packed(parts: Sequence[_Part]) -> Iterator[list[_Part]]:

@@ -34,6 +34,8 @@ def diagnosis_of(
     if not np.isfinite(found.astype(np.float64)).all():
         return Diagnosis("not finite", "is not finite")
     wide, right = found.astype(np.float64), exact.astype(np.float64)
+    if not np.isfinite(right).all():
+        return Diagnosis("not finite", "is finite where it should not be")
     return next(
         _guesses(wide, right, limit, others or {}),
         Diagnosis("", _differs(wide, right)),
@@ -92,11 +94,9 @@ def _halves(found: np.ndarray, exact: np.ndarray, limit: float) -> Iterator[Diag
 
 def agree(found: np.ndarray, exact: np.ndarray, limit: float) -> bool:
     """Whether `found`, in float64, is `exact` within `limit`; most that is not is told by a few entries."""
-    if limit < 0.5:
-        few = np.linspace(0, found.size - 1, min(found.size, _FEW)).astype(np.intp)
-        # Of arrays that agree the norms do, and a part of the difference is no larger than all of it.
-        if norm(found.flat[few] - exact.flat[few]) > 2.1 * limit * norm(found):
-            return False
+    # Of arrays that agree the norms do, and a part of the difference is no larger than all of it.
+    if limit < 0.5 and norm(sample(found) - sample(exact)) > 2.1 * limit * norm(found):
+        return False
     return relative_error(found, exact.astype(np.float64)) <= limit
 
 
@@ -119,6 +119,11 @@ def diagnosis_of_rows(found: np.ndarray, exact: np.ndarray, limit: float) -> Dia
                 return Diagnosis("padding row", words)
         return Diagnosis("", f"by {relative_error(found, exact):.2g} of its norm, {where}")
     return None
+
+
+def sample(array: np.ndarray, most: int = _FEW) -> np.ndarray:
+    """Some of the entries, evenly spaced; all if there are few."""
+    return array.flat[np.linspace(0, array.size - 1, min(array.size, most)).astype(np.intp)]
 
 
 def other_orders(shape: tuple[int, ...]) -> list[tuple[int, ...]]:

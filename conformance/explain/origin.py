@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 
 from ...pairs.closeness import relative_error
-from .diagnosis import COARSE, MOST_AXES, Diagnosis, agree, diagnosis_of
+from .diagnosis import COARSE, MOST_AXES, Diagnosis, agree, diagnosis_of, sample
 
 # What has fewer numbers says nothing of a distribution or a correlation.
 _LEAST_VALUES = 16
@@ -61,11 +61,23 @@ class Origins:
         others = {other: array for other, array in self.expected.items() if other != name}
         if found.size > 1 and (found == found.flat[0]).all() and not (exact == exact.flat[0]).all():
             return Diagnosis("not carried", f"is {float(found.flat[0]):g} everywhere, as it was initialized")
-        diagnosis, wide = diagnosis_of(found, exact, self.limit, others), exact.astype(np.float64)
-        if diagnosis.cause or found.size < _LEAST_VALUES or not 0 < np.ptp(wide) < np.inf:
+        mine, its = _marks(found), self._marked[name]
+        if found.shape != exact.shape or found.size < _LEAST_VALUES or not (mine.spread and its.spread):
+            return diagnosis_of(found, exact, self.limit, others)
+        correlation = _correlation(found, exact, mine, its)
+        is_unrelated = abs(correlation) * found.size**0.5 <= _RELATED
+        if is_unrelated and not _may_be_rounded(found) and not self._holds_the_numbers(mine, name):
+            return _not_carried(correlation)
+        diagnosis = diagnosis_of(found, exact, self.limit, others)
+        if diagnosis.cause:
             return diagnosis
-        mine = found.astype(np.float64)
-        return next(self._guesses(mine, wide, others), None) or _alike(mine, wide, diagnosis)
+        guesses = self._guesses(found.astype(np.float64), exact.astype(np.float64), others)
+        return next(guesses, None) or _alike(found, exact, diagnosis, correlation)
+
+    def _holds_the_numbers(self, mine: _Marks, name: str) -> bool:
+        """Whether the marks leave it possible: much sooner told than what the numbers are."""
+        is_own = bool(_signs(mine, self._marked[name]))
+        return is_own or any(_is_close(mine, its) for other, its in self._marked.items() if other != name)
 
     def _guesses(self, found: np.ndarray, exact: np.ndarray, others: Mapping[str, np.ndarray]) -> Iterator[Diagnosis]:
         yield from _coarse(found, exact, others)
@@ -73,19 +85,19 @@ class Origins:
         mine = _marks(found)
         for other, array in others.items():
             if _is_close(mine, self._marked[other]) and _same_numbers(found, array, self.limit):
-                yield Diagnosis("swapped", f"holds the numbers of {other} in another order")
+                yield Diagnosis("swapped", f"has the numbers of {other} in another order")
 
     @cached_property
     def _marked(self) -> dict[str, _Marks]:
-        return {name: _marks(array.astype(np.float64)) for name, array in self.expected.items()}
+        return {name: _marks(array) for name, array in self.expected.items()}
 
 
 def _coarse(found: np.ndarray, exact: np.ndarray, others: Mapping[str, np.ndarray]) -> Iterator[Diagnosis]:
     """What was rounded to a lower precision, and is wrong in another way too."""
     for name, dtype in COARSE.items():
         with np.errstate(over="ignore"):
-            one, other = (array.astype(dtype).astype(np.float64) for array in (found, exact))
-        if not np.array_equal(one, found):
+            mine, rounded = (array.astype(dtype).astype(np.float64) for array in (found, exact))
+        if not np.array_equal(mine, found):
             continue
         eps = float(ml_dtypes.finfo(dtype).eps)
         if agree(found, exact, eps):
@@ -93,16 +105,14 @@ def _coarse(found: np.ndarray, exact: np.ndarray, others: Mapping[str, np.ndarra
         diagnosis = diagnosis_of(found, exact, eps, others)
         if diagnosis.cause:
             yield Diagnosis(diagnosis.cause, f"{diagnosis.words}, rounded to {name}")
-        if _same_numbers(found, other, 0.0):
-            yield Diagnosis("permuted", f"holds the numbers that it should in another order, rounded to {name}")
+        for each in _but_for_a_factor(found, rounded, 0.0):
+            yield Diagnosis(each.cause, f"{each.words}, rounded to {name}")
 
 
 def _but_for_a_factor(found: np.ndarray, exact: np.ndarray, limit: float) -> Iterator[Diagnosis]:
     """The same numbers, in any order, times a factor and with something added."""
     mine, its = _marks(found), _marks(exact)
-    for sign, (low, high) in ((1, (its.low, its.high)), (-1, (-its.high, -its.low))):
-        if max(abs(mine.low - low), abs(mine.high - high)) > _MARKS_APART * max(abs(low), abs(high)):
-            continue
+    for sign in _signs(mine, its):
         factor = sign * mine.spread / its.spread
         added = mine.mean - factor * its.mean
         is_same = abs(factor - 1) <= _SAME and abs(added) <= _SAME * mine.spread
@@ -121,18 +131,48 @@ def _but_for_a_factor(found: np.ndarray, exact: np.ndarray, limit: float) -> Ite
                 )
                 yield Diagnosis("transposed", f"is {named}{shaped}{words}")
         if _same_numbers(found, made, max(limit, _SAME if words else 0.0)):
-            yield Diagnosis("permuted", f"holds the numbers that it should in another order{words}")
+            yield Diagnosis("permuted", f"has the numbers that it should in another order{words}")
 
 
 def _marks(array: np.ndarray) -> _Marks:
-    mean, spread = float(array.mean()) if array.size else 0.0, float(array.std()) if array.size else 0.0
+    wide = array.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        mean, spread = (float(wide.mean()), float(wide.std())) if wide.size else (0.0, 0.0)
     if not 0 < spread < np.inf:
-        return _Marks(array.size, mean, 0.0, 0.0, 0.0)
-    return _Marks(array.size, mean, spread, float(array.min() - mean) / spread, float(array.max() - mean) / spread)
+        return _Marks(wide.size, 0.0, 0.0, 0.0, 0.0)
+    return _Marks(wide.size, mean, spread, float(wide.min() - mean) / spread, float(wide.max() - mean) / spread)
 
 
 def _is_close(one: _Marks, other: _Marks) -> bool:
-    return one.size == other.size and bool(np.allclose(one, other, rtol=_MARKS_APART, atol=_MARKS_APART * one.spread))
+    """Whether they may be those of the same numbers."""
+    return (
+        one.size == other.size
+        and abs(one.mean - other.mean) <= _MARKS_APART * one.spread
+        and abs(one.spread - other.spread) <= _MARKS_APART * one.spread
+        and 1 in _signs(one, other)
+    )
+
+
+def _signs(one: _Marks, other: _Marks) -> list[int]:
+    """The signs of the factors by which they may be those of the same numbers, with something added."""
+    ends = {1: (other.low, other.high), -1: (-other.high, -other.low)}
+    return [
+        sign
+        for sign, (low, high) in ends.items()
+        if max(abs(one.low - low), abs(one.high - high)) <= _MARKS_APART * max(abs(low), abs(high))
+    ]
+
+
+def _may_be_rounded(array: np.ndarray) -> bool:
+    """Whether a few entries leave it possible that all are of a lower precision."""
+    few = sample(array)
+    with np.errstate(over="ignore"):
+        return any(np.array_equal(few.astype(dtype).astype(few.dtype), few) for dtype in COARSE.values())
+
+
+def _correlation(one: np.ndarray, other: np.ndarray, marks: _Marks, others: _Marks) -> float:
+    product = float(np.einsum("i,i->", one.ravel(), other.ravel(), dtype=np.float64)) / one.size
+    return (product - marks.mean * others.mean) / (marks.spread * others.spread)
 
 
 def _same_numbers(found: np.ndarray, exact: np.ndarray, limit: float) -> bool:
@@ -140,21 +180,23 @@ def _same_numbers(found: np.ndarray, exact: np.ndarray, limit: float) -> bool:
     return relative_error(one, other) <= limit
 
 
-def _alike(found: np.ndarray, exact: np.ndarray, diagnosis: Diagnosis) -> Diagnosis:
+def _alike(found: np.ndarray, exact: np.ndarray, diagnosis: Diagnosis, correlation: float) -> Diagnosis:
     """Whether an array that is nothing known has anything of what it should be."""
     # Zeros are in many arrays.
-    nonzero = exact != 0
-    wrong = int(np.count_nonzero(found != exact))
-    if 4 * int(np.count_nonzero((found != exact) & nonzero)) < int(np.count_nonzero(nonzero)):
-        return Diagnosis("some entries", f"{diagnosis.words}, in {wrong:,} of its {found.size:,} entries")
-    one, other = (array.ravel() - array.mean() for array in (found, exact))
-    correlation = float(np.vdot(one, other)) / float(np.linalg.norm(one) * np.linalg.norm(other))
+    wrong, nonzero = found != exact, exact != 0
+    if 4 * int(np.count_nonzero(wrong & nonzero)) < int(np.count_nonzero(nonzero)):
+        words = f"{diagnosis.words}, in {int(np.count_nonzero(wrong)):,} of its {found.size:,} entries"
+        return Diagnosis("some entries", words)
     if abs(correlation) * found.size**0.5 <= _RELATED:
-        words = f"holds values of its own (their correlation with what they should be is {correlation:.2g}): it was not"
-        return Diagnosis("not carried", f"{words} loaded")
+        return _not_carried(correlation)
     if correlation > 0.5:
         return Diagnosis("close", f"{diagnosis.words}, with a correlation of {correlation:.4g}")
     return diagnosis
+
+
+def _not_carried(correlation: float) -> Diagnosis:
+    words = f"has values of its own (their correlation with what they should be is {correlation:.2g})"
+    return Diagnosis("not carried", f"{words}: it was not loaded")
 
 
 def looks_drawn(array: np.ndarray) -> bool:
@@ -165,8 +207,8 @@ def looks_drawn(array: np.ndarray) -> bool:
     if array.size < _LEAST_VALUES:
         return False
     wide = array.astype(np.float64)
-    sample = wide.flat[np.linspace(0, wide.size - 1, min(wide.size, _SAMPLE)).astype(np.intp)]
-    if 2 * len(np.unique(sample)) < len(sample):
+    few = sample(wide, _SAMPLE)
+    if 2 * len(np.unique(few)) < len(few):
         return False
     wide -= wide.mean()
     return not any(_is_regular(np.moveaxis(wide, axis, 0)) for axis in range(wide.ndim) if wide.shape[axis] > 1)

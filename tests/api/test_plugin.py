@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -542,6 +543,11 @@ def test_a_result_of_no_group_is_shown_by_each() -> None:
         "the port holds values of its own: 0 of 1 tensor that is no constant holds the reference's, in any order, "
         "scale or precision. If it was loaded, Pair(..., loaded=True) makes this a failure.",
     )
+    said = suites.suite(replace(pair, loaded=True), Map(tuple(rows), ("torch", "torch")), contracts=["values"])
+    verdicts = [said.run(suites.Options(("cpu",)), "scaled").verdict(part)]
+    assert ["the port is said to be loaded" in verdict.text for verdict in verdicts if verdict.status == "fail"] == [
+        True
+    ]
 
 
 def test_long_lists_of_failures_are_folded() -> None:

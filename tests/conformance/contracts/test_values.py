@@ -108,7 +108,7 @@ WRONG: dict[str, tuple[Callable[[np.ndarray], np.ndarray], tuple[str, ...], str]
     "shuffled": (
         lambda x: RANDOM.permutation(x.ravel()).reshape(x.shape),
         ("permuted",),
-        "holds the numbers that it should in another order",
+        "has the numbers that it should in another order",
     ),
     "flat and scaled": (
         lambda x: 0.5 * flat(x),
@@ -117,7 +117,7 @@ WRONG: dict[str, tuple[Callable[[np.ndarray], np.ndarray], tuple[str, ...], str]
     ),
     "flat and rounded": (
         lambda x: rounded(ml_dtypes.bfloat16)(flat(x)),
-        ("transposed", "permuted"),
+        ("transposed",),
         "rounded to bfloat16",
     ),
     "of other steps": (
@@ -159,7 +159,7 @@ def test_kernels_of_other_layers_are_told_by_name() -> None:
     assert "a.kernel: what the port holds is that of b.kernel (by the map" in found["a.kernel"].message
     found = {result.port_path: result for result in checked(Held(GIVEN), moved(around, np.transpose))}
     assert found["b.kernel"].cause == "swapped"
-    assert "holds the numbers of a.kernel in another order" in found["b.kernel"].message
+    assert "has the numbers of a.kernel in another order" in found["b.kernel"].message
 
 
 PACKED = {"q.weight": (D, D), "k.weight": (D, D), "v.weight": (D, D)}
@@ -188,7 +188,7 @@ PARTS = {
         np.concatenate([V, K, Q], 1),
         {0: ("swapped", f"is that of {NAMES[2]}"), 2: ("swapped", f"is that of {NAMES[0]}")},
     ),
-    "interleaved": (mixed(Q, K, V), dict.fromkeys(range(3), ("permuted", "is a part of what holds the numbers"))),
+    "interleaved": (mixed(Q, K, V), dict.fromkeys(range(3), ("permuted", "is a part of what has the numbers"))),
 }
 
 
@@ -212,6 +212,42 @@ def test_a_reference_that_packs_and_a_port_that_cuts_it_wrongly(is_interleaved: 
     port = dict(zip(PACKED, cut, strict=True))
     found = checked(Held({"attention.kernel": packed.T}), port, rows)
     assert {result.cause for result in found} == ({"permuted"} if is_interleaved else {""})
+
+
+# Sums: a port with one bias of two, and a reference whose bias is two of the port's.
+
+BIASES = drawn({"ih": (16,), "hh": (16,)}, 4)
+SUMMED = tuple(MapRow(path, "bias", (16,), (16,), "a -> a", "rule", summed=True) for path in BIASES)
+
+
+def test_a_sum_of_which_a_summand_was_forgotten() -> None:
+    given, right = {**GIVEN, **BIASES}, {**RIGHT, "bias": BIASES["ih"] + BIASES["hh"]}
+    assert {result.status for result in checked(Held(given), right, ROWS + SUMMED)} == {"pass"}
+    found = checked(Held(given), {**right, "bias": BIASES["hh"]}, ROWS + SUMMED)
+    (result,) = (result for result in found if result.status == "fail")
+    assert result.cause == "missing summand"
+    words = "what the port holds is hh alone, without what is added to it (by the map ih + hh with 'a -> a')"
+    assert result.message.startswith(f"bias: {words}. ")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_sum_may_be_shared_out_in_any_way(share: float) -> None:
+    given = {**GIVEN, "bias": BIASES["ih"]}
+    rows = ROWS + tuple(each.inverse() for each in SUMMED)
+    port = {**RIGHT, "ih": np.float32(share) * BIASES["ih"], "hh": np.float32(1 - share) * BIASES["ih"]}
+    assert {result.status for result in checked(Held(given), port, rows)} == {"pass"}
+    (result,) = (each for each in checked(Held(given), {**port, "hh": BIASES["hh"]}, rows) if each.status == "fail")
+    assert (result.path, result.port_path) == ("bias", "ih")
+    assert result.message.startswith("ih + hh: what the port holds ")
+
+
+def test_a_port_that_keeps_copies_has_the_value_in_each() -> None:
+    rows = tuple(row("a.weight", f"{name}.kernel", (D, D), copied=True) for name in ("a", "again"))
+    port = {"a.kernel": RIGHT["a.kernel"], "again.kernel": RIGHT["a.kernel"]}
+    reference = Held({"a.weight": GIVEN["a.weight"]})
+    assert {result.status for result in checked(reference, port, rows)} == {"pass"}
+    untied = {**port, "again.kernel": GIVEN["a.weight"]}
+    assert failures(checked(reference, untied, rows, loaded=True)) == {"again.kernel": "transposed"}
 
 
 # Never loaded.
@@ -249,7 +285,7 @@ def test_one_kernel_that_was_loaded_shows_that_the_others_were_not() -> None:
         "c.kernel": "pass",
     }
     assert found["a.kernel"].cause == "not carried"
-    assert "holds values of its own (their correlation with what they should be is" in found["a.kernel"].message
+    assert "has values of its own (their correlation with what they should be is" in found["a.kernel"].message
 
 
 def test_in_one_framework_one_equal_tensor_may_come_of_one_seed() -> None:
