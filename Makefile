@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: check test wheel-test mutants clean-runs bench lint types clean
+.PHONY: check test wheel-test mutants mutations clean-runs bench lint types clean
 
 check: $(VENV)/.installed
 	$(BIN)/paritree check
@@ -33,6 +33,11 @@ wheel-test:
 # Every planted fault against every contract: which are found, and what is said of them.
 mutants: $(VENV)/.installed-test
 	JOBS=$(JOBS) $(BIN)/python -m tests.conformance.mutants
+
+# Two hundred small changes of the code that judges, drawn by SEED: nine in ten must be noticed by a test.
+SEED ?= 0
+mutations: $(VENV)/.installed-test
+	JOBS=$(JOBS) $(BIN)/python -m tests.mutations --seed $(SEED)
 
 # More than a thousand runs of pairs without a fault: a false alarm is an error.
 clean-runs: $(VENV)/.installed-test

@@ -1,0 +1,63 @@
+"""Which tests are to notice a change of which file, the quickest first."""
+
+from __future__ import annotations
+
+_ALONE = "tests/conformance/test_contracts_alone.py::test_a_fault_fails_the_contracts_that_it_names_and_no_other"
+
+
+def _alone(*contracts: str, wings: tuple[str, ...] = ("torch",)) -> list[str]:
+    return [f"{_ALONE}[{contract}-{wing}]" for wing in wings for contract in contracts]
+
+
+_OF_CONTRACTS = "tests/conformance/contracts"
+_CONTRACTS = {
+    "arithmetic": [*_alone("layout", "forward", "gradients"), "tests/conformance/test_bad_pairs.py"],
+    "determinism": [f"{_OF_CONTRACTS}/test_determinism.py", *_alone("determinism")],
+    "initial_draws": [f"{_OF_CONTRACTS}/test_initial_draws.py", *_alone("initialization")],
+    "modes": [*_alone("modes"), "tests/conformance/test_bad_pairs.py"],
+    "stored": _alone("values", "round trip"),
+    "structure": ["tests/conformance/test_bad_pairs.py", *_alone("names", "shapes", "ties")],
+    "tied": _alone("tied gradients", wings=("torch", "linen")),
+    "training": _alone("training"),
+}
+_STATISTICS = {
+    "blocks": ("two_sample", "one_sample"),
+    "catalogue": ("schemes",),
+    "constants": ("two_sample", "correlation"),
+    "correlation": ("correlation", "two_sample"),
+    "evidence": ("evidence", "correlation"),
+    "matched": ("two_sample", "schemes"),
+    "one_sample": ("one_sample",),
+    "orthogonality": ("two_sample", "one_sample"),
+    "point_masses": ("one_sample",),
+    "pooled": ("correlation", "one_sample"),
+    "power": ("power", "one_sample"),
+    "rounding": ("two_sample", "one_sample"),
+    "schemes": ("schemes",),
+    "scores": ("correlation", "one_sample"),
+    "sign_tests": ("two_sample", "correlation"),
+    "two_sample": ("two_sample",),
+}
+
+
+def _of_statistics(*names: str) -> list[str]:
+    own = [f"tests/conformance/statistics/test_{name}.py" for name in (*names, "in_full")]
+    # The one that takes long comes last.
+    own.sort(key=lambda file: "one_sample" in file)
+    return [f"{_OF_CONTRACTS}/test_initial_draws.py", *own]
+
+
+_ALIGN = [
+    f"tests/migration/align/test_{name}.py"
+    for name in ("bad_input", "rows", "additive", "user_rules", "structures", "planted")
+]
+_MAPS = [f"tests/pairs/maps/test_{name}.py" for name in ("transforms", "pieces", "map", "files", "fit")]
+TARGETS: dict[str, list[str]] = {
+    **{f"conformance/contracts/{name}.py": tests for name, tests in _CONTRACTS.items()},
+    **{f"conformance/statistics/{name}.py": _of_statistics(*tests) for name, tests in _STATISTICS.items()},
+    "migration/align/proof.py": _ALIGN,
+    "migration/align/matching.py": _ALIGN,
+    "pairs/closeness.py": ["tests/pairs/test_closeness.py"],
+    "pairs/comparison.py": ["tests/pairs/test_comparison.py", "tests/conformance/test_bad_pairs.py"],
+    **{f"pairs/maps/{name}.py": _MAPS for name in ("weights", "correspondence", "rows", "transforms")},
+}
