@@ -91,10 +91,14 @@ def squared_error(outputs: Iterable[torch.Tensor], targets: Iterable[torch.Tenso
 
 
 def derivatives(value: torch.Tensor, by: Sequence[torch.Tensor]) -> Sequence[torch.Tensor | None]:
-    """The gradient of `value` by each tensor, None where it does not depend on it, which autograd may call an error."""
+    """The gradient of `value` by each tensor, None where it does not depend on it, which autograd may call an error.
+
+    A gradient that is sparse, as an embedding may ask for, is given with its zeros.
+    """
     if not by or not value.requires_grad:
         return [None] * len(by)
-    return torch.autograd.grad(value, by, allow_unused=True)
+    found = torch.autograd.grad(value, by, allow_unused=True)
+    return [each.to_dense() if each is not None and each.is_sparse else each for each in found]
 
 
 def cast_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:

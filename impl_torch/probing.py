@@ -3,13 +3,12 @@
 What is canonical has neutral arrays under canonical paths, of the module itself, in its own dtype and on its device.
 A prober has native arrays, as `stored_tensors` gives them, a tied parameter once, under its owner; it
 never writes to the module, and is to be made and used inside `running(device, dtype)`. The two differ in one more
-thing: a prober's gradients are the function's, where an embedding's `padding_idx` and the fused kernels of attention
-give others.
+thing: a prober's gradients are the function's, where the fused kernels of attention give others. An embedding's
+`padding_idx` keeps its row from every gradient, as it keeps it from training.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +17,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.overrides import TorchFunctionMode
 
 from ..common.arrays import as_numpy
 from ..common.wing import (
@@ -197,7 +195,7 @@ class _Own:
     @contextmanager
     def running(self) -> Iterator[None]:
         # The kernels for speed have other derivatives where a row is masked altogether.
-        with inference(self.model), _WholeGradients(), sdpa_kernel(SDPBackend.MATH):
+        with inference(self.model), sdpa_kernel(SDPBackend.MATH):
             yield
 
     def outputs(self, call: Call | None) -> dict[str, torch.Tensor]:
@@ -210,17 +208,3 @@ def _value(outputs: Mapping[str, torch.Tensor], cotangents: Cotangents) -> torch
     made = cotangents([tuple(output.shape) for output in outputs.values()])
     placed = [tensor(each).to(output) for each, output in zip(made, outputs.values(), strict=True)]
     return weighted(outputs.values(), placed)
-
-
-class _WholeGradients(TorchFunctionMode):
-    """Embeddings without their `padding_idx`, which hides a row's gradient and changes no output.
-
-    The gradient is to be the function's, as for parameters that training leaves alone. JAX has no such index.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.nn.functional.embedding:
-            bound = inspect.signature(func).bind(*args, **(kwargs or {}))
-            bound.arguments["padding_idx"] = None
-            return func(*bound.args, **bound.kwargs)
-        return func(*args, **(kwargs or {}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -58,6 +59,30 @@ def root_mean_square(array: np.ndarray) -> float:
 def is_zero_gradient(gradient: np.ndarray | None, largest: float, limit: float) -> bool:
     """Whether a gradient says nothing: there is none, or no more of it than rounding leaves where it should be zero."""
     return gradient is None or norm(gradient) <= limit * largest * math.sqrt(max(gradient.size, 1))
+
+
+class RowsApart(NamedTuple):
+    """The only places along an axis at which two arrays differ."""
+
+    axis: int
+    rows: tuple[int, ...]
+
+    def of(self, array: np.ndarray) -> np.ndarray:
+        return array.take(self.rows, self.axis)
+
+
+def rows_apart(found: np.ndarray, exact: np.ndarray, limit: float) -> RowsApart | None:
+    """Where two matrices of one shape differ, if only in few rows or columns, and the rest says something.
+
+    limit: what the rest may differ by, of the norm of all. Few are one, or a quarter.
+    """
+    for axis in range(exact.ndim if exact.ndim > 1 else 0):
+        length, rest = exact.shape[axis], tuple(each for each in range(exact.ndim) if each != axis)
+        apart = np.sqrt(((found.astype(np.float64) - exact) ** 2).sum(axis=rest))
+        rows = np.flatnonzero(apart > limit * norm(exact) / math.sqrt(length))
+        if 0 < rows.size <= max(length // 4, 1) and np.delete(exact, rows, axis).any():
+            return RowsApart(axis, tuple(rows.tolist()))
+    return None
 
 
 def is_comparable(array: np.ndarray) -> bool:

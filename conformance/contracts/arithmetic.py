@@ -11,11 +11,12 @@ import numpy as np
 from ...common.wing import Probe
 from ...pairs.closeness import is_comparable, is_zero_gradient, norm, relative_error, root_mean_square
 from ...pairs.comparison import Comparison, Point, Rounding, fine
+from ...pairs.kept import PADDING, kept_rows, words_of
 from ...pairs.localize import locate
 from ...pairs.maps import MapRow
 from ...pairs.precision import COARSEST, ROUNDINGS
 from ...pairs.values import FAINT
-from ..explain import Diagnosis, diagnosis_of, diagnosis_of_rows, entered, explain, modules, other_orders, position
+from ..explain import Diagnosis, diagnosis_of, entered, explain, modules, other_orders, position
 from ..results import Finding
 
 Arrays = Mapping[str, np.ndarray]
@@ -139,26 +140,26 @@ def gradients(comparison: Comparison) -> Iterator[Finding]:
             continue
         ours, theirs = found[row] or (np.zeros(0), np.zeros(0))
         others = {path: array for path, array in expected.items() if path != row.reference}
-        diagnosis = _gradient_diagnosis(comparison, ours, theirs, each.allowed, others)
-        words = f"{_named(row)}: the gradient {diagnosis.words}{place}"
-        module = comparison.bound.modules(row)
-        yield _finding(row.reference, each, words, row.port, known or _gradient_cause(diagnosis), boundary or module)
+        diagnosis = _gradient_diagnosis(comparison, row, ours, theirs, each.allowed, others)
+        # Rows that one side keeps are the table's own matter, wherever other gradients are wrong.
+        where = ("", "") if diagnosis.cause == PADDING else (place, boundary)
+        words = f"{_named(row)}: the gradient {diagnosis.words}{where[0]}"
+        module = where[1] or comparison.bound.modules(row)
+        yield _finding(row.reference, each, words, row.port, known or _gradient_cause(diagnosis), module)
 
 
 def _gradient_diagnosis(
-    comparison: Comparison, ours: np.ndarray, theirs: np.ndarray, allowed: float, others: Arrays
+    comparison: Comparison, row: MapRow, ours: np.ndarray, theirs: np.ndarray, allowed: float, others: Arrays
 ) -> Diagnosis:
     """What the port's gradient is: beside one that is zero but for rounding no ratio tells."""
-    rows = None
     if ours.shape == theirs.shape and np.isfinite(theirs).all():
-        rows = diagnosis_of_rows(theirs, ours, allowed)
-        if rows is not None and rows.cause:
-            return Diagnosis(rows.cause, f"differs {rows.words}")
+        kept = kept_rows(comparison, row, comparison.bound.ordinary, ours, theirs, allowed)
+        if kept:
+            return Diagnosis(PADDING, f"differs {words_of(kept)}")
         if is_zero_gradient(ours, comparison.largest[0], comparison.limit):
             words = f"is {root_mean_square(theirs):.2g} (root mean square), where the reference's is no more than "
             return Diagnosis("gradient in the port alone", f"{words}rounding, {root_mean_square(ours):.2g}")
-    diagnosis = diagnosis_of(theirs, ours, allowed, others)
-    return diagnosis if diagnosis.cause or rows is None else Diagnosis("", f"differs {rows.words}")
+    return diagnosis_of(theirs, ours, allowed, others)
 
 
 def _gradient_cause(diagnosis: Diagnosis) -> str:

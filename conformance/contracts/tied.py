@@ -9,6 +9,7 @@ import numpy as np
 from ...common.wing import PairError, Site
 from ...pairs.closeness import relative_error
 from ...pairs.comparison import Comparison
+from ...pairs.kept import PADDING, kept_rows, words_of
 from ...pairs.maps import MapRow, siblings
 from ...pairs.precision import COARSEST, ROUNDINGS, Setting
 from ...pairs.side import Side, Weights
@@ -74,6 +75,9 @@ def _finding(comparison: Comparison, row: MapRow, shares: list[Share]) -> Findin
         )
         words += f"it differs by {measured:.2g} of its norm" if lost is None else f"the share of site {lost} is missing"
         cause = "missing site" if lost is not None else ""
+        kept = kept_rows(comparison, row, comparison.bound.ordinary, *both, allowed)
+        if kept:
+            words, cause = f"{words}, {words_of(kept)}", PADDING
     policy = f"{comparison.policy}, against the sum of the shares in float64"
     details = {"sites": parts}
     return Finding(row.reference, ok, measured, allowed, words, row.port, policy, cause, details=details)

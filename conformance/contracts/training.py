@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -10,12 +10,20 @@ import numpy as np
 
 from ...common.errors import NotExpressibleError
 from ...common.wing import Optimizer, PairError, StoredTensor, Training
-from ...pairs.closeness import is_zero_gradient, largest_gradient, norm, relative_error, root_mean_square
+from ...pairs.closeness import (
+    is_zero_gradient,
+    largest_gradient,
+    norm,
+    relative_error,
+    root_mean_square,
+    rows_apart,
+)
 from ...pairs.comparison import Comparison
+from ...pairs.kept import PADDING, kept_rows, words_of, zero_rows
 from ...pairs.maps import MapRow
 from ...pairs.precision import ROUNDINGS, Setting
 from ...pairs.side import Side
-from ..explain import Diagnosis, diagnosis_of_rows
+from ..explain import Diagnosis
 from ..results import Finding
 from .moves import BEYOND, OPTIMIZERS, Move, Steps
 from .structure import all_paths
@@ -128,15 +136,17 @@ def _moved(steps: Steps, ours: Training, theirs: Training, reformed: Mapping[str
 
 def _later(steps: Steps, moves: Mapping[str, Move], wrong: Sequence[str]) -> set[str]:
     """Of what went another way the tensors that did not in the first step, where others did: they follow these."""
-    if len(wrong) < 2 or steps.count == 1:
-        return set()
-    try:
-        first = replace(steps, count=1).again(moves)
-    except NotExpressibleError:
-        return set()
-    largest = _largest(first)
-    later = {path for path in wrong if _plainly(steps, first[path], largest, None).ok}
+    first = _first(steps, moves) if len(wrong) > 1 and steps.count > 1 else {}
+    later = {path for path in wrong if first and _plainly(steps, first[path], _largest(first), None).ok}
     return later if len(later) < len(wrong) else set()
+
+
+def _first(steps: Steps, paths: Iterable[str]) -> dict[str, Move]:
+    """The first step alone; none of a record, which may not hold it."""
+    try:
+        return replace(steps, count=1).again(paths)
+    except NotExpressibleError:
+        return {}
 
 
 def _row(comparison: Comparison, path: str, move: Move) -> MapRow:
@@ -193,14 +203,15 @@ def _beyond_rounding(steps: Steps, moves: Mapping[str, Move], largest: tuple[flo
     policy = f"{steps.comparison.policy}, of the way gone, where gradients are more than rounding"
     judged = {}
     for path, each in left.items():
-        measured, allowed = _error(each, largest), limit
-        if path in apart:
-            allowed = max(limit, _of_rounding(each, own[path]))
+        allowed = max(limit, _of_rounding(each, own[path]) if path in apart else 0.0)
         seen = "" if each.ours.any() else f"{steps.optimizer.name}: the gradient is zero but for rounding"
-        diagnosis = Diagnosis("", "")
-        if measured > allowed:
-            diagnosis = _diagnosis(steps.comparison, path, each, sums[path], zero[path], allowed)
-        judged[path] = _Judged(measured, allowed, policy, diagnosis, seen)
+        judged[path] = _Judged(_error(each, largest), allowed, policy, Diagnosis("", ""), seen)
+    wrong = [path for path, each in judged.items() if not each.ok]
+    first = _first(gradients, wrong)
+    for path in wrong:
+        diagnosis = _kept(steps.comparison, path, first[path]) if first else None
+        diagnosis = diagnosis or _diagnosis(steps.comparison, path, left[path], zero[path], judged[path].allowed)
+        judged[path] = judged[path]._replace(diagnosis=diagnosis)
     return judged
 
 
@@ -212,18 +223,10 @@ def _of_rounding(move: Move, noise: Move) -> float:
 
 
 def _diagnosis(
-    comparison: Comparison, path: str, move: Move, sums: Move, zero: tuple[np.ndarray, np.ndarray], allowed: float
+    comparison: Comparison, path: str, move: Move, zero: tuple[np.ndarray, np.ndarray], allowed: float
 ) -> Diagnosis:
-    """What is wrong with a move.
-
-    sums: of the gradients, as SGD moves them, which tell what is trained where AdamW has weights decay. zero: where
-    they are no more than rounding.
-    """
-    row = comparison.bound.map.by_port[path][0]
-    left = ~(zero[0] & zero[1])
-    rows = diagnosis_of_rows(sums.theirs, sums.ours, allowed)
-    if rows is not None:
-        return Diagnosis(rows.cause, f"it went another way, {rows.words}")
+    """What is wrong with a move. zero: where the gradients of the sides are no more than rounding."""
+    row, left = comparison.bound.map.by_port[path][0], ~(zero[0] & zero[1])
     stored = comparison.reference.stored_tensors[row.reference], comparison.port.stored_tensors[path]
     is_trained, sides = any(each.trainable for each in stored), ("reference", "port")
     for mine, other in ((0, 1), (1, 0)):
@@ -238,6 +241,18 @@ def _diagnosis(
             return Diagnosis("", f"{words} has not moved")
         return Diagnosis(cause, f"{words}{kind} has no gradient there beyond rounding")
     return Diagnosis("", f"it went another way, by {relative_error(move.theirs, move.ours):.2g} of it")
+
+
+def _kept(comparison: Comparison, path: str, first: Move) -> Diagnosis | None:
+    """That rows alone differ, which one side keeps: by the first step, or if it trains them elsewhere by the sites."""
+    row, *others = comparison.bound.map.by_port[path]
+    places = rows_apart(first.theirs, first.ours, comparison.limit)
+    both = comparison.bound.gradients(row, *(probe.gradients for probe in comparison.probes))
+    if places is None or both is None or others:
+        return None
+    kept = zero_rows(places, *first)
+    kept = kept or kept_rows(comparison, row, comparison.bound.ordinary, *both, comparison.limit)
+    return Diagnosis(PADDING, f"its first step differs {words_of(kept)}") if kept else None
 
 
 def _exact_moves(steps: Steps) -> dict[str, np.ndarray]:

@@ -2,7 +2,6 @@
 
 from .diagnosis import Diagnosis as Diagnosis
 from .diagnosis import diagnosis_of as diagnosis_of
-from .diagnosis import diagnosis_of_rows as diagnosis_of_rows
 from .diagnosis import other_orders as other_orders
 from .origin import Origins as Origins
 from .origin import looks_drawn as looks_drawn

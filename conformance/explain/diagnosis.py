@@ -100,27 +100,6 @@ def agree(found: np.ndarray, exact: np.ndarray, limit: float) -> bool:
     return relative_error(found, exact.astype(np.float64)) <= limit
 
 
-def diagnosis_of_rows(found: np.ndarray, exact: np.ndarray, limit: float) -> Diagnosis | None:
-    """That two gradients differ in few rows alone, which one side may keep as they are; None where it is not so.
-
-    found: the port's. exact: the reference's, of the same shape. limit: what else they may differ by, of its norm.
-    """
-    for axis in range(exact.ndim if exact.ndim > 1 else 0):
-        rest = tuple(each for each in range(exact.ndim) if each != axis)
-        apart = np.sqrt(((found.astype(np.float64) - exact) ** 2).sum(axis=rest))
-        rows = np.flatnonzero(apart > limit * norm(exact) / np.sqrt(exact.shape[axis]))
-        if not 0 < rows.size <= max(exact.shape[axis] // 4, 1) or not np.delete(exact, rows, axis).any():
-            continue
-        kind = ("row", "column")[axis] if exact.ndim == 2 else f"place along axis {axis}:"
-        where = f"in {kind}{'s' * (rows.size > 1 and exact.ndim == 2)} {', '.join(map(str, rows))} alone"
-        for kept, roles in ((exact, ("port", "reference")), (found, ("reference", "port"))):
-            if not kept.take(rows, axis).any():
-                words = f"{where}, which the {roles[0]} trains and the {roles[1]} keeps, as padding_idx does"
-                return Diagnosis("padding row", words)
-        return Diagnosis("", f"by {relative_error(found, exact):.2g} of its norm, {where}")
-    return None
-
-
 def sample(array: np.ndarray, most: int = _FEW) -> np.ndarray:
     """Some of the entries, evenly spaced; all if there are few."""
     return array.flat[np.linspace(0, array.size - 1, min(array.size, most)).astype(np.intp)]

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial import KDTree
 
-from ...pairs.closeness import norm, relative_error
+from ...pairs.closeness import norm, relative_error, rows_apart
 
 Shape = tuple[int, ...]
 
@@ -92,6 +92,30 @@ def fingerprint_matches(
         compared.sort(key=lambda each: each.error)
         found[path] = [each for each in compared if each.error <= most]
     return found
+
+
+def but_for_rows(
+    reference: Mapping[str, np.ndarray],
+    port: Mapping[str, np.ndarray],
+    limit: float,
+    found: Mapping[str, Sequence[FingerprintMatch]],
+) -> dict[str, list[FingerprintMatch]]:
+    """Of fingerprints that equal none, those that equal one of the port's but in few rows, which one side may keep.
+
+    found: what others, and these, equal as a whole.
+    """
+    equal = {each.path for several in found.values() for each in several}
+    ours = [path for path in reference if not found.get(path)]
+    theirs = [path for path in port if path not in equal]
+    if len(ours) * len(theirs) > MOST**2:
+        return {}
+    matches: dict[str, list[FingerprintMatch]] = {path: [] for path in ours}
+    for path in ours:
+        for other in theirs:
+            for order in orders(reference[path].shape, port[other].shape):
+                if rows_apart(port[other], reordered(reference[path], order, port[other].shape), limit) is not None:
+                    matches[path].append(FingerprintMatch(other, order, limit))
+    return matches
 
 
 def assigned(found: Mapping[str, Sequence[FingerprintMatch]]) -> dict[str, FingerprintMatch]:

@@ -20,7 +20,7 @@ from ...pairs.side import Side
 from ...pairs.values import ShapeClass, distinct, shape_class
 from .candidates import Candidates, opened
 from .copies import assign_copies
-from .fingerprints import FingerprintMatch, assigned, fingerprint_matches, orders
+from .fingerprints import FingerprintMatch, assigned, but_for_rows, fingerprint_matches, orders
 from .points import Hypothesis, SymmetricPoint, Weights
 from .rows import carried, rows_of
 
@@ -157,6 +157,8 @@ def _take(
         candidates.match(key, each.path, each.order, "fingerprint")
     if not sure:
         for of, members in our_classes.items():
+            for key, each in assigned(but_for_rows(members, their_classes.get(of, {}), limit * CLEARLY, near)).items():
+                candidates.match(key, each.path, each.order, "fingerprint")
             assign_copies(candidates, members, their_classes.get(of, {}), limit)
     for key, several in near.items():
         candidates.options.pop(key, None)

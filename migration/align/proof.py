@@ -14,6 +14,7 @@ import numpy as np
 from ...common.wing import Probe
 from ...pairs.closeness import is_comparable, is_zero_gradient, largest_gradient, relative_error
 from ...pairs.comparison import Bound, Comparison, Point
+from ...pairs.kept import kept_rows
 from ...pairs.maps import MapRow
 from ...pairs.precision import COARSEST, ROUNDINGS
 from .errors import AlignmentError, listed
@@ -31,6 +32,8 @@ def prove(comparison: Comparison) -> None:
         faults = disagreements(bound, probes, limit, bool(point.name), halted)
         if faults:
             faults = _beyond_rounding(faults, probes[0], comparison.rounding_at(point, gradients=True).exact)
+        if all(fault.row is not None for fault in faults):
+            faults = [fault for fault in faults if not _is_kept(comparison, point, probes, fault.row)]
         if faults:
             raise AlignmentError(
                 "",
@@ -78,6 +81,15 @@ def _beyond_rounding(faults: list[Disagreement], ours: Probe, exact: Probe | Non
     if exact is None:
         return faults
     return [fault for fault in faults if fault.row is None or not _explained(fault.row, fault.size, ours, exact)]
+
+
+def _is_kept(comparison: Comparison, point: Point, probes: tuple[Probe, Probe], row: MapRow | None) -> bool:
+    """Whether a gradient differs in rows alone that one side keeps from training, where the outputs agree.
+
+    That is a fault of the port's, and none of the map: the contract of gradients tells it.
+    """
+    both = comparison.bound.gradients(row, *(probe.gradients for probe in probes)) if row is not None else None
+    return row is not None and both is not None and bool(kept_rows(comparison, row, point, *both, comparison.limit))
 
 
 def _explained(row: MapRow, size: float, ours: Probe, exact: Probe) -> bool:

@@ -265,7 +265,7 @@ def test_what_pytorch_shows_nobody_is_one_site_together() -> None:
     assert_whole(sites, whole)
 
 
-def test_a_row_that_pads_has_its_share() -> None:
+def test_a_row_that_pads_has_no_share() -> None:
     class Padded(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -276,7 +276,8 @@ def test_a_row_that_pads_has_its_share() -> None:
 
     sites, whole = shares_and_whole(Case(impl_torch, Padded, "embedding.weight"), (np.array([0, 2]),))
     assert [site.operation for site in sites] == ["embedding"]
-    assert sites[0].gradient[0].all()
+    assert not sites[0].gradient[0].any()
+    assert sites[0].gradient[2].all()
     assert_whole(sites, whole)
 
 
