@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from paritree.conformance import PAIR_CONTRACTS
+from paritree.conformance import DEFAULT_CONTRACTS
 from paritree.conformance.check import Examination, Wanted
 from paritree.conformance.contracts import Sampling
 from paritree.conformance.results import Result
@@ -39,14 +39,15 @@ class Fault:
         return f"{self.contract}, {self.wing}: {self.name}"
 
 
-def failures(bound: Bound, contracts: Sequence[str] = PAIR_CONTRACTS) -> tuple[Result, ...]:
+def failures(bound: Bound, contracts: Sequence[str] = DEFAULT_CONTRACTS) -> tuple[Result, ...]:
     """What fails of a pair on the CPU, in the order of the contracts."""
     examined = Examination(bound, Wanted(contracts, ("cpu",), sampling=SAMPLING))
     return tuple(found for unit in examined.units for found in examined.results(unit) if found.status == "fail")
 
 
-def missed(fault: Fault, contracts: Sequence[str] = PAIR_CONTRACTS) -> str:
-    """What is wrong with the contracts' verdict on a fault; empty if nothing is."""
+def missed(fault: Fault, contracts: Sequence[str] = DEFAULT_CONTRACTS) -> str:
+    """What is wrong with the verdict on a fault of its contract and the given ones; empty if nothing is."""
+    contracts = tuple({*contracts, fault.contract})
     found = failures(fault.pair(), contracts)
     expected = {each for each in (fault.contract, *fault.others) if each in contracts}
     failed = {each.contract for each in found}

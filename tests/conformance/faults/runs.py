@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from paritree.common.wing import Optimizer, Pass, Probe, Training
+from paritree.common.wing import Optimizer, Pass, Probe, Trace, Training
 from paritree.pairs.comparison import Bound
 from paritree.pairs.maps import Map
 from paritree.pairs.values import cotangents
@@ -376,6 +376,43 @@ def modes(wing: str) -> list[Fault]:
     ]
 
 
+# Modules
+
+
+def traced(path: str, change: Change) -> Lie:
+    """A module gives something else, and so does the whole, by the record of the calls."""
+
+    def lie(found: tuple[Trace, ...], *_: Any) -> tuple[Trace, ...]:
+        return tuple(
+            replace(each, outputs={name: change(array) for name, array in each.outputs.items()})
+            if each.path in (path, "")
+            else each
+            for each in found
+        )
+
+    return lie
+
+
+def modules(wing: str) -> list[Fault]:
+    """By what the reference's modules are said to have given: the runs of the whole are as they were."""
+    bound = network(wing)
+
+    def fault(name: str, path: str, change: Change, says: str) -> Fault:
+        lie = traced(path, change)
+        # The last one's output is the whole's; given those of the others the whole makes what it made before.
+        at = (path,) if path == "last" else (path, "")
+        return Fault("modules", name, wing, lambda: lying(bound, "reference", tracer=lie), at, "module", says)
+
+    return [
+        fault("the last one scaled", "last", NUMBERS["scaled"], "its output differs by 0.0099 of its norm"),
+        fault("the last one negated", "last", NUMBERS["negated"], "its output differs by 2 of its norm"),
+        fault("one entry of the last", "last", one_entry, "its output differs by "),
+        fault("the first one scaled", "first", NUMBERS["scaled"], "its output differs by 0.0099 of its norm"),
+        fault("the norm upside down", "norm", turned, "its output differs by "),
+        fault("the norm scaled", "norm", NUMBERS["scaled"], "its output differs by 0.0099 of its norm"),
+    ]
+
+
 # A second time
 
 
@@ -452,5 +489,6 @@ FAULTS = {
     "tied gradients": sites,
     "training": training,
     "modes": modes,
+    "modules": modules,
     "determinism": determinism,
 }

@@ -69,7 +69,11 @@ def _sharing(side: Side) -> Side:
                 made[name, dtype] = getattr(side.wing, name)(*given, dtype=dtype, **named)
 
             def answer(*asked: Any, **how: Any) -> Any:
-                question = pickle.dumps((name, dtype, asked, how))
+                try:
+                    question = pickle.dumps((name, dtype, asked, how))
+                except (AttributeError, pickle.PicklingError):
+                    # A recorder of the one who asks: what it takes down is the answer.
+                    return made[name, dtype](*asked, **how)
                 if question not in told:
                     told[question] = made[name, dtype](*asked, **how)
                 return told[question]
