@@ -68,18 +68,17 @@ def examined(
 ) -> Examination:
     """The examination of a pair. Without a map a model is held against a record of itself path by path; all else is
     aligned."""
-    bound = _bound(pair, map, wanted.seed, lambda: progress(f"{name}: aligning"))
+    bound = _bound(pair, map, wanted.seed, lambda what: progress(f"{name}: {what}"))
     return Examination(bound, wanted, name=name)
 
 
-def _bound(pair: Pair, map: Map | None, seed: int, aligning: Callable[[], None]) -> Bound:
+def _bound(pair: Pair, map: Map | None, seed: int, progress: Callable[[str], None]) -> Bound:
     sides = sides_of(pair)
     map = map or _same_paths(*sides)
     if map is not None:
         return Bound(*sides, map, seed=seed)
-    aligning()
     try:
-        found = aligned(*sides)
+        found = aligned(*sides, progress=progress)
     except AlignmentError as error:
         # What is most likely the map, and what was said against it.
         likely = error.found_map or Map((), (sides[0].kind, sides[1].kind))

@@ -168,7 +168,8 @@ class Examination:
     def facts(self) -> dict[str, Any]:
         """What holds for all results."""
         sampling, declared = self.wanted.sampling, len(self.wanted.known_differences)
-        return {"alpha": sampling.alpha, "seed": self.wanted.seed, "known differences": declared}
+        found = {"alpha": sampling.alpha, "seed": self.wanted.seed, "known differences": declared}
+        return found | ({"notes": list(self.bound.notes)} if self.bound.notes else {})
 
 
 def check_pair(examination: Examination, progress: Progress = lambda what: None) -> Report:

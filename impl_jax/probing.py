@@ -16,6 +16,7 @@ from ..common.layouts import Layout
 from ..common.wing import Cotangents, Inputs, Probe, Prober, Site, SiteProber, asked, check_cotangent
 from .core import INFERENCE, Arrays, Functional, arrays, floating, given, made_for, weighted
 from .parts import joined
+from .programs import Program, traceable
 from .sites import SplitUses
 
 
@@ -94,18 +95,18 @@ def compiled_prober(side: Functional, inputs: Inputs, dtype: str) -> Prober:
         return tuple(found.values())
 
     # Compiled for itself too, so that its trace is kept: the shapes and the gradients are made from that one.
-    forward = jax.jit(outputs)
+    forward = Program(outputs)
 
     def objective(arrays: Any, rest: Any, inputs: Any, cotangents: Any) -> tuple[jax.Array, tuple[jax.Array, ...]]:
         made = forward(arrays, rest, inputs)
         return weighted(made, cotangents), made
 
-    differentiated = jax.jit(jax.value_and_grad(objective, has_aux=True))
+    differentiated = Program(jax.value_and_grad(objective, has_aux=True))
 
     def run(weights: Mapping[str, Any], cotangents: Cotangents, *, gradients: bool = True) -> Probe:
         values = side.filled(own, weights)
         arrays = tuple(values[path] for path in trained), tuple(values[path] for path in kept), arguments
-        shapes = jax.eval_shape(forward, *arrays)
+        shapes = forward.shapes(*arrays)
         if not gradients:
             return Probe(dict(zip(names, jax.device_get(forward(*arrays)), strict=True)), {})
         (_, found), derivatives = jax.device_get(differentiated(*arrays, made_for(shapes, cotangents)))
@@ -122,7 +123,7 @@ def compiled_site_prober(side: Functional, inputs: Inputs, dtype: str) -> SitePr
     arguments, own = given(inputs, dtype), side.typed(dtype)
     programs: dict[tuple[str, ...], tuple[SplitUses, Callable[..., list[jax.Array]]]] = {}
     # Its trace is kept: the shapes and the sites are found in that one.
-    forward = jax.jit(lambda arrays, inputs: tuple(floating(side.run(arrays, inputs, INFERENCE)[0]).values()))
+    forward = Program(lambda arrays, inputs: tuple(floating(side.run(arrays, inputs, INFERENCE)[0]).values()))
 
     def program(paths: tuple[str, ...], parts: Sequence[jax.Array], rest: Any) -> SplitUses:
         def objective(parts: Sequence[jax.Array], rest: Any) -> jax.Array:
@@ -134,11 +135,12 @@ def compiled_site_prober(side: Functional, inputs: Inputs, dtype: str) -> SitePr
     def run(weights: Mapping[str, Any], cotangents: Cotangents, paths: Iterable[str]) -> dict[str, tuple[Site, ...]]:
         wanted = asked(paths, side.parameters)
         values = side.filled(own, weights)
-        cotangent = made_for(jax.eval_shape(forward, values, arguments), cotangents)
+        cotangent = made_for(forward.shapes(values, arguments), cotangents)
         parts = [values.pop(path) for path in wanted]
         rest = (values, arguments, cotangent)
         if wanted not in programs:
-            made = program(wanted, parts, rest)
+            with traceable():
+                made = program(wanted, parts, rest)
             programs[wanted] = made, jax.jit(made.shares)
         split, shares = programs[wanted]
         sites: dict[str, list[Site]] = {path: [] for path in wanted}

@@ -13,6 +13,7 @@ import optax
 
 from ..common.wing import Cotangents, Inputs, Optimizer, Pass, Passer, Trainer, Training, check_targets
 from .core import TRAINING, Arrays, Functional, Mode, Run, floating, given, made_for, squared_error
+from .programs import Program
 from .trees import as_stored_tensors
 
 REMEDY = "Give the pair a reference_train_call or a port_train_call, a call(model, inputs)."
@@ -48,21 +49,22 @@ def compiled_trainer(side: Functional, inputs: Inputs, dtype: str) -> Trainer:
     """
     arguments, own, trained = given(inputs, dtype), _trainable(side, dtype), set(side.parameters)
 
-    @jax.jit
-    def forward(values: Arrays, inputs: Any) -> tuple[tuple[jax.Array, ...], Arrays]:
+    def passed(values: Arrays, inputs: Any) -> tuple[tuple[jax.Array, ...], Arrays]:
         output, after = side.run(values, inputs, TRAINING)
         left = side.look(after)
         return tuple(floating(output).values()), {path: left[path].array for path in own if path not in trained}
+
+    forward = Program(passed)
 
     def loss(params: Arrays, rest: Arrays, inputs: Any, goals: Sequence[jax.Array]) -> tuple[jax.Array, Arrays]:
         outputs, after = forward({**rest, **params}, inputs)
         return squared_error(outputs, goals), after
 
-    differentiated = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    differentiated = Program(jax.value_and_grad(loss, has_aux=True))
 
     def train(weights: Mapping[str, Any], targets: Cotangents, optimizer: Optimizer, steps: int) -> Training:
         values = side.filled(own, weights)
-        goals = jax.device_put(made_for(jax.eval_shape(forward, values, arguments)[0], targets))
+        goals = jax.device_put(made_for(forward.shapes(values, arguments)[0], targets))
         params = {path: array for path, array in values.items() if path in trained}
         rest = {path: array for path, array in values.items() if path not in trained}
         rule, update = _compiled(optimizer)
@@ -91,12 +93,13 @@ def compiled_passer(side: Functional, run_in: Callable[[bool], Run], inputs: Inp
     buffers = [path for path, each in side.owned.items() if each.role in ("buffer", "statistic")]
     names: dict[bool, list[str]] = {}
 
-    @functools.partial(jax.jit, static_argnames=("training", "dropout"))
-    def forward(values: Arrays, inputs: Any, training: bool, dropout: bool, seed: Any) -> tuple[Any, Arrays]:
+    def passed(values: Arrays, inputs: Any, training: bool, dropout: bool, seed: Any) -> tuple[Any, Arrays]:
         output, after = run_in(training)(values, inputs, Mode(training, dropout, seed))
         found, left = floating(output), side.look(after)
         names[training] = list(found)
         return tuple(found.values()), {path: left[path].array for path in buffers}
+
+    forward = Program(passed, static=("training", "dropout"))
 
     def run(weights: Mapping[str, Any], *, training: bool, dropout: bool = False, seed: int = 0) -> Pass:
         run_in(training)

@@ -53,6 +53,11 @@ class Bound:
         """How many tensors an error can add up over."""
         return max(len(self.reference.tensors), 1)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was said so far of how the sides are run."""
+        return tuple(f"the {side.role}: {text}" for side in (self.reference, self.port) for text in side.notes)
+
     @cached_property
     def rows(self) -> tuple[MapRow, ...]:
         """Those of the map whose tensors both sides have, in the shapes that the map knows."""

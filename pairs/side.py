@@ -29,6 +29,7 @@ from ..common.wing import (
     is_factory,
     model_of,
     name_of,
+    noting,
     reported,
     side_name,
 )
@@ -62,6 +63,7 @@ class Side:
     train_call: Call | None = None
     setting: Setting = STRICT
     is_loaded: bool = False
+    notes: dict[str, None] = field(default_factory=dict, repr=False)
     _ready: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @staticmethod
@@ -151,7 +153,8 @@ class Side:
 
     @contextmanager
     def running(self, setting: Setting) -> Iterator[None]:
-        with self.wing.running(setting.device, setting.dtype, setting.has_tf32), reported(self.role):
+        running = self.wing.running(setting.device, setting.dtype, setting.has_tf32)
+        with running, reported(self.role), noting(self.notes):
             try:
                 yield
             except NotExpressibleError as error:

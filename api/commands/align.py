@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .output import progress
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -40,9 +42,10 @@ def align(target: str, output: str | None, dtype: str, rules: tuple[str, ...]) -
     from ..targets import load_pair
 
     given = _rules(rules)
-    pair = load_pair(target)
     try:
-        found = run(pair, dtype=dtype, rules=given)
+        with progress() as told:
+            told(f"loading {target}")
+            found = run(load_pair(target), dtype=dtype, rules=given, progress=told)
     except AlignmentError as error:
         click.echo(f"paritree: {target}: {error}", err=True)
         return NOT_PROVED
@@ -53,6 +56,8 @@ def align(target: str, output: str | None, dtype: str, rules: tuple[str, ...]) -
     else:
         found.save(output)
     terminal.show(_summary(found))
+    for note in found.notes:
+        click.echo(f"note: {note}")
     for side in ("unmatched_reference", "unmatched_port"):
         for path in getattr(found, side):
             click.echo(f"{side.replace('_', ' ')}: {path}")

@@ -22,6 +22,8 @@ from .runs import asked as asked
 from .runs import check_cotangent as check_cotangent
 from .runs import check_targets as check_targets
 from .runs import named_arrays as named_arrays
+from .runs import note as note
+from .runs import noting as noting
 from .runs import one_array as one_array
 from .runs import reported as reported
 from .stored import RoundTrip as RoundTrip

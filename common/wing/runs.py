@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -19,6 +20,26 @@ Inputs = tuple[np.ndarray, ...] | Mapping[str, np.ndarray]
 Call = Callable[[Any, Any], Any]
 # The weight of each entry of the outputs in the one number that is differentiated, by the outputs' shapes.
 Cotangents = Callable[[Sequence[tuple[int, ...]]], Sequence[np.ndarray]]
+
+
+_notes: ContextVar[dict[str, None] | None] = ContextVar("notes", default=None)
+
+
+def note(text: str) -> None:
+    """Say something of how a side is run, to whom `noting` collects it for; to nobody otherwise."""
+    notes = _notes.get()
+    if notes is not None:
+        notes[text] = None
+
+
+@contextmanager
+def noting(notes: dict[str, None]) -> Iterator[None]:
+    """Collect what is noted meanwhile, each text once."""
+    token = _notes.set(notes)
+    try:
+        yield
+    finally:
+        _notes.reset(token)
 
 
 class PairError(ParitreeError, ValueError):

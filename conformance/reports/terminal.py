@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from ...common.tables import columns, counted
 from ..results import Result, Results
 from .units import UnitResults, both_paths, grouped, number, printable, setting, severity, skipped, units, varying
-from .words import causes, sentence, statistics, summary, title, told
+from .words import causes, notes, sentence, statistics, summary, title, told
 
 # Failures that are told in full: of one contract at one setting, and of the whole report.
 _SHOWN, _SHOWN_IN_ALL = 3, 24
@@ -74,6 +74,7 @@ def _of_pair(report: Results, width: int) -> str:
         *_failures(found, shown, width),
         [line for unit in found for line in _known(unit, shown, width)],
         list(_skipped(report, shown, width)),
+        [line for words in notes(report) for line in _wrapped(words, width)],
         [line for words in (statistics(report), summary(report)) if words for line in _wrapped(words, width)],
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block)

@@ -76,6 +76,11 @@ def statistics(report: Results) -> str:
     return f"initialization: {'; '.join(parts)}"
 
 
+def notes(report: Results) -> list[str]:
+    """What is to be known of how the sides were run, each in a line."""
+    return [f"note: {text}" for text in report.facts.get("notes", ())]
+
+
 def summary(report: Results) -> str:
     """How many contracts hold, in a line.
 

@@ -13,6 +13,7 @@ from ...common.errors import NotExpressibleError
 from ...common.wing import Call, Inputs, Passer, Trainer
 from ..core import INFERENCE, Arrays, Run, arrays, given, traced_anew
 from ..devices import check_dtype
+from ..programs import Program
 from ..training import REMEDY, canonical_step, compiled_passer, compiled_trainer
 from .core import called, functional
 from .naming import Model, like, stored_kind
@@ -120,7 +121,7 @@ def _without_modes(model: Model, inputs: Inputs, call: Call | None, dtype: str) 
         side = functional(model, call)
         stored = {path: each.array for path, each in side.owned.items()}
         with traced_anew(), linen.intercept_methods(noted):
-            jax.eval_shape(lambda own, given: side.run(own, given, INFERENCE)[0], stored, given(inputs, dtype))
+            Program(lambda own, given: side.run(own, given, INFERENCE)[0]).shapes(stored, given(inputs, dtype))
     if others or any(rates):
         found = f"none, and a model with {', '.join(others) if others else 'dropout'}"
         raise NotExpressibleError(

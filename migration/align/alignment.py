@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -24,8 +24,12 @@ from .search import agreeing, likeliest
 from .tie_breaking import assign_by_module, assign_by_name, assign_by_value
 from .user_rules import Rules, assign_by_rule, check_rules, paths_by
 
+Progress = Callable[[str], None]
 
-def align(pair: Pair, *, dtype: str = "float32", rules: Rules = MappingProxyType({})) -> Map:
+
+def align(
+    pair: Pair, *, dtype: str = "float32", rules: Rules = MappingProxyType({}), progress: Progress = lambda what: None
+) -> Map:
     """The map from the reference to the port: which tensor is which and with which axes, measured and then proved.
 
     It needs no names and no rules. Both models are set to a point at which every candidate holds the same numbers;
@@ -38,6 +42,7 @@ def align(pair: Pair, *, dtype: str = "float32", rules: Rules = MappingProxyType
     rules: for what measurement cannot assign, paths of the reference with the port's; `{i}` in both stands for one part
         of a path: `{"encoder.{i}.key.bias": "params.block_{i}.b2"}`. They are proved as far as all rows are.
     dtype: what both sides compute in, `float32` or `float64`, on the CPU.
+    progress: told what is being done: each hypothesis, the matching, the proof.
 
     Raises:
         AlignmentError: the programs differ, a row is open, or the proof failed: what and by how much.
@@ -46,10 +51,17 @@ def align(pair: Pair, *, dtype: str = "float32", rules: Rules = MappingProxyType
     """
     if dtype not in ("float32", "float64"):
         raise DtypeError("", "'float32' or 'float64'", repr(dtype))
-    return aligned(*sides_of(pair), Setting(precision=dtype), rules).map
+    found = aligned(*sides_of(pair), Setting(precision=dtype), rules, progress)
+    return replace(found.map, notes=found.notes)
 
 
-def aligned(reference: Side, port: Side, setting: Setting = STRICT, rules: Rules = MappingProxyType({})) -> Bound:
+def aligned(
+    reference: Side,
+    port: Side,
+    setting: Setting = STRICT,
+    rules: Rules = MappingProxyType({}),
+    progress: Progress = lambda what: None,
+) -> Bound:
     """The two sides bound by the map of `align`, with the runs of its proof.
 
     Raises:
@@ -60,20 +72,23 @@ def aligned(reference: Side, port: Side, setting: Setting = STRICT, rules: Rules
         if not any(native.trainable for native in side.tensors.values()):
             raise AlignmentError(side.role, "a model with trainable tensors", "none of floating-point numbers")
     given = paths_by(rules, reference, port)
-    return _aligned(reference, port, given, setting.allowed(len(reference.tensors)))
+    return _aligned(reference, port, given, setting.allowed(len(reference.tensors)), progress)
 
 
-def _aligned(reference: Side, port: Side, given: Mapping[str, str], limit: float) -> Bound:
+def _aligned(reference: Side, port: Side, given: Mapping[str, str], limit: float, progress: Progress) -> Bound:
+    progress("aligning: symmetric point")
     plain = run(Hypothesis(), reference, port)
     check_comparable(plain, reference, port)
     refused, tried = None, set[tuple[MapRow, ...]]()
-    for point in agreeing(reference, port, plain, limit):
+    for point in agreeing(reference, port, plain, limit, progress):
+        progress("aligning: gradients and proof")
         try:
             return _proved(point, reference, port, given, limit, tried)
         except AlignmentError as error:
             # A hypothesis may agree by coincidence, at values that hide a difference; then another one may be right.
             if point is plain or point.hypothesis.structure.cost or point.hypothesis.states is not None:
                 refused = refused or error
+    progress("aligning: where the programs differ")
     if refused is None:
         raise _difference(plain, reference, port, limit)
     likely = refused.found_map

@@ -6,7 +6,7 @@ packs, stacks, merges, adds, turns, shuffles or transforms what the other does n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
@@ -22,15 +22,19 @@ from .structures import finer, reordered, structures
 MOST_HYPOTHESES = 96
 
 
-def agreeing(reference: Side, port: Side, plain: SymmetricPoint, limit: float) -> Iterator[SymmetricPoint]:
+def agreeing(
+    reference: Side, port: Side, plain: SymmetricPoint, limit: float, progress: Callable[[str], None]
+) -> Iterator[SymmetricPoint]:
     """The points of the hypotheses at which the outputs agree, one after the other.
 
     plain: the point of the plainest hypothesis. Where its outputs agree it is the only one.
+    progress: told the number of each hypothesis.
     """
     if agree(plain, limit):
         yield plain
         return
-    for hypothesis in islice(_hypotheses(reference, port, limit), MOST_HYPOTHESES):
+    for number, hypothesis in enumerate(islice(_hypotheses(reference, port, limit), MOST_HYPOTHESES), 1):
+        progress(f"aligning: hypothesis {number} of at most {MOST_HYPOTHESES}")
         point = run(hypothesis, reference, port)
         if agree(point, limit):
             yield point

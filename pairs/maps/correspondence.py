@@ -35,6 +35,7 @@ class Correspondence:
     aside_reference: tuple[str, ...] = ()
     aside_port: tuple[str, ...] = ()
     verified: bool = False
+    notes: tuple[str, ...] = field(default=(), compare=False)
     by_reference: Mapping[str, tuple[MapRow, ...]] = field(init=False, repr=False, compare=False, hash=False)
     by_port: Mapping[str, tuple[MapRow, ...]] = field(init=False, repr=False, compare=False, hash=False)
 

@@ -32,6 +32,7 @@ class Map(Correspondence):
     aside_reference, aside_port: owners that no map is about, buffers of whole numbers and those that are not saved with
         the model: counters and constants, which each side has of its own.
     verified: whether distinct values, carried across by the rows, gave equal outputs and gradients.
+    notes: what is to be known of the runs that found it, such as that a side was not compiled; no file has them.
 
     Raises:
         MapError: a path twice, a tensor of which an entry is in no row or in two, or rows that do not agree on a shape.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -226,3 +228,50 @@ def test_an_interrupt_in_a_users_own_file_leaves_nothing(command: str, tmp_path:
         _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (130, "\ninterrupted\n")
     assert [file.name for file in tmp_path.iterdir()] == ["slow.py"]
+
+
+def told(monkeypatch: pytest.MonkeyPatch, command: str) -> list[str]:
+    """What a command says that it is doing, from now on."""
+    said: list[str] = []
+
+    @contextmanager
+    def progress() -> Iterator[Callable[[str], None]]:
+        yield said.append
+
+    monkeypatch.setattr(import_module(f"paritree.commands.{command}"), "progress", progress)
+    return said
+
+
+def test_align_says_what_it_is_doing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, file: Path
+) -> None:
+    said = told(monkeypatch, "align")
+    assert call(capsys, "align", f"{file}:pair")[0] == 0
+    assert said == [f"loading {file}:pair", "aligning: symmetric point", "aligning: gradients and proof"]
+    said.clear()
+    assert call(capsys, "align", f"{file}:drifted")[0] == 1
+    assert said[1:3] == ["aligning: symmetric point", "aligning: hypothesis 1 of at most 96"]
+    assert said[-1] == "aligning: where the programs differ"
+
+
+def test_and_check_does(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    said = told(monkeypatch, "check")
+    assert call(capsys, "check", f"{file}:pair", "--contracts", "names", "--device", "cpu")[0] == 0
+    name = f"{file}:pair"
+    assert said == [
+        f"loading {name}",
+        f"{name}: aligning: symmetric point",
+        f"{name}: aligning: gradients and proof",
+        f"{name} [cpu, float32] names",
+    ]
+
+
+def test_a_port_that_is_not_compiled_is_noted(capsys: pytest.CaptureFixture[str], file: Path) -> None:
+    file.write_text(
+        file.read_text().replace("nnx.relu(self.first(x))", "nnx.relu(self.first(x)) * int(x.shape[0] > 0)")
+    )
+    assert "note:" not in call(capsys, "align", f"{file}:pair")[1]
+    file.write_text(file.read_text().replace("int(x.shape[0] > 0)", "int((x * x).sum() > 0)"))
+    code, out, _ = call(capsys, "align", f"{file}:pair")
+    assert code == 0
+    assert "note: the port: it is run op by op, since jax.jit cannot trace it (ConcretizationTypeError)\n" in out
