@@ -9,16 +9,20 @@ def _alone(*contracts: str, wings: tuple[str, ...] = ("torch",)) -> list[str]:
     return [f"{_ALONE}[{contract}-{wing}]" for wing in wings for contract in contracts]
 
 
+_LIMITS = "tests/conformance/test_limits.py"
 _OF_CONTRACTS = "tests/conformance/contracts"
 _CONTRACTS = {
     "arithmetic": [*_alone("layout", "forward", "gradients"), "tests/conformance/test_bad_pairs.py"],
     "determinism": [f"{_OF_CONTRACTS}/test_determinism.py", *_alone("determinism")],
     "initial_draws": [f"{_OF_CONTRACTS}/test_initial_draws.py", *_alone("initialization")],
+    "modules": [*_alone("modules"), f"{_OF_CONTRACTS}/test_modules.py"],
+    "moves": [*_alone("training"), f"{_OF_CONTRACTS}/test_training.py"],
     "modes": [*_alone("modes"), "tests/conformance/test_bad_pairs.py"],
-    "stored": _alone("values", "round trip"),
+    "stored": _alone("round trip"),
     "structure": ["tests/conformance/test_bad_pairs.py", *_alone("names", "shapes", "ties")],
     "tied": _alone("tied gradients", wings=("torch", "linen")),
-    "training": _alone("training"),
+    "training": [*_alone("training"), f"{_OF_CONTRACTS}/test_training.py"],
+    "values": [*_alone("values"), f"{_OF_CONTRACTS}/test_values.py"],
 }
 _STATISTICS = {
     "blocks": ("two_sample", "one_sample"),
@@ -53,7 +57,7 @@ _ALIGN = [
 ]
 _MAPS = [f"tests/pairs/maps/test_{name}.py" for name in ("transforms", "pieces", "map", "files", "fit")]
 TARGETS: dict[str, list[str]] = {
-    **{f"conformance/contracts/{name}.py": tests for name, tests in _CONTRACTS.items()},
+    **{f"conformance/contracts/{name}.py": [*tests, _LIMITS] for name, tests in _CONTRACTS.items()},
     **{f"conformance/statistics/{name}.py": _of_statistics(*tests) for name, tests in _STATISTICS.items()},
     "migration/align/proof.py": _ALIGN,
     "migration/align/matching.py": _ALIGN,

@@ -113,6 +113,8 @@ SCHEMES: dict[str, Initializer] = {
     "Kaiming, fan_out": Kaiming(mode="fan_out"),
     "orthogonal": Orthogonal(gain=1.41),
 }
+# What the fans of several blocks together are, where each is drawn alone, and the other way round.
+FUSED = (2, 3, 4)
 SHAPES = ((48, 32), (32, 48), (16, 8, 3, 3), (3, 3, 8, 16), (16, 4, 12))
 
 
@@ -146,13 +148,20 @@ def lines() -> Iterator[str]:
             for fans in (None,) if is_free else (None, "out in", "in out"):
                 yield f"{name} {shape} {fans}: {scheme(initializer, shape, fans)}"
 
+    for parts in FUSED:
+        yield f"of {parts} blocks: {scheme(Xavier(), (48, 40), 'out in', (48 * parts, 40))}"
+        yield f"of one of {parts} blocks: {scheme(Xavier(), (48, 40), 'out in', (48 // parts, 40))}"
 
-def scheme(initializer: Initializer, shape: tuple[int, ...], fans: str | None) -> str:
+
+def scheme(
+    initializer: Initializer, shape: tuple[int, ...], fans: str | None, of: tuple[int, ...] | None = None
+) -> str:
+    """of: the shape whose law is drawn from, where it is another one."""
     generator = np.random.default_rng(3)
     if isinstance(initializer, Orthogonal):
         values = drawn(haar(gain=initializer.gain), (shape[0], math.prod(shape[1:]))).reshape(6, *shape)
     else:
-        values = np.asarray(initializer.law(shape).ppf(generator.uniform(size=(6, *shape)))).astype(np.float32)
+        values = np.asarray(initializer.law(of or shape).ppf(generator.uniform(size=(6, *shape)))).astype(np.float32)
     found = likeliest(values, shape, fans=fans)
     if found is None:
         return "none"
