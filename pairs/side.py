@@ -33,6 +33,7 @@ from ..common.wing import (
     reported,
     side_name,
 )
+from .collections import collections
 from .pair import Pair
 from .precision import STRICT, Setting
 from .values import cotangents
@@ -145,11 +146,18 @@ class Side:
         return (path, "") if self.role == "reference" else ("", path)
 
     def module(self, path: str) -> str:
-        """The path of the module that a tensor stands in; Linen has the collection in front of it."""
+        """The path of the module that a tensor stands in, without a collection in front of it."""
         return paths.parent(self._without_collection(path))
 
     def _without_collection(self, path: str) -> str:
-        return path.partition(".")[2] if self.wing.NAME == "linen" else path
+        key, _, inside = path.partition(".")
+        return inside if self.wing.NAME == "linen" or key in self._collections else path
+
+    @cached_property
+    def _collections(self) -> frozenset[str]:
+        """Of a bare pytree; what Linen's are it says itself."""
+        is_tree = self.wing.NAME == "pytree"
+        return collections({path: self.shape(path) for path in self.tensors}) if is_tree else frozenset()
 
     @contextmanager
     def running(self, setting: Setting) -> Iterator[None]:

@@ -153,7 +153,16 @@ class Part(NamedTuple):
 
     def of(self, array: np.ndarray) -> np.ndarray:
         """The part of the tensor, in the part's shape."""
-        return self.piece.of(array).transpose([*chain(*self.axes)]).reshape(self.shape)
+        return self._seen(array).reshape(self.shape)
+
+    def fill(self, array: np.ndarray, value: np.ndarray) -> None:
+        """Put what `of` gives back into the tensor, a contiguous one."""
+        seen = self._seen(array)
+        seen[...] = value.reshape(seen.shape)
+
+    def _seen(self, array: np.ndarray) -> np.ndarray:
+        """A view of the part, with the axes that make up one of its own side by side."""
+        return self.piece.of(array).transpose([*chain(*self.axes)])
 
 
 # The sets of parts that a tensor may consist of.

@@ -63,7 +63,6 @@ def _nearest(candidates: Candidates, key: str) -> list[tuple[str, Order]]:
 
 def _with(weights: Weights, side: Side, part: Part, value: np.ndarray) -> Weights:
     """The weights with one part of a tensor replaced."""
-    made = np.array(weights.get(part.path, side.tensors[part.path].array), np.float32)
-    target = part.piece.of(made)
-    target[...] = value.reshape(target.shape)
+    made = np.array(weights.get(part.path, side.tensors[part.path].array), np.float32, order="C")
+    part.fill(made, value)
     return {**weights, part.path: made}

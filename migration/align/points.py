@@ -50,7 +50,8 @@ def filled(path: str, shape: tuple[int, ...], structure: Structure, side: int) -
     content = _content(tuple(length for length in grouping.lengths(shape) if length != 1), structure)
     axes = [*chain(*grouping.runs)]
     made = np.broadcast_to(content.reshape(seen), kept).reshape([shape[axis] for axis in axes])
-    return made.transpose(np.argsort(axes))
+    # Contiguous, so that a piece of it in another view is a view.
+    return np.asarray(made.transpose(np.argsort(axes)), order="C")
 
 
 def _content(lengths: tuple[int, ...], structure: Structure) -> np.ndarray:

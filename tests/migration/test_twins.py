@@ -50,6 +50,23 @@ def test_a_twin_aligns_and_carries_what_the_converter_of_the_library_does(name: 
     check_round_trip(found, weights, carried)
 
 
+@pytest.mark.parametrize("name", slow(("regnet", "resnet", "resnet-basic"), ()))
+@pytest.mark.parametrize("is_reference", [False, True])
+def test_the_variables_alone_with_their_running_averages_align_either_way(name: str, is_reference: bool) -> None:
+    built = twins.build(name)
+    given, (module, tree), call = built.pair, built.pair.port, built.pair.port_call
+    assert call is not None
+
+    def called(tree: Any, inputs: Any) -> Any:
+        return call((module, tree), inputs)
+
+    if is_reference:
+        pair = paritree.Pair(tree, given.reference, given.inputs, called, given.reference_call)
+    else:
+        pair = paritree.Pair(given.reference, tree, given.inputs, given.reference_call, called)
+    assert paritree.align(pair).coverage == 1.0
+
+
 @pytest.mark.parametrize("name", slow(twins.DIFFERING, ("electra-activation",)))
 def test_twins_that_differ_are_refused_with_the_module_and_the_cause(name: str) -> None:
     twin, cause, module = twins.DIFFERING[name]

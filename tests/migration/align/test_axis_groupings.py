@@ -94,6 +94,9 @@ def test_a_part_of_axes_that_are_one_around_another_has_them_side_by_side() -> N
     assert (part.factors, part.axes, part.shape) == (((2, 3), (5,)), ((0, 2), (1,)), (6, 5))
     array = np.arange(30).reshape(2, 5, 3)
     np.testing.assert_array_equal(part.of(array), array.transpose(0, 2, 1).reshape(6, 5))
+    empty = np.zeros_like(array)
+    part.fill(empty, part.of(array))
+    np.testing.assert_array_equal(empty, array)
 
 
 def test_what_is_counted_are_parts_of_modules_of_their_own() -> None:
