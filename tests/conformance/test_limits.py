@@ -118,3 +118,32 @@ def test_a_gradient_is_zero_beside_the_largest_of_its_own_side() -> None:
         some = lying(none, "port", prober=runs.derived(KERNEL, lambda array, size=size: np.full_like(array, size)))
         (result,) = (each for each in judged(some, "gradients") if each.path == KERNEL)
         assert result.status == status
+
+
+@pytest.mark.parametrize(
+    ("of_reference", "of_port", "status"),
+    [(1.5, -6.0, "pass"), (1.5, -20.0, "fail"), (0.0, 3.0, "fail"), (1.5e3, -8e3, "fail")],
+)
+@pytest.mark.parametrize("contract", ["forward", "gradients"])
+def test_rounding_of_the_reference_explains_some_times_as_much(
+    contract: str, of_reference: float, of_port: float, status: str
+) -> None:
+    """In limits: how far each side is from the run in float64. A reference that is too far from it explains nothing."""
+
+    def told(times: float) -> Any:
+        def lie(probe: Probe, *_: Any, **how: Any) -> Probe:
+            if next(iter(probe.outputs.values())).dtype != np.float32 or not probe.gradients:
+                return probe
+            if contract == "forward":
+                return probe._replace(outputs={name: wide(each, factor) for name, each in probe.outputs.items()})
+            return probe._replace(gradients={**probe.gradients, KERNEL: wide(probe.gradients[KERNEL], factor)})
+
+        factor = 1 + times * LIMIT
+        return lie
+
+    bound = lying(lying(CLEAN, "reference", prober=told(of_reference)), "port", prober=told(of_port))
+    found = [each for each in judged(bound, contract) if each.path in ("", KERNEL)]
+    assert found[0].status == status, found[0]
+    if status == "pass":
+        assert found[0].policy.startswith("what rounding makes of the reference, 1.5e-05 against its float64 run, or ")
+        assert found[0].allowed == pytest.approx(8 * 1.5 * LIMIT, rel=0.02)

@@ -131,8 +131,15 @@ def _of(node: ast.AST, put: Callable[[ast.AST], None]) -> Iterator[Place]:
             yield test.lineno, f"without 'if {_text(test)}'", lambda index=index: node.ifs.pop(index) and None
     elif isinstance(node, ast.FunctionDef):
         yield from _answers(node)
+    elif _is_unreachable(node):
+        return
     elif isinstance(node, ast.Raise | ast.Continue | ast.Break | ast.AugAssign) or _is_done(node):
         yield place(ast.Pass(), f"without '{_text(node)}'")
+
+
+def _is_unreachable(node: ast.AST) -> bool:
+    """Whether it says of itself that it is never reached."""
+    return isinstance(node, ast.Raise) and ast.unparse(node).startswith("raise AssertionError(")
 
 
 def _is_done(node: ast.AST) -> bool:

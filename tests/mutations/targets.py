@@ -53,7 +53,7 @@ def _of_statistics(*names: str) -> list[str]:
 
 _ALIGN = [
     f"tests/migration/align/test_{name}.py"
-    for name in ("bad_input", "rows", "additive", "user_rules", "structures", "planted")
+    for name in ("proof", "bad_input", "rows", "additive", "user_rules", "structures", "planted")
 ]
 _MAPS = [f"tests/pairs/maps/test_{name}.py" for name in ("transforms", "pieces", "map", "files", "fit")]
 TARGETS: dict[str, list[str]] = {

@@ -62,11 +62,19 @@ def repeated(draw: Draw) -> Draw:
     return made
 
 
+def at_its_ends(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """A uniform draw may be its lower bound itself."""
+    values = rng.uniform(-1, 1, shape).astype(np.float32)
+    values[:, :2] = -1, 1
+    return values
+
+
 ONE_SIDE: dict[str, tuple[Draw, Initializer, tuple[int, ...]]] = {
     "normal": (normal(), Normal(0.0, 0.02), SHAPE),
     "normal, too wide": (normal(0.03), Normal(0.0, 0.02), SHAPE),
     "normal for uniform": (normal(0.1), Uniform(-0.1, 0.1), SHAPE),
     "uniform": (uniform(), Uniform(-1.0, 1.0), (3, 4, 5, 6)),
+    "uniform, at its ends": (at_its_ends, Uniform(-1.0, 1.0), (300,)),
     "uniform, too narrow": (uniform(0.98), Uniform(-1.0, 1.0), (900,)),
     "by rows": (by_rows, Normal(10.0, 10.0), SHAPE),
     "cut": (cut(0.02), TruncatedNormal(0.0, 0.0227, cut="sigma"), SHAPE),
