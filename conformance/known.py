@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from glob import escape
 from pathlib import Path
 
 from ..common.errors import UsageError, nearest
+from ..common.files import write_whole
+from .explain import FRAMEWORK
 from .results import Result
 
+_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 _KEYS = ("contract", "path", "reason", "device", "precision")
 
 
@@ -48,6 +54,57 @@ class KnownDifference:
                 (result.precision, self.precision),
             )
         )
+
+
+def as_code(known: KnownDifference) -> str:
+    """As it stands in the code of a suite: `KnownDifference("modes", "norm.running_var", "..."),`."""
+    told = (known.contract, known.path, known.reason)
+    return f"KnownDifference({', '.join(json.dumps(each, ensure_ascii=False) for each in told)}),"
+
+
+def proposed(results: Iterable[Result]) -> tuple[KnownDifference, ...]:
+    """Those failures that are differences of the frameworks themselves, with what was recognized as the reason.
+
+    Layers whose paths differ in a number are one, if nothing else that was measured has such a path.
+    """
+    found: dict[KnownDifference, None] = {}
+    measured = [result for result in results if result.status in ("fail", "pass")]
+    for result in measured:
+        words = _recognized(result)
+        if words:
+            own = KnownDifference(result.contract, escape(result.path), words)
+            of_all = replace(own, path=_NUMBER.sub("*", own.path))
+            alike = {_recognized(each) for each in measured if of_all.covers(each)}
+            found[of_all if alike == {words} else own] = None
+    return tuple(found)
+
+
+def _recognized(result: Result) -> str:
+    return str(result.details.get(FRAMEWORK, "")) if result.status == "fail" else ""
+
+
+def accept(file: str | Path, found: Iterable[KnownDifference], reason: str) -> tuple[KnownDifference, ...]:
+    """Write differences into a TOML file, with a reason for all of them, behind what is there; those that are new.
+
+    The file appears whole or not at all, and what is there stays as it is.
+
+    Raises:
+        UsageError: no reason, or a file that is there and is none of known differences. OSError: it cannot be written.
+    """
+    path = Path(file)
+    there = {(known.contract, known.path) for known in (load(path) if path.exists() else ())}
+    new = tuple(replace(known, reason=reason) for known in found if (known.contract, known.path) not in there)
+    if new:
+        before = path.read_text(encoding="utf-8").rstrip("\n") if path.exists() else ""
+        write_whole(path, "\n\n".join((*filter(None, [before]), *map(_table, new))) + "\n")
+    return new
+
+
+def _table(known: KnownDifference) -> str:
+    fields = {"contract": known.contract, "path": known.path, "reason": known.reason}
+    # JSON's texts are TOML's, but for one character that JSON leaves as it is.
+    texts = {key: json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f") for key, value in fields.items()}
+    return "\n".join(("[[known_difference]]", *(f"{key} = {text}" for key, text in texts.items())))
 
 
 def load(file: str | Path) -> tuple[KnownDifference, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from ..common.wing import (
     Trace,
     Training,
     is_factory,
+    is_floating,
     model_of,
     name_of,
     noting,
@@ -43,6 +44,17 @@ Weights = Mapping[str, np.ndarray]
 Made = TypeVar("Made")
 # Of models with more numbers a run takes longer than to compile.
 _FEW_NUMBERS = 5_000_000
+
+
+class Holder(NamedTuple):
+    """A module that holds tensors: its class, and how many numbers the first floating-point input of a call has."""
+
+    name: str
+    given: int
+
+
+def _holder(trace: Trace) -> Holder:
+    return Holder(trace.name, next((array.size for array in trace.inputs.values() if is_floating(array)), 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,6 +205,14 @@ class Side:
         with self.running(setting):
             run = self._made("tracer", setting, lambda: self.wing.tracer(*self._called, dtype=setting.dtype))
             return run(weights, recorder)
+
+    def holders(self, weights: Weights, setting: Setting) -> dict[str, Holder]:
+        """By the path of each tensor the module that holds it, of those that are called; none where none is seen."""
+
+        def make() -> dict[str, Holder]:
+            return {path: _holder(trace) for trace in reversed(self.traced(weights, setting)) for path in trace.holds}
+
+        return self._made("holders", setting, make)
 
     def sites(self, weights: Weights, setting: Setting, paths: Sequence[str]) -> dict[str, tuple[Site, ...]]:
         """The sites of the parameters at `paths`, with each one's share of the gradient."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +24,8 @@ _OF_PAIRS = {
     "known_differences": "--known-differences",
     "alpha": "--alpha",
     "loaded": "--loaded",
+    "accept": "--accept",
+    "reason": "--reason",
 }
 _OF_MODELS = {"wings": "--wing"}
 
@@ -54,6 +58,8 @@ def _file(option: str, what: str) -> Any:
 )
 @click.option("--map", "map_file", metavar="FILE", help="Of a pair: its map, a file of `paritree align`.")
 @click.option("--known-differences", metavar="FILE.toml", help="Of a pair: the failures that are accepted.")
+@_file("--accept", "Of a pair: write what the frameworks themselves differ in into this TOML file, with a reason.")
+@click.option("--reason", help="With --accept: why it is accepted; without it, it is asked for on a terminal.")
 @click.option(
     "--alpha", help="Of a pair: the chance of a false alarm of all initializations together; 1e-6 by default."
 )
@@ -77,11 +83,13 @@ def check(targets: tuple[str, ...], json_file: str | None, junit: str | None, ht
     if json_file not in (None, STDOUT) and not json_file.endswith(".json"):
         # `--json mlp`: the next word is a target.
         targets, json_file = (*targets, json_file), STDOUT
+    accepting = _accepting(options["accept"], options["reason"])
     files = {"--json": None if json_file == STDOUT else json_file, "--junit": junit, "--html": html}
     named = {option: file for option, file in files.items() if file is not None}
     for option, file in named.items():
         check_writable(file, option)
     report = _report(targets, options)
+    report = _accepted(report, *accepting) if accepting else report
     forms = {"--json": report.to_json, "--junit": report.to_junit, "--html": report.to_html}
     # All are made before one is written.
     for file, text in [(file, forms[option]()) for option, file in named.items()]:
@@ -90,10 +98,54 @@ def check(targets: tuple[str, ...], json_file: str | None, junit: str | None, ht
     return HOLD if report.ok else FAILED
 
 
+def _accepting(file: str | None, reason: str | None) -> tuple[str, str | None] | None:
+    """The file for accepted differences and the reason, as far as it is known; None if none are to be accepted.
+
+    Raises:
+        UsageError: a file that cannot be written or is none of known differences; no reason, and nobody to ask.
+    """
+    from ..common.files import check_writable
+    from ..conformance.known import load
+
+    if file is None:
+        if reason is not None:
+            raise click.UsageError("--reason is about --accept FILE.toml.")
+        return None
+    if reason is None and not sys.stdin.isatty():
+        raise click.UsageError("--accept wants a reason, and there is no terminal to ask for it: give --reason TEXT.")
+    if reason is not None and not reason.strip():
+        raise click.UsageError("--reason is empty: say why the differences are accepted.")
+    check_writable(file, "--accept")
+    if Path(file).exists():
+        load(file)
+    return file, reason
+
+
+def _accepted(report: Report, file: str, reason: str | None) -> Report:
+    """The report with what was accepted as known; what is done is told beside it."""
+    from ..conformance.known import accept, accepted, load, proposed
+
+    found = proposed(report.results)
+    if found and reason is None:
+        click.echo("\n".join(f"{each}: {each.reason}" for each in found), err=True)
+        reason = click.prompt("Why are these accepted?", err=True)
+    new = accept(file, found, reason or "")
+    places = {(each.contract, each.path) for each in found}
+    declared = [each for each in (load(file) if found else ()) if (each.contract, each.path) in places]
+    report = replace(report, results=tuple(accepted(report.results, declared)))
+    old = f", {len(declared) - len(new)} were there" if len(declared) > len(new) else ""
+    click.echo(f"{file}: {len(new)} accepted{old}" if found else f"{file}: nothing to accept", err=True)
+    for result in report.failures:
+        place = f" at {result.path!r}" if result.path else ""
+        click.echo(f"not accepted: {result.contract}{place}, which no difference of the frameworks explains", err=True)
+    return report
+
+
 def _report(targets: tuple[str, ...], options: dict[str, Any]) -> Report:
     pairs = [target for target in targets if ":" in target]
     given = {name: value for name, value in options.items() if value not in (None, ())}
     _refuse(given, _OF_MODELS if pairs else _OF_PAIRS, "reference models" if pairs else "a pair, FILE.py:PAIR")
+    given = {name: value for name, value in given.items() if name not in ("accept", "reason")}
     if given.get("contracts"):
         given["contracts"] = [name.strip() for part in given["contracts"] for name in part.split(",")]
     if "require_device" in given:

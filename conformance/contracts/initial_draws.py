@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from ...common.wing import PairError, reported
 from ...pairs.comparison import Bound
 from ...pairs.maps import MapRow, assemble
 from ...pairs.side import Side
+from ..explain import FRAMEWORK, default_draws
 from ..results import Finding
 from ..statistics import ALPHA, BETA, Evidence, Judgement, Scheme, compare, copies, gain_of, judge, likeliest
 
@@ -263,7 +264,12 @@ def initialization(bound: Bound, device: str, sampling: Sampling) -> Iterator[Fi
     ties = [(key, alias) for key, each in rows.items() for alias in each[0].reference_aliases or each[0].port_aliases]
     judged = examine_pair(reference, port, alpha=sampling.alpha, ties=ties, fans=dict.fromkeys(rows, reading))
     for each in judged:
-        yield _finding(bound, each, rows.get(each.path, ()))
+        found = _finding(bound, each, rows.get(each.path, ()))
+        if not found.ok and len(rows.get(each.path, ())) == 1:
+            (row,) = rows[each.path]
+            words = default_draws(bound, row, ours[row.reference], theirs[row.port], device)
+            found = replace(found, details={**found.details, FRAMEWORK: words}) if words else found
+        yield found
 
 
 def _draws(side: Side, device: str, sampling: Sampling, seed: int) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ from ...pairs.comparison import Comparison
 from ...pairs.maps import MapRow
 from ...pairs.precision import Setting
 from ...pairs.side import Side, Weights
+from ..explain import FRAMEWORK, biased_variance, statistic_factor
 from ..results import Finding
 from ..statistics import compare, judge
 
@@ -89,7 +90,16 @@ def _buffers(
             comparison.policy,
             cause,
             "" if ok else comparison.bound.modules(row),
+            {} if ok else _of_frameworks(comparison, row, one, other),
         )
+
+
+def _of_frameworks(comparison: Comparison, row: MapRow, one: np.ndarray, other: np.ndarray) -> dict[str, str]:
+    """The details of what the frameworks themselves differ in."""
+    before = np.asarray(comparison.bound.theirs[row.port], np.float64)
+    device = comparison.setting.device
+    words = biased_variance(comparison.bound, row, before, one - before, other - before, device)
+    return {FRAMEWORK: words} if words else {}
 
 
 def _wrong_buffer(comparison: Comparison, row: MapRow, one: np.ndarray, other: np.ndarray) -> tuple[str, str]:
@@ -103,7 +113,7 @@ def _wrong_buffer(comparison: Comparison, row: MapRow, one: np.ndarray, other: n
     ratio = float(np.vdot(ours, theirs)) / float(np.vdot(ours, ours))
     if relative_error(theirs, ratio * ours) <= _TOLD:
         return "momentum", f"the port's step is {ratio:.4g} times the reference's: another momentum"
-    factor = _statistic_factor(before, ours, theirs)
+    factor = statistic_factor(before, ours, theirs)
     if factor is not None:
         few = max(factor, 1 / factor)
         count = few / (few - 1)
@@ -115,20 +125,6 @@ def _wrong_buffer(comparison: Comparison, row: MapRow, one: np.ndarray, other: n
 
 # How exactly the steps must be what a cause says of them.
 _TOLD = 1e-3
-
-
-def _statistic_factor(before: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> float | None:
-    """How many times the reference's statistic of the batch the port's is, at one momentum; None if that is not so.
-
-    From b a statistic goes the way m (s - b). With k s in the place of s that is k times the reference's, and
-    m (k - 1) b besides: two unknowns, and an equation for each channel.
-    """
-    if before.size < 4:
-        return None
-    columns = np.stack([ours.ravel(), before.ravel()], 1)
-    (factor, rest), *_ = np.linalg.lstsq(columns, theirs.ravel(), rcond=None)
-    fits = relative_error(columns @ np.array([factor, rest]), theirs.ravel()) <= _TOLD
-    return float(factor) if fits and factor > 0 and 0 < rest / (factor - 1) <= 1 else None
 
 
 def _dropped(side: Side, weights: Weights, setting: Setting, plain: Mapping[str, np.ndarray]) -> np.ndarray:

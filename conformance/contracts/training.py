@@ -23,7 +23,7 @@ from ...pairs.kept import PADDING, kept_rows, words_of, zero_rows
 from ...pairs.maps import MapRow
 from ...pairs.precision import ROUNDINGS, Setting
 from ...pairs.side import Side
-from ..explain import Diagnosis
+from ..explain import FRAMEWORK, Diagnosis, biased_variance
 from ..results import Finding
 from .moves import BEYOND, OPTIMIZERS, Move, Steps
 from .structure import all_paths
@@ -131,7 +131,8 @@ def _moved(steps: Steps, ours: Training, theirs: Training, reformed: Mapping[str
         if not each.ok:
             words = f"{row.reference} (= {path}): after {steps} {each.diagnosis.words}"
             cause, module = each.diagnosis.cause or _cause(comparison, row), comparison.bound.modules(row)
-        yield Finding(row.reference, each.ok, each.measured, each.allowed, words, path, each.policy, cause, module)
+        found = Finding(row.reference, each.ok, each.measured, each.allowed, words, path, each.policy, cause, module)
+        yield found if each.ok else replace(found, details=_of_frameworks(steps, row, move))
 
 
 def _later(steps: Steps, moves: Mapping[str, Move], wrong: Sequence[str]) -> set[str]:
@@ -147,6 +148,16 @@ def _first(steps: Steps, paths: Iterable[str]) -> dict[str, Move]:
         return replace(steps, count=1).again(paths)
     except NotExpressibleError:
         return {}
+
+
+def _of_frameworks(steps: Steps, row: MapRow, move: Move) -> dict[str, str]:
+    """The details of what the frameworks themselves differ in."""
+    bound = steps.comparison.bound
+    if not row.is_whole or bound.reference.is_free(row.reference):
+        return {}
+    before = bound.carried(steps.start)[row.port].astype(np.float64)
+    words = biased_variance(bound, row, before, move.ours, move.theirs, steps.setting.device)
+    return {FRAMEWORK: words} if words else {}
 
 
 def _row(comparison: Comparison, path: str, move: Move) -> MapRow:

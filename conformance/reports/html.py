@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...common.tables import counted
+from ..known import as_code, proposed
 from ..results import Result, Results
 from .drawings import ROLES, errors, histogram, shares, side
 from .units import (
@@ -89,6 +90,7 @@ def _page(report: Results) -> dict[str, Any]:
         ("contracts", "Contracts", _contracts(found)),
         ("failures", "What fails", _failures(found)),
         ("known", "Known differences", _known(found)),
+        ("frameworks", "What the frameworks differ in", _proposed(report.results)),
         ("skipped", "Skipped", _skipped(report.results)),
         ("initialization", "Initial distributions", _initialization(found)),
         ("gradients", "Gradient errors", _gradients(found)),
@@ -148,6 +150,12 @@ def _known(found: Sequence[UnitResults]) -> PageTable | None:
             rows.append((_place(unit, names), [both_paths(each) for each in members], message))
     header = ("contract", "path", "what differs, and why")
     return PageTable("Failures that were declared, with the reasons.", header, rows) if rows else None
+
+
+def _proposed(results: Sequence[Result]) -> PageTable | None:
+    rows = [(each.contract, each.path, as_code(each)) for each in proposed(results)]
+    caption = "Failures that the frameworks themselves make, and what to write in known_differences to accept them."
+    return PageTable(caption, ("contract", "path", "known difference"), rows) if rows else None
 
 
 def _skipped(results: Sequence[Result]) -> PageTable | None:

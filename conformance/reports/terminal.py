@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from ...common.tables import columns, counted
+from ..known import as_code, proposed
 from ..results import Result, Results
 from .units import UnitResults, both_paths, grouped, number, printable, setting, severity, skipped, units, varying
 from .words import causes, notes, sentence, statistics, summary, title, told
@@ -73,6 +74,7 @@ def _of_pair(report: Results, width: int) -> str:
         [printable(title(report.results)), *_overview(found, shown, width)],
         *_failures(found, shown, width),
         [line for unit in found for line in _known(unit, shown, width)],
+        _proposed(report, width),
         list(_skipped(report, shown, width)),
         [line for words in notes(report) for line in _wrapped(words, width)],
         [line for words in (statistics(report), summary(report)) if words for line in _wrapped(words, width)],
@@ -160,6 +162,15 @@ def _known(unit: UnitResults, shown: Sequence[str], width: int) -> Iterator[str]
         yield from _wrapped(f"known: {_name(unit.contract, setting(unit, shown))}{where}: {message}", width, "  ")
     if groups[_SHOWN:]:
         yield f"  ... and {sum(len(results) for _, results in groups[_SHOWN:]):,} more of {unit.contract}"
+
+
+def _proposed(report: Results, width: int) -> list[str]:
+    """What to write to accept the failures that the frameworks themselves make; never broken, as it is to be copied."""
+    found = proposed(report.results)
+    if not found:
+        return []
+    words = "The frameworks themselves differ in this. To accept it, give the check or the suite known_differences:"
+    return [*_wrapped(words, width), *(f"  {printable(as_code(each))}" for each in found)]
 
 
 def _skipped(report: Results, shown: Sequence[str], width: int) -> Iterator[str]:
