@@ -1,7 +1,7 @@
 """Coarseness: whether a module computes in a coarser type than it is run in, as a softmax in float32 in a float64 run.
 
-It is seen in what a module makes of inputs that are moved by very little. What is smooth answers in proportion. What
-rounds on the way answers with its rounding, which does not become smaller as fast as what moves it.
+It is seen in what a module makes of inputs that are moved by very little, one way and the other. Of what is smooth the
+two answers cancel each other but for the square of that; of what rounds on the way its rounding is left.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from .comparing import apart, unit
 
 Arrays = Mapping[str, np.ndarray]
 SINGLE = 2.0**-23
-# What the inputs are moved by, in parts of themselves: the second is so small that float32 hardly sees it.
-_NUDGES = (2.0**-26, 2.0**-34)
-# An answer below this is the rounding of float64.
-_LEAST = 1e-12
+# What the inputs are moved by, in parts of themselves: its square is below float64, and float32 rounds it either way.
+_NUDGE = 2.0**-26
+# Of few entries that matter not all are rounded another way each time.
+_DRAWS = 4
 
 
 def is_single(arrays: Arrays) -> bool:
@@ -32,26 +32,28 @@ def is_single(arrays: Arrays) -> bool:
     )
 
 
-def is_coarse(outputs: Arrays, at: Callable[[float], Arrays]) -> bool:
-    """Whether what makes these outputs rounds to a coarser type.
+def noise_of(outputs: Arrays, at: Callable[[float, int], Arrays]) -> float:
+    """How large the rounding is that shows in these outputs, beside their norm.
 
-    at: the outputs with all inputs moved by a share of themselves.
+    at: the outputs with all inputs moved by a share of themselves, the same way for the same number.
     """
-    first, second = (_moved(outputs, at(size)) for size in _NUDGES)
-    share = _NUDGES[1] / _NUDGES[0]
-    return first > _LEAST and not share / 2 <= second / first <= share * 2
+    return max(_left(outputs, at(_NUDGE, draw), at(-_NUDGE, draw)) for draw in range(_DRAWS))
 
 
-def _moved(outputs: Arrays, after: Arrays) -> float:
-    if set(outputs) != set(after) or any(array.shape != after[name].shape for name, array in outputs.items()):
-        return 0.0
-    sizes = [apart(after[name].astype(np.float64), array.astype(np.float64)) for name, array in outputs.items()]
-    return max((size for size in sizes if np.isfinite(size)), default=0.0)
+def _left(outputs: Arrays, above: Arrays, below: Arrays) -> float:
+    found = [0.0]
+    for name, array in outputs.items():
+        one, other = above.get(name), below.get(name)
+        if one is not None and other is not None and one.shape == other.shape == array.shape:
+            middle = (one.astype(np.float64) + other.astype(np.float64)) / 2
+            found.append(apart(middle, array.astype(np.float64)))
+    return max(size for size in found if np.isfinite(size))
 
 
 def nudged(
     inputs: Mapping[str, Any],
     size: float,
+    draw: int,
     convert: Callable[[Any], np.ndarray | None],
     restored: Callable[[np.ndarray, Any], Any],
 ) -> dict[int, Any]:
@@ -63,15 +65,15 @@ def nudged(
     for name, array in arrays_in(inputs):
         neutral = convert(array)
         if neutral is not None and is_floating(neutral) and np.isfinite(neutral).all():
-            signs = generator(0, f"nudge {name}").choice((-1.0, 1.0), neutral.shape)
+            signs = generator(draw, f"nudge {name}").choice((-1.0, 1.0), neutral.shape)
             new[id(array)] = restored(neutral * (1 + size * signs), array)
     return new
 
 
 class CoarseCalls(CallRecorder):
-    """Finds out of some calls of a pass whether they are coarse.
+    """Finds out of some calls of a pass how large their rounding is.
 
-    wanted: their modules' paths and numbers. found: which of them are.
+    wanted: their modules' paths and numbers. found: their noise, by these.
     """
 
     def __init__(
@@ -83,7 +85,7 @@ class CoarseCalls(CallRecorder):
         super().__init__(convert, restored)
         self._wanted = wanted
         self._busy = False
-        self.found: set[tuple[str, int]] = set()
+        self.found: dict[tuple[str, int], float] = {}
 
     def around(
         self,
@@ -101,8 +103,8 @@ class CoarseCalls(CallRecorder):
             return output
         inputs = named_arguments(function, arguments, named)
 
-        def at(size: float) -> Arrays:
-            new = nudged(inputs, size, self._convert, self._restored)
+        def at(size: float, draw: int) -> Arrays:
+            new = nudged(inputs, size, draw, self._convert, self._restored)
             try:
                 return self._arrays(run(*exchanged(tuple(arguments), new), **exchanged(dict(named), new)))
             # One that does not take what is moved a little tells nothing of its rounding.
@@ -111,8 +113,7 @@ class CoarseCalls(CallRecorder):
 
         self._busy = True
         try:
-            if is_coarse(self._arrays(output), at):
-                self.found.add(place)
+            self.found[place] = noise_of(self._arrays(output), at)
         finally:
             self._busy = False
         return output

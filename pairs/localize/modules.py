@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,11 +63,11 @@ def _outcomes(comparison: Comparison, setting: Setting, traces: tuple[Trace, ...
         return ModuleOutcomes((), partners, (), precision)
     paths = partners.by_rows({path: comparison.port.module(path) for path in comparison.port.stored_tensors})
 
-    def steered(coarse: frozenset[int] | None) -> Steered | None:
+    def steered(noise: Mapping[int, float] | None) -> Steered | None:
         made: list[Steered] = []
 
         def recorder(convert: Callable[..., Any], restored: Callable[..., Any]) -> Steered:
-            more = Steered(convert, restored, partners=partners, eps=setting.eps, coarse=coarse, paths=paths)
+            more = Steered(convert, restored, partners=partners, eps=setting.eps, noise=noise, paths=paths)
             made.append(more)
             return more
 
@@ -76,14 +76,14 @@ def _outcomes(comparison: Comparison, setting: Setting, traces: tuple[Trace, ...
 
     found = steered(None)
     if found is not None and found.doubtful:
-        found = steered(_coarse(comparison, setting, partners, found.doubtful))
+        found = steered(_noise(comparison, setting, partners, found.doubtful))
     if found is None:
         return ModuleOutcomes(traces, partners, (), precision)
     return ModuleOutcomes(traces, partners, tuple(found.outcomes), precision, found.stopped)
 
 
-def _coarse(comparison: Comparison, setting: Setting, partners: Partners, doubtful: set[int]) -> frozenset[int]:
-    """Those of some calls of the reference that round to float32."""
+def _noise(comparison: Comparison, setting: Setting, partners: Partners, doubtful: set[int]) -> dict[int, float]:
+    """How large the rounding of some calls of the reference is."""
     places = {(call.trace.path, call.trace.call): call.index for call in partners.calls if call.index in doubtful}
     made: list[CoarseCalls] = []
 
@@ -92,4 +92,4 @@ def _coarse(comparison: Comparison, setting: Setting, partners: Partners, doubtf
         return made[-1]
 
     comparison.reference.traced(comparison.bound.ours, setting, recorder)
-    return frozenset(places[place] for place in made[-1].found)
+    return {places[place]: size for place, size in made[-1].found.items()}

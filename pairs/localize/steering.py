@@ -17,7 +17,8 @@ import numpy as np
 from ...common.trees import exchanged
 from ...common.wing import CallRecorder, Traced, arrays_in, is_floating, named_arguments
 from ..closeness import FACTOR
-from .coarseness import SINGLE, is_coarse, is_single, nudged
+from ..precision import ROUNDINGS
+from .coarseness import SINGLE, is_single, noise_of, nudged
 from .comparing import apart, rounding
 from .outcomes import Outcome, Verdict
 from .pairing import ModuleCall, closest
@@ -101,9 +102,9 @@ class Steered(CallRecorder):
     """Steers a pass of the port. What came of it is in `outcomes`.
 
     eps: of the type that it is run in.
-    coarse: the reference's calls that round to float32; None where nobody has looked.
+    noise: how large the rounding of some of the reference's calls is; None where nobody has looked.
     paths: the port's modules by the rows that they hold, to be called by themselves where the pass does not reach them.
-    doubtful: calls of the reference of which it matters whether they are coarse. stopped: what ended the pass.
+    doubtful: calls of the reference of which it matters how large it is. stopped: what ended the pass.
     """
 
     def __init__(
@@ -113,11 +114,11 @@ class Steered(CallRecorder):
         *,
         partners: Partners,
         eps: float,
-        coarse: frozenset[int] | None,
+        noise: Mapping[int, float] | None,
         paths: Mapping[frozenset[int], Sequence[str]],
     ) -> None:
         super().__init__(convert, restored)
-        self._partners, self._eps, self._coarse, self._paths = partners, eps, coarse, paths
+        self._partners, self._eps, self._noise, self._paths = partners, eps, noise, paths
         self._frames = [_Open(None, is_steered=True)]
         self._expected: ModuleCall | None = None
         self.doubtful: set[int] = set()
@@ -336,7 +337,7 @@ class Steered(CallRecorder):
             return replace(
                 told, verdict="unknown", words="what it is given cannot be held against the reference's inputs"
             )
-        if told.error <= single and self._is_coarse(one, inside):
+        if told.error <= single and self._is_coarse(one, told.error, inside):
             return replace(told, verdict="agrees", allowed=max(single, told.allowed), is_coarse=True)
         if alone:
             words = f"it differs, and no row of the map is about {min(alone)!r}, which it holds"
@@ -359,7 +360,7 @@ class Steered(CallRecorder):
                 error = self._error_with(one, wrong - {each.reference.index})
                 # Beside what rounding to float32 makes of the whole a fault that is much larger would be seen.
                 is_lost = _SEEN * error < each.error and error <= self._single(one.partner)
-                if error <= allowed or (is_lost and self._is_coarse(one, [])):
+                if error <= allowed or (is_lost and self._is_coarse(one, error, [])):
                     found.add(each.reference.index)
         return frozenset(found)
 
@@ -375,22 +376,24 @@ class Steered(CallRecorder):
         limit = self._single(one.partner)
         return self._error(one.partner, made) if all(size <= limit for _, size in frame.given) else np.inf
 
-    def _is_coarse(self, one: _Differing, inside: Sequence[Outcome]) -> bool:
+    def _is_coarse(self, one: _Differing, error: float, inside: Sequence[Outcome]) -> bool:
+        """Whether an error is one of rounding to float32, which one of the two does."""
         ours = one.partner.trace.outputs
         if self._eps >= SINGLE:
             return False
         if any(each.is_coarse for each in inside) or is_single(ours) or is_single(one.first.arrays):
             return True
-        if one.partner.index in (self._coarse or ()) or one.partner.rows & self._partners.rounded:
+        if one.partner.rows & self._partners.rounded:
             return True
 
-        def at(size: float) -> Arrays:
-            new = nudged(one.call.inputs, size, self._convert, self._restored)
+        def at(size: float, draw: int) -> Arrays:
+            new = nudged(one.call.inputs, size, draw, self._convert, self._restored)
             return self._attempt(one.call.on(new), _Open(one.partner)).arrays
 
-        if is_coarse(one.first.arrays, at):
+        known = (self._noise or {}).get(one.partner.index, 0.0)
+        if error <= ROUNDINGS * max(known, noise_of(one.first.arrays, at)):
             return True
-        if self._coarse is None:
+        if self._noise is None:
             self.doubtful.add(one.partner.index)
         return False
 

@@ -236,6 +236,13 @@ def test_all_modules_of_a_right_port_agree(wing: str, is_port_of_flax: bool) -> 
         assert result.message.endswith("which it is a part of, agrees")
 
 
+@pytest.mark.parametrize("seed", [2, 6])
+def test_little_rounding_to_float32_is_no_fault(seed: int) -> None:
+    """A softmax that is almost decided rounds few of its numbers, and these little."""
+    torch.manual_seed(seed)
+    assert checked(Language().eval(), port_of("nnx"), map_of("nnx")).ok
+
+
 THREE = (Faults(eps=1e-4), Faults(act=jax.nn.silu), Faults(scale=0.5))
 INNERMOST = ["layers.0.norm", "layers.1", "layers.2.mix"]
 
