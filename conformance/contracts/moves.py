@@ -12,7 +12,7 @@ from ...common.errors import NotExpressibleError
 from ...common.seeding import generator
 from ...common.wing import Optimizer, PairError, Training
 from ...pairs.comparison import Comparison
-from ...pairs.precision import Setting
+from ...pairs.precision import ROUNDINGS, Setting
 from ...pairs.side import Side, Weights
 from ...pairs.values import rounded
 
@@ -40,6 +40,16 @@ class Move(NamedTuple):
         most = BEYOND * (noise.ours + noise.theirs)
         return np.abs(self.ours) <= most, np.abs(self.theirs) <= most
 
+    def alone(self, noise: Move) -> np.ndarray:
+        """The entries that are more than noise on one side only, and apart by it: none that is it just about."""
+        ours, theirs = self.zero(noise)
+        return (ours ^ theirs) & (np.abs(self.theirs - self.ours) > BEYOND / 2 * (noise.ours + noise.theirs))
+
+    def beyond(self, noise: Move) -> Move:
+        """The port's as near to the reference's as the noise of both may bring it."""
+        most = ROUNDINGS * (noise.ours + noise.theirs)
+        return Move(self.ours, self.theirs - np.clip(self.theirs - self.ours, -most, most))
+
 
 @dataclass(frozen=True, eq=False)
 class Steps:
@@ -52,6 +62,24 @@ class Steps:
 
     def __str__(self) -> str:
         return f"{self.count} step{'s' if self.count > 1 else ''} of {self.optimizer.name}"
+
+    @property
+    def limit(self) -> float:
+        """How far apart rounding takes what is trained alike.
+
+        AdamW divides by 1 - beta^t, which Optax rounds to the arrays' precision and PyTorch does not: with a beta next
+        to 1 most of the digits are lost.
+        """
+        correction = self.setting.eps / (1 - max(self.optimizer.betas)) if self.optimizer.name == "adamw" else 0.0
+        limit = self.comparison.limit
+        return limit if self.setting.is_coarse else max(limit, correction)
+
+    @property
+    def policy(self) -> str:
+        """Why that much is allowed."""
+        if self.limit > self.comparison.limit:
+            return f"eps of {self.setting.precision} / (1 - beta) of AdamW's correction"
+        return self.comparison.policy
 
     @property
     def start(self) -> Weights:

@@ -25,7 +25,7 @@ from ...pairs.precision import ROUNDINGS, Setting
 from ...pairs.side import Side
 from ..explain import FRAMEWORK, Diagnosis, biased_variance
 from ..results import Finding
-from .moves import BEYOND, OPTIMIZERS, Move, Steps
+from .moves import OPTIMIZERS, Move, Steps
 from .structure import all_paths
 
 STEPS = 3
@@ -172,7 +172,7 @@ def _cause(comparison: Comparison, row: MapRow) -> str:
 
 def _plainly(steps: Steps, move: Move, largest: tuple[float, float], exact: np.ndarray | None) -> _Judged:
     """By the limit of rounding, or by the reference's own error against its `exact` move."""
-    limit, policy = steps.comparison.limit, f"{steps.comparison.policy}, of the way gone"
+    limit, policy = steps.limit, f"{steps.policy}, of the way gone"
     if all(is_zero_gradient(each, most, limit) for each, most in zip(move, largest, strict=True)):
         return _Judged(0.0, limit, policy, Diagnosis("", ""), f"{steps.optimizer.name}: does not move")
     for each, role in zip(move, ("reference", "port"), strict=True):
@@ -201,9 +201,9 @@ def _error(move: Move, largest: tuple[float, float]) -> float:
 def _beyond_rounding(steps: Steps, moves: Mapping[str, Move], largest: tuple[float, float]) -> dict[str, _Judged]:
     """Moves that are not alike, judged without the entries that either side's rounding alone moves.
 
-    What is left may have gone another way for rounding's sake, too: as far as the moves of either side tell.
+    What is left may have gone another way for rounding's sake, too, but for what one side alone trains.
     """
-    limit, gradients = steps.comparison.limit, steps.gradients()
+    limit, gradients = steps.limit, steps.gradients()
     are_sums = gradients.optimizer == steps.optimizer
     sums = moves if are_sums else gradients.again(moves)
     noise = gradients.noise(sums)
@@ -211,12 +211,13 @@ def _beyond_rounding(steps: Steps, moves: Mapping[str, Move], largest: tuple[flo
     left = {path: move.where(~(zero[path][0] & zero[path][1])) for path, move in moves.items()}
     apart = {path: moves[path] for path, each in left.items() if _error(each, largest) > limit}
     own = noise if are_sums else steps.noise(apart) if apart else {}
-    policy = f"{steps.comparison.policy}, of the way gone, where gradients are more than rounding"
+    policy = f"{steps.policy}, of the way gone, beyond {ROUNDINGS:g} times the noise of rounding"
     judged = {}
     for path, each in left.items():
-        allowed = max(limit, _of_rounding(each, own[path]) if path in apart else 0.0)
         seen = "" if each.ours.any() else f"{steps.optimizer.name}: the gradient is zero but for rounding"
-        judged[path] = _Judged(_error(each, largest), allowed, policy, Diagnosis("", ""), seen)
+        if path in apart:
+            each = each.beyond(own[path].where(~sums[path].alone(noise[path])))
+        judged[path] = _Judged(_error(each, largest), limit, policy, Diagnosis("", ""), seen)
     wrong = [path for path, each in judged.items() if not each.ok]
     first = _first(gradients, wrong)
     for path in wrong:
@@ -224,13 +225,6 @@ def _beyond_rounding(steps: Steps, moves: Mapping[str, Move], largest: tuple[flo
         diagnosis = diagnosis or _diagnosis(steps.comparison, path, left[path], zero[path], judged[path].allowed)
         judged[path] = judged[path]._replace(diagnosis=diagnosis)
     return judged
-
-
-def _of_rounding(move: Move, noise: Move) -> float:
-    """How large an error the noise of both sides explains. Much of it explains nothing: it is no noise any more."""
-    size = norm(move.ours)
-    own = sum(norm(each) for each in noise.where(move.ours != 0)) / size if size else np.inf
-    return ROUNDINGS * own if own <= 1 / BEYOND else 0.0
 
 
 def _diagnosis(

@@ -63,5 +63,6 @@ TARGETS: dict[str, list[str]] = {
     "migration/align/matching.py": _ALIGN,
     "pairs/closeness.py": ["tests/pairs/test_closeness.py"],
     "pairs/comparison.py": ["tests/pairs/test_comparison.py", "tests/conformance/test_bad_pairs.py"],
+    "pairs/kept.py": ["tests/conformance/test_kept_rows.py"],
     **{f"pairs/maps/{name}.py": _MAPS for name in ("weights", "correspondence", "rows", "transforms")},
 }

@@ -36,15 +36,17 @@ def felt(value: Any, rate: float) -> Any:
 class Packed(torch.nn.Module):
     """Causal attention whose queries, keys and values are one projection; the middle of its bias has no effect."""
 
-    def __init__(self, felt: float = 0.0) -> None:
+    def __init__(self, felt: float = 0.0, in_float32: bool = False) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.attn, self.proj, self.felt = torch.nn.Linear(8, 24), torch.nn.Linear(8, 8), felt
+        # A product with float64 then raises, so that both sides are trained in float32.
+        self.kind = torch.float32 if in_float32 else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         q, k, v = (each.unflatten(-1, (2, 4)).transpose(1, 2) for each in self.attn(x).chunk(3, -1))
         mask = torch.ones(x.shape[1], x.shape[1]).tril() == 0
-        weights = (q @ k.mT / 2).masked_fill(mask, -torch.inf).softmax(-1)
+        weights = (q @ k.mT / 2).masked_fill(mask, -torch.inf).softmax(-1, dtype=self.kind)
         return self.proj((weights @ v).transpose(1, 2).flatten(2)) + felt(self.attn.bias[8:16], self.felt)
 
 
@@ -119,6 +121,8 @@ RIGHT: dict[str, Callable[[], paritree.Pair]] = {
     "cross attention": cross_attention,
     "packed attention": lambda: paritree.Pair(Packed(), PackedPort(), (X,)),
     "packed attention, exchanged": lambda: paritree.Pair(PackedPort(), Packed(), (X,)),
+    "in float32": lambda: paritree.Pair(Packed(in_float32=True), PackedPort(), (X,)),
+    "in float32, exchanged": lambda: paritree.Pair(PackedPort(), Packed(in_float32=True), (X,)),
     "a bias before a batch's norm": lambda: paritree.Pair(Shifted(True), ShiftedPort(True), (ROWS,)),
     "a shift before a layer's norm": lambda: paritree.Pair(Shifted(False), ShiftedPort(False), (ROWS,)),
 }
@@ -134,10 +138,20 @@ def test_it_is_said_what_has_no_gradient() -> None:
     assert {each.port_path for each in report.results if "zero but for rounding" in each.message} == {"key.bias"}
 
 
-@pytest.mark.parametrize(("felt", "other"), [(1e-2, 0.0), (1e-5, 0.0), (0.0, 1e-2), (0.0, 1e-5)])
-def test_the_third_of_a_packed_bias_that_one_side_alone_trains(felt: float, other: float) -> None:
+@pytest.mark.parametrize(
+    ("felt", "other", "in_float32"),
+    [
+        (1e-2, 0.0, False),
+        (1e-5, 0.0, False),
+        (0.0, 1e-2, False),
+        (0.0, 1e-5, False),
+        (1e-2, 0.0, True),
+        (0, 1e-3, True),
+    ],
+)
+def test_the_third_of_a_packed_bias_that_one_side_alone_trains(felt: float, other: float, in_float32: bool) -> None:
     made = paritree.align(RIGHT["packed attention"]())
-    messages = said(checked(paritree.Pair(Packed(felt), PackedPort(other), (X,)), made))
+    messages = said(checked(paritree.Pair(Packed(felt, in_float32), PackedPort(other), (X,)), made))
     alone, still = ("reference", "port") if felt else ("port", "reference")
     assert len(messages) == 2
     for message, steps in zip(messages, ("sgd", "adamw"), strict=True):
@@ -147,6 +161,36 @@ def test_the_third_of_a_packed_bias_that_one_side_alone_trains(felt: float, othe
         assert message.endswith(
             f"(root mean square): the {still}'s has no gradient there beyond rounding [only the {alone} trains it]"
         )
+
+
+class Gated(torch.nn.Module):
+    """A branch that has no gradient before its gate has left zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch, self.last = Packed(), torch.nn.Linear(8, 8)
+        self.gate = torch.nn.Parameter(torch.zeros(8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(x + self.gate * self.branch(x))
+
+
+class GatedPort(nnx.Module):
+    def __init__(self, is_stopped: bool = False) -> None:
+        self.branch, self.last = PackedPort(), nnx.Linear(8, 8, rngs=nnx.Rngs(0))
+        self.gate, self.is_stopped = nnx.Param(jnp.zeros(8)), is_stopped
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        branch = self.branch(x)
+        return self.last(x + self.gate[...] * (felt(-branch, 1.0) + branch if self.is_stopped else branch))
+
+
+def test_a_branch_that_is_trained_from_the_second_step_on() -> None:
+    made = paritree.align(paritree.Pair(Gated(), GatedPort(), (X,)))
+    assert said(checked(paritree.Pair(Gated(), GatedPort(), (X,)), made)) == []
+    messages = said(checked(paritree.Pair(Gated(), GatedPort(is_stopped=True), (X,)), made))
+    alone = "branch.attn.weight (= branch.attn.kernel): after 3 steps of adamw only the reference trains it, by 0.00"
+    assert any(message.startswith(alone) for message in messages)
 
 
 def test_a_gradient_of_another_rate() -> None:
