@@ -83,10 +83,14 @@ def _differences(row: MapRow, ours: StoredTensor, theirs: StoredTensor) -> Itera
     one, other = ours.array.dtype.name, theirs.array.dtype.name
     if one != other:
         yield "dtype", f"is {one} in the reference and {other} in the port ({theirs.path})"
+    moved = [native.trainable and not native.frozen for native in (ours, theirs)]
+    if moved[0] == moved[1]:
+        # A frozen parameter and a buffer are one thing in two words.
+        return
     if ours.trainable != theirs.trainable:
         kinds = ["a parameter" if native.trainable else "a buffer" for native in (ours, theirs)]
         yield "kind", f"is {kinds[0]} in the reference and {kinds[1]} in the port ({theirs.path})"
-    elif ours.frozen != theirs.frozen:
+    else:
         states = ["frozen" if native.frozen else "trained" for native in (ours, theirs)]
         yield "frozen", f"is {states[0]} in the reference and {states[1]} in the port ({theirs.path})"
 

@@ -178,7 +178,7 @@ def _open(found: Matching, side: Side, other: Side, unmatched: Sequence[str]) ->
         partition = next(iter(candidates.partitions[side.number][path]), ())
         for part in partition:
             options = candidates.options.get(part.key) if not side.number else None
-            if options and part.key not in done and len(options) == 1:
+            if options and part.key not in done and [len(each) > 1 for each in options.values()] == [True]:
                 yield f"{part.key} is {next(iter(options))}, and nothing tells the order of its axes"
             elif options and part.key not in done:
                 yield f"{part.key} may be {' or '.join(options)}, and nothing measured tells which"

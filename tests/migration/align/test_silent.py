@@ -290,3 +290,38 @@ def test_a_frozen_table_is_the_others_constant_and_the_trained_one_its_parameter
     port = (module, module.init(jax.random.key(0), IDS))
     rows = {row.reference: row.port for row in paritree.align(Pair(Positions(), port, (IDS,))).rows}
     assert (rows["sin.weight"], rows["learned.weight"]) == ("constants.one", "params.two")
+
+
+def test_a_frozen_parameter_and_a_constant_are_of_one_kind_and_a_trained_one_is_not() -> None:
+    pair = Pair(Twin(), NnxTwin(), (X,))
+    found = paritree.align(pair)
+    assert paritree.check(pair, found, contracts=("names", "shapes", "training"), devices=("cpu",)).ok
+    pair.reference.pos.requires_grad_(True)
+    (failure,) = paritree.check(pair, found, contracts=("shapes",), devices=("cpu",)).failures
+    assert failure.message == "pos: is a parameter in the reference and a buffer in the port (pos)"
+
+
+class Flipped(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.up = torch.nn.Linear(4, 5), torch.nn.ConvTranspose1d(3, 3, 2)
+
+    def forward(self, x: Any) -> Any:
+        return self.used(x)
+
+
+class NnxFlipped(nnx.Module):
+    def __init__(self) -> None:
+        rngs = nnx.Rngs(0)
+        self.used, self.up = nnx.Linear(4, 5, rngs=rngs), nnx.ConvTranspose(3, 3, (2,), rngs=rngs)
+
+    def __call__(self, x: Any) -> Any:
+        return self.used(x)
+
+
+def test_where_no_layout_leads_from_one_layer_to_the_other_none_is_taken() -> None:
+    """Without `transpose_kernel` Flax's kernel runs backwards."""
+    with pytest.raises(AlignmentError, match=r"up\.weight is up\.kernel, and nothing tells the order of its axes"):
+        paritree.align(Pair(Flipped(), NnxFlipped(), (X,)))
+    with pytest.raises(AlignmentError, match=r"up\.weight cannot be up\.kernel: nothing tells the order of the axes"):
+        paritree.align(Pair(Flipped(), NnxFlipped(), (X,)), rules={"up.weight": "up.kernel"})
