@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from paritree.common.wing.runs import PairError
-from paritree.conformance.contracts.initial_draws import Judged, difference, examine_pair, plan_seeds
+from paritree.conformance.contracts import initial_draws
+from paritree.conformance.contracts.initial_draws import Judged, Sampling, difference, examine_pair, plan_seeds
 
 from ..statistics.samples import PATH, Draw, Draws, cut, haar, normal, pair, side, uniform
 
@@ -97,3 +99,28 @@ def test_ten_percent_on_one_std_among_many_is_found_and_nothing_else() -> None:
     reference = {f"layers.{number}": normal()(rng, (4, 64, 64)) for number in range(40)}
     port = {f"layers.{number}": normal(0.022 if number == 30 else 0.02)(rng, (4, 64, 64)) for number in range(40)}
     assert [each.path for each in examine_pair(reference, port) if not each.ok] == ["layers.30"]
+
+
+def test_small_orthogonal_tensors_are_drawn_again_so_often_that_their_signs_tell() -> None:
+    """As often as a sign takes that never changes; large ones are not, nor what is not orthogonal."""
+    asked: list[tuple[int, int]] = []
+    made = {"small": haar(gain=2.0)(np.random.default_rng(0), (100, 8, 6))}
+    made |= {"vector": normal()(np.random.default_rng(0), (100, 300)), "count": np.zeros((100, 2), np.int32)}
+    wide = {"large": haar()(np.random.default_rng(0), (2, 8, 5500))}
+
+    def draws(arrays: dict[str, Any], kept: int) -> Any:
+        def drawn(seeds: range, device: str, target: int) -> dict[str, Any]:
+            asked.append((len(seeds), target))
+            return {
+                path: array[: max(kept, min(len(seeds), target // array[0].size))] for path, array in arrays.items()
+            }
+
+        tensors = {path: SimpleNamespace(array=array[0]) for path, array in arrays.items()}
+        return SimpleNamespace(role="port", tensors=tensors, draws=drawn)
+
+    found = initial_draws._draws(draws(made, 2), "cpu", Sampling(target=480), 0)
+    assert asked == [(128, 480), (96, 96 * 48)]
+    assert {path: len(array) for path, array in found.items()} == {"small": 96, "vector": 15, "count": 100}
+    asked.clear()
+    initial_draws._draws(draws(wide, 2), "cpu", Sampling(target=480), 0)
+    assert asked == [(2, 480)]

@@ -48,7 +48,8 @@ def failures(bound: Bound, contracts: Sequence[str] = DEFAULT_CONTRACTS) -> tupl
 def missed(fault: Fault, contracts: Sequence[str] = DEFAULT_CONTRACTS) -> str:
     """What is wrong with the verdict on a fault of its contract and the given ones; empty if nothing is."""
     contracts = tuple({*contracts, fault.contract})
-    found = failures(fault.pair(), contracts)
+    pair = fault.pair()
+    found = failures(pair, contracts)
     expected = {each for each in (fault.contract, *fault.others) if each in contracts}
     failed = {each.contract for each in found}
     if failed != expected:
@@ -58,4 +59,20 @@ def missed(fault: Fault, contracts: Sequence[str] = DEFAULT_CONTRACTS) -> str:
         return f"{fault}: expected failures at {fault.at}, found {[each.path for each in own]}"
     if own[0].cause != fault.cause or fault.says not in own[0].message:
         return f"{fault}: expected {fault.cause!r} and {fault.says!r}, found {own[0].cause!r} and {own[0].message!r}"
+    return next((f"{fault}: {wrong}" for each in own if (wrong := _misplaced(pair, each))), "")
+
+
+# Those that tell where to look: the modules of the tensor, in both namings.
+_WITH_MODULES = ("gradients", "training", "values", "initialization")
+
+
+def _misplaced(pair: Bound, found: Result) -> str:
+    """What is wrong with where a failure is said to be."""
+    rows = pair.map.by_reference.get(found.path)
+    if rows is None or found.contract == "modules":
+        return ""
+    if found.port_path != rows[0].port:
+        return f"expected the port's {rows[0].port}, found {found.port_path!r}"
+    if found.contract in _WITH_MODULES and found.cause != "lost tie" and found.module != pair.modules(rows[0]):
+        return f"expected {pair.modules(rows[0])}, found {found.module!r}"
     return ""

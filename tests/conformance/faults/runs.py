@@ -13,6 +13,7 @@ from paritree.pairs.comparison import Bound
 from paritree.pairs.maps import Map
 from paritree.pairs.values import cotangents
 
+from ..mutants import modes as network_model
 from . import axes
 from .fault import Fault
 from .sides import Lie, arrays, drawing, fresh, lying, network
@@ -336,6 +337,15 @@ def modes(wing: str) -> list[Fault]:
 
         return lie
 
+    def moved(factor: float) -> Callable[[Array, Array], Array]:
+        """Where a statistic goes that is so many times the batch's."""
+
+        def change(before: Array, after: Array) -> Array:
+            batch = before + (after - before) / network_model.MOMENTUM
+            return before + network_model.MOMENTUM * (factor * batch - before)
+
+        return change
+
     def without_masks(found: Pass, weights: Mapping[str, Array], training: bool, dropout: bool, seed: int) -> Pass:
         return outputs(found, np.ones_like) if training and dropout else found
 
@@ -369,6 +379,17 @@ def modes(wing: str) -> list[Fault]:
             "",
             "mode",
             "inference changes this buffer of the port",
+        ),
+        fault("the biased variance", buffers(variance, moved(31 / 32)), VARIANCE, "variance", "is biased on its side"),
+        fault(
+            "an unbiased variance",
+            buffers(variance, moved(32 / 31)),
+            VARIANCE,
+            "variance",
+            "1.032 times the reference's: a variance that is unbiased on its side alone, of 32 values",
+        ),
+        fault(
+            "a statistic much too large", buffers(variance, moved(-3.0)), VARIANCE, "buffer", "another statistic or mom"
         ),
         fault("no dropout", without_masks, "", "dropout", "the reference is random, the port is not"),
         fault("dropout in inference", always_random, "", "dropout", "the port is random in inference mode"),

@@ -396,6 +396,16 @@ SETS: dict[str, tuple[tuple[MapRow, ...], str]] = {
         "all: expected every entry of the reference's tensor of shape (4, 2) in one row, found entries in no row and "
         "entries in several rows, of 2 rows: [0:3], [0:3]. Correct the pieces.",
     ),
+    "eight pieces of one place": (
+        _pieces(*["[0:1]"] * 8),
+        "all: expected every entry of the reference's tensor of shape (4, 2) in one row, found entries in no row and "
+        f"entries in several rows, of 8 rows: {', '.join(['[0:1]'] * 8)}. Correct the pieces.",
+    ),
+    "nine of them, of which eight are shown": (
+        _pieces(*["[0:1]"] * 9),
+        "all: expected every entry of the reference's tensor of shape (4, 2) in one row, found entries in no row and "
+        f"entries in several rows, of 9 rows: {', '.join(['[0:1]'] * 8)}, .... Correct the pieces.",
+    ),
     "one piece alone": (
         _pieces("[0:3]"),
         "all: expected every entry of the reference's tensor of shape (4, 2) in one row, found entries in no row, of 1 "
