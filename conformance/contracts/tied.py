@@ -70,10 +70,11 @@ def _finding(comparison: Comparison, row: MapRow, shares: list[Share]) -> Findin
     ok = bool(measured <= allowed)
     if not ok:
         lost = _missing(found, exact, allowed)
+        apart = f"differs by {measured:.2g} of its norm" if total.any() else "is not zero, as that sum is"
         words = (
             f"{row.reference} (= {row.port}): the gradient is not the sum over its {len(shares)} sites ({diagnosis}): "
         )
-        words += f"it differs by {measured:.2g} of its norm" if lost is None else f"the share of site {lost} is missing"
+        words += f"it {apart}" if lost is None else f"the share of site {lost} is missing"
         cause = "missing site" if lost is not None else ""
         kept = kept_rows(comparison, row, comparison.bound.ordinary, *both, allowed)
         if kept:

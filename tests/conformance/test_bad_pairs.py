@@ -282,3 +282,20 @@ def test_models_are_as_they_were() -> None:
     assert all(array.grad is None for array in one.parameters())
     assert all(torch.equal(array, kept) for array, kept in zip(one.parameters(), weights, strict=True))
     assert jax.tree.all(jax.tree.map(np.array_equal, jax.tree.map(np.array, nnx.state(other)), before))
+
+
+def test_an_output_that_is_zero_in_the_reference_alone_is_no_measure_of_the_port() -> None:
+    class Muted(torch.nn.Module):
+        """In training mode."""
+
+        def __init__(self, factor: float) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.fc, self.factor = torch.nn.Linear(4, 4), factor
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(x) * self.factor if self.training else self.fc(x)
+
+    pair = paritree.Pair(Muted(0.0), Muted(1.0), (np.arange(8, dtype=np.float32).reshape(2, 4),))
+    (failure,) = paritree.check(pair, contracts=("modes",), devices=("cpu",)).failures
+    assert failure.message == "in training mode, without dropout, the output is not zero, as the reference's is"
