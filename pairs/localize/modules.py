@@ -9,6 +9,7 @@ from typing import Any
 from ...common.wing import PairError, Trace
 from ..comparison import Comparison
 from ..precision import Setting
+from ..side import Side
 from .coarseness import CoarseCalls
 from .outcomes import Outcome
 from .partners import Partners
@@ -56,8 +57,7 @@ def module_outcomes(comparison: Comparison) -> ModuleOutcomes:
 
 def _outcomes(comparison: Comparison, setting: Setting, traces: tuple[Trace, ...]) -> ModuleOutcomes:
     bound, precision = comparison.bound, setting.precision
-    sides = ((bound.reference, bound.map.by_reference), (bound.port, bound.map.by_port))
-    alone = [path for side, known in sides for path in side.tensors if path not in known and side.is_free(path)]
+    alone = _alone(bound.reference, bound.map.by_reference), _alone(bound.port, bound.map.by_port)
     partners = Partners(traces, bound.map, setting.allowed(1), alone)
     if not traces:
         return ModuleOutcomes((), partners, (), precision)
@@ -80,6 +80,10 @@ def _outcomes(comparison: Comparison, setting: Setting, traces: tuple[Trace, ...
     if found is None:
         return ModuleOutcomes(traces, partners, (), precision)
     return ModuleOutcomes(traces, partners, tuple(found.outcomes), precision, found.stopped)
+
+
+def _alone(side: Side, known: Mapping[str, object]) -> frozenset[str]:
+    return frozenset(path for path in side.tensors if path not in known and side.is_free(path))
 
 
 def _noise(comparison: Comparison, setting: Setting, partners: Partners, doubtful: set[int]) -> dict[int, float]:

@@ -7,7 +7,7 @@ holds nothing is a partner by its class, if it is given the same.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -50,12 +50,14 @@ class Frame:
 class Partners:
     """The calls of the reference, to be asked for partners.
 
-    alone: the parameters of both sides that no row of the map is about. rounded: the rows whose values are rounded to
+    alone: the parameters of either side that no row of the map is about. rounded: the rows whose values are rounded to
         float32 when they are carried, since a sum or a transform makes them.
     """
 
-    def __init__(self, traces: Sequence[Trace], map: Map, limit: float, alone: Iterable[str]) -> None:
-        self.limit, self.alone = limit, frozenset(alone)
+    def __init__(
+        self, traces: Sequence[Trace], map: Map, limit: float, alone: tuple[frozenset[str], frozenset[str]]
+    ) -> None:
+        self.limit, self.alone = limit, alone
         self.calls = sorted(calls_of(traces, (), map)[0], key=lambda call: call.index)
         self._leading = leading_positions(map, "port_piece")
         self.rounded = {number for number, row in enumerate(map.rows) if row.transform or row.summed}

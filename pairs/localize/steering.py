@@ -324,12 +324,14 @@ class Steered(CallRecorder):
 
     def _with_verdict(self, one: _Differing, told: Outcome, inside: Sequence[Outcome]) -> Outcome:
         single = self._single(one.partner)
-        alone = self._partners.alone.intersection((*one.partner.trace.subtree, *one.call.module.subtree))
+        # What both hold without a row has values of its own on either side. What one alone holds is a difference.
+        held = one.partner.trace.subtree, one.call.module.subtree
+        alone = [min(each & {*paths}, default="") for each, paths in zip(self._partners.alone, held, strict=True)]
         if told.parts:
             # Where a part's output could not be put in its place, what is made of it tells nothing.
             faulty = {each.reference.index for each in inside if each.is_fault} & one.again.frame.used
             is_own = told.own is not None and told.own > max(told.allowed, single)
-            is_own = is_own and faulty <= {*one.again.frame.passed} and not alone
+            is_own = is_own and faulty <= {*one.again.frame.passed} and not all(alone)
             return replace(told, verdict="differs" if is_own else "part")
         if one.first.raised:
             return replace(told, verdict="raises")
@@ -339,8 +341,8 @@ class Steered(CallRecorder):
             )
         if told.error <= single and self._is_coarse(one, told.error, inside):
             return replace(told, verdict="agrees", allowed=max(single, told.allowed), is_coarse=True)
-        if alone:
-            words = f"it differs, and no row of the map is about {min(alone)!r}, which it holds"
+        if all(alone):
+            words = f"it differs, and no row of the map is about {alone[0]!r} and {alone[1]!r}, which the two hold"
             return replace(told, verdict="unknown", words=words)
         if told.own is not None and told.own <= told.allowed and told.given is None:
             words = "it differs, and neither a part of it does nor what it makes of their outputs"

@@ -414,8 +414,15 @@ def test_what_the_map_is_not_about_is_left_out() -> None:
     rows = tuple(row for row in map_of("nnx").rows if not row.reference.startswith("head."))
     right = by_status(checked(Language().eval(), port_of("nnx"), Map(rows, ("torch", "nnx"))))
     assert not right["fail"]
-    words = "it differs, and no row of the map is about 'head.bias', which it holds"
+    words = "it differs, and no row of the map is about 'head.bias' and 'z.bias', which the two hold"
     assert right["skip"][""].message == f"the model itself (Language = NnxLanguage): {words}"
+
+
+def test_what_one_side_alone_holds_is_a_difference() -> None:
+    port = port_of("nnx")
+    port.z = nnx.Linear(WIDTH, WORDS, use_bias=False, rngs=nnx.Rngs(0))
+    found = by_status(checked(Language().eval(), port, map_of("nnx")))
+    assert list(found["fail"]) == ["head"]
 
 
 def test_a_tensor_of_another_shape_leaves_the_others() -> None:
