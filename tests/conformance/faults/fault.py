@@ -59,9 +59,16 @@ def missed(fault: Fault, contracts: Sequence[str] = DEFAULT_CONTRACTS) -> str:
         return f"{fault}: expected failures at {fault.at}, found {[each.path for each in own]}"
     if own[0].cause != fault.cause or fault.says not in own[0].message:
         return f"{fault}: expected {fault.cause!r} and {fault.says!r}, found {own[0].cause!r} and {own[0].message!r}"
+    number = len(own) if fault.contract in _COUNTED else 1
+    if fault.contract in (*_COUNTED, *_ONE) and not {each.measured for each in own} <= {None, number}:
+        return f"{fault}: expected {number} of it, found {[each.measured for each in own]}"
     return next((f"{fault}: {wrong}" for each in own if (wrong := _misplaced(pair, each))), "")
 
 
+# Of these each failure is one of so many.
+_COUNTED = ("names", "ties")
+# Of these each is one alone.
+_ONE = ("shapes", "round trip")
 # Those that tell where to look: the modules of the tensor, in both namings.
 _WITH_MODULES = ("gradients", "training", "values", "initialization")
 
@@ -69,8 +76,14 @@ _WITH_MODULES = ("gradients", "training", "values", "initialization")
 def _misplaced(pair: Bound, found: Result) -> str:
     """What is wrong with where a failure is said to be."""
     rows = pair.map.by_reference.get(found.path)
+    measured, allowed = found.measured, found.allowed or 0.0
+    is_beyond = measured is None or (measured <= allowed if found.policy.startswith("p-value") else measured > allowed)
+    if not is_beyond:
+        return f"expected what is beyond {allowed}, found {measured}"
     if rows is None or found.contract == "modules":
         return ""
+    if found.cause == "lost tie" and found.contract == "training" and found.measured != 1:
+        return f"expected one, found {found.measured}"
     if found.port_path != rows[0].port:
         return f"expected the port's {rows[0].port}, found {found.port_path!r}"
     if found.contract in _WITH_MODULES and found.cause != "lost tie" and found.module != pair.modules(rows[0]):

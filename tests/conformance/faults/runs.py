@@ -250,11 +250,16 @@ def sites(wing: str) -> list[Fault]:
 # Training
 
 
-def trained(path: str, change: Callable[[Array, Array], Array], optimizers: tuple[str, ...] = ("sgd", "adamw")) -> Lie:
+def trained(
+    path: str,
+    change: Callable[[Array, Array], Array],
+    optimizers: tuple[str, ...] = ("sgd", "adamw"),
+    least_steps: int = 1,
+) -> Lie:
     """change: what is held after training, of what was before and what is."""
 
     def lie(found: Training, weights: Mapping[str, Array], targets: Any, optimizer: Optimizer, steps: int) -> Training:
-        if optimizer.name not in optimizers:
+        if optimizer.name not in optimizers or steps < least_steps:
             return found
         held = found.stored_tensors[path]
         after = change(np.asarray(weights[path], held.array.dtype), held.array)
@@ -291,6 +296,17 @@ def training(wing: str) -> list[Fault]:
         "lost tie",
         f"it is not {owner} any more in the {role}",
     )
+
+    def all_but_the_first_step() -> Bound:
+        """Of several parameters, where none is the cause of another's."""
+        changed = bound
+        for path in (KERNEL, BIAS):
+            lie = trained(port_path(bound, path), lambda before, after: 2 * before - after, least_steps=2)
+            changed = lying(changed, "port", trainer=lie)
+        return changed
+
+    words = "after 3 steps of sgd it went another way"
+    later = Fault("training", "after a step", wing, all_but_the_first_step, (KERNEL, BIAS), "training", words)
     return [
         fault(
             "steps too long", KERNEL, lambda before, after: before + 1.01 * (after - before), "training", "by 0.01 of"
@@ -300,6 +316,7 @@ def training(wing: str) -> list[Fault]:
         fault("no number", TIED, lambda before, after: no_number(after), "not finite", "it is not finite"),
         fault("statistics as they were", MEAN, lambda before, after: before, "buffer", "only the reference moves it"),
         fault("AdamW alone", OFFSET, lambda before, after: 0.9 * after, "training", "3 steps of adamw", "adamw"),
+        later,
         fault("SGD alone", KERNEL, lambda before, after: 1.1 * after, "training", "after 3 steps of sgd", "sgd"),
         loose,
     ]

@@ -121,6 +121,15 @@ SCHEMES: dict[str, Initializer] = {
     "Kaiming, fan_out": Kaiming(mode="fan_out"),
     "orthogonal": Orthogonal(gain=1.41),
 }
+CONSTANTS = {
+    "zeros": np.zeros((5, 4)),
+    "ones": np.ones(5),
+    "a quarter": np.full((2, 3), 0.25),
+    "identity": np.eye(5, 4),
+    "a ramp": np.linspace(-1, 2, 20).reshape(5, 4),
+    "a ramp of one axis": np.linspace(-1, 2, 20),
+    "identity of three axes": np.eye(4)[None],
+}
 # What the fans of several blocks together are, where each is drawn alone, and the other way round.
 FUSED = (2, 3, 4)
 SHAPES = ((48, 32), (32, 48), (16, 8, 3, 3), (3, 3, 8, 16), (16, 4, 12))
@@ -156,6 +165,9 @@ def lines() -> Iterator[str]:
             for fans in (None,) if is_free else (None, "out in", "in out"):
                 yield f"{name} {shape} {fans}: {scheme(initializer, shape, fans)}"
 
+    for name, array in CONSTANTS.items():
+        found = likeliest(np.stack([array] * 3), array.shape)
+        yield f"{name}: {found.words}; {found.family}, std {found.std:.4g}, mean {found.mean:.2g}" if found else name
     for parts in FUSED:
         yield f"of {parts} blocks: {scheme(Xavier(), (48, 40), 'out in', (48 * parts, 40))}"
         yield f"of one of {parts} blocks: {scheme(Xavier(), (48, 40), 'out in', (48 // parts, 40))}"
