@@ -16,6 +16,7 @@ from ...pairs.side import Side, sides_of
 from .approximate import approximate_map
 from .effects import assign_by_effect
 from .errors import AlignmentError, listed
+from .interchangeable import assign_interchangeable
 from .matching import Matching, matched, offer_zero_gradients
 from .points import Hypothesis, SymmetricPoint, check_comparable, run, uneven
 from .proof import outputs_apart, prove
@@ -111,6 +112,7 @@ def _proved(
     assign_by_module(candidates)
     assign_by_value(candidates, values[0], values[1])
     assign_by_module(candidates)
+    assign_interchangeable(found, point, reference, port, limit)
     assign_by_effect(found, point, reference, port, limit)
     assign_by_name(candidates)
     check_rules(found, given)

@@ -50,6 +50,14 @@ def matched(point: SymmetricPoint, reference: Side, port: Side, limit: float, ro
     """What the gradients at the point assign, and those after it."""
     found = Matching(opened(point, reference, port), (set(), set()))
     _take(found, point.hypothesis, reference, port, point.probes, limit)
+    rematch(found, point, reference, port, limit, rounds)
+    return found
+
+
+def rematch(
+    found: Matching, point: SymmetricPoint, reference: Side, port: Side, limit: float, rounds: int = ROUNDS
+) -> None:
+    """Assign what the gradients tell once what is assigned has values of its own."""
     for _ in range(rounds):
         before = len(found.candidates.matches)
         if next(found.candidates.open_parts(0), None) is None:
@@ -59,7 +67,6 @@ def matched(point: SymmetricPoint, reference: Side, port: Side, limit: float, ro
         _take(found, point.hypothesis, reference, port, probes, limit)
         if len(found.candidates.matches) == before:
             break
-    return found
 
 
 def offer_zero_gradients(found: Matching) -> Candidates:
