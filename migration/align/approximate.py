@@ -34,6 +34,11 @@ CLEAR = 0.1
 
 
 def approximate_map(point: SymmetricPoint, reference: Side, port: Side) -> Map:
+    """The most likely partners as a map."""
+    return map_of(approximate(point, reference, port), point.hypothesis, reference, port)
+
+
+def approximate(point: SymmetricPoint, reference: Side, port: Side) -> Candidates:
     """The most likely partners, by gradients at the point and by names, for all parts of the likeliest partition."""
     candidates = opened(point, reference, port)
     ours, theirs = (_classes(candidates, side) for side in (reference, port))
@@ -49,7 +54,7 @@ def approximate_map(point: SymmetricPoint, reference: Side, port: Side) -> Map:
         ways = orders(guess.part.shape, guess.other.shape)
         usual = candidates.usual_order(guess.part.key, guess.other.key, ways) if guess.unlike > CLEAR else None
         candidates.match(guess.part.key, guess.other.key, usual or guess.order, "name")
-    return map_of(candidates, point.hypothesis, reference, port)
+    return candidates
 
 
 def _classes(candidates: Candidates, side: Side) -> dict[ShapeClass, list[Part]]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...common.wing import Probe
+from ...common.wing import PairError, Probe
 from ...pairs.closeness import is_comparable, is_zero_gradient, largest_gradient, relative_error
 from ...pairs.comparison import Bound, Comparison, Point
 from ...pairs.kept import kept_rows
@@ -26,14 +26,8 @@ def prove(comparison: Comparison) -> None:
     What has no row has values of its own on either side: one that has an effect is seen.
     """
     bound, limit = comparison.bound, comparison.limit
-    halted = frozenset(row.reference for row in bound.map.rows if bound.is_halted(row))
     for point in (bound.ordinary, bound.quiet):
-        probes = comparison.probes_at(point) if point.name else comparison.probes
-        faults = disagreements(bound, probes, limit, bool(point.name), halted)
-        if faults:
-            faults = _beyond_rounding(faults, probes[0], comparison.rounding_at(point, gradients=True).exact)
-        if all(fault.row is not None for fault in faults):
-            faults = [fault for fault in faults if not _is_kept(comparison, point, probes, fault.row)]
+        faults = apart_at(comparison, point)
         if faults:
             raise AlignmentError(
                 "",
@@ -43,6 +37,29 @@ def prove(comparison: Comparison) -> None:
             )
     for point in bound.outer_points:
         _check_outputs(comparison, point)
+
+
+def outputs_agree_at_all_points(comparison: Comparison) -> bool:
+    """Whether the outputs do; of the gradients nothing is asked."""
+    try:
+        for point in (comparison.bound.ordinary, comparison.bound.quiet, *comparison.bound.outer_points):
+            _check_outputs(comparison, point)
+    except (AlignmentError, PairError):
+        return False
+    return True
+
+
+def apart_at(comparison: Comparison, point: Point) -> list[Disagreement]:
+    """The outputs and gradients that differ at a point by more than rounding explains."""
+    bound = comparison.bound
+    probes = comparison.probes_at(point) if point.name else comparison.probes
+    halted = frozenset(row.reference for row in bound.map.rows if bound.is_halted(row))
+    faults = disagreements(bound, probes, comparison.limit, bool(point.name), halted)
+    if faults:
+        faults = _beyond_rounding(faults, probes[0], comparison.rounding_at(point, gradients=True).exact)
+    if all(fault.row is not None for fault in faults):
+        faults = [fault for fault in faults if not _is_kept(comparison, point, probes, fault.row)]
+    return faults
 
 
 def _check_outputs(comparison: Comparison, point: Point) -> None:
