@@ -125,8 +125,10 @@ class Partners:
         if error <= _UNLIKE:
             return Given(best.aligned, error, True)
         # Of arrays that have nothing in common the order of the axes is the usual one, where there is one.
-        if own.shape == array.shape:
-            return Given(wide(own), apart(wide(own), wide(array)), len(sized) == 1)
+        usual = [own, np.moveaxis(own, 1, -1), np.moveaxis(own, -1, 1)] if own.ndim > 2 else [own]
+        for each in usual:
+            if each.shape == array.shape:
+                return Given(wide(each), apart(wide(each), wide(array)), len(sized) == 1)
         return Given(best.aligned, error, len(sized) == 1 and orders(own.shape, array.shape) == 1)
 
     def by_rows(self, modules: Mapping[str, str]) -> dict[frozenset[int], list[str]]:

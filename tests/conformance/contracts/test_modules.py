@@ -400,6 +400,14 @@ def test_channels_may_be_last() -> None:
     assert {*raising["pass"]} == {"stem", "norm", "last", "head"}
 
 
+def test_a_square_image_keeps_its_height_and_width_after_a_fault() -> None:
+    port = NnxPictures(0.0, unchanged, nnx.Rngs(0))
+    port.stem.padding = "CIRCULAR"
+    port.norm.epsilon = 1.0
+    found = by_status(checked(Pictures().eval(), port, picture_map(), (PIXELS,)))
+    assert list(found["fail"]) == ["stem", "norm"]
+
+
 def test_without_a_proved_map_the_likely_one_is_used() -> None:
     layers = (RIGHT, Faults(scale=0.5), RIGHT)
     found = by_status(checked(Language().eval(), port_of("nnx", layers), None))
