@@ -49,11 +49,13 @@ def approximate(point: SymmetricPoint, reference: Side, port: Side) -> Candidate
         partners = theirs.get(of, [])
         if len(members) * len(partners) <= MOST_NAMED**2:
             found += _assigned(point, members, partners, names)
-    # The clear ones first: an order of axes that is not clear is that of the others of these names.
-    for guess in sorted(found, key=lambda guess: guess.unlike):
-        ways = orders(guess.part.shape, guess.other.shape)
-        usual = candidates.usual_order(guess.part.key, guess.other.key, ways) if guess.unlike > CLEAR else None
-        candidates.match(guess.part.key, guess.other.key, usual or guess.order, "name")
+    # The clear ones first: an order of axes that is not clear is that of the others of these names, or of the layer.
+    for guess in sorted(found, key=lambda guess: (not guess.is_told, guess.unlike)):
+        ways, pair = orders(guess.part.shape, guess.other.shape), (guess.part.key, guess.other.key)
+        usual = candidates.usual_order(*pair, ways) if guess.unlike > CLEAR or not guess.is_told else None
+        if usual is None and not guess.is_told:
+            usual = candidates.layout(*pair, ways)
+        candidates.match(*pair, usual or guess.order, "name")
     return candidates
 
 
@@ -67,12 +69,16 @@ def _classes(candidates: Candidates, side: Side) -> dict[ShapeClass, list[Part]]
 
 
 class _Guess(NamedTuple):
-    """Two parts that are likely one, how unlike their gradients are, and the order of the axes that fits them best."""
+    """Two parts that are likely one, how unlike their gradients are, and the order of the axes that fits them best.
+
+    is_told: whether the gradients tell that order.
+    """
 
     part: Part
     other: Part
     unlike: float
     order: Order
+    is_told: bool
 
 
 def _assigned(point: SymmetricPoint, members: list[Part], partners: list[Part], names: float) -> Iterator[_Guess]:
@@ -85,7 +91,7 @@ def _assigned(point: SymmetricPoint, members: list[Part], partners: list[Part], 
             possible = order or next(iter(orders(part.shape, other.shape)), None)
             costs[row, column] = unlike + names * (1.5 - similarity(part.key, other.key)) + 4.0 * (possible is None)
             if possible is not None:
-                best[row, column] = _Guess(part, other, unlike, possible)
+                best[row, column] = _Guess(part, other, unlike, possible, order is not None)
     for row, column in zip(*linear_sum_assignment(costs), strict=True):
         if (row, column) in best:
             yield best[row, column]
@@ -102,4 +108,6 @@ def _unlike(part: Part, other: Part, point: SymmetricPoint) -> tuple[float, Orde
         for order in orders(own.shape, partner.shape)
     ]
     closest, order = min(found, key=lambda each: each[0], default=(1.0, None))
-    return min(closest, 1.0), order
+    # Of gradients that are zero every order is right.
+    is_told = len([error for error, _ in found if error == closest]) == 1
+    return min(closest, 1.0), order if is_told else None

@@ -126,6 +126,14 @@ def test_a_rule_for_it_is_obeyed() -> None:
     assert layouts(found)["emb.weight"] == ("emb.embedding", "a b -> a b")
 
 
+def test_where_the_programs_differ_the_likely_map_has_the_usual_layout_too() -> None:
+    with pytest.raises(AlignmentError) as caught:
+        paritree.align(Pair(Unreached(), NnxUnreached(), (X,), port_call=lambda model, inputs: 1.1 * model(*inputs)))
+    assert caught.value.found_map is not None
+    assert layouts(caught.value.found_map)["pooler.weight"] == ("pooler.kernel", "a b -> b a")
+    assert layouts(caught.value.found_map)["emb.weight"] == ("emb.embedding", "a b -> a b")
+
+
 class Twin(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
