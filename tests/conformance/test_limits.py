@@ -11,7 +11,12 @@ import pytest
 
 from paritree.common.wing import Pass, Probe, Training
 from paritree.conformance.check import Examination, Wanted
+from paritree.conformance.contracts import initial_draws, moves
+from paritree.conformance.contracts.training import OPTIMIZERS, STEPS
 from paritree.conformance.results import Result
+from paritree.conformance.statistics import blocks, power
+from paritree.migration.align import matching
+from paritree.pairs import precision
 from paritree.pairs.comparison import Bound
 from paritree.pairs.precision import STRICT
 
@@ -90,6 +95,20 @@ CASES: dict[str, tuple[str, Callable[[float], Bound], float]] = {
 def test_the_limit_is_that_of_the_setting_and_the_depth() -> None:
     assert CLEAN.depth == 7
     assert STRICT.allowed(7) == CLEAN.comparison(STRICT).limit == pytest.approx(LIMIT)
+
+
+def test_the_limits_and_the_rates_are_the_ones_that_are_promised() -> None:
+    """One that moves is another promise: it belongs into docs/conformance.md, and then here."""
+    assert (precision.ROUNDINGS, precision.COARSEST) == (8.0, 0.01)
+    assert (power.ALPHA, power.BETA, power.TARGET, power.HAAR_REPLICATES) == (1e-6, 1e-6, 8192, 64)
+    assert (initial_draws.ENOUGH, initial_draws.plan_seeds([(1,)]), blocks.LEAST_GROUP) == (16384, 256, 16)
+    assert initial_draws.Sampling() == initial_draws.Sampling(1e-6, 16384, 128)
+    assert (STEPS, moves.BEYOND) == (3, 32.0)
+    sgd, adamw = OPTIMIZERS
+    assert (sgd.name, sgd.learning_rate, sgd.momentum, sgd.weight_decay) == ("sgd", 0.05, 0.9, 0.0)
+    assert (adamw.name, adamw.learning_rate, adamw.weight_decay) == ("adamw", 1e-3, 0.01)
+    assert (adamw.betas, adamw.eps) == ((0.9, 0.999), 1e-8)
+    assert (matching.ROUNDS, matching.CLEARLY, matching.MOST_ZERO) == (4, 8.0, 256)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -14,8 +14,8 @@ from scipy import special, stats
 from paritree.common.errors import ShapeError
 from paritree.common.initializers import Masked, Normal, Uniform
 from paritree.conformance.statistics import compare, examine, gain_of, judge
-from paritree.conformance.statistics.matched import spread
-from paritree.conformance.statistics.rounding import cells, coarser
+from paritree.conformance.statistics.matched import in_one_format, spread
+from paritree.conformance.statistics.rounding import cells, coarser, eps
 from paritree.conformance.statistics.sign_tests import count_p, critical, run_p, sum_p
 
 from .samples import PATH, Draw, Draws, by_rows, cut, haar, half, normal, padded, pair, uniform
@@ -237,6 +237,23 @@ def test_a_large_parameter_is_cut_to_entries_in_all_rows_and_columns() -> None:
         counts = np.bincount(axis, minlength=length)
         assert counts.min() >= 1
         assert counts.max() - counts.min() <= 2
+
+
+@pytest.mark.parametrize(
+    ("dtype", "distance"),
+    [(np.float16, 2**-10), (ml_dtypes.bfloat16, 2**-7), (np.float32, 2**-23), (np.float64, 2**-52), (np.int32, 0)],
+)
+def test_the_distance_from_one_to_the_next_number(dtype: Any, distance: float) -> None:
+    assert eps(np.dtype(dtype)) == distance
+
+
+@pytest.mark.parametrize(
+    ("reference", "port"),
+    [(np.float32(1), np.ones(3)), (np.ones(3), np.float32(1)), (np.ones((3, 2)), np.ones((3, 4)))],
+)
+def test_draws_that_are_not_of_one_shape_are_refused(reference: Any, port: Any) -> None:
+    with pytest.raises(ShapeError, match=r"^w: expected draws of the port of shape \(draws, \*\("):
+        in_one_format(reference, port, "w")
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
