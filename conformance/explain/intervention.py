@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import combinations, islice, permutations
+from itertools import chain, combinations, islice, permutations
 
 import numpy as np
 
@@ -16,17 +17,21 @@ _MOST = 300
 _LONGEST = 64
 
 
-def intervene(weights: Weights, used: Sequence[str], agrees: Callable[[Weights], bool]) -> Diagnosis | None:
+def intervene(
+    weights: Weights, used: Sequence[str], agrees: Callable[[Weights], bool], features: int = -1
+) -> Diagnosis | None:
     """The mistake, and a sentence; None where no guess makes the outputs agree.
 
     weights: the port's. used: the paths of those that may be used wrongly.
+    features: the axis of what a layer gives, in its kernel and its bias: the first of PyTorch's, the last of Flax's.
     agrees: whether the outputs are right once the port is given these weights in the place of its own.
 
     A matrix that is used transposed is right when it is given transposed; two tensors that are mixed up are right when
-    they are given swapped; and gates or heads that are taken in another order, when they are given in that order.
+    they are given swapped; and gates or heads that are taken in another order, when they are given in that order. The
+    order of a rotation is that of the queries and keys of all layers.
     """
     held = {path: weights[path] for path in used if path in weights}
-    for diagnosis, changed in islice(_guesses(held), _MOST):
+    for diagnosis, changed in chain(islice(_guesses(held), _MOST), islice(_rotations(weights, features), _MOST)):
         if agrees({**weights, **changed}):
             return diagnosis
     return None
@@ -90,6 +95,37 @@ def _features(held: Weights) -> Iterator[tuple[Diagnosis, Weights]]:
         for cause, words, order in _orders(length):
             changed = {path: np.ascontiguousarray(held[path][..., order]) for path in members}
             yield Diagnosis(cause, f"{name}: the features are taken {words}; given so, the outputs agree"), changed
+
+
+def _rotations(weights: Weights, axis: int) -> Iterator[tuple[Diagnosis, Weights]]:
+    """Two layers that stand beside each other, in every block, whose features one side rotates by halves of a head and
+    the other one by neighbouring pairs."""
+    kinds: dict[str, list[str]] = {}
+    for path in weights:
+        kinds.setdefault(re.sub(r"\d+", "#", paths.parent(path)), []).append(path)
+    layers = [name for name, members in kinds.items() if any(weights[path].ndim > 1 for path in members)]
+    for one, other in combinations(layers, 2):
+        members = [*kinds[one], *kinds[other]]
+        lengths = [weights[path].shape[axis] for path in members if weights[path].ndim]
+        if paths.parent(one) != paths.parent(other) or len(lengths) < len(members):
+            continue
+        for half in range(2, min(lengths) // 2 + 1):
+            if any(length % (2 * half) for length in lengths):
+                continue
+            for sizes, ways in (((2, half), ("halves", "pairs")), ((half, 2), ("pairs", "halves"))):
+                changed = {path: _with_heads(weights[path], axis, sizes) for path in members}
+                words = (
+                    f"rotary positions: {one} and {other} give features that the reference rotates in {ways[0]} of a "
+                    f"head of {2 * half} and the port in {ways[1]}; given in the other order, the outputs agree"
+                )
+                yield Diagnosis("rotary order", words), changed
+
+
+def _with_heads(array: np.ndarray, axis: int, sizes: tuple[int, int]) -> np.ndarray:
+    """The array with what is in each head, along an axis, taken as two axes that change places."""
+    length = array.shape[axis]
+    order = np.arange(length).reshape(-1, *sizes).swapaxes(1, 2).ravel()
+    return np.ascontiguousarray(np.take(array, order, axis))
 
 
 def _orders(length: int) -> Iterator[tuple[str, str, np.ndarray]]:

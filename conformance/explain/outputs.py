@@ -79,7 +79,9 @@ def _intervened(comparison: Comparison, point: Point, place: Localized | None, o
         return None
     mapped = [path for path in point.theirs if path in comparison.map.by_port]
     inside = place.port.subtree if place is not None and place.port is not None else ()
-    diagnosis = intervene(point.theirs, [path for path in mapped if path in inside] or mapped, agrees)
+    used = [path for path in mapped if path in inside] or mapped
+    features = 0 if comparison.port.wing.NAME == "torch" else -1
+    diagnosis = intervene(point.theirs, used, agrees, features)
     return Diagnosis(diagnosis.cause, f"Likely cause: {diagnosis.words}.") if diagnosis else None
 
 
