@@ -50,6 +50,35 @@ def test_without_a_fault_nothing_fails(wing: str) -> None:
     assert [failures(each) for each in (network(wing), arrays(wing), drawing(network(wing)))] == [(), (), ()]
 
 
+AGREE = ("agrees", "at faint vectors agrees", "at faint values agrees", "at large values of either sign agrees")
+TOLD = {
+    "ties": ["one parameter: first.weight = second.weight in the reference, params.a.kernel in the port"],
+    "layout": ["", *["the shape allows no other order of the axes"] * 4],
+    "forward": [f"the output {words}" for words in (*AGREE, "at faint first layers agrees")],
+    "tied gradients": ["first.weight: the sum over 2 sites, of its norm: 1 (linear) 75%, 2 (linear) 65%"],
+    "modes": [f"{role}: inference is not random" for role in ("reference", "port")] + [""] * 3,
+    "determinism": [f"{role}: two runs at the same values are equal bit for bit" for role in ("reference", "port")],
+    "round trip": [f"reference: {way}" for way in ("state_dict", "torch.save", "safetensors")]
+    + [f"port: {way}" for way in ("state dict", "msgpack", "safetensors")],
+    "initialization": ["the reference is a live model: give a factory, a function of a seed, to have its draws"],
+}
+
+
+def test_what_is_told_of_a_right_pair() -> None:
+    bound = network("linen")
+    examined = check.Examination(bound, check.Wanted(devices=("cpu",)))
+    ends = [(row.reference, row.port) for row in bound.map.rows]
+    free = [end for end in ends if "running" not in end[0]]
+    of = {"names": ends, "shapes": ends, "layout": free, "gradients": free, "training": ends * 2, "values": ends}
+    for unit in examined.units:
+        found = examined.results(unit)
+        assert {each.status for each in found} == {"skip" if unit.contract == "initialization" else "pass"}
+        told = [each.message for each in found if "that dropout makes" not in each.message]
+        assert told == TOLD.get(unit.contract, [""] * len(found)), unit.contract
+        if unit.contract in of:
+            assert [(each.path, each.port_path) for each in found] == of[unit.contract]
+
+
 def test_each_contract_has_faults_in_each_wing() -> None:
     assert set(FAULTS) == set(PAIR_CONTRACTS)
     for contract, of in FAULTS.items():
@@ -84,3 +113,13 @@ def test_a_map_with_a_path_that_the_port_has_not_is_no_error_of_the_check() -> N
     (result,) = found.results(found.units[0])
     words = "norm.shift: the map has it and the port has no tensor of its own there, whose values could be told"
     assert (result.status, result.message) == ("skip", words)
+
+
+def test_weights_that_the_map_cannot_carry_are_no_error_of_the_check() -> None:
+    (fault,) = (each for each in held.shapes("torch") if each.name == "another shape in the reference")
+    found = check.Examination(fault.pair(), check.Wanted(("values",), ("cpu",)))
+    (result,) = found.results(found.units[0])
+    assert result.status == "skip"
+    assert result.message.startswith(
+        "the weights cannot be carried: expected one array for each of 7 tensors of the map"
+    )

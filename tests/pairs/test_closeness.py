@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from paritree.pairs.closeness import (
+    RowsApart,
     allowed,
     is_comparable,
     is_zero_gradient,
     largest_gradient,
     norm,
     relative_error,
+    rows_apart,
 )
 
 EPS = 2.0**-23
@@ -90,3 +92,29 @@ def test_a_gradient_is_zero_beside_the_largest(gradient: np.ndarray | None, says
 )
 def test_an_output_is_comparable_if_it_is_finite_and_not_coarse(values: list, comparable: bool) -> None:
     assert is_comparable(np.array(values)) is comparable
+
+
+def test_rows_apart_are_few_rows_or_columns_of_a_matrix_that_agrees_otherwise() -> None:
+    exact = np.random.default_rng(0).normal(size=(8, 6))
+
+    def apart(*rows: int, axis: int = 0, of: np.ndarray = exact) -> RowsApart | None:
+        found = of.copy()
+        np.moveaxis(found, axis, 0)[list(rows)] += 1.0
+        return rows_apart(found, of, 1e-6)
+
+    assert apart(3) == RowsApart(0, (3,))
+    assert apart(3, 5) == RowsApart(0, (3, 5))
+    assert apart(3, axis=1) == RowsApart(1, (3,))
+    # Three are more than a quarter of eight.
+    assert apart(1, 3, 5) is None
+    assert apart() is None
+    # One is few of any number, if the rest says something.
+    assert apart(0, of=exact[:2]) == RowsApart(0, (0,))
+    assert apart(0, of=np.zeros((8, 6))) is None
+    assert apart(0, of=exact[0]) is None
+    np.testing.assert_array_equal(RowsApart(1, (2, 4)).of(exact), exact[:, [2, 4]])
+    # The limit is of the norm of all, shared out among the rows.
+    share = np.zeros((8, 6))
+    share[2, 0] = norm(exact) / 8**0.5 * 1e-3
+    assert rows_apart(exact + 0.9 * share, exact, 1e-3) is None
+    assert rows_apart(exact + 1.1 * share, exact, 1e-3) == RowsApart(0, (2,))

@@ -124,3 +124,9 @@ def test_small_orthogonal_tensors_are_drawn_again_so_often_that_their_signs_tell
     asked.clear()
     initial_draws._draws(draws(wide, 2), "cpu", Sampling(target=480), 0)
     assert asked == [(2, 480)]
+
+
+def test_what_has_no_values_passes_and_says_so() -> None:
+    (one,) = examine_pair({"w": np.zeros((2, 0))}, {"w": np.zeros((2, 0))})
+    assert (one.ok, one.measured, one.allowed, one.n) == (True, 1.0, 0.0, 0)
+    assert (one.message, one.cause, one.smallest, one.test) == ("w: there are none", "", "nothing", "values")
