@@ -292,3 +292,16 @@ def test_the_one_sample_tests_take_rounded_draws_and_spread_each_over_its_cell()
 def masked(rng: np.random.Generator) -> Draws:
     values = rng.uniform(-10, 10, (4, 3000))
     return np.where(np.abs(values) < 5, 0.0, values)
+
+
+@pytest.mark.parametrize(
+    ("positive", "signs", "p_value"),
+    [(0, 0, 1.0), (0, 1, 1.0), (1, 2, 1.0), (0, 2, 0.5), (2, 2, 0.5), (1, 4, 0.625), (0, 10, 2.0**-9)],
+)
+def test_the_sign_test_is_twice_the_binomial_tail(positive: int, signs: int, p_value: float) -> None:
+    assert float(count_p(positive, signs)) == pytest.approx(p_value)
+
+
+def test_a_sum_of_no_signs_tells_nothing() -> None:
+    assert float(sum_p(np.zeros(1), np.zeros(1))[0]) == 1.0
+    assert float(sum_p(np.zeros(1), np.ones(1))[0]) == 1.0

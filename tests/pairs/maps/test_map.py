@@ -472,3 +472,14 @@ def test_the_work_grows_with_the_number_of_tensors_and_no_faster() -> None:
     # The first one finds out what is then known.
     _, one, two = (steps(lambda made=made: made.arrays(weights(made))) for made in maps)
     assert two < 2.2 * one
+
+
+@pytest.mark.parametrize("made", [MAP, PACKED, PACKED.inverse()], ids=["whole", "packed", "split"])
+def test_a_tensor_is_written_to_memory_of_any_strides(made: Map) -> None:
+    """Of another order in memory, or every other entry of a larger one."""
+    given_ = weights(made)
+    for path, rows in made.by_port.items():
+        right = made.arrays(given_)[path]
+        for out in (np.zeros(right.shape, order="F"), np.zeros((*right.shape, 2))[..., 0], np.zeros(right.shape)):
+            assert assemble(rows, given_.__getitem__, out) is out
+            np.testing.assert_array_equal(out, right)
