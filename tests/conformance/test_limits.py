@@ -166,3 +166,19 @@ def test_rounding_of_the_reference_explains_some_times_as_much(
     if status == "pass":
         assert found[0].policy.startswith("what rounding makes of the reference, 1.5e-05 against its float64 run, or ")
         assert found[0].allowed == pytest.approx(8 * 1.5 * LIMIT, rel=0.02)
+
+
+def test_where_rounding_moves_the_reference_far_nothing_can_be_told() -> None:
+    def told(factor: float) -> Any:
+        def lie(probe: Probe, weights: Any, *_: Any, **how: Any) -> Probe:
+            is_exact = next(iter(probe.outputs.values())).dtype != np.float32
+            if is_exact or np.abs(weights["norm.weight"]).max() > 1e-3:
+                return probe
+            return probe._replace(outputs={name: wide(each, factor) for name, each in probe.outputs.items()})
+
+        return lie
+
+    bound = lying(lying(CLEAN, "reference", prober=told(1.02)), "port", prober=told(0.97))
+    found = [(each.status, each.message) for each in judged(bound, "forward") if "faint v" in each.message]
+    words = "nothing can be told, since rounding alone moves the reference's by 2.0e-02"
+    assert found == [("skip", f"the output at faint {what}: {words}") for what in ("vectors", "values")]

@@ -135,6 +135,13 @@ def test_what_had_a_fingerprint_may_not_hide_behind_rounding(evidence: str, hold
     assert (message(lying(first, "port", prober=runs.derived(KERNEL, noise(1)))) == "") is holds
 
 
+@pytest.mark.parametrize("evidence", ["fingerprint", "name"])
+def test_no_gradient_on_one_side_alone_is_told(evidence: str) -> None:
+    for role in ("reference", "port"):
+        silent = lying(by(evidence), role, prober=runs.derived(KERNEL, np.zeros_like))
+        assert "the gradient of last.weight (= last.weight" in message(silent)
+
+
 def test_one_side_may_have_no_gradient_of_what_is_frozen() -> None:
     silent = lying(CLEAN, "port", prober=runs.derived(BIAS, np.zeros_like))
     assert "last.bias" in message(silent)
