@@ -1,17 +1,20 @@
 """Rough matching, for programs that differ: which tensor is most likely which, so that the difference can be located.
 
-Gradients of two programs that differ in one place are still alike. Nothing is proved by it, and no map of it is given
+Gradients of two programs that differ in one place are still alike, and where they and the names tell nothing, the
+order of the calls does. Nothing is proved by it, and no map of it is given
 out as one: it says which modules to compare.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from ...common.errors import NotExpressibleError
+from ...common.wing import PairError
 from ...pairs.closeness import relative_error
 from ...pairs.maps import Map
 from ...pairs.side import Side
@@ -29,6 +32,8 @@ MOST_COMPARED = 64
 MOST_NAMED = 1024
 # What unlike names weigh beside unlike gradients: where the outputs are nearly equal, and more where they are not.
 NAMES, MORE = 0.2, 2.0
+# What the order of the calls weighs, as far as names are unlike.
+ORDER = 0.5
 # Gradients that are less unlike than this tell the order of the axes.
 CLEAR = 0.1
 
@@ -44,11 +49,13 @@ def approximate(point: SymmetricPoint, reference: Side, port: Side) -> Candidate
     ours, theirs = (_classes(candidates, side) for side in (reference, port))
     apart = max((size for _, _, size in output_errors(*(probe.outputs for probe in point.probes))), default=1.0)
     names = NAMES + MORE * min(apart, 1.0)
+    calls = [_execution_order(side, point) for side in (reference, port)]
     found: list[_Guess] = []
     for of, members in ours.items():
         partners = theirs.get(of, [])
         if len(members) * len(partners) <= MOST_NAMED**2:
-            found += _assigned(point, members, partners, names)
+            ranks = [_ranks(each, order) for each, order in zip((members, partners), calls, strict=True)]
+            found += _assigned(point, members, partners, names, np.abs(ranks[0][:, None] - ranks[1]))
     # The clear ones first: an order of axes that is not clear is that of the others of these names, or of the layer.
     for guess in sorted(found, key=lambda guess: (not guess.is_told, guess.unlike)):
         ways, pair = orders(guess.part.shape, guess.other.shape), (guess.part.key, guess.other.key)
@@ -57,6 +64,23 @@ def approximate(point: SymmetricPoint, reference: Side, port: Side) -> Candidate
             usual = candidates.layout(*pair, ways)
         candidates.match(*pair, usual or guess.order, "name")
     return candidates
+
+
+def _execution_order(side: Side, point: SymmetricPoint) -> dict[str, int]:
+    """The tensors in the order in which the calls of their modules begin, the others after them as they are defined."""
+    try:
+        traces = side.traced(point.weights[side.number])
+    except (PairError, NotExpressibleError):
+        # Some programs do not run where their calls are watched; the order of their definition is left.
+        traces = ()
+    paths = (*(path for trace in traces for path in trace.holds), *side.tensors)
+    return {path: number for number, path in enumerate(dict.fromkeys(paths))}
+
+
+def _ranks(parts: list[Part], order: Mapping[str, int]) -> np.ndarray:
+    """Where each part stands among these, from 0 to 1."""
+    places = np.argsort(np.argsort([order[part.path] for part in parts], kind="stable"))
+    return places / max(len(parts) - 1, 1)
 
 
 def _classes(candidates: Candidates, side: Side) -> dict[ShapeClass, list[Part]]:
@@ -81,15 +105,20 @@ class _Guess(NamedTuple):
     is_told: bool
 
 
-def _assigned(point: SymmetricPoint, members: list[Part], partners: list[Part], names: float) -> Iterator[_Guess]:
-    costs = np.zeros((len(members), len(partners)))
+def _assigned(
+    point: SymmetricPoint, members: list[Part], partners: list[Part], names: float, away: np.ndarray
+) -> Iterator[_Guess]:
+    """away: how far apart the members and the partners stand in the order of their calls."""
+    alike = np.reshape([[similarity(part.key, other.key) for other in partners] for part in members], away.shape)
+    # Where no name is much like another, the order is what is left.
+    costs = names * (1.5 - alike) + ORDER * (1.5 - alike.max(initial=0.0)) * away
     best: dict[tuple[int, int], _Guess] = {}
     is_compared = max(costs.shape, default=0) <= MOST_COMPARED
     for row, part in enumerate(members):
         for column, other in enumerate(partners):
             unlike, order = _unlike(part, other, point) if is_compared else (1.0, None)
             possible = order or next(iter(orders(part.shape, other.shape)), None)
-            costs[row, column] = unlike + names * (1.5 - similarity(part.key, other.key)) + 4.0 * (possible is None)
+            costs[row, column] += unlike + 4.0 * (possible is None)
             if possible is not None:
                 best[row, column] = _Guess(part, other, unlike, possible, order is not None)
     for row, column in zip(*linear_sum_assignment(costs), strict=True):
