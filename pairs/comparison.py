@@ -12,7 +12,7 @@ import numpy as np
 from ..common.errors import NotExpressibleError
 from ..common.wing import PairError, Probe
 from .closeness import largest_gradient
-from .maps import Map, MapRow, copies, siblings, transform_of
+from .maps import Map, MapRow, copies, crossing_note, siblings, transform_of
 from .precision import Setting
 from .side import Side, Weights
 from .values import distinct, nudged, outer_points
@@ -55,8 +55,9 @@ class Bound:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was said so far of how the sides are run."""
-        return tuple(f"the {side.role}: {text}" for side in (self.reference, self.port) for text in side.notes)
+        """What was said so far of how the sides are run, and what of the map a reader should look at."""
+        runs = [f"the {side.role}: {text}" for side in (self.reference, self.port) for text in side.notes]
+        return tuple(note for note in (*runs, crossing_note(self.map), _factor_note(self.map)) if note)
 
     @cached_property
     def rows(self) -> tuple[MapRow, ...]:
@@ -287,6 +288,18 @@ class Rounding:
 def fine(array: np.ndarray) -> np.ndarray:
     """At least in float32, in which NumPy computes; what is so already is not copied."""
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+
+
+def _factor_note(made: Map) -> str:
+    """That the port holds a multiple of what the reference holds; empty where it does not."""
+    held = [row for row in made.rows if row.slope != 1]
+    if not held:
+        return ""
+    first, more = held[0], f" (and {len(held) - 1} more rows)" * (len(held) > 1)
+    return (
+        f"the port holds {first.transform} of {first.reference} in {first.port}{more}: a factor is in the weights that "
+        "the other side has in its program. If that was not meant, mend the program and align again"
+    )
 
 
 def _turned(row: MapRow, other: MapRow, piece: np.ndarray) -> np.ndarray:

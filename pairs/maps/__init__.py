@@ -1,6 +1,8 @@
 """Maps: which tensor of the reference is which of the port, with which axes; applied, inverted, resized and kept."""
 
 from .map import Map as Map
+from .names import crossing_note as crossing_note
+from .names import crossings as crossings
 from .pieces import WHOLE as WHOLE
 from .pieces import Piece as Piece
 from .pieces import Span as Span
