@@ -13,7 +13,7 @@ from .conformance.report import Report
 from .migration import AlignmentError, aligned
 from .pairs.comparison import Bound
 from .pairs.maps import Map
-from .pairs.pair import Pair
+from .pairs.pair import Pair, check_two
 from .pairs.records import Record, identity_map
 from .pairs.side import Side, sides_of
 
@@ -73,6 +73,7 @@ def examined(
 
 
 def _bound(pair: Pair, map: Map | None, seed: int, progress: Callable[[str], None]) -> Bound:
+    check_two(pair)
     sides = sides_of(pair)
     map = map or _same_paths(*sides)
     if map is not None:

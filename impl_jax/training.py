@@ -92,11 +92,15 @@ def compiled_passer(side: Functional, run_in: Callable[[bool], Run], inputs: Inp
     arguments, own, run_in = given(inputs, dtype), _trainable(side, dtype), functools.cache(run_in)
     buffers = [path for path, each in side.owned.items() if each.role in ("buffer", "statistic")]
     names: dict[bool, list[str]] = {}
+    changed: dict[bool, tuple[str, ...]] = {}
 
     def passed(values: Arrays, inputs: Any, training: bool, dropout: bool, seed: Any) -> tuple[Any, Arrays]:
         output, after = run_in(training)(values, inputs, Mode(training, dropout, seed))
         found, left = floating(output), side.look(after)
         names[training] = list(found)
+        # What the call has left alone is the very array that it was given, also where it is traced.
+        parameters = (path for path in values if path not in buffers and path in left)
+        changed[training] = tuple(path for path in parameters if left[path].array is not values[path])
         return tuple(found.values()), {path: left[path].array for path in buffers}
 
     forward = Program(passed, static=("training", "dropout"))
@@ -107,7 +111,7 @@ def compiled_passer(side: Functional, run_in: Callable[[bool], Run], inputs: Inp
         # Masks are drawn in training mode alone: in the other there is nothing else to compile.
         found = forward(values, arguments, training=training, dropout=training and dropout, seed=np.uint32(seed))
         outputs, after = jax.device_get(found)
-        return Pass(dict(zip(names[training], outputs, strict=True)), after)
+        return Pass(dict(zip(names[training], outputs, strict=True)), after, changed[training])
 
     return run
 

@@ -57,7 +57,25 @@ class Bound:
     def notes(self) -> tuple[str, ...]:
         """What was said so far of how the sides are run, and what of the map a reader should look at."""
         runs = [f"the {side.role}: {text}" for side in (self.reference, self.port) for text in side.notes]
-        return tuple(note for note in (*runs, crossing_note(self.map), _factor_note(self.map)) if note)
+        of_map = crossing_note(self.map), _factor_note(self.map), self._unreached_note
+        return tuple(note for note in (*runs, *of_map) if note)
+
+    @property
+    def _unreached_note(self) -> str:
+        """What no run has used a number of, on either side; empty where nothing was run yet, or all is reached."""
+        probes = next((vars(each)["probes"] for each in self._comparisons.values() if "probes" in vars(each)), None)
+        if probes is None:
+            return ""
+        free = (row for row in self.rows if self.reference.is_free(row.reference) and self.port.is_free(row.port))
+        ends = [((probes[0].gradients, row.reference), (probes[1].gradients, row.port)) for row in free]
+        unreached = [one[1] for one, other in ends if not (_is_any(*one) or _is_any(*other))]
+        if not unreached:
+            return ""
+        shown = ", ".join(unreached[:4]) + (f" and {len(unreached) - 4} more" * (len(unreached) > 4))
+        return (
+            f"the inputs do not reach {shown}: these have no gradient on either side, so that nothing is known of how "
+            "the port uses them. Give inputs that reach them, or check a second pair"
+        )
 
     @cached_property
     def rows(self) -> tuple[MapRow, ...]:
@@ -288,6 +306,10 @@ class Rounding:
 def fine(array: np.ndarray) -> np.ndarray:
     """At least in float32, in which NumPy computes; what is so already is not copied."""
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+
+
+def _is_any(gradients: Mapping[str, np.ndarray], path: str) -> bool:
+    return path in gradients and bool(gradients[path].any())
 
 
 def _factor_note(made: Map) -> str:

@@ -51,3 +51,14 @@ class Pair:
                 raise PairError(
                     f"inputs.{name}", "a NumPy array", type(array).__name__, "Both sides get the same arrays."
                 )
+
+
+def check_two(pair: Pair) -> None:
+    """Raises PairError for a pair whose sides are one object, in which nothing could differ."""
+    if pair.reference is pair.port:
+        raise PairError(
+            "port",
+            "another model than the reference",
+            "the reference itself, so that nothing could differ",
+            "Give the port; of a model that is held against itself, two builds.",
+        )

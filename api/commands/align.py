@@ -92,7 +92,8 @@ def _named(row: MapRow, side: str) -> str:
 def _layout(row: MapRow) -> str:
     left, _, right = row.layout.partition(" -> ")
     sums = "summed" if row.summed else ""
-    return ", ".join(part for part in ("same" if left == right else row.layout, row.transform, sums) if part)
+    ways = "same" if left == right else row.layout, row.transform, sums, "copied" if row.copied else ""
+    return ", ".join(part for part in ways if part)
 
 
 def _summary(found: Map) -> Table:

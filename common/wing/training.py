@@ -69,10 +69,12 @@ class Pass(NamedTuple):
 
     outputs: the floating-point arrays among the outputs, by their path in the output's structure.
     buffers: after the pass, by native path: every tensor that is no parameter.
+    changed: the parameters that the call has changed; none of a record.
     """
 
     outputs: dict[str, np.ndarray]
     buffers: dict[str, np.ndarray]
+    changed: tuple[str, ...] = ()
 
 
 class Passer(Protocol):

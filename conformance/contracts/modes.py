@@ -21,7 +21,7 @@ _MASKS = 64
 
 
 def modes(comparison: Comparison) -> Iterator[Finding]:
-    """Inference changes no buffer and is not random; training updates buffers alike, and is random on both or neither.
+    """Inference changes no tensor and is not random; training updates buffers alike, and is random on both or neither.
 
     In training mode outputs and buffers are compared with dropout switched off.
     """
@@ -61,6 +61,13 @@ def _inference(comparison: Comparison, sides: Sequence[tuple[Side, Weights]]) ->
         random = any(not _equal(array, masks[1].outputs[name]) for name, array in masks[0].outputs.items())
         words = f"the {side.role} is random in inference mode" if random else f"{side.role}: inference is not random"
         yield Finding("", not random, float(random), 0, words, cause="dropout" if random else "")
+        for path in masks[0].changed:
+            words = (
+                f"{path}: the call of the {side.role} changes this parameter, which only an optimizer should: a second "
+                "call gives something else"
+            )
+            own, other = comparison.bound.partners(side, path)
+            yield Finding(own, False, 1, 0, words, other, cause="changed by the call")
         for path, array in masks[0].buffers.items():
             if path not in side.tensors:
                 continue

@@ -11,7 +11,7 @@ from ...common.errors import DtypeError
 from ...pairs.comparison import Bound, Comparison
 from ...pairs.localize import Localized, locate
 from ...pairs.maps import Map, MapRow
-from ...pairs.pair import Pair
+from ...pairs.pair import Pair, check_two
 from ...pairs.precision import STRICT, Setting
 from ...pairs.side import Side, sides_of
 from .approximate import approximate
@@ -54,11 +54,12 @@ def align(
 
     Raises:
         AlignmentError: the programs differ, a row is open, or the proof failed: what and by how much.
-        PairError: outputs of unequal structure or shape.
+        PairError: outputs of unequal structure or shape, or two sides that are one object.
         UsageError: a side that is no model; NotExpressibleError: an output that is no structure of arrays.
     """
     if dtype not in ("float32", "float64"):
         raise DtypeError("", "'float32' or 'float64'", repr(dtype))
+    check_two(pair)
     found = aligned(*sides_of(pair), Setting(precision=dtype), rules, progress)
     return replace(found.map, notes=found.notes)
 

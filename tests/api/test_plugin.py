@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -80,7 +81,7 @@ def to_nnx() -> Map:
 def warm() -> None:
     """All modules that a session inside this one needs, which it would import again each time."""
     model = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.Linear(6, 3))
-    pair = Pair(model, model, (np.ones((5, 4), np.float32),))
+    pair = Pair(model, copy.deepcopy(model), (np.ones((5, 4), np.float32),))
     report = check(pair, devices=["cpu"], contracts=("names", "shapes", "forward", "gradients"))
     assert all((report.to_json(), report.to_junit(), report.to_html()))
 
