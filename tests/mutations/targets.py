@@ -10,6 +10,7 @@ def _alone(*contracts: str, wings: tuple[str, ...] = ("torch",)) -> list[str]:
 
 
 _LIMITS = "tests/conformance/test_limits.py"
+_RIGHT = f"{_ALONE.partition('::')[0]}::test_what_is_told_of_a_right_pair"
 _OF_CONTRACTS = "tests/conformance/contracts"
 _CONTRACTS = {
     "arithmetic": [*_alone("layout", "forward", "gradients"), "tests/conformance/test_bad_pairs.py"],
@@ -57,7 +58,7 @@ _ALIGN = [
 ]
 _MAPS = [f"tests/pairs/maps/test_{name}.py" for name in ("transforms", "pieces", "map", "files", "fit")]
 TARGETS: dict[str, list[str]] = {
-    **{f"conformance/contracts/{name}.py": [*tests, _LIMITS] for name, tests in _CONTRACTS.items()},
+    **{f"conformance/contracts/{name}.py": [*tests, _RIGHT, _LIMITS] for name, tests in _CONTRACTS.items()},
     **{f"conformance/statistics/{name}.py": _of_statistics(*tests) for name, tests in _STATISTICS.items()},
     "migration/align/proof.py": _ALIGN,
     "migration/align/matching.py": _ALIGN,
