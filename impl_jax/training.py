@@ -99,7 +99,8 @@ def compiled_passer(side: Functional, run_in: Callable[[bool], Run], inputs: Inp
         found, left = floating(output), side.look(after)
         names[training] = list(found)
         # What the call has left alone is the very array that it was given, also where it is traced.
-        parameters = (path for path in values if path not in buffers and path in left)
+        # The state of random streams moves with every draw, and is none of them.
+        parameters = (path for path in values if side.owned[path].role == "parameter" and path in left)
         changed[training] = tuple(path for path in parameters if left[path].array is not values[path])
         return tuple(found.values()), {path: left[path].array for path in buffers}
 
