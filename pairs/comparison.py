@@ -17,8 +17,9 @@ from .precision import Setting
 from .side import Side, Weights
 from .values import distinct, nudged, outer_points
 
-# Of two values that round to one, each nudge has one chance in two to tell them apart.
-_NUDGES = 8
+# Of two values that round to one, a nudge has one chance in two to tell them apart; where a program rounds twice on the
+# way, as a product and then its sum with a bias, fewer.
+_NUDGES, _TWICE = 8, 24
 
 
 class Point(NamedTuple):
@@ -290,9 +291,10 @@ class Rounding:
 
     @cached_property
     def nudged(self) -> tuple[Probe, ...]:
-        """Runs with each weight up or down by as much as rounding it may move it; none of a record."""
-        of = self.weights
-        runs = (self._run(nudged(of, of.__contains__, self.setting.eps, n), self.setting) for n in range(_NUDGES))
+        """Runs with each weight up or down by as much as one rounding may move it, or two; none of a record."""
+        of, eps = self.weights, self.setting.eps
+        sizes = [eps] * _NUDGES + [2 * eps] * _TWICE
+        runs = (self._run(nudged(of, of.__contains__, size, n), self.setting) for n, size in enumerate(sizes))
         return tuple(run for run in runs if run is not None)
 
     def _run(self, weights: Weights, setting: Setting) -> Probe | None:

@@ -34,7 +34,7 @@ class Way:
 def attended(np_: Any, way: Way, q: Any, k: Any, v: Any) -> Any:
     """Of (batch, place, features), in either framework's functions."""
     angles = np.outer(np.arange(LENGTH), way.base ** (-np.arange(0, WIDTH, 2) / WIDTH)).astype(np.float32)
-    cos, sin = (np_.asarray(each)[:, None] for each in (np.cos(angles), np.sin(angles)))
+    cos, sin = (np_.asarray(each, dtype=q.dtype)[:, None] for each in (np.cos(angles), np.sin(angles)))
     q, k, v = (_heads(np_, way, each) for each in (q, k, v))
     if way.rotary:
         q, k = (_rotated(np_, way, each, cos, sin) for each in (q, k))

@@ -57,7 +57,12 @@ class Tally:
 
 def tallies(clean: Clean, seeds: range, precisions: Sequence[str] = PRECISIONS) -> Iterator[Tally]:
     """The runs of a pair at each precision; what has none is run at the first of them."""
-    whole = Wanted(devices=("cpu",), precisions=precisions, sampling=Sampling(target=4096, most=64))
+    whole = Wanted(
+        devices=("cpu",),
+        precisions=precisions,
+        known_differences=clean.declared,
+        sampling=Sampling(target=4096, most=64),
+    )
     examination = Examination(Bound(*sides_of(clean.pair()), map_of(clean)), whole, name=clean.name)
     for precision in precisions:
         start = time.perf_counter()

@@ -21,11 +21,13 @@ class Clean:
     """A pair without a fault. `pair` gives it, with factories on both sides if initializations are to be held.
 
     is_drawn_alike: whether it has none in its initializations either; some pairs are about something else.
+    declared: what the port is known to do otherwise, as the framework that it is in.
     """
 
     name: str
     pair: Callable[[], paritree.Pair]
     is_drawn_alike: bool = True
+    declared: tuple[paritree.KnownDifference, ...] = ()
 
 
 @dataclass(frozen=True)
