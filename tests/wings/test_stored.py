@@ -135,7 +135,7 @@ class TorchTied(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.embed = torch.nn.Embedding(6, 4, padding_idx=0)
+        self.embed = torch.nn.Embedding(6, 4)
         self.head = torch.nn.Linear(4, 6, bias=False)
         self.head.weight = self.embed.weight
         self.gain = torch.nn.Parameter(torch.full((4,), 2.0), requires_grad=False)
