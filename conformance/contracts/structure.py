@@ -17,7 +17,7 @@ from ..results import Finding
 def names(bound: Bound) -> Iterator[Finding]:
     """Every parameter has a partner, and every path of the map is one of the models'.
 
-    A buffer may be without one: a constant that one framework stores and the other makes. What depends on it shows in
+    A buffer or a frozen parameter may be without one: a constant that one framework stores and the other makes. What depends on it shows in
     the outputs.
     """
     if bound.unproved and not bound.map.rows:
@@ -47,10 +47,11 @@ def _unpaired(bound: Bound) -> Iterator[Finding]:
                 continue
             own, other = side.paths_for(path)
             words = f"{path}: the {side.role} has it and nothing in the other side is its partner"
-            if native.trainable:
+            if native.trainable and not native.frozen:
                 yield Finding(own, False, None, 0, words, other, cause="unmatched parameter")
             else:
-                yield Finding(own, None, None, None, f"{words}; it is a buffer", other)
+                kind = "frozen" if native.trainable else "a buffer"
+                yield Finding(own, None, None, None, f"{words}; it is {kind}", other)
 
 
 def all_paths(side: Side) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...common.wing import PairError, Site
-from ...pairs.closeness import relative_error
+from ...pairs.closeness import is_zero_gradient, relative_error
 from ...pairs.comparison import Comparison
 from ...pairs.kept import PADDING, kept_rows, words_of
 from ...pairs.maps import MapRow, siblings
@@ -59,7 +59,11 @@ def _finding(comparison: Comparison, row: MapRow, shares: list[Share]) -> Findin
     if both is None:
         return Finding(row.reference, None, None, None, "one of the sides has no gradient for it", row.port)
     one, found = (np.asarray(array, np.float64) for array in both)
-    measured, own = relative_error(found, total), relative_error(one, total)
+    largest, limit = comparison.largest, comparison.limit
+    if all(is_zero_gradient(each, largest[side], limit) for each, side in ((one, 0), (found, 1), (total, 0))):
+        words = f"{row.reference}: the sum over {len(shares)} sites is zero, as the gradient is on both sides"
+        return Finding(row.reference, True, 0.0, limit, words, row.port, comparison.policy)
+    measured, own = relative_error(found, total), relative_error(one, _exact(comparison, row, total))
     allowed = max(comparison.limit, ROUNDINGS * own if own <= COARSEST else 0.0)
     size = float(np.linalg.norm(total)) or 1.0
     parts = {
@@ -82,6 +86,12 @@ def _finding(comparison: Comparison, row: MapRow, shares: list[Share]) -> Findin
     policy = f"{comparison.policy}, against the sum of the shares in float64"
     details = {"sites": parts}
     return Finding(row.reference, ok, measured, allowed, words, row.port, policy, cause, details=details)
+
+
+def _exact(comparison: Comparison, row: MapRow, total: np.ndarray) -> np.ndarray:
+    """The reference's gradient in float64; the sum of its shares where it has no such run."""
+    exact = comparison.rounding.exact
+    return total if exact is None else np.asarray(comparison.bound.own_gradient(row, exact.gradients), np.float64)
 
 
 def _missing(found: np.ndarray, shares: list[np.ndarray], allowed: float) -> str | None:
