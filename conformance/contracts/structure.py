@@ -17,8 +17,8 @@ from ..results import Finding
 def names(bound: Bound) -> Iterator[Finding]:
     """Every parameter has a partner, and every path of the map is one of the models'.
 
-    A buffer or a frozen parameter may be without one: a constant that one framework stores and the other makes. What depends on it shows in
-    the outputs.
+    A buffer or a frozen parameter may be without one: a constant that one framework stores and the other makes. What
+    depends on it shows in the outputs.
     """
     if bound.unproved and not bound.map.rows:
         yield Finding("", False, None, None, bound.unproved, cause="no map")

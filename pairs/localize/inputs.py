@@ -130,11 +130,18 @@ def other_order(pair: Paired, pairs: Sequence[Paired]) -> Cause | None:
     """The port has called something before this pair that the reference calls after it, in the same module."""
     for other in pairs:
         is_beside = other.reference.above == pair.reference.above and other.port.above == pair.port.above
-        if is_beside and other.reference.index > pair.reference.index and other.port.index < pair.port.index:
+        is_exchanged = other.reference.index > pair.reference.index and other.port.index < pair.port.index
+        if is_beside and is_exchanged and not _is_parallel(pair, other):
             is_norm = any("norm" in call.trace.name.lower() for call in (pair.reference, other.reference))
             text = f"the reference calls {pair.reference.trace} before {other.reference.trace}, the port after it"
             return Cause("norm placed elsewhere" if is_norm else "order", text)
     return None
+
+
+def _is_parallel(one: Paired, other: Paired) -> bool:
+    """Whether the reference gives both calls the same, so that their order does not matter."""
+    first, second = ([*pair.reference.trace.inputs.values()] for pair in (one, other))
+    return bool(first) and len(first) == len(second) and all(map(np.array_equal, first, second))
 
 
 def other_calls(
