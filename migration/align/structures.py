@@ -103,9 +103,14 @@ def _choices(options: Mapping[Key, Sequence[Option]], counts: Counts) -> list[_C
 
     def judged(known: frozenset[Assumption]) -> _Choice:
         of = tuple(splits[name] for name in splits if name in known)
-        if of not in held:
-            held[of] = _Held(of, counts, options)
-        return _judged(known, held[of], costs)
+        while True:
+            if of not in held:
+                held[of] = _Held(of, counts, options)
+            made = _judged(known, held[of], costs)
+            if made.splits == of:
+                return made
+            # A split of a length that there is not has periods all the same, under which more seems balanced.
+            of = made.splits
 
     def order(known: frozenset[Assumption]) -> tuple[float, float]:
         return found[known].imbalance, sum(cost for name, cost in costs.items() if name in known)

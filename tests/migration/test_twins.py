@@ -90,7 +90,7 @@ def test_the_smallest_eps_is_seen_too() -> None:
         paritree.align(replace(built.pair, port=(module, built.pair.port[1])))
 
 
-@pytest.mark.parametrize("name", slow(documented.DOCUMENTED, ("gpt2-heads",)))
+@pytest.mark.parametrize("name", slow(documented.DOCUMENTED, ("gpt2-heads", "autoencoder")))
 def test_a_port_written_as_the_guides_of_flax_do_aligns(name: str) -> None:
     pair = documented.build(name)
     found = paritree.align(pair)
