@@ -62,9 +62,10 @@ def exchanged(tree: Any, arrays: Mapping[int, Any]) -> Any:
         return tree
     if is_dataclass(tree) and not isinstance(tree, type):
         return replace(tree, **changed)
-    if hasattr(tree, "_fields"):
-        return tree._replace(**changed)
-    return type(tree)(after if isinstance(tree, Mapping) else after.values())
+    kind: Any = type(tree)
+    if hasattr(kind, "_fields"):
+        return kind(**after)
+    return kind(after if isinstance(tree, Mapping) else after.values())
 
 
 def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

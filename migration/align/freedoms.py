@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import combinations, islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -273,7 +273,8 @@ def _best_power(error: Callable[[float], float], before: float) -> float | None:
     if not errors[best] < _CLOSER * before:
         return None
     around = _POWERS[max(best - 1, 0)], _POWERS[min(best + 1, len(_POWERS) - 1)]
-    return float(minimize_scalar(error, bounds=around, method="bounded", options={"xatol": 1e-7}).x)
+    found: Any = minimize_scalar(error, bounds=around, method="bounded", options={"xatol": 1e-7})
+    return float(found.x)
 
 
 def known_factor(value: float) -> str:

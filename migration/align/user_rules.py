@@ -49,8 +49,9 @@ def assign_by_rule(found: Matching, rules: Mapping[str, str]) -> None:
             options = {other: candidates.options.get(key, {}).get(other) for other in theirs}
             candidates.options[key] = {other: orders for other, orders in options.items() if orders}
             if len(candidates.options[key]) == 1:
-                candidates.keep(key, *candidates.options[key])
-                candidates.assign(key, *candidates.options[key], "rule")
+                (only,) = candidates.options[key]
+                candidates.keep(key, only)
+                candidates.assign(key, only, "rule")
 
 
 def check_rules(found: Matching, rules: Mapping[str, str]) -> None:

@@ -67,7 +67,8 @@ def crossing_note(made: Correspondence) -> str:
 
 
 def _words(path: str) -> frozenset[str]:
-    return frozenset({_SAME.get(word, word) for word in re.findall(r"[a-z]+|\d+", path.lower())} - _EMPTY)
+    found: list[str] = re.findall(r"[a-z]+|\d+", path.lower())
+    return frozenset(_SAME.get(word, word) for word in found if word not in _EMPTY)
 
 
 def _cross(*paths: frozenset[str]) -> bool:
