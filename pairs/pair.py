@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..common.wing import Call, Inputs, PairError
+from ..common.wing import Call, Inputs, PairError, is_factory
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Pair:
 
 
 def check_two(pair: Pair) -> None:
-    """Raises PairError for a pair whose sides are one object, in which nothing could differ."""
-    if pair.reference is pair.port:
+    """Raises PairError for a pair whose sides are one object, in which nothing could differ; a factory makes two."""
+    if pair.reference is pair.port and not is_factory(pair.reference):
         raise PairError(
             "port",
             "another model than the reference",

@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from types import MappingProxyType
 
 from ...common.errors import DtypeError
-from ...pairs.comparison import Bound, Comparison
-from ...pairs.localize import Localized, locate
+from ...pairs.comparison import Bound
 from ...pairs.maps import Map, MapRow
 from ...pairs.pair import Pair, check_two
 from ...pairs.precision import STRICT, Setting
 from ...pairs.side import Side, sides_of
-from .approximate import approximate
-from .candidates import Candidates
 from .effects import assign_by_effect
 from .errors import AlignmentError, listed
-from .freedoms import Freedoms
+from .guesses import Guess
 from .interchangeable import assign_interchangeable
 from .matching import Matching, matched, offer_zero_gradients
 from .points import Hypothesis, SymmetricPoint, check_comparable, run, uneven
-from .proof import apart_at, output_errors, outputs_agree_at_all_points, outputs_apart, prove
+from .proof import outputs_apart, prove
 from .rows import map_of
 from .search import agreeing, likeliest
 from .tie_breaking import assign_by_module, assign_by_name, assign_by_value
 from .user_rules import Rules, assign_by_rule, check_rules, paths_by
 
-# How many times as far as the outputs gradients are apart that are wrong by themselves.
-ALONE = 1e3
-# Causes that other weights may make up for.
-FREE = ("scale", "heads", "axis order", "block order", "transposed")
 Progress = Callable[[str], None]
 
 
@@ -99,73 +91,29 @@ def _aligned(reference: Side, port: Side, given: Mapping[str, str], limit: float
             if point is plain or point.hypothesis.structure.cost or point.hypothesis.states is not None:
                 refused = refused or (error, point)
     progress("aligning: where the programs differ")
-    points = {id(point): point for point in (*([refused[1]] if refused else []), _likely_point(plain, reference, port))}
-    guesses = []
-    for point in points.values():
-        guess = _Guess.of(point, refused[0].found_map if refused and not guesses else None, reference, port)
-        if not guess.outputs_agree and guess.may_cancel:
-            progress("aligning: orders and factors that a program may make up for")
-            found = _freed(Freedoms(guess.candidates, point.hypothesis, reference, port, limit))
+    error, agreed = refused or (None, None)
+    if agreed is not None:
+        wrong = Guess.by_outputs(agreed, reference, port, limit).wrong_gradients()
+        if wrong is not None:
+            raise wrong
+    probable = _likely_point(plain, reference, port)
+    guesses = [Guess.of(agreed, error.found_map, reference, port)] if error and agreed else []
+    if not (guesses and guesses[0].outputs_agree):
+        guesses += [Guess.of(probable, None, reference, port)] if probable is not agreed else []
+        for guess in guesses:
+            found = guess.freed(given, limit, progress)
             if found is not None:
                 return found
-        guesses.append(guess)
-        if guess.outputs_agree:
-            break
-    first = guesses[0]
-    if refused is None:
-        raise _difference(plain, first.likely.map, first.place, reference, port, limit)
-    raise (_wrong_gradients(first.likely) if first.outputs_agree else None) or refused[0].at(
-        first.place, first.likely.map
-    )
-
-
-@dataclass(frozen=True)
-class _Guess:
-    """What is most likely the map at a point where none was proved, and where the programs differ under it."""
-
-    candidates: Candidates
-    likely: Bound
-
-    @staticmethod
-    def of(point: SymmetricPoint, found: Map | None, reference: Side, port: Side) -> _Guess:
-        candidates = approximate(point, reference, port)
-        made = found or map_of(candidates, point.hypothesis, reference, port)
-        return _Guess(candidates, Bound(reference, port, made))
-
-    @cached_property
-    def outputs_agree(self) -> bool:
-        return outputs_agree_at_all_points(self._comparison)
-
-    @cached_property
-    def place(self) -> Localized | None:
-        return None if self.outputs_agree else locate(self._comparison, self.likely.ordinary)
-
-    @property
-    def may_cancel(self) -> bool:
-        return self.place is None or self.place.cause is None or self.place.cause.name in FREE
-
-    @property
-    def _comparison(self) -> Comparison:
-        return self.likely.comparison(self.likely.reference.setting)
+    likely = guesses[0]
+    if error is None:
+        raise _difference(plain, likely, reference, port, limit)
+    raise likely.wrong_gradients() or error.at(likely.place, likely.bound.map)
 
 
 def _likely_point(plain: SymmetricPoint, reference: Side, port: Side) -> SymmetricPoint:
     """That of the likeliest hypothesis, where none agrees."""
     hypothesis = likeliest(reference, port)
     return plain if hypothesis == plain.hypothesis else run(hypothesis, reference, port)
-
-
-def _freed(freedoms: Freedoms) -> Bound | None:
-    """The likely map with what one of the programs makes up for, proved; None where there is no such thing."""
-    reference, port = freedoms.reference, freedoms.port
-    for made in freedoms.maps():
-        bound = Bound(reference, port, replace(made, verified=True))
-        try:
-            prove(bound.comparison(reference.setting))
-        except AlignmentError:
-            continue
-        return bound
-    return None
 
 
 def _proved(
@@ -201,35 +149,16 @@ def _proved(
     return bound
 
 
-def _difference(
-    plain: SymmetricPoint, likely: Map, place: Localized | None, reference: Side, port: Side, limit: float
-) -> AlignmentError:
+def _difference(plain: SymmetricPoint, likely: Guess, reference: Side, port: Side, limit: float) -> AlignmentError:
     """That no hypothesis makes the programs agree, what is most likely which, and where they differ."""
     faults = outputs_apart(plain.probes[0].outputs, plain.probes[1].outputs, limit)
     return AlignmentError(
         "",
         f"outputs that agree within {limit:.1e} at the symmetric point, whatever the map is",
         f"a difference in {listed([fault.text for fault in faults])}",
-        " ".join(text for text in ("The programs differ.", str(place or ""), uneven(reference, port)) if text),
-        found_map=likely,
-        place=place,
-    )
-
-
-def _wrong_gradients(likely: Bound) -> AlignmentError | None:
-    """That the outputs agree at all points and gradients do not, as of a backward of one's own; None if they do."""
-    comparison = likely.comparison(likely.reference.setting)
-    faults = apart_at(comparison, likely.ordinary)
-    outputs = max(size for _, _, size in output_errors(*(probe.outputs for probe in comparison.probes)))
-    # A small difference of the programs, as of an eps, shows in both; a wrong backward in the gradients alone.
-    if not any(fault.size > ALONE * outputs for fault in faults):
-        return None
-    return AlignmentError(
-        "",
-        f"gradients that agree within {comparison.limit:.1e} where the outputs do",
-        f"{len(faults)} that do not: {listed([fault.text for fault in faults])}",
-        "Compare what the port does with gradients: a backward of its own, or one that is stopped.",
-        found_map=likely.map,
+        " ".join(text for text in ("The programs differ.", str(likely.place or ""), uneven(reference, port)) if text),
+        found_map=likely.bound.map,
+        place=likely.place,
     )
 
 

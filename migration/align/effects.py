@@ -10,25 +10,46 @@ from __future__ import annotations
 import numpy as np
 
 from ...pairs.side import Side
-from ...pairs.values import distinct
+from ...pairs.values import ShapeClass, distinct, shape_class
 from .axis_groupings import Part
 from .candidates import Candidates
-from .fingerprints import Order, reordered
-from .matching import CLEARLY, Matching, apart_weights
+from .fingerprints import Order, orders, reordered
+from .matching import CLEARLY, Matching, apart_weights, matched
 from .points import SymmetricPoint, Weights
 from .proof import outputs_apart
-from .tie_breaking import alike
+from .tie_breaking import alike, assign_by_module, assign_by_name
 
-# Runs of one side; of more than these tensors weaker evidence has to do.
-MOST_RUNS = 128
+# Runs, of small models and of others; of more than these tensors weaker evidence has to do.
+MOST_RUNS, MOST_LONG_RUNS = 1024, 128
+# Tensors of one class that are held against each other.
+MOST_OPEN = 64
+
+
+def assigned_by_outputs(point: SymmetricPoint, reference: Side, port: Side, limit: float) -> Candidates:
+    """The partners where the outputs agree and gradients do not: what no gradient assigns, the outputs do."""
+    found = matched(point, reference, port, limit)
+    candidates = found.candidates
+    classes: dict[ShapeClass, dict[str, Part]] = {}
+    for part in candidates.open_parts(1):
+        classes.setdefault(shape_class(part.shape), {})[part.key] = part
+    for part in candidates.open_parts(0):
+        others = classes.get(shape_class(part.shape), {})
+        if part.key not in candidates.options and len(others) <= MOST_OPEN:
+            for key, other in others.items():
+                candidates.offer(part.key, key, orders(part.shape, other.shape))
+    assign_by_effect(found, point, reference, port, limit)
+    assign_by_module(candidates)
+    assign_by_name(candidates)
+    return candidates
 
 
 def assign_by_effect(found: Matching, point: SymmetricPoint, reference: Side, port: Side, limit: float) -> None:
     """Assign what has one of several options, or of several orders of its axes, by the outputs that these give."""
     candidates, runs = found.candidates, 0
     weights: tuple[Weights, Weights] | None = None
+    most = MOST_RUNS if reference.is_small and port.is_small else MOST_LONG_RUNS
     for key, options in list(candidates.options.items()):
-        if sum(map(len, options.values())) < 2 or runs >= MOST_RUNS:
+        if sum(map(len, options.values())) < 2 or runs >= most:
             continue
         weights = weights or apart_weights(candidates, point, reference, port)
         part = candidates.parts[0][key]
