@@ -31,8 +31,8 @@ from .fingerprints import Order, Shape, Shuffle
 from .points import Hypothesis
 from .rows import carried, map_of
 
-# Runs of the port that orders may take, and factors.
-MOST_ORDERS, MOST_FACTORS = 600, 800
+# Runs of the port that orders may take, and factors, each; fewer of a model of more numbers, since a run takes longer.
+FEWEST_RUNS, MOST_RUNS, NUMBERS = 48, 640, 200_000_000
 # Factors that are looked at first, as powers of two.
 _POWERS = np.arange(-8.0, 8.5, 0.5)
 # A factor brings the outputs so much closer on the way to where they agree; one is a number if it is so near to it.
@@ -70,12 +70,17 @@ class Freedoms:
         """Maps whose outputs agree at values of their own, the plainest first; none of them is proved."""
         if not self.likely.rows or self._error(self.likely.rows) == math.inf:
             return
-        for ends, way in islice(self._orders(), MOST_ORDERS):
+        for ends, way in islice(self._orders(), self._most_runs):
             rows = self._shuffled(ends, way)
             if rows and self._error(rows) <= self.limit:
                 yield replace(self.likely, rows=tuple(rows))
         for rows in self._factors():
             yield replace(self.likely, rows=tuple(rows))
+
+    @cached_property
+    def _most_runs(self) -> int:
+        numbers = sum(native.array.size for native in self.port.tensors.values())
+        return max(FEWEST_RUNS, min(MOST_RUNS, NUMBERS // max(numbers, 1)))
 
     @cached_property
     def likely(self) -> Map:
@@ -177,18 +182,13 @@ class Freedoms:
         before = self._error(self.likely.rows)
         runs = 0
         for is_chosen in self._scaled():
-            if not any(map(is_chosen, self.likely.rows)) or runs > MOST_FACTORS:
+            if not any(map(is_chosen, self.likely.rows)) or runs > self._most_runs:
                 continue
             runs += len(_POWERS)
-            power = _best_power(
-                lambda power, is_chosen=is_chosen: self._error(self._times(is_chosen, float(2.0**power))), before
-            )
+            power = _best_power(partial(self._error_times, is_chosen), before)
             text = known_factor(2.0**power) if power is not None else ""
             if text:
-                rows = [
-                    replace(row, transform=f"{row.transform or 'x'} {text}") if is_chosen(row) else row
-                    for row in self.likely.rows
-                ]
+                rows = self._times(is_chosen, text)
                 if self._error(rows) <= self.limit:
                     yield rows
 
@@ -198,9 +198,13 @@ class Freedoms:
             yield lambda row, held=held: (row.reference, row.reference_piece) in held
             yield lambda row, held=held: (row.reference, row.reference_piece) in held and len(row.shape) > 1
 
-    def _times(self, is_chosen: Callable[[MapRow], bool], factor: float) -> list[MapRow]:
-        rows = self.likely.rows
-        return [replace(row, transform=f"x * {factor!r}") if is_chosen(row) else row for row in rows]
+    def _error_times(self, is_chosen: Callable[[MapRow], bool], power: float) -> float:
+        return self._error(self._times(is_chosen, f"* {float(2.0**power)!r}"))
+
+    def _times(self, is_chosen: Callable[[MapRow], bool], text: str) -> list[MapRow]:
+        """The rows, some with one more step: `* 0.5` or `/ 8.0`."""
+        steps = {row: f"({row.transform}) {text}" if row.transform else f"x {text}" for row in self.likely.rows}
+        return [replace(row, transform=steps[row]) if is_chosen(row) else row for row in self.likely.rows]
 
 
 def _role(leaf: str) -> str:
