@@ -123,13 +123,15 @@ def passer(
 
     def run(weights: Mapping[str, Any], *, training: bool, dropout: bool = False, seed: int = 0) -> Pass:
         own = with_stored_tensors(cast_copy(model, of_type), weights)
-        before = {path: each.array.copy() for path, each in stored_tensors(own).items() if each.trainable}
+        # Only inference is looked at: in training mode many passes are made, one for each mask.
+        held = {} if training else stored_tensors(own)
+        before = {path: each.array.copy() for path, each in held.items() if each.trainable}
         with _running(own, training=training, dropout=dropout, seed=seed), torch.no_grad():
             output = called(own, given(own, inputs, of_type), (train_call or call) if training else call)
             outputs = {name: neutral(each) for name, each in floating(output).items()}
-        after = {path: each.array for path, each in stored_tensors(own).items()}
-        buffers = {path: array for path, array in after.items() if path not in before}
-        changed = [path for path, array in before.items() if array.tobytes() != after[path].tobytes()]
+        after = stored_tensors(own)
+        buffers = {path: each.array for path, each in after.items() if not each.trainable}
+        changed = [path for path, array in before.items() if array.tobytes() != after[path].array.tobytes()]
         return Pass(outputs, buffers, tuple(changed))
 
     return run

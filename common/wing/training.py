@@ -69,7 +69,7 @@ class Pass(NamedTuple):
 
     outputs: the floating-point arrays among the outputs, by their path in the output's structure.
     buffers: after the pass, by native path: every tensor that is no parameter.
-    changed: the parameters that the call has changed; none of a record.
+    changed: the parameters that the call has changed, looked for in inference mode; none of a record.
     """
 
     outputs: dict[str, np.ndarray]

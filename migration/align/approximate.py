@@ -16,7 +16,6 @@ from scipy.optimize import linear_sum_assignment
 from ...common.errors import NotExpressibleError
 from ...common.wing import PairError
 from ...pairs.closeness import relative_error
-from ...pairs.maps import Map
 from ...pairs.side import Side
 from ...pairs.values import ShapeClass, shape_class
 from .axis_groupings import Part
@@ -24,7 +23,6 @@ from .candidates import Candidates, opened
 from .fingerprints import Order, orders, reordered
 from .points import SymmetricPoint
 from .proof import output_errors
-from .rows import map_of
 from .tie_breaking import similarity
 
 # Of larger classes only the names are compared.
@@ -36,11 +34,6 @@ NAMES, MORE = 0.2, 2.0
 ORDER = 0.5
 # Gradients that are less unlike than this tell the order of the axes.
 CLEAR = 0.1
-
-
-def approximate_map(point: SymmetricPoint, reference: Side, port: Side) -> Map:
-    """The most likely partners as a map."""
-    return map_of(approximate(point, reference, port), point.hypothesis, reference, port)
 
 
 def approximate(point: SymmetricPoint, reference: Side, port: Side) -> Candidates:

@@ -168,9 +168,7 @@ class Freedoms:
                     if known.shuffle is not None or known.flips:
                         return []
                     orders[key] = Order(known.axes, Shuffle(axis, *shuffle))
-        matches = self.candidates.matches
-        changed = {key: replace(matches[key], order=order) for key, order in orders.items()}
-        made = replace_matches(self.candidates, {**matches, **changed})
+        made = _with_orders(self.candidates, orders)
         try:
             return [*map_of(made, self.hypothesis, self.reference, self.port).rows]
         except AlignmentError:
@@ -213,10 +211,11 @@ def _role(leaf: str) -> str:
     return re.sub(r"^[wb]_?", "", rest)
 
 
-def replace_matches(candidates: Candidates, matches: Mapping[str, object]) -> Candidates:
-    """The same candidates with other orders of axes."""
+def _with_orders(candidates: Candidates, orders: Mapping[str, Order]) -> Candidates:
+    """The same candidates with other orders of axes, by the reference's key."""
     made = Candidates(candidates.parts, candidates.partitions, candidates.sides)
-    made.matches.update(matches)  # type: ignore[arg-type]
+    for key, match in candidates.matches.items():
+        made.matches[key] = replace(match, order=orders[key]) if key in orders else match
     made.taken.update(candidates.taken)
     return made
 
