@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import ml_dtypes
@@ -31,3 +32,18 @@ def _of_torch(tensor: Any) -> np.ndarray:
     # This room imports no framework, but that of a tensor is there already.
     carrier = getattr(sys.modules["torch"], "int16" if tensor.element_size() == 2 else "uint8")
     return tensor.view(carrier).numpy().view(getattr(ml_dtypes, name))
+
+
+def rerounded(array: np.ndarray, operands: Iterable[np.ndarray], random: np.random.Generator) -> np.ndarray:
+    """What an operation gives, each number up or down by as much as one rounding to its type may move it.
+
+    What only moves or chooses numbers rounds none: where all are numbers of the operands, the array itself is given.
+
+    operands: the floating-point arrays that the operation took; what is made of none is exact.
+    """
+    wide = array.astype(np.float64)
+    given = [each.astype(np.float64).ravel() for each in operands]
+    if not given or np.isin(wide, np.concatenate(given)).all():
+        return array
+    signs = random.choice((-1.0, 1.0), array.shape)
+    return (wide * (1 + float(ml_dtypes.finfo(array.dtype).eps) * signs)).astype(array.dtype)

@@ -17,6 +17,7 @@ from ..common.wing import Cotangents, Inputs, Probe, Prober, Site, SiteProber, a
 from .core import INFERENCE, Arrays, Functional, arrays, floating, given, made_for, weighted
 from .parts import joined
 from .programs import Program, traceable
+from .rounding import rerounded
 from .sites import SplitUses
 
 
@@ -103,9 +104,13 @@ def compiled_prober(side: Functional, inputs: Inputs, dtype: str) -> Prober:
 
     differentiated = Program(jax.value_and_grad(objective, has_aux=True))
 
-    def run(weights: Mapping[str, Any], cotangents: Cotangents, *, gradients: bool = True) -> Probe:
+    def run(weights: Mapping[str, Any], cotangents: Cotangents, *, gradients: bool = True, rounded: int = 0) -> Probe:
         values = side.filled(own, weights)
         arrays = tuple(values[path] for path in trained), tuple(values[path] for path in kept), arguments
+        if rounded:
+            with traceable():
+                made = rerounded(outputs, arrays, rounded)
+            return Probe(dict(zip(names, jax.device_get(made), strict=True)), {})
         shapes = forward.shapes(*arrays)
         if not gradients:
             return Probe(dict(zip(names, jax.device_get(forward(*arrays)), strict=True)), {})

@@ -95,14 +95,9 @@ class _Scope:
                 self._apply(equation)
 
     def _apply(self, equation: Any) -> None:
-        bound = equation.primitive.get_bind_params(equation.params)
-        # A pair until jax 0.9, the parameters alone since.
-        subfunctions, parameters = bound if isinstance(bound, tuple) else ((), bound)
         operation = equation.primitive.name if _is_differentiable(equation) else None
         arguments = [self.read(atom, operation) for atom in equation.invars]
-        outputs = equation.primitive.bind(*subfunctions, *arguments, **parameters)
-        outputs = outputs if equation.primitive.multiple_results else [outputs]
-        self.environment.update(zip(equation.outvars, outputs, strict=True))
+        self.environment.update(zip(equation.outvars, applied(equation, arguments), strict=True))
 
     def _inline(self, equation: Any) -> None:
         inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
@@ -122,6 +117,15 @@ class _Scope:
             other.owners[var] = self.owners[atom]
         else:
             other.environment[var] = self.environment[atom]
+
+
+def applied(equation: Any, arguments: Sequence[Any]) -> Sequence[Any]:
+    """What an equation gives for its arguments."""
+    bound = equation.primitive.get_bind_params(equation.params)
+    # A pair until jax 0.9, the parameters alone since.
+    subfunctions, parameters = bound if isinstance(bound, tuple) else ((), bound)
+    outputs = equation.primitive.bind(*subfunctions, *arguments, **parameters)
+    return outputs if equation.primitive.multiple_results else [outputs]
 
 
 def _is_differentiable(equation: Any) -> bool:

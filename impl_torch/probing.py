@@ -36,6 +36,7 @@ from .access import neutral, tensor
 from .core import called, cast_copy, derivatives, floating, given, inference, weighted
 from .devices import dtype_of
 from .naming import owner_leaves
+from .rounding import Rerounded
 from .sites import SplitUses
 from .stored import owned, write
 
@@ -123,8 +124,12 @@ def prober(model: nn.Module, inputs: Inputs, call: Call | None = None, *, dtype:
     own = _Own(model, inputs, dtype_of(dtype))
     parameters = {path: array.requires_grad_() for path, array in own.parameters.items()}
 
-    def run(weights: Mapping[str, Any], cotangents: Cotangents, *, gradients: bool = True) -> Probe:
+    def run(weights: Mapping[str, Any], cotangents: Cotangents, *, gradients: bool = True, rounded: int = 0) -> Probe:
         own.write(weights)
+        if rounded:
+            with own.running(), torch.no_grad(), Rerounded(rounded):
+                outputs = own.outputs(call)
+            return Probe({name: neutral(output) for name, output in outputs.items()}, {})
         with own.running(), torch.set_grad_enabled(gradients):
             outputs = own.outputs(call)
             value = _value(outputs, cotangents) if gradients else torch.zeros(())

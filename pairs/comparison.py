@@ -11,15 +11,17 @@ import numpy as np
 
 from ..common.errors import NotExpressibleError
 from ..common.wing import PairError, Probe
-from .closeness import largest_gradient
+from .closeness import largest_gradient, relative_error
 from .maps import Map, MapRow, copies, crossing_note, siblings, transform_of
 from .precision import Setting
 from .side import Side, Weights
-from .values import distinct, nudged, outer_points
+from .values import FAINT, LESS_FAINT, distinct, nudged, outer_points
 
 # Of two values that round to one, a nudge has one chance in two to tell them apart; where a program rounds twice on the
 # way, as a product and then its sum with a bias, fewer.
 _NUDGES, _TWICE = 8, 24
+# Runs in which each operation rounds otherwise.
+_REROUNDED = 6
 
 
 class Point(NamedTuple):
@@ -146,8 +148,9 @@ class Bound:
         return (row.reference, row.port) if row else side.paths_for(path)
 
     def modules(self, row: MapRow) -> str:
-        """The modules that a row's tensors stand in, in both namings."""
-        return f"{self.reference.module(row.reference)!r} = {self.port.module(row.port)!r}"
+        """The modules that a row's tensors stand in, in both namings; empty where that is the model itself."""
+        found = (self.reference.module(row.reference), self.port.module(row.port))
+        return " = ".join(repr(path) if path else "the model itself" for path in found) if any(found) else ""
 
     @property
     def ordinary(self) -> Point:
@@ -161,8 +164,16 @@ class Bound:
     @property
     def outer_points(self) -> Iterator[Point]:
         """Others, at which only outputs are compared; see `outer_points` of `pairs/values.py`."""
+        yield from self._outer(FAINT)
+
+    def less_faint(self, point: Point) -> Point | None:
+        """In the place of an outer point at which rounding decides between what is faint; None for other points."""
+        named = (each for each in self._outer(LESS_FAINT) if each.name == point.name and "faint" in point.name)
+        return next((each._replace(name=f"less {each.name}") for each in named), None)
+
+    def _outer(self, faint: float) -> Iterator[Point]:
         shifted = {row.reference for row in self.map.rows if transform_of(row.transform).shifts}
-        for name, ours in outer_points(self.ours, shifted, self.reference.is_free):
+        for name, ours in outer_points(self.ours, shifted, self.reference.is_free, faint):
             yield self.point(name, ours)
 
     def point(self, name: str, ours: Weights) -> Point:
@@ -274,6 +285,12 @@ class Comparison:
         """The same at other values."""
         return Rounding(self.reference, point.ours, self.setting, gradients)
 
+    def shaken_at(self, point: Point) -> dict[str, float]:
+        """How far rounding alone moves each output at a point: of the reference, or of the port of a record."""
+        sides = (self.reference, point.ours), (self.port, point.theirs)
+        found = next((each for side, of in sides if (each := Rounding(side, of, self.setting).shaken)), [])
+        return dict(zip(self.outputs_at(point)[0], found, strict=False))
+
 
 @dataclass(frozen=True, eq=False)
 class Rounding:
@@ -297,9 +314,19 @@ class Rounding:
         runs = (self._run(nudged(of, of.__contains__, size, n), self.setting) for n, size in enumerate(sizes))
         return tuple(run for run in runs if run is not None)
 
-    def _run(self, weights: Weights, setting: Setting) -> Probe | None:
+    @cached_property
+    def shaken(self) -> list[float]:
+        """How far apart each output is, in their order, after runs whose operations round otherwise; empty of a record.
+
+        More than rounding adds up to is a choice that rounding decides: the best of several that are equal but for it.
+        """
+        runs = [self._run(self.weights, self.setting, rounded=draw) for draw in range(1, _REROUNDED + 1)]
+        outputs = [[*run.outputs.values()] for run in runs if run is not None]
+        return [max(relative_error(other, first) for other in others) for first, *others in zip(*outputs, strict=True)]
+
+    def _run(self, weights: Weights, setting: Setting, *, rounded: int = 0) -> Probe | None:
         try:
-            return self.side.probe(weights, setting, gradients=self.gradients)
+            return self.side.probe(weights, setting, gradients=self.gradients and not rounded, rounded=rounded)
         except (PairError, NotExpressibleError):
             # Some programs have parts that are float32 whatever they are given, and a record has its own runs alone.
             return None

@@ -16,8 +16,8 @@ import numpy as np
 from ..common.seeding import generator
 
 ShapeClass = tuple[int, ...]
-# The sizes of faint and of large values beside ordinary ones.
-FAINT, LARGE = 2.0**-20, 16.0
+# The sizes of faint, of less faint and of large values beside ordinary ones.
+FAINT, LESS_FAINT, LARGE = 2.0**-20, 2.0**-10, 16.0
 
 
 def shape_class(shape: tuple[int, ...], periods: Mapping[int, int] = MappingProxyType({})) -> ShapeClass:
@@ -57,7 +57,7 @@ def drawn(of: ShapeClass, random: np.random.Generator) -> np.ndarray:
 
 
 def outer_points(
-    ordinary: Mapping[str, np.ndarray], shifted: Container[str], is_free: Callable[[str], bool]
+    ordinary: Mapping[str, np.ndarray], shifted: Container[str], is_free: Callable[[str], bool], faint: float = FAINT
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     """Points at which only outputs are compared, with a name for each.
 
@@ -66,6 +66,7 @@ def outer_points(
 
     shifted: paths whose values stay, since one side holds them with something added.
     is_free: whether a path is a parameter; a buffer may be a variance, and keeps its sign.
+    faint: the size of what is faint.
     """
 
     def scaled(vectors: float, matrices: float, is_signed: bool) -> dict[str, np.ndarray]:
@@ -78,8 +79,8 @@ def outer_points(
                 found[path] = found[path] * signs
         return found
 
-    yield "faint vectors", scaled(FAINT, 1.0, False)
-    yield "faint values", scaled(FAINT, FAINT, False)
+    yield "faint vectors", scaled(faint, 1.0, False)
+    yield "faint values", scaled(faint, faint, False)
     yield "large values of either sign", scaled(LARGE, LARGE, True)
 
 

@@ -92,9 +92,16 @@ class Prober(Protocol):
 
     weights: native arrays by the paths of `stored_tensors`; what is not given keeps the value that it has in the model.
     gradients: without them only the outputs are made, which takes less time, and the cotangents are not asked for.
+    rounded: another number than 0 makes the outputs alone, op by op, of operations that each round otherwise: their
+        results are moved by one rounding, other ways for each number. See `rerounded` of `common/arrays.py`.
+
+    Raises:
+        NotExpressibleError: `rounded` of a program that cannot be taken apart, or of a record.
     """
 
-    def __call__(self, weights: Mapping[str, Any], cotangents: Cotangents, *, gradients: bool = True) -> Probe: ...
+    def __call__(
+        self, weights: Mapping[str, Any], cotangents: Cotangents, *, gradients: bool = True, rounded: int = 0
+    ) -> Probe: ...
 
 
 @dataclass(frozen=True)

@@ -46,11 +46,19 @@ def forward(comparison: Comparison) -> Iterator[Finding]:
     if comparison.setting.is_coarse or not all(finding.ok for finding in plain):
         return
     for point in chain(bound.outer_points, _faint_beginning(comparison)):
-        one, other = comparison.outputs_at(point)
-        # Where the reference has no number, as the root of a negative one, nothing can be compared.
-        comparable = {name: array for name, array in one.items() if is_comparable(array)}
-        partners = {name: other[partner] for name, partner in zip(one, other, strict=True) if name in comparable}
-        yield from _outputs(comparison, point, comparable, partners, comparison.rounding_at(point))
+        found = list(_outputs_at(comparison, point))
+        yield from found
+        milder = bound.less_faint(point) if any(finding.ok is None for finding in found) else None
+        if milder is not None:
+            yield from _outputs_at(comparison, milder)
+
+
+def _outputs_at(comparison: Comparison, point: Point) -> Iterator[Finding]:
+    one, other = comparison.outputs_at(point)
+    # Where the reference has no number, as the root of a negative one, nothing can be compared.
+    comparable = {name: array for name, array in one.items() if is_comparable(array)}
+    partners = {name: other[partner] for name, partner in zip(one, other, strict=True) if name in comparable}
+    return _outputs(comparison, point, comparable, partners, comparison.rounding_at(point))
 
 
 def _faint_beginning(comparison: Comparison) -> Iterator[Point]:
@@ -76,8 +84,9 @@ def _outputs(
         if judged.ok:
             yield _finding("", judged, f"{label} agrees", details={"output": name})
             continue
-        if point.name and judged.own > COARSEST:
-            words = f"{label}: nothing can be told, since rounding alone moves the reference's by {judged.own:.1e}"
+        own = max(judged.own, comparison.shaken_at(point).get(name, 0.0)) if point.name else 0.0
+        if own > COARSEST:
+            words = f"{label}: nothing can be told, since rounding alone moves the reference's by {own:.1e}"
             yield Finding("", None, None, None, words)
             continue
         if not sought:

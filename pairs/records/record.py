@@ -137,7 +137,11 @@ class Record(Answering):
     def prober(self, inputs: Inputs, call: Call | None, dtype: str) -> Prober:
         self._check_asked(inputs, call)
 
-        def run(weights: Mapping[str, Any], cotangents: Cotangents, *, gradients: bool = True) -> Probe:
+        def run(
+            weights: Mapping[str, Any], cotangents: Cotangents, *, gradients: bool = True, rounded: int = 0
+        ) -> Probe:
+            if rounded:
+                raise self._unrecorded("a run that rounds otherwise")
             form = self._answer("probe", dtype, weights)
             outputs = forms.arrays_of(form["outputs"], self._arrays.__getitem__)
             if not gradients:

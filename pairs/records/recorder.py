@@ -95,7 +95,13 @@ class Recorder(Answering):
         return self._side.stored_tensors(self._live)
 
     def prober(self, inputs: Inputs, call: Call | None, dtype: str) -> Prober:
-        def run(weights: Mapping[str, Any], cotangents: Cotangents, *, gradients: bool = True) -> Probe:
+        def run(
+            weights: Mapping[str, Any], cotangents: Cotangents, *, gradients: bool = True, rounded: int = 0
+        ) -> Probe:
+            if rounded:
+                # It asks what rounding does, which a record is not asked.
+                with self._running():
+                    return self._probers(dtype, asked_with().tf32)(weights, cotangents, rounded=rounded)
             found = self._probe(weights, cotangents, gradients, dtype)
             if dtype == "float32" and not asked_with().tf32:
                 self._probe_exactly(weights, cotangents, gradients)

@@ -83,6 +83,15 @@ def test_points_are_carried_and_what_one_side_holds_shifted_stays() -> None:
     assert np.abs(points["faint vectors"].ours["layer.bias"]).max() < 1e-5
 
 
+def test_less_faint_points_are_those_of_faint_ones() -> None:
+    made = bound()
+    milder = [made.less_faint(point) for point in made.outer_points]
+    assert [point and point.name for point in milder] == ["less faint vectors", "less faint values", None]
+    assert milder[0] is not None
+    assert 1e-5 < np.abs(milder[0].ours["layer.bias"]).max() < 1e-2
+    assert made.less_faint(made.ordinary) is None
+
+
 def test_another_seed_gives_other_values_on_both_sides() -> None:
     made, same, other = (bound(extra=True, seed=seed) for seed in (0, 0, 1))
     for path in made.theirs:
@@ -111,6 +120,7 @@ def test_partners_and_modules_of_a_path_are_the_maps() -> None:
     assert made.partners(made.reference, "mean") == ("mean", "")
     assert made.partners(made.port, "mean") == ("", "mean")
     assert made.modules(made.map.rows[0]) == "'layer' = 'layer'"
+    assert made.modules(made.map.rows[1]) == ""
     assert made.depth == 5
 
 
@@ -136,7 +146,7 @@ def test_a_comparison_is_made_once_for_a_setting_and_runs_once_for_a_point() -> 
 def test_rounding_is_a_run_in_float64_and_some_of_weights_one_or_two_roundings_away() -> None:
     asked: list[tuple[str, dict[str, np.ndarray], bool]] = []
 
-    def probe(weights: Any, setting: Setting, *, gradients: bool) -> Probe:
+    def probe(weights: Any, setting: Setting, *, gradients: bool, rounded: int) -> Probe:
         asked.append((setting.precision, weights, gradients))
         return Probe({}, {})
 

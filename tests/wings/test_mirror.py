@@ -58,6 +58,7 @@ EXEMPT: dict[Difference, str] = {
     Difference("naming.py", "stored_kind", ("linen",)): "Linen variables are in collections",
     Difference("naming.py", "stored_name", ("linen",)): "Linen variables are in collections",
     Difference("naming.py", "places", ("linen",)): "a Linen module knows its layers apart from its variables",
+    Difference("rounding.py", "", ("torch",)): "both Flax wings have theirs from impl_jax/rounding.py",
     Difference("sites.py", "", ("torch",)): "both Flax wings have theirs from impl_jax/sites.py",
     Difference("stored.py", "copied", ("torch",)): "Flax arrays are never written to; nnx.clone copies a module",
     Difference("stored.py", "entries", ("nnx",)): "a Variable is live in nnx.state, Linen has a tree of arrays",
