@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # Named in the header, as far as they are installed.
 DISTRIBUTIONS = ("paritree", "torch", "jax", "flax", "numpy")
 OPTIONS = ("paritree_device", "require_device", "paritree_alpha", "paritree_report")
+# Causes that are told at the end of a session.
+_CAUSES = 10
 # The forms of a report, by the suffix of its file.
 FORMS = {".json": "to_json", ".xml": "to_junit", ".html": "to_html"}
 
@@ -136,6 +138,14 @@ class _Item(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, int, str]:
         return self.parent.suite.file, self.parent.suite.line - 1, f"{self.parent.name}: {self.name}"
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """In pytest's summary a failure of ours is its first line, without the name of pytest's exception before it."""
+        found = super().repr_failure(excinfo, style)
+        place = getattr(found, "reprcrash", None)
+        if isinstance(excinfo.value, pytest.fail.Exception) and place is not None:
+            place.message = str(excinfo.value).partition("\n")[0]
+        return found
 
 
 class PartItem(_Item):
@@ -269,14 +279,33 @@ class Gathered:
         described = [f"paritree: {name}: {found.description}" for name, found in self.suites.items()]
         return described + [f"paritree: {', '.join(names)} is set to: {line}" for line, names in shared.items()]
 
+    def causes(self) -> list[str]:
+        """Of each suite that fails the causes, in full, which pytest's own summary cuts at the terminal's width."""
+        if not any(
+            each.status == "fail" for found in self.suites.values() for unit in found.results.values() for each in unit
+        ):
+            return []
+        from .conformance.consequences import faults, headline
+
+        found = faults(self.report().results)
+        lines = []
+        for fault in found[:_CAUSES]:
+            count = len(fault.followers)
+            follow = f" ({count} more {'follows' if count == 1 else 'follow'} from it)" if count else ""
+            lines.append(f"paritree: {fault.result.model}: {fault.result.contract}: {headline(fault.result)}{follow}")
+        return lines + ([f"paritree: and {len(found) - _CAUSES} more causes"] if found[_CAUSES:] else [])
+
     def report(self) -> Report:
+        from .conformance.consequences import with_consequences
         from .conformance.report import Report
 
         found = self.suites.values()
         results = [result for each in found for unit in each.results.values() for result in unit]
         # The chance of a false alarm in any of them is at the most the sum.
         alpha = min(sum(each.alpha for each in found), 1.0)
-        return Report(tuple(results), {"alpha": alpha, "known differences": sum(each.known for each in found)})
+        return Report(
+            with_consequences(results), {"alpha": alpha, "known differences": sum(each.known for each in found)}
+        )
 
 
 _GATHERED = pytest.StashKey[Gathered]()
@@ -339,6 +368,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     found = _gathered(config)
     for line in found.lines() if found.was_sent else ():
+        terminalreporter.write_line(line)
+    for line in () if hasattr(config, "workerinput") else found.causes():
         terminalreporter.write_line(line)
     # A process of xdist writes none.
     if found.unwritten:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -16,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from .checking import examined
-from .common.errors import UsageError
+from .common.errors import ParitreeError, UsageError
 from .conformance.check import DEFAULT_CONTRACTS, DEVICES, Examination, Unit, Wanted, check_names
+from .conformance.consequences import LEADING, Fault, faults, headline, name_of, with_consequences
 from .conformance.contracts import Sampling
 from .conformance.known import KnownDifference, load
 from .conformance.results import Result
@@ -177,6 +179,7 @@ class SuiteRun:
         self.required_device = options.required_device
         pair = _paired(suite.pair)
         self.examination: Examination = examined(pair, map, wanted, name=name)
+        self._measured: dict[Unit, tuple[Result, ...]] = {}
         self._failed: dict[Unit, Exception] = {}
 
     @property
@@ -238,21 +241,20 @@ class SuiteRun:
         if unit in self._failed:
             raise self._failed[unit]
         try:
-            return self.examination.results(unit)
+            return self._measured.setdefault(unit, self.examination.results(unit))
         except Exception as error:
             self._failed[unit] = error
             raise
 
     def verdict(self, part: SuitePart) -> PartVerdict:
-        """Of one test, measured now if its unit was not.
+        """Of one test, measured now if its unit was not; where it fails, what it may follow from is measured, too.
 
         Raises:
             PairError: as `results`.
         """
-        about = self._of_part(part)
-        failing = [result for result in about if result.status == "fail"]
-        if failing:
-            return PartVerdict("fail", self._failure(part, failing, len(about)))
+        about = self._of_part(part, self.results(part.unit))
+        if any(result.status == "fail" for result in about):
+            return PartVerdict("fail", self._failure(part))
         for status in ("known", "pass"):
             said = dict.fromkeys(result.message for result in about if result.status == status)
             if said:
@@ -260,9 +262,8 @@ class SuiteRun:
         reasons = dict.fromkeys(result.message for result in about)
         return PartVerdict("skip", "; ".join(reasons) or f"this contract found nothing to examine in {part.group!r}")
 
-    def _of_part(self, part: SuitePart) -> list[Result]:
-        """The results of a part's group. What is in no group, as an error is, is shown by each."""
-        results = self.results(part.unit)
+    def _of_part(self, part: SuitePart, results: Sequence[Result]) -> list[Result]:
+        """Of a unit's results those of a part's group. What is in no group, as an error is, is shown by each."""
         if part.group is None:
             return list(results)
         groups = set(self._groups(part.unit.contract))
@@ -279,16 +280,41 @@ class SuiteRun:
         named = {path for path in bound.map.by_reference if path == result.path or fnmatchcase(path, result.path)}
         return {bound.reference.module(path) for path in named or {result.path}}
 
-    def _failure(self, part: SuitePart, failing: Sequence[Result], total: int) -> str:
-        one = failing[0]
-        where = f" in {part.group!r}" if part.group else ""
-        head = f"{one.contract}{where}: {len(failing)} of {total} do not hold"
-        lines = [f"{head} ({one.wing}, {one.device}, {one.precision})"]
-        for result in failing[:_SHOWN]:
+    def _failure(self, part: SuitePart) -> str:
+        """What is said of a test that fails: first the cause; in a line, of one that only follows from others."""
+        results, found = self._with_what_leads(part.unit)
+        about = self._of_part(part, results)
+        failing = [result for result in about if result.status == "fail"]
+        own = [result for result in failing if not result.follows_from]
+        roots = [fault.result for fault in found if any(each is one for each in fault.followers for one in failing)]
+        follows = [f"follows from {name_of(root, failing[0])}: {headline(root)}" for root in roots]
+        one, where = failing[0], f" in {part.group!r}" if part.group else ""
+        head = f"{one.contract}{where}: {len(failing)} of {len(about)} do not hold"
+        if not own:
+            return f"{'; '.join(follows)} ({head})"
+        lines = [headline(own[0]), f"{head} ({one.wing}, {one.device}, {one.precision})"]
+        for result in own[:_SHOWN]:
             lines += ["", *told(result)]
-        if len(failing) > _SHOWN:
-            lines += ["", f"and {len(failing) - _SHOWN} more"]
+        if len(own) > _SHOWN:
+            lines += ["", f"and {len(own) - _SHOWN} more"]
+        if follows:
+            lines += ["", f"and {len(failing) - len(own)} of these that only follow:", *follows]
         return "\n".join(lines)
+
+    def _with_what_leads(self, unit: Unit) -> tuple[list[Result], tuple[Fault, ...]]:
+        """A unit's results with what they follow from, and all failures of what that may be.
+
+        At the same setting that is measured if it was not. At others, which may take long, what was measured is taken.
+        """
+        for other in self.examination.units:
+            if other.setting == unit.setting and other.contract in LEADING.get(unit.contract, ()):
+                # What cannot be measured is said by its own tests, and nothing follows from it.
+                with suppress(ParitreeError):
+                    self.results(other)
+        places = [(other, result) for other in self.examination.units for result in self._measured.get(other, ())]
+        results = with_consequences([result for _, result in places])
+        own = [result for result, (other, _) in zip(results, places, strict=True) if other == unit]
+        return own, faults(results)
 
 
 def told(result: Result) -> list[str]:

@@ -11,6 +11,7 @@ from ..common.wing import PairError
 from ..pairs.comparison import Bound
 from ..pairs.precision import PRECISIONS, Setting
 from ..pairs.wings import absence, require
+from .consequences import with_consequences
 from .contracts import (
     ARITHMETIC,
     DEFAULT_CONTRACTS,
@@ -184,7 +185,7 @@ def check_pair(examination: Examination, progress: Progress = lambda what: None)
     for unit in examination.units:
         progress(f"{examination.name} [{unit.setting.device}, {unit.setting.precision}] {unit.contract}")
         results += examination.results(unit)
-    return Report((*results, *examination.absent), examination.facts)
+    return Report(with_consequences((*results, *examination.absent)), examination.facts)
 
 
 def _not_comparable(bound: Bound, setting: Setting) -> str:

@@ -17,6 +17,8 @@ from .explain import FRAMEWORK
 from .results import Result
 
 _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
+# The cause of the failure that stands for a declared one that is no more.
+GONE = "known difference gone"
 _KEYS = ("contract", "path", "reason", "device", "precision")
 
 
@@ -168,4 +170,4 @@ def accepted(results: Sequence[Result], declared: Sequence[KnownDifference]) -> 
 
 def _gone(known: KnownDifference, at: Result) -> Result:
     words = f"the known difference {known} no longer occurs: take it off the list (its reason was: {known.reason})"
-    return replace(at, path=known.path, port_path="", status="fail", message=words, cause="known difference gone")
+    return replace(at, path=known.path, port_path="", status="fail", message=words, cause=GONE)

@@ -9,6 +9,8 @@ from typing import Any, Literal
 from ..pairs.records import versions_of
 
 Status = Literal["pass", "fail", "skip", "known"]
+# The key in a finding's details for the likeliest cause in words.
+WHY = "why"
 DISTRIBUTIONS = ("paritree", "torch", "jax", "flax", "numpy", "scipy")
 
 
@@ -47,6 +49,7 @@ class Result:
     status: `known` is a failure that was declared, with its reason in `message`.
     measured, allowed: errors relative to the tensor's norm; for an initialization the smallest p-value and the level
         it must stay above; for a structure the number of paths that differ. None for what was skipped.
+    follows_from: the failure that this one only follows from, see `consequences.py`; empty for any other result.
 
     The others are those of Finding.
     """
@@ -66,6 +69,7 @@ class Result:
     cause: str = ""
     module: str = ""
     details: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    follows_from: str = ""
 
 
 def versions() -> dict[str, str]:

@@ -332,6 +332,12 @@ class Rounding:
             return None
 
 
+def output_errors(ours: Probe, theirs: Probe) -> list[float]:
+    """How far each output of the port is from the reference's."""
+    pairs = zip(ours.outputs.values(), theirs.outputs.values(), strict=True)
+    return [relative_error(fine(two), fine(one)) for one, two in pairs]
+
+
 def fine(array: np.ndarray) -> np.ndarray:
     """At least in float32, in which NumPy computes; what is so already is not copied."""
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)

@@ -183,16 +183,22 @@ class Side:
                 raise NotExpressibleError(self.role, error.expected, error.found, error.remedy) from None
 
     def probe(
-        self, weights: Weights, setting: Setting | None = None, *, gradients: bool = True, rounded: int = 0
+        self,
+        weights: Weights,
+        setting: Setting | None = None,
+        *,
+        gradients: bool = True,
+        rounded: int = 0,
+        given: Cotangents = cotangents,
     ) -> Probe:
         """Outputs and gradients at the given weights.
 
-        rounded: see `Prober`.
+        rounded: see `Prober`. given: makes the cotangents of the outputs.
         """
         setting = setting or self.setting
         with self.running(setting):
             run = self._made("prober", setting, lambda: self.wing.prober(*self._called, dtype=setting.dtype))
-            return run(weights, cotangents, gradients=gradients, rounded=rounded)
+            return run(weights, given, gradients=gradients, rounded=rounded)
 
     def outputs(self, weights: Weights, setting: Setting | None = None) -> dict[str, np.ndarray]:
         """Of a run; of a small compiled program with the gradients, since to compile another one takes longer."""

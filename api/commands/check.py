@@ -123,6 +123,7 @@ def _accepting(file: str | None, reason: str | None) -> tuple[str, str | None] |
 
 def _accepted(report: Report, file: str, reason: str | None) -> Report:
     """The report with what was accepted as known; what is done is told beside it."""
+    from ..conformance.consequences import with_consequences
     from ..conformance.known import accept, accepted, load, proposed
 
     found = proposed(report.results)
@@ -132,7 +133,7 @@ def _accepted(report: Report, file: str, reason: str | None) -> Report:
     new = accept(file, found, reason or "")
     places = {(each.contract, each.path) for each in found}
     declared = [each for each in (load(file) if found else ()) if (each.contract, each.path) in places]
-    report = replace(report, results=tuple(accepted(report.results, declared)))
+    report = replace(report, results=with_consequences(tuple(accepted(report.results, declared))))
     old = f", {len(declared) - len(new)} were there" if len(declared) > len(new) else ""
     click.echo(f"{file}: {len(new)} accepted{old}" if found else f"{file}: nothing to accept", err=True)
     for result in report.failures:

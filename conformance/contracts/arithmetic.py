@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
+from ...common.errors import NotExpressibleError
 from ...common.wing import Probe
-from ...pairs.closeness import is_comparable, is_zero_gradient, norm, relative_error, root_mean_square
-from ...pairs.comparison import Comparison, Point, Rounding, fine
+from ...pairs.closeness import (
+    is_comparable,
+    is_zero_gradient,
+    largest_gradient,
+    norm,
+    relative_error,
+    root_mean_square,
+)
+from ...pairs.comparison import Comparison, Point, Rounding, fine, output_errors
 from ...pairs.kept import PADDING, kept_rows, words_of
 from ...pairs.localize import locate
 from ...pairs.maps import MapRow
 from ...pairs.precision import COARSEST, ROUNDINGS
-from ...pairs.values import FAINT
+from ...pairs.values import FAINT, cotangents
 from ..explain import Diagnosis, diagnosis_of, entered, explain, modules, other_orders, position
-from ..results import Finding
+from ..results import WHY, Finding
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -78,11 +86,12 @@ def _outputs(
 ) -> Iterator[Finding]:
     place, diagnosis, sought = None, Diagnosis("", ""), False
     where = f" at {point.name}" if point.name else ""
+    values = {"values": point.name} if point.name else {}
     for (name, one), two in zip(ours.items(), theirs.values(), strict=True):
         judged = _judged(comparison, one, two, rounding, lambda probe, name=name: probe.outputs[name])
         label = (f"output {name!r}" if name else "the output") + where
         if judged.ok:
-            yield _finding("", judged, f"{label} agrees", details={"output": name})
+            yield _finding("", judged, f"{label} agrees", details={"output": name, **values})
             continue
         own = max(judged.own, comparison.shaken_at(point).get(name, 0.0)) if point.name else 0.0
         if own > COARSEST:
@@ -101,7 +110,9 @@ def _outputs(
         )
         words = " ".join(part.strip() for part in parts if part)
         cause = diagnosis.cause or _plain_cause(one, two)
-        yield _finding("", judged, words.strip(), cause=cause, module=modules(place), details={"output": name})
+        likely = str(place.cause) if place is not None and place.cause is not None else diagnosis.words
+        details = {"output": name, **values, **({WHY: likely} if likely else {})}
+        yield _finding("", judged, words.strip(), cause=cause, module=modules(place), details=details)
 
 
 def _plain_cause(one: np.ndarray, two: np.ndarray) -> str:
@@ -143,6 +154,7 @@ def gradients(comparison: Comparison) -> Iterator[Finding]:
         place, boundary = f"; beyond rounding the outputs differ too. {finer}", modules(finer)
     known = finer.cause.name if finer is not None and finer.cause is not None else ""
     expected = {row.reference: both[0] for row, both in found.items() if both is not None} if wrong else {}
+    details = _placed(comparison, wrong, boundary) if boundary else _elsewhere(comparison, wrong)
     for row, each in judged.items():
         if each.ok:
             yield _finding(row.reference, each, port_path=row.port)
@@ -150,11 +162,18 @@ def gradients(comparison: Comparison) -> Iterator[Finding]:
         ours, theirs = found[row] or (np.zeros(0), np.zeros(0))
         others = {path: array for path, array in expected.items() if path != row.reference}
         diagnosis = _gradient_diagnosis(comparison, row, ours, theirs, each.allowed, others)
-        # Rows that one side keeps are the table's own matter, wherever other gradients are wrong.
-        where = ("", "") if diagnosis.cause == PADDING else (place, boundary)
+        cause, where = _gradient_cause(diagnosis), (place, boundary)
+        if cause == "gradient scale" and theirs.size == 1 and not is_hidden:
+            # Any number is some times another one.
+            cause = ""
+        # What outputs that nearly agree cannot make, as rows that one side keeps, is the tensor's own matter.
+        if cause == PADDING or (known and cause not in ("", "gradient scale", "shift")):
+            where = ("", "")
+        else:
+            cause = known or cause
         words = f"{_named(row)}: the gradient {diagnosis.words}{where[0]}"
         module = where[1] or comparison.bound.modules(row)
-        yield _finding(row.reference, each, words, row.port, known or _gradient_cause(diagnosis), module)
+        yield _finding(row.reference, each, words, row.port, cause, module, details.get(row))
 
 
 def _gradient_diagnosis(
@@ -176,9 +195,7 @@ def _gradient_cause(diagnosis: Diagnosis) -> str:
 
 
 def _outputs_agree(comparison: Comparison) -> bool:
-    ours, theirs = comparison.probes
-    pairs = zip(ours.outputs.values(), theirs.outputs.values(), strict=True)
-    return all(relative_error(fine(two), fine(one)) <= comparison.limit for one, two in pairs)
+    return all(error <= comparison.limit for error in output_errors(*comparison.probes))
 
 
 def _boundary(comparison: Comparison, wrong: list[MapRow]) -> str:
@@ -189,6 +206,38 @@ def _boundary(comparison: Comparison, wrong: list[MapRow]) -> str:
         return ""
     last = max(placed, key=lambda each: each[0])[1]
     return comparison.bound.modules(last)
+
+
+def _placed(comparison: Comparison, wrong: list[MapRow], boundary: str) -> dict[MapRow, Mapping[str, object]]:
+    """For each wrong gradient whether it is one of the module that is called last, from where all others come."""
+    return {row: {"called_last": comparison.bound.modules(row) == boundary} for row in wrong}
+
+
+def _elsewhere(comparison: Comparison, wrong: list[MapRow]) -> dict[MapRow, Mapping[str, object]]:
+    """For each wrong gradient whether it is right through those outputs alone that agree, where others do not."""
+    agree = [error <= comparison.limit for error in output_errors(*comparison.probes)]
+    if not wrong or all(agree) or not any(agree):
+        return {}
+
+    def cotangents_of(shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+        return [made * is_right for made, is_right in zip(cotangents(shapes), agree, strict=True)]
+
+    try:
+        ours = comparison.reference.probe(comparison.bound.ours, comparison.setting, given=cotangents_of)
+        theirs = comparison.port.probe(comparison.bound.theirs, comparison.setting, given=cotangents_of)
+    except NotExpressibleError:
+        # A record has no other run than its own.
+        return {}
+    largest = largest_gradient(ours.gradients), largest_gradient(theirs.gradients)
+    found: dict[MapRow, Mapping[str, object]] = {}
+    for row in wrong:
+        both = comparison.bound.gradients(row, ours.gradients, theirs.gradients)
+        is_zero = both is not None and all(
+            is_zero_gradient(each, most, comparison.limit) for each, most in zip(both, largest, strict=True)
+        )
+        is_right = both is not None and (is_zero or relative_error(both[1], both[0]) <= comparison.limit)
+        found[row] = {"right_elsewhere": is_right}
+    return found
 
 
 def _pair_of(comparison: Comparison, row: MapRow) -> tuple[np.ndarray, np.ndarray] | None:

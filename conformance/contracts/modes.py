@@ -45,7 +45,8 @@ def modes(comparison: Comparison) -> Iterator[Finding]:
         elif not np.isfinite(size):
             words, cause = f"in training mode {label} is not finite, or of another shape", "not finite"
         ok = bool(size <= limit)
-        yield Finding("", ok, size, limit, "" if ok else words, "", comparison.policy, "" if ok else cause)
+        told = ("", "") if ok else (words, cause)
+        yield Finding("", ok, size, limit, told[0], "", comparison.policy, told[1], details={"output": name})
     yield from _buffers(comparison, passes[0].buffers, passes[1].buffers)
     yield _dropout(dropped)
 

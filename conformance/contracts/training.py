@@ -18,7 +18,7 @@ from ...pairs.closeness import (
     root_mean_square,
     rows_apart,
 )
-from ...pairs.comparison import Comparison
+from ...pairs.comparison import Comparison, output_errors
 from ...pairs.kept import PADDING, kept_rows, words_of, zero_rows
 from ...pairs.maps import MapRow
 from ...pairs.precision import ROUNDINGS, Setting
@@ -117,6 +117,7 @@ def _moved(steps: Steps, ours: Training, theirs: Training, reformed: Mapping[str
     wrong = [path for path, each in judged.items() if not each.ok]
     later = _later(steps, moves, wrong)
     first = ", ".join(path for path in wrong if path not in later)
+    at_start = _at_start(steps) if wrong else {}
     reasons = {
         **reformed,
         **dict.fromkeys(later, f"its first step is the reference's, the next follow that of {first}"),
@@ -132,7 +133,7 @@ def _moved(steps: Steps, ours: Training, theirs: Training, reformed: Mapping[str
             words = f"{row.reference} (= {path}): after {steps} {each.diagnosis.words}"
             cause, module = each.diagnosis.cause or _cause(comparison, row), comparison.bound.modules(row)
         found = Finding(row.reference, each.ok, each.measured, each.allowed, words, path, each.policy, cause, module)
-        yield found if each.ok else replace(found, details=_of_frameworks(steps, row, move))
+        yield found if each.ok else replace(found, details={**_of_frameworks(steps, row, move), **at_start})
 
 
 def _later(steps: Steps, moves: Mapping[str, Move], wrong: Sequence[str]) -> set[str]:
@@ -148,6 +149,17 @@ def _first(steps: Steps, paths: Iterable[str]) -> dict[str, Move]:
         return replace(steps, count=1).again(paths)
     except NotExpressibleError:
         return {}
+
+
+def _at_start(steps: Steps) -> dict[str, float]:
+    """The details of steps from where outputs may differ: by how much, which `forward` has measured at other values."""
+    comparison = steps.comparison
+    starts = (comparison.reference, steps.start), (comparison.port, comparison.bound.carried(steps.start))
+    try:
+        ours, theirs = (side.probe(weights, steps.setting) for side, weights in starts)
+    except (PairError, NotExpressibleError):
+        return {}
+    return {"start": max(output_errors(ours, theirs))}
 
 
 def _of_frameworks(steps: Steps, row: MapRow, move: Move) -> dict[str, str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...common.tables import counted
+from ..consequences import Fault, faults
 from ..known import as_code, proposed
 from ..results import Result, Results
 from .drawings import ROLES, errors, histogram, shares, side
@@ -30,7 +31,7 @@ from .units import (
     units,
     varying,
 )
-from .words import causes, effects, statistics, summary, title, told
+from .words import causes, effects, statistics, summary, title, told, told_of
 
 # Failures of a contract and histograms that are written out; more are counted.
 _FAILURES, _HISTOGRAMS = 6, 60
@@ -87,8 +88,8 @@ def _page(report: Results) -> dict[str, Any]:
     counts["known"] = sum(result.status == "known" for result in report.results)
     # A section is an anchor, a heading, and what stands below: a table, or what the template writes by the anchor.
     sections = (
+        ("failures", "What fails", _failures(report, found)),
         ("contracts", "Contracts", _contracts(found)),
-        ("failures", "What fails", _failures(found)),
         ("known", "Known differences", _known(found)),
         ("frameworks", "What the frameworks differ in", _proposed(report.results)),
         ("skipped", "Skipped", _skipped(report.results)),
@@ -120,21 +121,47 @@ def _contracts(found: Sequence[UnitResults]) -> PageTable | None:
     return PageTable(caption, header, rows) if rows else None
 
 
-def _failures(found: Sequence[UnitResults]) -> list[dict[str, Any]]:
-    """For each contract that does not hold the first failures in full, the others as a table."""
+def _failures(report: Results, found: Sequence[UnitResults]) -> list[dict[str, Any]]:
+    """For each contract that does not hold by itself the first failures in full with what follows from each, the others
+    as a table."""
     names, blocks = varying(found), []
+    roots = {id(fault.result): fault for fault in faults(report.results)}
     for unit in found:
-        if failing := unit.of("fail"):
-            first, others = failing[:_FAILURES], failing[_FAILURES:]
-            rows = [(both_paths(each), each.message, each.cause) for each in others]
-            words = f"{len(others):,} more, by cause: {causes(others)}"
+        own = sorted(
+            (roots[id(each)] for each in unit.results if id(each) in roots), key=lambda each: not each.followers
+        )
+        if own:
+            first, others = own[:_FAILURES], own[_FAILURES:]
+            left = [fault.result for fault in others]
+            left += [each for fault in others for each in fault.followers]
+            words = f"{len(left):,} more, by cause: {causes(left)}"
             block = {
-                "heading": f"{_place(unit, names)}: {counted(len(failing), 'failure')}",
-                "first": [(each.message or "the contract does not hold", told(each)) for each in first],
-                "others": PageTable("The other failures", ("path", "message", "cause"), rows, words),
+                "heading": f"{_place(unit, names)}: {counted(len(own), 'failure')}",
+                "first": [(*_told(fault.result), _follow(fault)) for fault in first],
+                "others": PageTable("The other failures", _FAILING, list(map(_row, left)), words),
             }
             blocks.append(block)
     return blocks
+
+
+_FAILING = ("path", "message", "cause")
+
+
+def _row(result: Result) -> tuple[str, str, str]:
+    return both_paths(result), result.message, result.cause
+
+
+def _told(result: Result) -> tuple[str, list[tuple[str, str]]]:
+    return result.message or "the contract does not hold", told(result)
+
+
+def _follow(fault: Fault) -> PageTable:
+    """What follows from a failure."""
+    rows = [(each.contract, *_row(each)) for each in fault.followers]
+    words = (
+        f"{counted(len(rows), 'failure')} that only follow{'s' if len(rows) == 1 else ''}: {'; '.join(told_of(fault))}"
+    )
+    return PageTable("What follows", ("contract", *_FAILING), rows, words)
 
 
 def _place(unit: UnitResults, names: Sequence[str]) -> str:

@@ -17,6 +17,8 @@ from ..results import Result, Results, Status
 SCHEMA = 2
 _FIELDS = tuple(field.name for field in fields(Result))
 _NUMBERS = ("measured", "allowed")
+# Those that reports of this schema did not always have.
+_LATER = ("follows_from",)
 # JSON has no word for these. The field is null, and this word beside it lets a reader have it back.
 _NOT_FINITE = "not_finite"
 Made = TypeVar("Made", bound=Results)
@@ -108,6 +110,8 @@ def _read(entry: Any, where: str) -> Result:
     values: dict[str, Any] = {}
     for name in _FIELDS:
         if name not in entry:
+            if name in _LATER:
+                continue
             raise UsageError(where, f"a field {name!r}", "none")
         values[name] = _value(name, entry[name], f"{where}.{name}")
         if name in _NUMBERS and isinstance(lost, dict) and lost.get(name) in ("inf", "-inf", "nan"):

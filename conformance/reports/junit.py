@@ -54,10 +54,12 @@ def _add_cases(suite: ET.Element, results: Sequence[Result]) -> None:
 
 def _fill(case: ET.Element, result: Result) -> None:
     numbers = {"measured": measured(result), "allowed": allowed(result), "policy": result.policy}
-    if any(numbers.values()):
-        _properties(case, {name: value for name, value in numbers.items() if value})
+    properties = numbers | {"follows_from": result.follows_from}
+    if any(properties.values()):
+        _properties(case, {name: value for name, value in properties.items() if value})
     message = printable(result.message)
     if result.status == "fail":
+        message = f"follows from {printable(result.follows_from)}: {message}" if result.follows_from else message
         failure = ET.SubElement(case, "failure", {"message": message, "type": printable(result.cause) or "contract"})
         lines = (result.message, *(f"{label}: {value}" for label, value in told(result)))
         failure.text = printable("\n".join(filter(None, lines)))

@@ -1,7 +1,8 @@
 """A report as text, for a terminal or a pipe.
 
 Two layouts: the reference models have a line for each model, device and contract, with the wings side by side; a pair
-has a line for each contract and setting, and a paragraph for each of the first failures.
+begins with what is wrong, a paragraph for each of the first failures with what follows from it, and then has a line for
+each contract and setting.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
+from itertools import chain, repeat
 
 from ...common.tables import columns, counted
+from ..consequences import Fault, faults, first_sentence, place_of
 from ..known import as_code, proposed
 from ..results import Result, Results
 from .units import UnitResults, both_paths, grouped, number, printable, setting, severity, skipped, units, varying
-from .words import causes, notes, sentence, statistics, summary, title, told
+from .words import causes, notes, sentence, statistics, summary, title, told, told_of
 
 # Failures that are told in full: of one contract at one setting, and of the whole report.
 _SHOWN, _SHOWN_IN_ALL = 3, 24
@@ -24,14 +27,25 @@ _LEAST_PATH = 20
 
 
 def folded(report: Results) -> list[str]:
-    """The failures of a pair, one a line: the first of each contract and how many more."""
+    """The failures of a pair, one a line: the first of each contract with what follows from it, and how many more."""
     lines: list[str] = []
-    for unit in units(report.results):
-        failing = unit.of("fail")
-        lines += [sentence(result) for result in failing[:_SHOWN]]
-        if len(failing) > _SHOWN:
-            lines.append(_more(unit, failing[_SHOWN:]))
+    for unit, found in _by_unit(report):
+        for fault in found[:_SHOWN]:
+            lines += [sentence(fault.result), *(f"  what follows: {words}" for words in told_of(fault))]
+        if found[_SHOWN:]:
+            lines.append(_more(unit, found[_SHOWN:]))
     return lines
+
+
+def _by_unit(report: Results) -> list[tuple[UnitResults, list[Fault]]]:
+    """The failures that follow from no other one by contract and setting, those that others follow from first."""
+    roots = {id(fault.result): fault for fault in faults(report.results)}
+    found = []
+    for unit in units(report.results):
+        own = [roots[id(each)] for each in unit.results if id(each) in roots]
+        if own:
+            found.append((unit, sorted(own, key=lambda fault: not fault.followers)))
+    return found
 
 
 def to_text(report: Results, width: int) -> str:
@@ -71,8 +85,9 @@ def _of_pair(report: Results, width: int) -> str:
     found = units(report.results)
     shown = varying(found)
     blocks = [
-        [printable(title(report.results)), *_overview(found, shown, width)],
-        *_failures(found, shown, width),
+        [*_title(report, width), *_places(report, shown, width)],
+        *_failures(report, shown, width),
+        _overview(found, shown, width),
         [line for unit in found for line in _known(unit, shown, width)],
         _proposed(report, width),
         list(_skipped(report, shown, width)),
@@ -80,6 +95,22 @@ def _of_pair(report: Results, width: int) -> str:
         [line for words in (statistics(report), summary(report)) if words for line in _wrapped(words, width)],
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def _title(report: Results, width: int) -> list[str]:
+    """The pair, and how many of its failures are no more than consequences."""
+    following = sum(bool(each.follows_from) for each in report.failures)
+    failing, follow = counted(len(report.failures), "failure"), "follows" if following == 1 else "follow"
+    words = f"{title(report.results)}: {failing}, of which {following:,} only {follow} from another one"
+    return _wrapped(words, width) if following else [printable(title(report.results))]
+
+
+def _places(report: Results, shown: Sequence[str], width: int) -> Iterator[str]:
+    """Each cause with its place in a line, the first of each contract."""
+    for unit, found in _by_unit(report):
+        for fault in found[:_SHOWN]:
+            words = place_of(fault.result) or first_sentence(fault.result.message)
+            yield from _wrapped(f"{_name(unit.contract, setting(unit, shown))}: {words}", width, "    ", "  ")
 
 
 def _overview(found: Sequence[UnitResults], shown: Sequence[str], width: int) -> list[str]:
@@ -116,22 +147,27 @@ def _stacked(unit: UnitResults, shown: Sequence[str], width: int) -> Iterator[st
         yield from _wrapped(f"measured {size}, allowed {limit}", width, "  ", "  ")
 
 
-def _failures(found: Sequence[UnitResults], shown: Sequence[str], width: int) -> Iterator[list[str]]:
-    """For each contract that does not hold a block with the first of its failures."""
+def _failures(report: Results, shown: Sequence[str], width: int) -> Iterator[list[str]]:
+    """For each contract that does not hold by itself a block with the first of its failures, and what follows."""
     left = _SHOWN_IN_ALL
-    for unit in found:
-        failing = unit.of("fail")
-        if not failing:
-            continue
-        first = failing[: min(_SHOWN, left)]
+    for unit, found in _by_unit(report):
+        first = found[: min(_SHOWN, left)]
         left -= len(first)
-        held = f"{counted(len(failing), 'failure')}" + (f" in {counted(unit.paths, 'path')}" if unit.paths else "")
-        lines = _wrapped(f"{_name(unit.contract, setting(unit, shown))}: {held}", width)
-        for result in first:
-            lines += _paragraph(result, width)
-        if failing[len(first) :]:
-            lines += _wrapped(_more(unit, failing[len(first) :]), width, "      ", "  ")
+        lines = _wrapped(f"{_name(unit.contract, setting(unit, shown))}: {_held(unit, found)}", width)
+        for fault in first:
+            lines += _paragraph(fault, width)
+        if found[len(first) :]:
+            lines += _wrapped(_more(unit, found[len(first) :]), width, "      ", "  ")
         yield lines
+
+
+def _held(unit: UnitResults, found: Sequence[Fault]) -> str:
+    """How many failures there are, and how many of the contract only follow from another one."""
+    own = sum(fault.result.status == "fail" for fault in found)
+    others = len(unit.of("fail")) - own
+    words = counted(own, "failure") if own else "differs as declared"
+    words += f" in {counted(unit.paths, 'path')}" if unit.paths else ""
+    return words + (f", and {others:,} that only follow{'s' if others == 1 else ''} from another one" if others else "")
 
 
 def _name(contracts: str, where: Sequence[str]) -> str:
@@ -140,15 +176,21 @@ def _name(contracts: str, where: Sequence[str]) -> str:
     return f"{contracts} [{named}]" if named else contracts
 
 
-def _more(unit: UnitResults, left: Sequence[Result]) -> str:
-    return f"... and {len(left):,} more of {unit.contract}, by cause: {causes(left)}"
+def _more(unit: UnitResults, left: Sequence[Fault]) -> str:
+    following = sum(len(fault.followers) for fault in left)
+    more = f"; {counted(following, 'failure')} more follow{'s' if following == 1 else ''} from these"
+    by_cause = causes(fault.result for fault in left)
+    return f"... and {len(left):,} more of {unit.contract}, by cause: {by_cause}{more if following else ''}"
 
 
-def _paragraph(result: Result, width: int) -> list[str]:
+def _paragraph(fault: Fault, width: int) -> list[str]:
+    result = fault.result
     words = result.message or f"{both_paths(result) or 'the whole model'}: the contract does not hold"
     lines = _wrapped(words, width, "  ", "  ")
     for label, value in told(result):
         lines += _wrapped(value, width, " " * 13, f"    {label:<9}")
+    for label, words in zip(chain(["follow"], repeat("")), told_of(fault), strict=False):
+        lines += _wrapped(words, width, " " * 15, f"    {label:<9}")
     return lines
 
 

@@ -12,7 +12,7 @@ from ..results import Result, Status
 
 # What a group of results says as a whole is the first of these that occurs in it.
 _ORDER: tuple[Status, ...] = ("fail", "known", "pass", "skip")
-_SETTING = ("model", "wing", "device", "precision")
+SETTING = ("model", "wing", "device", "precision")
 # Control characters, lone surrogates and non-characters: not allowed in XML, and orders to a terminal.
 _NOT_PRINTABLE = re.compile(r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 Key = TypeVar("Key", bound=Hashable)
@@ -94,7 +94,7 @@ def distinct(results: Sequence[Result] | Sequence[UnitResults], name: str) -> li
 
 def varying(results: Sequence[Result] | Sequence[UnitResults]) -> tuple[str, ...]:
     """Of model, wing, device and precision those that are not the same for all."""
-    return tuple(name for name in _SETTING if len(distinct(results, name)) > 1)
+    return tuple(name for name in SETTING if len(distinct(results, name)) > 1)
 
 
 def setting(of: Result | UnitResults, names: Sequence[str]) -> tuple[str, ...]:

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from ...common.tables import counted
+from ..consequences import Fault, first_sentence
 from ..results import Result, Results
-from .units import allowed, both_paths, distinct, measured, printable, units
+from .units import SETTING, UnitResults, allowed, both_paths, distinct, measured, printable, setting, units
 
 # Smallest effects that the sentence on statistics names; the page has them all.
 _EFFECTS = 3
@@ -22,6 +23,7 @@ def told(result: Result) -> list[tuple[str, str]]:
         "allowed": f"{limit} ({result.policy})" if limit and result.policy else limit,
         "cause": result.cause,
         "module": result.module,
+        "follows": f"from {result.follows_from}" if result.follows_from else "",
     }
     return [(label, value) for label, value in lines.items() if value]
 
@@ -30,6 +32,21 @@ def sentence(result: Result) -> str:
     """One failure on one line."""
     precision = "" if result.precision == "float32" else f", {result.precision}"
     return f"{result.model} [{result.wing}, {result.device}{precision}] {result.contract}: {result.message}"
+
+
+def told_of(fault: Fault) -> list[str]:
+    """What follows from a failure: a line for each contract and setting, with the worst of it."""
+    here = setting(fault.result, SETTING)
+    return [_told_as_one(unit, setting(unit, SETTING) == here) for unit in units(fault.followers)]
+
+
+def _told_as_one(unit: UnitResults, is_here: bool) -> str:
+    name = unit.contract if is_here else f"{unit.contract} [{unit.device}, {unit.precision}]"
+    failing, worst = unit.results, unit.worst
+    if len(failing) == 1:
+        return f"{name}: {first_sentence(worst.message) or both_paths(worst)}"
+    size = f", by {measured(worst)}" if measured(worst) else ""
+    return f"{name}: {counted(len(failing), 'failure')}, the worst at {both_paths(worst) or 'the whole'}{size}"
 
 
 def title(results: Sequence[Result]) -> str:

@@ -203,11 +203,34 @@ def test_a_failure_says_where_how_much_and_why(folder: pytest.Pytester) -> None:
             "first.bias (= first.bias): the gradient is 1.5 times what it should be",
             "gradients in 'second': 1 of 2 do not hold (torch -> torch, cpu, float32)",
             "second.weight (= second.weight): the gradient is 1.5 times what it should be",
-            "FAILED test_port.py::test_port::gradients[[]first[]] - Failed: gradients in *",
+            "paritree: test_port.py::test_port: gradients: gradient scale in 'first': first.weight (= first.weight): *",
+            "FAILED test_port.py::test_port::gradients[[]first[]] - gradient scale in 'first':*",
         ]
     )
     assert "Traceback" not in said(result)
     assert "suites.py" not in said(result)
+
+
+def test_a_failure_that_only_follows_says_so_in_a_line(folder: pytest.Pytester) -> None:
+    body = "test_port = suite(drifted, 'same.json', contracts=('forward', 'gradients', 'modes'), devices=('cpu',))"
+    result = ran(folder, body, "-vv")
+    result.assert_outcomes(failed=4)
+    cause = "scale in 'second': *"
+    result.stdout.fnmatch_lines(
+        [
+            cause,
+            "forward: 1 of 1 do not hold (torch -> torch, cpu, float32)",
+            f"follows from forward: {cause} (gradients in 'first': 2 of 2 do not hold)",
+            f"follows from forward: {cause} (gradients in 'second': 1 of 2 do not hold)",
+            f"follows from forward: {cause} (modes: 1 of 4 do not hold)",
+            f"paritree: test_port.py::test_port: forward: {cause} (4 more follow from it)",
+            f"FAILED test_port.py::test_port::forward - {cause}",
+            f"FAILED test_port.py::test_port::gradients[[]first[]] - follows from forward: {cause}",
+        ]
+    )
+    # The same where its own test does not run, and nothing else is measured for it.
+    chosen = ran(folder, body, "-vv", "-k", "gradients and first")
+    chosen.stdout.fnmatch_lines([f"follows from forward: {cause} (gradients in 'first': 2 of 2 do not hold)"])
 
 
 def test_each_contract_is_measured_once_and_only_if_a_test_of_it_runs(
@@ -528,7 +551,7 @@ def test_parameters_of_the_root_and_modules_of_buffers() -> None:
         "gradients[linear]",
     ]
     assert run is made.run(suites.Options(), "scaled")
-    assert {result.path for part in run.parts[:1] for result in run._of_part(part)} == {"scale"}
+    assert {result.path for part in run.parts[:1] for result in run._of_part(part, run.results(part.unit))} == {"scale"}
     assert {run.verdict(part).status for part in run.parts} == {"pass"}
 
 
@@ -563,7 +586,8 @@ def test_long_lists_of_failures_are_folded() -> None:
     verdict = run.verdict(part)
     assert verdict.status == "fail"
     lines = verdict.text.splitlines()
-    assert lines[:6] == [
+    assert lines[:7] == [
+        "dtype: 0: is float32 in the reference and float64 in the port (0)",
         "shapes: 14 of 14 do not hold (torch -> torch, cpu, float32)",
         "",
         "0: is float32 in the reference and float64 in the port (0)",

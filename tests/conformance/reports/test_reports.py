@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from paritree.common.errors import UsageError
+from paritree.conformance.consequences import with_consequences
 from paritree.conformance.report import ContractFailure, Report
 from paritree.conformance.reports.terminal import to_text
 from paritree.conformance.results import Result, versions
@@ -117,13 +118,10 @@ every = pytest.mark.parametrize("report", EVERY.values(), ids=EVERY)
 
 TEXT = """\
 tiny [torch -> nnx]
-contract        paths   worst path  measured  allowed  result
-names           1                   0         0        pass
-forward                             1e-07     7.6e-06  pass
-gradients       3 of 6  b.weight    inf       7.6e-06  fail
-tied gradients  1       wte.weight  1e-07     7.6e-06  pass
-training                                               skip
-initialization  1 of 3  a.weight    p 1e-30   > 1e-08  fail
+  gradients: transposed in 'a'
+  gradients: b.weight: the gradient is not finite
+  gradients: c.weight: the gradient is no number
+  initialization: std
 
 gradients: 3 failures in 6 paths
   a.weight (= a.kernel): the gradient is transposed
@@ -147,6 +145,14 @@ initialization: 1 failure in 3 paths
     measured p 1e-30
     allowed  > 1e-08 (p-value of std)
     cause    std
+
+contract        paths   worst path  measured  allowed  result
+names           1                   0         0        pass
+forward                             1e-07     7.6e-06  pass
+gradients       3 of 6  b.weight    inf       7.6e-06  fail
+tied gradients  1       wte.weight  1e-07     7.6e-06  pass
+training                                               skip
+initialization  1 of 3  a.weight    p 1e-30   > 1e-08  fail
 
 known: gradients at h.0.weight = h.0.kernel and 1 more: half of it is gone (known: on purpose)
 
@@ -179,14 +185,15 @@ def test_a_number_keeps_its_per_cent() -> None:
 def test_a_long_path_is_cut_in_the_table_and_whole_in_the_paragraph() -> None:
     path = ".".join(["encoder", *["layers"] * 12, "attention.weight"])
     lines = to_text(Report((replace(FAILS, path=path, port_path=""), at("b.weight"))), 80).splitlines()
-    assert lines[2] == "gradients  1 of 2  encoder.lay...ers.attention.weight  1.4       7.6e-06  fail"
-    assert max(map(len, lines[:4])) == 80
+    (row,) = [line for line in lines if line.startswith("gradients  1 of 2")]
+    assert row == "gradients  1 of 2  encoder.lay...ers.attention.weight  1.4       7.6e-06  fail"
+    assert len(max(lines[lines.index(row) - 1 :], key=len)) == 80
     assert f"    path     {path}" in lines
 
 
 def test_settings_are_named_where_there_are_several() -> None:
     lines = to_text(Report((HOLDS, replace(FAILS, precision="bfloat16", device="cuda"))), 110).splitlines()
-    assert " ".join(lines[1].split()) == "device precision contract paths worst path measured allowed result"
+    assert " ".join(lines[-5].split()) == "device precision contract paths worst path measured allowed result"
     assert "gradients [cuda, bfloat16]: 1 failure in 1 path" in lines
     assert lines[-1] == ("2 contracts of tiny (torch -> nnx; cpu, cuda; float32, bfloat16): 1 does not hold, 1 holds")
 
@@ -336,6 +343,60 @@ def test_what_is_no_report_is_refused(given: str, message: str) -> None:
     assert str(caught.value) == message
 
 
+FOLLOWING = Report(
+    with_consequences(
+        (
+            replace(HOLDS, contract="forward", status="fail", measured=0.5, cause="mask", module="'a' (A) = 'a' (A)"),
+            at("a.weight", status="fail", measured=0.2, message="a.weight: the gradient differs"),
+            at("b.weight", status="fail", measured=0.3, message="b.weight: the gradient differs"),
+            at("c.weight", status="fail", measured=1.0, message="c.weight: there is none", cause="no gradient"),
+        )
+    )
+)
+
+
+def test_json_says_what_a_failure_follows_from_and_reads_reports_of_before() -> None:
+    found = json.loads(FOLLOWING.to_json())
+    assert (found["schema"], found["ok"]) == (2, False)
+    assert [each["follows_from"] for each in found["results"]] == ["", "forward", "forward", ""]
+    assert [each["status"] for each in found["results"]] == ["fail"] * 4
+    assert Report.from_json(FOLLOWING.to_json()) == FOLLOWING
+    for each in found["results"]:
+        del each["follows_from"]
+    old = Report.from_json(json.dumps(found))
+    assert [each.follows_from for each in old.results] == [""] * 4
+    with pytest.raises(UsageError, match="follows_from: expected a text, found int"):
+        Report.from_json(with_result(follows_from=3))
+
+
+def test_every_form_tells_what_follows_under_its_cause() -> None:
+    text = to_text(FOLLOWING, 100)
+    assert text.startswith(
+        "tiny [torch -> nnx]: 4 failures, of which 2 only follow from another one\n"
+        "  forward: mask in 'a'\n"
+        "  gradients: no gradient\n"
+        "\n"
+        "forward: 1 failure\n"
+    )
+    assert "    follow   gradients: 2 failures, the worst at b.weight = b.kernel, by 0.3\n" in text
+    assert "gradients: 1 failure in 3 paths, and 2 that only follow from another one\n  c.weight: there is none" in text
+    assert max(map(len, to_text(FOLLOWING, 44).splitlines())) <= 44
+    with pytest.raises(ContractFailure, match=r"\n  what follows: gradients: 2 failures, the worst at b.weight"):
+        FOLLOWING.raise_for_failure()
+    root = ET.fromstring(FOLLOWING.to_junit())
+    assert [failure.attrib["message"] for failure in root.iter("failure")][1:] == [
+        "follows from forward: a.weight: the gradient differs",
+        "follows from forward: b.weight: the gradient differs",
+        "c.weight: there is none",
+    ]
+    assert len([each for each in root.iter("property") if each.attrib["name"] == "follows_from"]) == 2
+    first, second = parsed(FOLLOWING).iter("article")
+    assert "2 failures that only follow: gradients: 2 failures, the worst at b.weight = b.kernel, by 0.3" in words(
+        first
+    )
+    assert words(second).startswith("c.weight: there is none")
+
+
 # JUnit
 
 
@@ -419,8 +480,8 @@ def test_the_sections_of_the_page() -> None:
     root = parsed(PAIR)
     headings = [words(heading) for heading in root.iter("h2")]
     assert headings == [
-        "Contracts",
         "What fails",
+        "Contracts",
         "Known differences",
         "Skipped",
         "Initial distributions",
