@@ -2,50 +2,41 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import pytest
 
 import paritree
 
 from .planted import PROGRAMS, SIDES, Planted, made, marks, planted
-from .planted.measuring import Measured, measured
+from .planted.measuring import measured
 
 FAULTS = {str(each): each for each in planted()}
+# Two of each program are tried with every run of the suite, the others with the thorough ones.
+QUICK = {str(each) for name in PROGRAMS for each in [fault for fault in planted() if fault.program == name][:2]}
 # Those whose lines are not found. To be taken from here once they are: a test fails until it is done.
 NOT_BOUND = frozenset(FAULTS)
 # A bound is for a person to read.
 MOST_LINES = 20
 
 
-@cache
-def measured_once(name: str) -> Measured:
-    return measured(FAULTS[name])
-
-
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_the_right_form_is_aligned_and_its_forward_pass_holds(program: str) -> None:
     found = paritree.align(made(program))
     assert found.verified
-    report = paritree.check(made(program), found, contracts=("forward", "gradients"), devices=("cpu",))
+    report = paritree.check(made(program), found, contracts=("forward",), devices=("cpu",))
     assert report.ok, str(report)
 
 
-@pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_is_found(name: str) -> None:
-    assert measured_once(name).found
-
-
-@pytest.mark.parametrize("name", sorted(FAULTS.keys() - NOT_BOUND))
-def test_the_bound_holds_the_fault_on_both_sides(name: str) -> None:
-    found = measured_once(name)
-    assert found.is_bound, found.said
-    assert max(found.lines.values()) <= MOST_LINES
-
-
-@pytest.mark.parametrize("name", sorted(NOT_BOUND))
-def test_what_is_said_not_to_be_bound_is_not(name: str) -> None:
-    assert not measured_once(name).is_bound, f"{name} is bound now: take it from NOT_BOUND"
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.thorough) for name in FAULTS]
+)
+def test_a_fault_is_found_and_bounded_on_both_sides(name: str) -> None:
+    found = measured(FAULTS[name])
+    assert found.found
+    if name in NOT_BOUND:
+        assert not found.is_bound, f"{name} is bound now: take it from NOT_BOUND"
+    else:
+        assert found.is_bound, found.said
+        assert max(found.lines.values()) <= MOST_LINES
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -17,7 +17,12 @@ from typing import Any
 
 import paritree
 
-PROGRAMS = ("rotary", "experts", "gru", "alibi", "contrastive")
+PROGRAMS = (
+    *("rotary", "experts", "recurrence", "handwritten"),  # ports in NNX
+    *("gru", "stem", "squeeze"),  # in Linen
+    *("alibi", "sinusoid"),  # functions of arrays
+    *("contrastive", "window"),  # in PyTorch, of references in Flax
+)
 SIDES = ("reference", "port")
 
 

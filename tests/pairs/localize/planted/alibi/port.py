@@ -16,7 +16,6 @@ from .reference import GROUPS, HEAD, HEADS, WIDTH
 from .reference import Attention as Reference
 
 FAULTS = {
-    "slopes": r"(?i)slope|alibi|bias|mask",
     "distance": r"(?i)distance|alibi|bias|mask|sign",
     "norm": r"(?i)norm",
     "groups": r"(?i)group|repeat|order|heads",
@@ -43,8 +42,8 @@ def attention(weights: dict[str, Any], x: jax.Array, fault: str) -> jax.Array:
     k = layer_norm(weights["k_norm"], k, fault)  # fault: norm
     logits = jnp.einsum("bqgsd,bkgd->bgsqk", q, k)  # fault: groups
     logits = logits if fault == "scale" else logits / HEAD**0.5  # fault: scale
-    powers = jnp.arange(HEADS, dtype=x.dtype) + (0 if fault == "slopes" else 1)  # fault: slopes
-    slopes = jnp.exp2(-8.0 / HEADS * powers).reshape(GROUPS, shared, 1, 1)  # fault: slopes
+    powers = jnp.arange(1, HEADS + 1, dtype=x.dtype)
+    slopes = jnp.exp2(-8.0 / HEADS * powers).reshape(GROUPS, shared, 1, 1)
     behind = jnp.arange(length)[:, None] - jnp.arange(length)
     logits = logits + slopes * behind if fault == "distance" else logits - slopes * behind  # fault: distance
     logits = logits / HEAD**0.5 if fault == "scale" else logits  # fault: scale

@@ -11,7 +11,7 @@ WIDTH, HEADS, GROUPS, HEAD = 16, 4, 2, 4
 
 def biases(length: int) -> torch.Tensor:
     """What is added to the logits, as in MPT: (heads, length, length)."""
-    slopes = 2.0 ** (-8.0 * torch.arange(1, HEADS + 1) / HEADS)  # fault: slopes
+    slopes = 2.0 ** (-8.0 * torch.arange(1, HEADS + 1) / HEADS)
     places = torch.arange(length)
     distances = places[None, :] - places[:, None]  # fault: distance
     biased = slopes[:, None, None] * distances

@@ -17,8 +17,7 @@ FAULTS = {
     "activation": r"(?i)gelu",
     "eps": r"(?i)\beps|1e-0?6",
     "temperature": r"(?i)exp|scale|temperature|factor",
-    "smoothing": r"(?i)smooth|label|mean|denominator",
-    "axis": r"(?i)axis|transpos|softmax",
+    "smoothing": None,
     "detached": r"(?i)stop_gradient|detach|gradient",
 }
 
@@ -56,7 +55,7 @@ class Contrast(nn.Module):
         b = b.detach() if self.fault == "detached" else b  # fault: detached
         scale = self.logit_scale if self.fault == "temperature" else self.logit_scale.exp()  # fault: temperature
         logits = scale * (a @ b.T)  # fault: detached, temperature
-        return 0.5 * (self.loss(logits) + self.loss(logits if self.fault == "axis" else logits.T))  # fault: axis
+        return 0.5 * (self.loss(logits) + self.loss(logits.T))
 
 
 def pair(fault: str = "") -> paritree.Pair:

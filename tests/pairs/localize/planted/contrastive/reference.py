@@ -29,5 +29,5 @@ class Contrast(nnx.Module):
         logits = jnp.exp(self.temperature[...]) * jnp.einsum("id,td->it", image, text)  # fault: temperature
         labels = optax.smooth_labels(jnp.eye(len(logits), dtype=logits.dtype), SMOOTHING)  # fault: smoothing
         by_image = optax.softmax_cross_entropy(logits, labels)
-        by_text = optax.softmax_cross_entropy(logits.T, labels)  # fault: axis
+        by_text = optax.softmax_cross_entropy(logits.T, labels)
         return (by_image + by_text) / 2

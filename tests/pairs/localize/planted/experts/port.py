@@ -16,11 +16,8 @@ from .reference import Experts as Reference
 FAULTS = {
     "softmax": r"(?i)softmax|renormal|router|sum to|top",
     "cast": r"(?i)bfloat16|rounded|cast|precision",
-    "factor": r"(?i)scale|factor|times|2\.5",
-    "share": r"(?i)share|weight|scale|factor|router",
-    "activation": r"(?i)relu|activation|square",
     "gate": r"(?i)sigmoid|gate",
-    "skip": r"(?i)skip|residual|norm",
+    "skip": r"(?i)skip|residual",
 }
 
 
@@ -47,15 +44,12 @@ class Experts(nnx.Module):
             share = jnp.take_along_axis(jax.nn.softmax(logits, -1), chosen, -1)  # fault: softmax
         else:
             share = jax.nn.softmax(best, -1)  # fault: softmax, cast
-        share = share * (FACTOR if self.fault != "factor" else 1.0)  # fault: factor
-        if self.fault == "share":
-            share = jnp.sort(share)  # fault: share
-        return jnp.einsum("btk,btke->bte", share, jax.nn.one_hot(chosen, EXPERTS, dtype=h.dtype))  # fault: share
+        return jnp.einsum("btk,btke->bte", share * FACTOR, jax.nn.one_hot(chosen, EXPERTS, dtype=h.dtype))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         h = self.norm(x)
         y = jnp.einsum("btd,edf->btef", h, self.wi[...]) + self.bi[...]
-        y = jax.nn.relu(y) if self.fault == "activation" else jnp.square(jax.nn.relu(y))  # fault: activation
+        y = jnp.square(jax.nn.relu(y))
         y = jnp.einsum("btef,efd->bted", y, self.wo[...]) + self.bo[...]
         mixed = jnp.einsum("bted,bte->btd", y, self.shares(h))
         gate = self.shared_gate(h) if self.fault == "gate" else jax.nn.sigmoid(self.shared_gate(h))  # fault: gate

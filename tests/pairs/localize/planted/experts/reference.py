@@ -15,7 +15,7 @@ class Expert(nn.Module):
         self.up, self.down = nn.Linear(WIDTH, HIDDEN), nn.Linear(HIDDEN, WIDTH)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.down(F.relu(self.up(x)).square())  # fault: activation
+        return self.down(F.relu(self.up(x)).square())
 
 
 class Experts(nn.Module):
@@ -31,11 +31,11 @@ class Experts(nn.Module):
         tokens = self.norm(x).flatten(0, 1)
         logits, chosen = self.router(tokens).topk(CHOSEN, dim=-1)
         shares = F.softmax(logits, dim=-1)  # fault: softmax, cast
-        shares = shares * FACTOR  # fault: factor
+        shares = shares * FACTOR
         mixed = torch.zeros_like(tokens)
         for number, expert in enumerate(self.experts):
             token, slot = torch.where(chosen == number)
-            given = expert(tokens[token]) * shares[token, slot, None]  # fault: share
+            given = expert(tokens[token]) * shares[token, slot, None]
             mixed = mixed.index_add(0, token, given)
         gate = torch.sigmoid(self.shared_gate(tokens))  # fault: gate
         mixed = mixed + gate * self.shared(tokens)

@@ -15,10 +15,9 @@ from .reference import Tagger as Reference
 
 FAULTS = {
     "reset": r"(?i)reset|gate",
-    "update": r"(?i)update|gate|1 - |swap",
+    "update": r"(?i)update|gate",
     "sigmoid": r"(?i)sigmoid",
-    "tanh": r"(?i)tanh|activation",
-    "padding": r"(?i)mask|padding|carr",
+    "padding": r"(?i)mask|padding",
     "reversed": r"(?i)revers|order|flip|backwards",
 }
 
@@ -41,8 +40,8 @@ class Recurrent(nn.Module):
             inner = r * h if self.fault == "reset" else h  # fault: reset
             inner = inner @ kernel[:, 2 * WIDTH :] + bias[2 * WIDTH :]  # fault: reset
             inner = three + (inner if self.fault == "reset" else r * inner)  # fault: reset
-            n = jax.nn.hard_tanh(inner) if self.fault == "tanh" else jnp.tanh(inner)  # fault: tanh
-            new = n + z * (h - n) if self.fault != "update" else h + z * (n - h)  # fault: update
+            n = jnp.tanh(inner)
+            new = n + z * (h - n) if self.fault != "update" else h + z * (n - h)  # fault: update, padding
             new = new if self.fault == "padding" else jnp.where(keep[:, None] > 0, new, h)  # fault: padding
             return new, new  # fault: padding
 

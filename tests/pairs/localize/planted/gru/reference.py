@@ -18,7 +18,7 @@ class Cell(nn.Module):
         reset_h, update_h, new_h = self.by_state(state).chunk(3, dim=-1)
         reset = torch.sigmoid(reset_x + reset_h)
         update = torch.sigmoid(update_x + update_h)  # fault: sigmoid
-        new = torch.tanh(new_x + reset * new_h)  # fault: reset, tanh
+        new = torch.tanh(new_x + reset * new_h)  # fault: reset
         return (1 - update) * new + update * state  # fault: update
 
 

@@ -18,7 +18,6 @@ FAULTS = {
     "order": r"(?i)rotary|rotat|interleav|pairs|halves",
     "keys": r"(?i)rotary|rotat|turned",
     "mask": r"(?i)mask|\bsees?\b|causal",
-    "activation": r"(?i)gelu|silu|swish|activation",
     "eps": r"(?i)\beps",
 }
 
@@ -61,7 +60,6 @@ class Attention(nnx.Module):
 
 class Decoder(nnx.Module):
     def __init__(self, fault: str, rngs: nnx.Rngs) -> None:
-        self.fault = fault
         self.table = nnx.Embed(WORDS, WIDTH, rngs=rngs)
         self.norm1, self.norm2, self.norm3 = (Norm(WIDTH, 1e-5 if fault == "eps" else 1e-6) for _ in range(3))
         self.attention = Attention(fault, rngs)
@@ -72,8 +70,8 @@ class Decoder(nnx.Module):
     def __call__(self, words: jax.Array) -> jax.Array:
         x = self.table(words)
         x = x + self.attention(self.norm1(x))
-        h, act = self.norm2(x), jax.nn.gelu if self.fault == "activation" else jax.nn.silu
-        x = x + self.down(act(self.gate(h)) * self.up(h))  # fault: activation
+        h = self.norm2(x)
+        x = x + self.down(jax.nn.silu(self.gate(h)) * self.up(h))
         return self.head(self.norm3(x))
 
 

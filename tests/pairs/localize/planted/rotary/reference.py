@@ -60,6 +60,6 @@ class Decoder(nn.Module):
         x = self.embed(words)
         x = x + self.attention(self.attention_norm(x))
         h = self.mlp_norm(x)
-        gated = F.silu(self.gate_proj(h)) * self.up_proj(h)  # fault: activation
+        gated = F.silu(self.gate_proj(h)) * self.up_proj(h)
         x = x + self.down_proj(gated)
         return self.lm_head(self.norm(x))
