@@ -84,7 +84,7 @@ def _faint_beginning(comparison: Comparison) -> Iterator[Point]:
 def _outputs(
     comparison: Comparison, point: Point, ours: Arrays, theirs: Arrays, rounding: Rounding
 ) -> Iterator[Finding]:
-    place, diagnosis, sought = None, Diagnosis("", ""), False
+    place, diagnosis = None, None
     where = f" at {point.name}" if point.name else ""
     values = {"values": point.name} if point.name else {}
     for (name, one), two in zip(ours.items(), theirs.values(), strict=True):
@@ -98,8 +98,8 @@ def _outputs(
             words = f"{label}: nothing can be told, since rounding alone moves the reference's by {own:.1e}"
             yield Finding("", None, None, None, words)
             continue
-        if not sought:
-            place, sought = locate(comparison, point), True
+        if diagnosis is None:
+            place = locate(comparison, point)
             diagnosis = explain(comparison, point, place, ours, theirs)
         size = f" by {judged.measured:.2g} of its norm" if np.isfinite(judged.measured) else ""
         parts = (

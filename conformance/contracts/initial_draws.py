@@ -129,7 +129,7 @@ def _rank(verdict: Judgement) -> tuple[bool, float]:
     p_value = verdict.evidence.p_value or 0.0
     if verdict.allowed is None:
         return verdict.passed, math.inf if verdict.passed else -1.0
-    return verdict.passed, p_value / max(verdict.allowed, 1e-300)
+    return verdict.passed, p_value / verdict.allowed
 
 
 def _schemes(reference: Values, port: Values, fans: str | None) -> tuple[Scheme | None, Scheme | None]:

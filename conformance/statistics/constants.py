@@ -92,8 +92,8 @@ def _separated(path: str, reference: Values, port: Values, both: Values) -> list
     if not among:
         return []
     apart = np.flatnonzero(both & (reference[0] != port[0]))
-    chance = min(1.0, 2 * math.exp(-_log_choices(len(reference))))
-    p_value = float(special.bdtrc(len(apart) - 1, among, chance)) if len(apart) else 1.0
+    chance = 2 * math.exp(-_log_choices(len(reference)))
+    p_value = float(special.bdtrc(len(apart) - 1, among, chance))
     finding = f"{len(apart)} entries are constant on both sides and differ"
     if len(apart):
         first = port[0, apart[0]], reference[0, apart[0]]

@@ -41,7 +41,11 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Judgement:
-    """An Evidence with its status; `allowed` is the p-value below which it fails, `smallest` what it would catch."""
+    """An Evidence with its status.
+
+    allowed: the p-value at or below which it fails; None of a constraint, and of a test that does not apply.
+    smallest: what it would catch, in words.
+    """
 
     evidence: Evidence
     status: Status
@@ -59,11 +63,10 @@ class Judgement:
         found = self.evidence
         if found.p_value is None:
             return f"{found.path}: {found.test} not applicable: {found.finding}"
-        if found.constraint and self.passed:
-            return f"{found.path}: {found.test} kept"
-        if found.constraint:
-            return f"{found.path}: {found.finding} ({found.test}: no exception is allowed)"
-        limits = f"p = {_tidy(found.p_value)}, allowed {_tidy(self.allowed or 0.0)}; would have caught {self.smallest}"
+        if self.allowed is None:
+            broken = f"{found.finding} ({found.test}: no exception is allowed)"
+            return f"{found.path}: {found.test} kept" if self.passed else f"{found.path}: {broken}"
+        limits = f"p = {_tidy(found.p_value)}, allowed {_tidy(self.allowed)}; would have caught {self.smallest}"
         return f"{found.path}: {found.finding} ({found.test} {limits})"
 
 
@@ -96,15 +99,14 @@ def thresholds(p_values: Sequence[float], alpha: float = ALPHA) -> list[float]:
     (Holm 1979, "A simple sequentially rejective multiple test procedure"): these get its level, which they exceed. No
     independence is assumed.
     """
-    order = np.argsort(np.asarray(p_values, dtype=np.float64), kind="stable")
-    levels = [0.0] * len(order)
-    level, stopped = 0.0, False
-    for rank, index in enumerate(order):
-        if not stopped:
-            level = alpha / (len(order) - rank)
-            stopped = p_values[index] > level
-        levels[index] = level
-    return levels
+    found = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(found, kind="stable")
+    levels = alpha / np.arange(len(order), 0, -1)
+    passed = found[order] > levels
+    if passed.any():
+        first = int(np.argmax(passed))
+        levels[first:] = levels[first]
+    return levels[np.argsort(order)].tolist()
 
 
 def _verdict(item: Evidence, level: float | None, beta: float) -> Judgement:

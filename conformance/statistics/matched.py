@@ -83,7 +83,7 @@ def spread(indices: Values, most: int, shape: tuple[int, ...]) -> Values:
     often up to one.
     """
     step = -(-len(indices) // most)
-    while any(math.gcd(step, length) > 1 for length in shape if length > 1) and step > 1:
+    while any(math.gcd(step, length) > 1 for length in shape):
         step += 1
     return indices[::step]
 

@@ -36,7 +36,7 @@ def mean_p(total: np.ndarray | float, n: np.ndarray | float) -> np.ndarray:
 def chi_square_p(squares: np.ndarray | float, n: np.ndarray | float) -> np.ndarray:
     """Two-sided p-value of a sum of `n` squared scores, exactly: chi-square with n degrees of freedom."""
     half, freedom = np.asarray(squares) / 2, np.asarray(n) / 2
-    return np.minimum(1.0, 2 * np.minimum(special.gammainc(freedom, half), special.gammaincc(freedom, half)))
+    return 2 * np.minimum(special.gammainc(freedom, half), special.gammaincc(freedom, half))
 
 
 def shift_in_words(values: np.ndarray, part: ContinuousPart) -> str:

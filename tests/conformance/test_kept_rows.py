@@ -15,6 +15,10 @@ from flax import linen, nnx
 import paritree
 from paritree import Block, Decoder, Embedding, Linear
 from paritree.conformance.report import Report
+from paritree.pairs.comparison import Bound
+from paritree.pairs.kept import kept_rows
+from paritree.pairs.precision import STRICT
+from paritree.pairs.side import sides_of
 
 TOKENS = np.array([[2, 3, 1, 4, 7], [5, 0, 2, 1, 1]], np.int32)
 CONTRACTS = ("names", "shapes", "forward", "gradients", "tied gradients", "training")
@@ -169,6 +173,22 @@ def test_a_wrong_gradient_of_a_row_that_is_trained_on_both_sides_is_no_kept_row(
 
     failures = paritree.check(pair(Reference(None), Doubled()), contracts=("gradients",), devices=("cpu",)).failures
     assert [(each.path, each.cause) for each in failures] == [("word.weight", "")]
+
+
+@pytest.mark.parametrize(("more", "is_kept"), [(0.0, True), (8e-4, True), (2e-3, False)])
+def test_a_row_is_kept_by_one_use_if_its_share_is_all_that_is_missing(more: float, is_kept: bool) -> None:
+    """But for rounding: a small difference of large numbers has few digits."""
+    tied = pair(Reference(1, True), Port(None, True))
+    comparison = Bound(*sides_of(tied), paritree.align(tied)).comparison(STRICT)
+    (row,) = (row for row in comparison.bound.rows if row.reference == "word.weight")
+    both = comparison.bound.gradients(row, *(probe.gradients for probe in comparison.probes))
+    assert both is not None
+    ours, theirs = (array.astype(np.float64) for array in both)
+    aside = np.roll(theirs[1] - ours[1], 1)
+    theirs[1] += more * np.linalg.norm(theirs[1] - ours[1]) / np.linalg.norm(aside) * aside
+    found = kept_rows(comparison, row, comparison.bound.ordinary, ours, theirs, comparison.limit)
+    said = ["row 1, which the port trains by its gather and the reference keeps"] if is_kept else []
+    assert list(map(str, found)) == said
 
 
 @pytest.mark.parametrize("is_tied", [False, True])

@@ -11,19 +11,25 @@ def _alone(*contracts: str, wings: tuple[str, ...] = ("torch",)) -> list[str]:
 
 _LIMITS = "tests/conformance/test_limits.py"
 _RIGHT = f"{_ALONE.partition('::')[0]}::test_what_is_told_of_a_right_pair"
+_UNKNOWN_PATH = f"{_ALONE.partition('::')[0]}::test_a_map_with_a_path_that_the_port_has_not_is_no_error_of_the_check"
 _OF_CONTRACTS = "tests/conformance/contracts"
 _CONTRACTS = {
-    "arithmetic": [*_alone("layout", "forward", "gradients"), "tests/conformance/test_bad_pairs.py"],
+    "arithmetic": [
+        *_alone("layout", "forward", "gradients"),
+        f"{_OF_CONTRACTS}/test_arithmetic.py",
+        "tests/conformance/test_bad_pairs.py",
+        "tests/migration/align/test_silent.py::test_where_one_side_has_no_gradient_of_what_the_other_froze_that_is_said",
+    ],
     "determinism": [f"{_OF_CONTRACTS}/test_determinism.py", *_alone("determinism")],
     "initial_draws": [f"{_OF_CONTRACTS}/test_initial_draws.py", *_alone("initialization")],
     "modules": [*_alone("modules"), f"{_OF_CONTRACTS}/test_modules.py"],
     "moves": [*_alone("training"), f"{_OF_CONTRACTS}/test_training.py"],
-    "modes": [*_alone("modes"), "tests/conformance/test_bad_pairs.py"],
+    "modes": [*_alone("modes"), f"{_OF_CONTRACTS}/test_modes.py", "tests/conformance/test_bad_pairs.py"],
     "stored": _alone("round trip"),
     "structure": ["tests/conformance/test_bad_pairs.py", *_alone("names", "shapes", "ties")],
-    "tied": _alone("tied gradients", wings=("torch", "linen")),
+    "tied": [*_alone("tied gradients", wings=("torch", "linen")), f"{_OF_CONTRACTS}/test_tied.py"],
     "training": [*_alone("training"), f"{_OF_CONTRACTS}/test_training.py"],
-    "values": [*_alone("values"), f"{_OF_CONTRACTS}/test_values.py"],
+    "values": [*_alone("values"), f"{_OF_CONTRACTS}/test_values.py", _UNKNOWN_PATH],
 }
 _STATISTICS = {
     "blocks": ("two_sample", "one_sample"),

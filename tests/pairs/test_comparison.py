@@ -92,6 +92,24 @@ def test_less_faint_points_are_those_of_faint_ones() -> None:
     assert made.less_faint(made.ordinary) is None
 
 
+@pytest.mark.parametrize(("transform", "slope"), [("", 1), ("x + 1", 1), ("x * 2", 2), ("x / 2 - 1", 0.5)])
+def test_the_ports_gradient_is_by_the_reference_s_value(transform: str, slope: float) -> None:
+    made = bound(row("gain", (2,), transform=transform))
+    held = np.array([3.0, -1.0], np.float32)
+    both = made.gradients(made.map.rows[0], {"gain": held}, {"gain": held})
+    assert both is not None
+    np.testing.assert_array_equal(both[0], held)
+    np.testing.assert_array_equal(both[1], slope * held)
+
+
+def test_a_factor_that_the_port_holds_is_noted() -> None:
+    assert bound().notes == ()
+    rows = [row(path, (2,), transform=f"x * {number}") for path, number in (("gain", 2), ("mean", 4), ("constant", 8))]
+    for count, more in ((1, ""), (2, " (and 1 more rows)"), (3, " (and 2 more rows)")):
+        (note,) = bound(*rows[:count]).notes
+        assert note.startswith(f"the port holds x * 2 of gain in gain{more}: a factor is in the weights that the other")
+
+
 def test_another_seed_gives_other_values_on_both_sides() -> None:
     made, same, other = (bound(extra=True, seed=seed) for seed in (0, 0, 1))
     for path in made.theirs:

@@ -75,6 +75,18 @@ def test_the_cause_of_a_reused_key_and_of_a_tie_that_goes_the_other_way() -> Non
     assert (one.ok, one.cause) == (False, "tie direction")
 
 
+def test_a_constraint_that_is_broken_is_told_before_a_test_that_fails() -> None:
+    """What was copied has another std as well."""
+    reference, port = side(0), side(1)
+    port["c.weight"] = 2 * port["c.weight"]
+    reference["d.weight"], port["d.weight"] = normal()(np.random.default_rng(2), (4, 40, 30)), port["c.weight"]
+    found = {each.path: each for each in examine_pair(reference, port) if not each.ok}
+    assert {path: (each.test, each.cause) for path, each in found.items()} == {
+        "c.weight": ("std", "std"),
+        "d.weight": ("copies", "reused key"),
+    }
+
+
 def test_a_difference_in_words_needs_no_verdict() -> None:
     sentence, cause = difference(*pair(normal(), lambda rng, shape: np.ones(shape)))
     assert (sentence, cause) == ("reference: normal, std 0.02; port: ones", "constant")

@@ -490,3 +490,36 @@ def test_the_outputs_may_be_of_another_shape() -> None:
     found = by_status(checked(Wide(12), Wide(16), Map(rows, ("torch", "torch")), (X,)))
     assert not {"first", "last"} & set(found["fail"])
     assert "first" in found["pass"]
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(torch.tanh(self.fc(x)))
+
+
+class Times(nnx.Linear):
+    def __call__(self, inputs: Any, times: float = 1.0) -> Any:
+        return super().__call__(inputs) * times
+
+
+class TwicePort(nnx.Module):
+    """Its calls are as many times as large."""
+
+    def __init__(self, first: float, second: float) -> None:
+        self.fc, self.times = Times(WIDTH, WIDTH, rngs=nnx.Rngs(0)), (first, second)
+
+    def __call__(self, x: Any) -> Any:
+        return self.fc(jnp.tanh(self.fc(x, self.times[0])), self.times[1])
+
+
+@pytest.mark.parametrize(
+    ("times", "error"), [((1.0, 1.5), "0.5"), ((1.5, 1.0), "0.5"), ((2.0, 1.5), "1"), ((1.5, 2.0), "1")]
+)
+def test_of_several_calls_the_one_that_differs_most_is_told(times: tuple[float, float], error: str) -> None:
+    made = paritree.align(paritree.Pair(Twice(), TwicePort(1.0, 1.0), (X,)))
+    found = by_status(checked(Twice(), TwicePort(*times), made, (X,)))
+    assert f"differs by {error} of its norm" in found["fail"]["fc"].message

@@ -363,3 +363,13 @@ def test_draws_of_one_law_are_never_taken_for_one_another(seed: int) -> None:
     )
     (result,) = checked(Held(given), own, rows)
     assert (result.status, result.message) == ("skip", NEVER.format(0, len(given)))
+
+
+def test_a_tensor_of_one_value_is_held_like_any_other() -> None:
+    """It is a constant: alone it shows no loading, and beside one that was loaded it must be right."""
+    rows = (*ROWS, MapRow("scale", "scale", (), (), "->", "rule"), MapRow("one", "one", (1,), (1,), "a -> a", "rule"))
+    given = {**GIVEN, "scale": np.float32(3.0), "one": np.array([2.0], np.float32)}
+    found = checked(Held(given), {**RIGHT, "scale": np.float32(3.0), "one": np.array([2.0], np.float32)}, rows)
+    assert {each.status for each in found} == {"pass"}
+    found = checked(Held(given), {**RIGHT, "scale": np.float32(1.0), "one": np.array([2.0], np.float32)}, rows)
+    assert [each.path for each in found if each.status == "fail"] == ["scale"]

@@ -157,3 +157,13 @@ def test_scalars_are_held_against_each_other_too() -> None:
     assert all(verdict.passed for verdict in judge(copies(reference, port)))
     port["b"] = port["a"]
     assert [verdict.evidence.path for verdict in judge(copies(reference, port)) if not verdict.passed] == ["b"]
+
+
+def test_a_declared_tie_may_hold_a_multiple_of_the_other_end() -> None:
+    """It is no copy, and its correlation is that of one."""
+    rng = np.random.default_rng(0)
+    reference, port = ({path: normal()(rng, (4, 40, 30)) for path in "ab"} for _ in range(2))
+    port["b"] = 3 * port["a"]
+    assert [each.evidence.path for each in judge(copies(reference, port)) if not each.passed] == ["b"]
+    for tie in (("a", "b"), ("b", "a")):
+        assert all(each.passed for each in judge(copies(reference, port, [tie])))

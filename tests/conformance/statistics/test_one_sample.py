@@ -430,3 +430,16 @@ def test_samples_that_cannot_be_examined_are_refused(samples, error, text):
 def test_an_initializer_that_does_not_fit_is_refused_by_path():
     with pytest.raises(InitializerError, match=r"^0\.weight: expected a shape of 2 dimensions for Eye, found shape"):
         examine(np.zeros((2, 4), np.float32), Eye(), (4,), path=PATH)
+
+
+def test_a_p_value_is_a_probability_also_of_draws_that_are_as_even_as_can_be():
+    evenly = (np.arange(64, dtype=np.float32) + 0.5).reshape(1, 64) / 64
+    rows = {row.test: row for row in examine(evenly, Uniform(), (64,), path=PATH) if row.p_value is not None}
+    assert rows["shape"].p_value == 1
+    assert all(0 <= row.p_value <= 1 for row in rows.values())
+
+
+def test_what_a_law_says_for_certain_is_held_by_constraints_alone():
+    nothing_is_left = Masked(Uniform(-1, 1), 5.0)
+    rows = examine(np.zeros((3, 8, 8), np.float32), nothing_is_left, (8, 8), path=PATH)
+    assert all(row.constraint and row.p_value == 1 for row in rows)

@@ -29,7 +29,7 @@ from paritree.common.initializers import (
 from paritree.conformance.statistics import diagnose, likeliest
 from paritree.conformance.statistics.catalogue import BY_FAN_OUT, NAMES, PLAIN, USUAL
 
-from .samples import Draws
+from .samples import Draw, Draws, cut, normal, uniform
 
 
 def torchs(fill: Callable[[torch.Tensor], Any], shape: tuple[int, ...], draws: int = 4) -> Draws:
@@ -75,6 +75,10 @@ CASES: list[tuple[Draws, str | None, str]] = [
         "normal, std 0.02/sqrt(2 n) with n = 12 (GPT-2's residual projections)",
     ),
     (torchs(torch.nn.init.normal_, MATRIX), None, "normal, std 1 (PyTorch Embedding's default)"),
+    *(
+        (torchs(lambda t, bound=bound: t.uniform_(-bound, bound), MATRIX), None, f"uniform +-{bound:g}")
+        for bound in (1.0, 0.1, 0.05, 0.01)
+    ),
     (torchs(torch.nn.init.uniform_, (30, 30)), None, "uniform on [0, 1) (PyTorch's uniform_)"),
     (torchs(torch_init.orthogonal_, (16, 8)), None, "orthogonal, gain 1"),
     (torchs(lambda t: torch_init.orthogonal_(t, 1.41), (16, 8)), None, "orthogonal, gain 1.41"),
@@ -279,3 +283,28 @@ def test_orthogonal_draws_without_the_sign_fix_are_named():
 def test_draws_of_few_digits_are_diagnosed_too() -> None:
     rounded = draw(Xavier("normal"), SHAPE, 0, count=3).astype(ml_dtypes.bfloat16)
     assert diagnose(rounded, SHAPE) == "Xavier (Glorot) normal"
+
+
+@pytest.mark.parametrize(("draw", "family"), [(normal(0.3), "normal"), (uniform(0.4), "uniform"), (cut(0.3), "trunc")])
+def test_of_the_families_that_explain_few_draws_the_likeliest_is_named(draw: Draw, family: str) -> None:
+    """Of so few values the tests accept more than one."""
+    found = [likeliest(draw(np.random.default_rng(seed), (2, 100)), (100,)) for seed in range(12)]
+    assert sum(scheme is not None and scheme.family.startswith(family) for scheme in found) >= 9
+
+
+def test_two_values_that_are_zero_by_chance_are_left_out() -> None:
+    draws = torchs(lambda t: t.normal_(0.5, 0.0337), MATRIX)
+    draws[0, 3, 5] = draws[1, 70, 2] = 0
+    found = likeliest(draws, MATRIX)
+    assert found is not None
+    assert re.fullmatch(r"normal-like, std 0\.033\d, mean 0\.5", found.words), found.words
+
+
+def test_a_large_parameter_is_measured_in_all_of_its_columns() -> None:
+    """Every third column is narrower, and so many values are thinned to a third."""
+    shape = (512, 516)
+    draws = np.random.default_rng(0).standard_normal((2, *shape)).astype(np.float32)
+    draws[:, :, ::3] *= 0.1
+    found = likeliest(draws, shape)
+    assert found is not None
+    assert found.std == pytest.approx(draws.std(dtype="f8"), rel=0.01)

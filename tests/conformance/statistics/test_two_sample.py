@@ -14,7 +14,7 @@ from scipy import special, stats
 from paritree.common.errors import ShapeError
 from paritree.common.initializers import Masked, Normal, Uniform
 from paritree.conformance.statistics import compare, examine, gain_of, judge
-from paritree.conformance.statistics.matched import in_one_format, spread
+from paritree.conformance.statistics.matched import in_one_format, matched, spread
 from paritree.conformance.statistics.rounding import cells, coarser, eps
 from paritree.conformance.statistics.sign_tests import count_p, critical, run_p, sum_p
 
@@ -142,6 +142,11 @@ def test_messages_say_what_each_side_is() -> None:
         "constants": f"{PATH}: both are constant, but entry (0, 1) is 1 in the port and 0 in the reference "
         "(6 of 9 entries differ) (constants: no exception is allowed)"
     }
+    several = np.stack([np.arange(2.0, 5.0)] * 2)
+    assert failures(np.random.default_rng(0).random((2, 3)), several) == {
+        "constants": f"{PATH}: the port's is constant in every draw, its values from 2 to 4, "
+        "the reference's is random, std 0.358 (constants: no exception is allowed)"
+    }
     port[1, 2, 3] = np.nan
     assert failures(reference, port) == {
         "finite": f"{PATH}: entry (2, 3) of the port's draw 1 is nan, expected a finite number "
@@ -187,7 +192,9 @@ def test_orthogonal_draws_are_recognized_and_held_to_each_other(shape: tuple[int
         f"random, std {others.std(dtype='f8'):.3g} (orthogonal: no exception is allowed)"
     }
     unfixed = haar(signs_fixed=False)(np.random.default_rng(2), shape)
-    assert list(failures(reference, unfixed)) == ["sign"]
+    for one, other in ((reference, unfixed), (unfixed, reference)):
+        assert list(failures(one, other)) == ["sign"]
+        assert ", as without the sign fix of the QR factorization (sign p = " in failures(one, other)["sign"]
 
 
 def test_the_middle_of_a_delta_orthogonal_convolution_is_recognized() -> None:
@@ -228,15 +235,23 @@ def test_the_bound_on_sums_of_signs_is_above_the_truth_and_near_it() -> None:
     assert run_p(11) == 2.0**-10
 
 
-def test_a_large_parameter_is_cut_to_entries_in_all_rows_and_columns() -> None:
-    shape = (3000, 96)
-    indices = spread(np.arange(3000 * 96), 2**14, shape)
-    assert len(indices) <= 2**14
-    rows, columns = np.unravel_index(indices, shape)
-    for axis, length in ((rows, 3000), (columns, 96)):
+@pytest.mark.parametrize(
+    ("shape", "most"), [((3000, 96), 2**14), ((300, 64), 9600), ((300, 1, 64), 9600), ((64, 66), 2112), ((50, 9), 150)]
+)
+def test_a_large_parameter_is_cut_to_entries_in_all_rows_and_columns(shape: tuple[int, ...], most: int) -> None:
+    indices = spread(np.arange(np.prod(shape)), most, shape)
+    assert most / 4 < len(indices) <= most
+    for axis, length in zip(np.unravel_index(indices, shape), shape, strict=True):
         counts = np.bincount(axis, minlength=length)
         assert counts.min() >= 1
         assert counts.max() - counts.min() <= 2
+
+
+def test_of_more_draws_than_are_needed_one_entry_each_is_used() -> None:
+    draws = np.random.default_rng(0).standard_normal((2, 6, 4))
+    found = matched(*draws, most=4)
+    assert found.n == 6
+    np.testing.assert_array_equal(found.reference, draws[0, :, :1])
 
 
 @pytest.mark.parametrize(

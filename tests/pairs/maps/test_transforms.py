@@ -47,7 +47,7 @@ NONE = [
     *("y", "xx", "2 * x", "x + x", "x ** 2", "x // 2", "-x", "exp(x)", "x x", "x(1)", "x * (2)", "x + 1 * 2", "(x"),
     *("x - - 1", "x + +1", "x * 0", "x / 0.0", "x + 1e999", "x + 0x1", "x + 1_0", "x + 1j", "x + True", "x # none"),
     # What NFKC makes an x of, and what would be nested too deeply.
-    *("\uff58", "(" * 300 + "x" + ")" * 300, "x" + " + 1" * 10_000, "(" * 100_000),
+    *("\uff58", "(" * 300 + "x" + ")" * 300, "x" + " + 1" * 10_000, "(" * 100_000, "x" + " + 1" * 250),
 ]
 
 
@@ -58,3 +58,9 @@ def test_a_text_that_is_no_transform_is_refused(text: str) -> None:
     assert str(caught.value) == (
         f"expected a transform such as 'x + 1', 'x / 8.0' or 'x * 2 - 1', which has an inverse, found {text!r}."
     )
+
+
+def test_a_text_of_a_thousand_characters_is_read() -> None:
+    text = "x" + " + 1" * 248 + " + 1000"
+    assert len(text) == 1000
+    assert transform_of(text).of(0.0) == 1248
