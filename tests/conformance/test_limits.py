@@ -181,4 +181,10 @@ def test_where_rounding_moves_the_reference_far_nothing_can_be_told() -> None:
     bound = lying(lying(CLEAN, "reference", prober=told(1.02)), "port", prober=told(0.97))
     found = [(each.status, each.message) for each in judged(bound, "forward") if "faint v" in each.message]
     words = "nothing can be told, since rounding alone moves the reference's by 2.0e-02"
-    assert found == [("skip", f"the output at faint {what}: {words}") for what in ("vectors", "values")]
+    expected = []
+    for what in ("vectors", "values"):
+        expected += [
+            ("skip", f"the output at faint {what}: {words}"),
+            ("pass", f"the output at less faint {what} agrees"),
+        ]
+    assert found == expected
