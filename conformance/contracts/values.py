@@ -15,7 +15,6 @@ from ...pairs.closeness import relative_error
 from ...pairs.comparison import Bound
 from ...pairs.maps import MapRow, Piece
 from ...pairs.side import Weights
-from ...pairs.wings import SIDES
 from ..explain import Diagnosis, Origins, looks_drawn
 from ..results import Finding
 
@@ -128,7 +127,8 @@ def _shared(bound: Bound, rows: Sequence[MapRow], weights: Weights) -> _Part:
     held = [(row, _held(bound, row)) for row in rows]
     misshapen = [array for row, array in held if array.shape != row.port_piece.shape(row.port_shape)]
     found = misshapen[0] if misshapen else sum(row.to_reference(array) for row, array in held)
-    wanted = rows[0].reference_piece.of(weights[rows[0].reference])
+    row = rows[0]
+    wanted = row.reference_piece.of(weights[row.reference])
     return _Part(" + ".join(map(_name, rows)), rows, wanted, np.asarray(found), wanted, {})
 
 
@@ -200,7 +200,8 @@ def _is_given(part: _Part, diagnosis: Diagnosis | None) -> bool:
 
 
 def _is_across(bound: Bound) -> bool:
-    return len({SIDES[side.wing.NAME].partition(".")[0] for side in (bound.reference, bound.port)}) == 2
+    """Whether one side is of PyTorch and the other of JAX."""
+    return (bound.reference.wing.NAME == "torch") != (bound.port.wing.NAME == "torch")
 
 
 def _is_proof(bound: Bound, part: _Part, diagnosis: Diagnosis | None) -> bool:

@@ -149,7 +149,7 @@ def _some(samples: Values) -> Values:
     flat = samples[:, ~still(samples)]
     # A fixed order: the same draws have the same name.
     step = max(1, flat.size // _MOST_VALUES)
-    values = flat.reshape(-1)[::step][:_MOST_VALUES]
+    values = flat.ravel()[::step][:_MOST_VALUES]
     zero = values == 0
     return values[~zero] if np.count_nonzero(zero) > 1 and not zero.all() else values
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from paritree.common.wing import Probe
 from paritree.conformance.check import Examination, Wanted
 from paritree.conformance.results import Result
 from paritree.pairs.comparison import Bound
+from paritree.pairs.precision import Setting
 
 from ..faults import runs
 from ..faults.runs import KERNEL
@@ -45,3 +47,14 @@ def test_outputs_that_are_zero_never_pass_however_coarse_the_reference_is(error:
     assert judged(rough, "forward", "bfloat16")[0].status == "pass"
     nothing = lying(rough, "port", prober=runs.told(np.zeros_like))
     assert judged(nothing, "forward", "bfloat16")[0].status == "fail"
+
+
+@pytest.mark.parametrize("contract", ["forward", "gradients"])
+def test_in_a_coarse_precision_some_roundings_pass_and_a_tenth_does_not(contract: str) -> None:
+    """Not even though the limit by the depth of the model is more than a half there."""
+    assert Setting("cpu", "bfloat16").allowed(CLEAN.depth) > 0.5
+    lies = {"forward": runs.told, "gradients": partial(runs.derived, runs.port_path(CLEAN, KERNEL))}
+    for factor, status in ((1.01, "pass"), (1.15, "fail"), (0.85, "fail")):
+        wrong = lying(CLEAN, "port", prober=lies[contract](lambda array, factor=factor: factor * array))
+        found = [each for each in judged(wrong, contract, "bfloat16") if each.path in ("", KERNEL)]
+        assert [each.status for each in found] == [status]

@@ -43,6 +43,15 @@ def test_a_judged_parameter_says_what_why_and_what_to_draw() -> None:
     assert (constants.ok, constants.measured, constants.message) == (True, 1.0, f"{PATH}: finite kept")
 
 
+@pytest.mark.parametrize("std", [1e-12, 0.02, 1e9])
+def test_the_histograms_of_draws_are_as_wide_as_they_are(std: float) -> None:
+    reference, port = pair(normal(std), normal(std))
+    edges = judged(reference, port).details["edges"]
+    assert (edges[0], edges[-1]) == (min(reference.min(), port.min()), max(reference.max(), port.max()))
+    ones = judged(np.full((2, 5), std), np.full((2, 5), std)).details["edges"]
+    assert ones[0] < std < ones[-1]
+
+
 CAUSES: dict[str, tuple[Draw, Draw, str]] = {
     "std": (normal(), normal(0.023), "std"),
     "fan": (normal((2 / 64) ** 0.5), normal((2 / 96) ** 0.5), "fan"),
@@ -116,7 +125,10 @@ def test_ten_percent_on_one_std_among_many_is_found_and_nothing_else() -> None:
 def test_small_orthogonal_tensors_are_drawn_again_so_often_that_their_signs_tell() -> None:
     """As often as a sign takes that never changes; large ones are not, nor what is not orthogonal."""
     asked: list[tuple[int, int]] = []
-    made = {"small": haar(gain=2.0)(np.random.default_rng(0), (100, 8, 6))}
+    made = {
+        "small": haar(gain=2.0)(np.random.default_rng(0), (100, 8, 6)),
+        "least": haar()(np.random.default_rng(1), (100, 3, 3)),
+    }
     made |= {"vector": normal()(np.random.default_rng(0), (100, 300)), "count": np.zeros((100, 2), np.int32)}
     wide = {"large": haar()(np.random.default_rng(0), (2, 8, 5500))}
 
@@ -132,7 +144,7 @@ def test_small_orthogonal_tensors_are_drawn_again_so_often_that_their_signs_tell
 
     found = initial_draws._draws(draws(made, 2), "cpu", Sampling(target=480), 0)
     assert asked == [(128, 480), (96, 96 * 48)]
-    assert {path: len(array) for path, array in found.items()} == {"small": 96, "vector": 15, "count": 100}
+    assert {path: len(array) for path, array in found.items()} == {"small": 96, "least": 96, "vector": 15, "count": 100}
     asked.clear()
     initial_draws._draws(draws(wide, 2), "cpu", Sampling(target=480), 0)
     assert asked == [(2, 480)]

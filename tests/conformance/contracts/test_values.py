@@ -241,6 +241,14 @@ def test_a_sum_may_be_shared_out_in_any_way(share: float) -> None:
     assert result.message.startswith("ih + hh: what the port holds ")
 
 
+def test_a_summand_of_another_shape_is_told() -> None:
+    rows = ROWS + tuple(each.inverse() for each in SUMMED)
+    port = {**RIGHT, "ih": BIASES["ih"], "hh": BIASES["hh"][:8]}
+    found = checked(Held({**GIVEN, "bias": BIASES["ih"] + BIASES["hh"]}), port, rows)
+    (result,) = (each for each in found if each.status == "fail")
+    assert result.message.startswith("ih + hh: what the port holds has shape (8,), expected (16,) ")
+
+
 def test_a_port_that_keeps_copies_has_the_value_in_each() -> None:
     rows = tuple(row("a.weight", f"{name}.kernel", (D, D), copied=True) for name in ("a", "again"))
     port = {"a.kernel": RIGHT["a.kernel"], "again.kernel": RIGHT["a.kernel"]}

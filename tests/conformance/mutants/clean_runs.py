@@ -1,12 +1,14 @@
 """Clean runs: how often a check says that something is wrong with a pair that is right.
 
 Each run is of one pair, at one precision, with values and draws of its own: `python -m
-tests.conformance.mutants.clean_runs` makes more than a thousand, prints what they said, and leaves with exit code 1 if
-there is a false alarm among them.
+tests.conformance.mutants.clean_runs [--runs N] [NAME...]` makes more than a thousand, prints what they said, and leaves
+with exit code 1 if there is a false alarm among them. N is how many are made of each pair and precision, a NAME a part
+of a pair's name.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -91,16 +93,25 @@ def _of_run(units: Iterable[Unit], precision: str, number: int) -> Iterator[Unit
             yield unit
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
+    asked = _asked(arguments)
+    chosen = [clean for name, clean in catalogue.CLEAN.items() if any(part in name for part in asked.names)]
     found = []
-    for clean in catalogue.CLEAN.values():
-        for tally in tallies(clean, range(FIRST_SEED, FIRST_SEED + RUNS)):
+    for clean in chosen:
+        for tally in tallies(clean, range(FIRST_SEED, FIRST_SEED + asked.runs)):
             print(tally, flush=True)
             found.append(tally)
     runs, alarms = sum(len(each.seeds) for each in found), sum(len(each.alarms) for each in found)
-    print(f"{runs:,} clean runs of {len(catalogue.CLEAN)} pairs, {alarms} false alarms")
+    print(f"{runs:,} clean runs of {len(chosen)} pairs, {alarms} false alarms")
     return 1 if alarms else 0
 
 
+def _asked(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m tests.conformance.mutants.clean_runs")
+    parser.add_argument("names", nargs="*", default=[""], metavar="NAME")
+    parser.add_argument("--runs", type=int, default=RUNS)
+    return parser.parse_args(arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
