@@ -14,7 +14,7 @@ from .conformance.results import Result
 from .migration import AlignmentError, aligned
 from .pairs.comparison import Bound
 from .pairs.pair import Pair
-from .pairs.records import Record, Recorder, RecordError, identity_map
+from .pairs.records import MOST_BYTES, Record, Recorder, RecordError, identity_map
 from .pairs.side import Side, sides_of
 from .pairs.wings import side_wing
 
@@ -33,6 +33,8 @@ def record(
     precisions: Sequence[str] = ("float32",),
     device: str = "cpu",
     seed: int = 0,
+    activations: bool = False,
+    activation_limit: int = MOST_BYTES,
     progress: Callable[[str], None] = lambda what: None,
 ) -> Record:
     """A record of one side, to be the reference of a pair where its framework is not, or after it has changed.
@@ -45,11 +47,15 @@ def record(
     file: where to save it, if anywhere; a safetensors file.
     contracts: those that it is to answer. precisions: those they are to be checked at.
     seed: that of the checks that it is to answer.
+    activations: whether to keep what each call of a module takes and gives, at each of the values that are recorded, so
+        that a check against the record says in which module a port differs, and by what.
+    activation_limit: how many bytes of them there may be.
     device: where the model is run. What was recorded on one is the reference on any other.
 
     Raises:
         PairError: a model that raises or does not take the inputs; a record.
-        RecordError: a model that does not agree with itself, as one that is random, or a dtype that has no name there.
+        RecordError: a model that does not agree with itself, as one that is random, a dtype that has no name there, or
+            more activations than are allowed.
         UsageError: what is no model; a contract or precision that does not exist. DeviceError: no such device.
         OSError: the file cannot be written.
     """
@@ -57,7 +63,7 @@ def record(
     if isinstance(live, Record):
         raise PairError("model", "a live model", "a record", "It is recorded already.")
     wing = side_wing(live)
-    recorder = Recorder(model, live, wing, inputs, call, train_call)
+    recorder = Recorder(model, live, wing, inputs, call, train_call, activation_limit if activations else None)
     pair = Pair(recorder, model, inputs, call, call, train_call, train_call)
     wanted = Wanted(contracts, (device,), precisions, device, seed=seed)
     with _one_model():
@@ -65,6 +71,10 @@ def record(
         sides = sides_of(pair)
         notes = list(_aligned(*sides))
         report = _checked(*sides, wanted, progress)
+    if activations and not recorder.has_activations:
+        notes.append(
+            "it has no activations: its program has no modules, or cannot be run while their calls are watched"
+        )
     made = recorder.record([*notes, *_said(report)], seed)
     if file is not None:
         made.save(file)

@@ -37,6 +37,7 @@ from ..common.wing import (
 from .collections import collections
 from .pair import Pair
 from .precision import STRICT, Setting
+from .records import Record
 from .values import cotangents
 from .wings import load_wing, side_wing
 
@@ -126,6 +127,14 @@ class Side:
             return {}
         found = {".".join(map(str, row.native_path)): row for row in table}
         return {path: found[own] for path in self.tensors if (own := self._without_collection(path)) in found}
+
+    @property
+    def unseen(self) -> str:
+        """Why the calls of its modules cannot be watched, and what to do; empty where they can."""
+        if not isinstance(self.model, Record) or self.model.activations:
+            return ""
+        how = "paritree.record(..., activations=True), or paritree record --activations"
+        return f"In which module is not to be seen in a record without activations: record it with them ({how})."
 
     @property
     def ignored(self) -> tuple[str, ...]:

@@ -35,7 +35,19 @@ class _Side(NamedTuple):
 @click.option("--train-call", metavar="NAME", help="Of a model: the same in training mode.")
 @click.option("--contracts", help="Record what these contracts ask only, separated by commas.")
 @click.option("--precision", "precisions", multiple=True, help="float32 (default), tf32, bfloat16; may be repeated.")
-def record(target: str, output: str, contracts: str | None, precisions: tuple[str, ...], **of: str | None) -> int:
+@click.option(
+    "--activations", is_flag=True, help="Keep what each call of a module takes and gives: a check has a place."
+)
+@click.option("--activation-limit", type=click.IntRange(min=1), metavar="MIB", help="Of activations at most; 1024.")
+def record(
+    target: str,
+    output: str,
+    contracts: str | None,
+    precisions: tuple[str, ...],
+    activations: bool,
+    activation_limit: int | None,
+    **of: str | None,
+) -> int:
     """Record one side of a pair: its table, outputs, gradients and initial values, as one safetensors file.
 
     MODEL is a model, a function from a seed to one, whose initial values are then recorded too, or a paritree.Pair. The
@@ -50,6 +62,11 @@ def record(target: str, output: str, contracts: str | None, precisions: tuple[st
     check_writable(output, "-o")
     side = _side(target, of)
     options: dict[str, Any] = {"precisions": precisions} if precisions else {}
+    if activation_limit is not None:
+        if not activations:
+            raise click.UsageError("--activation-limit is about --activations.")
+        options["activation_limit"] = activation_limit * 2**20
+    options["activations"] = activations
     if contracts is not None:
         options["contracts"] = [name.strip() for name in contracts.split(",")]
     with progress() as told:
@@ -110,6 +127,10 @@ def _call(names: dict[str, Any], asked: str | None) -> Call | None:
 
 
 def _summary(made: Any, output: str) -> str:
-    size = f"{made.nbytes / 2**20:.1f} MiB" if made.nbytes >= 2**20 else f"{made.nbytes / 2**10:.1f} KiB"
-    lines = [f"{output}: {made}, {size}"]
+    kept = f", of which activations {_size(made.activations_nbytes)}" if made.activations else ""
+    lines = [f"{output}: {made}, {_size(made.nbytes)}{kept}"]
     return "\n".join((*lines, *(f"note: {note}" for note in made.notes)))
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"

@@ -105,7 +105,7 @@ def _outputs(
         parts = (
             f"{label} differs{size}.",
             _alike(one, two),
-            str(place or ""),
+            str(place or comparison.reference.unseen),
             diagnosis.words,
         )
         words = " ".join(part.strip() for part in parts if part)

@@ -33,7 +33,7 @@ def modules(comparison: Comparison) -> Iterator[Finding]:
         return
     found = module_outcomes(comparison)
     if not found.traces:
-        yield _skipped("no call of a module of the reference is to be seen; a record holds none")
+        yield _skipped("no call of a module of the reference is to be seen; a record without activations has none")
         return
     if found.stopped and not found.outcomes:
         yield _skipped(f"the port raises before one of its modules is called: {found.stopped}")

@@ -20,7 +20,7 @@ from .matching import Matching, matched, offer_zero_gradients
 from .points import Hypothesis, SymmetricPoint, check_comparable, run, uneven
 from .proof import outputs_apart, prove
 from .rows import map_of
-from .search import agreeing, likeliest
+from .search import UNTRIED, agreeing, likeliest
 from .tie_breaking import assign_by_module, assign_by_name, assign_by_value
 from .user_rules import Rules, assign_by_rule, check_rules, paths_by
 
@@ -107,7 +107,7 @@ def _aligned(reference: Side, port: Side, given: Mapping[str, str], limit: float
     likely = guesses[0]
     if error is None:
         raise _difference(plain, likely, reference, port, limit)
-    raise likely.wrong_gradients() or error.at(likely.place, likely.bound.map)
+    raise likely.wrong_gradients() or error.at(likely.place, likely.bound.map, likely.where)
 
 
 def _likely_point(plain: SymmetricPoint, reference: Side, port: Side) -> SymmetricPoint:
@@ -151,12 +151,13 @@ def _proved(
 
 def _difference(plain: SymmetricPoint, likely: Guess, reference: Side, port: Side, limit: float) -> AlignmentError:
     """That no hypothesis makes the programs agree, what is most likely which, and where they differ."""
+    untried = f"Of the reference: {UNTRIED}." if UNTRIED in reference.notes else ""
     faults = outputs_apart(plain.probes[0].outputs, plain.probes[1].outputs, limit)
     return AlignmentError(
         "",
-        f"outputs that agree within {limit:.1e} at the symmetric point, whatever the map is",
+        f"outputs that agree within {limit:.1e} at the symmetric point{', whatever the map is' * (not untried)}",
         f"a difference in {listed([fault.text for fault in faults])}",
-        " ".join(text for text in ("The programs differ.", str(likely.place or ""), uneven(reference, port)) if text),
+        " ".join(text for text in ("The programs differ.", likely.where, uneven(reference, port), untried) if text),
         found_map=likely.bound.map,
         place=likely.place,
     )

@@ -32,9 +32,9 @@ class AlignmentError(ParitreeError, ValueError):
         self.found_map = found_map
         self.place = place
 
-    def at(self, place: Localized | None, found_map: Map) -> AlignmentError:
-        """The same error with the place at which the programs part ways."""
-        remedy = " ".join(text for text in (self.remedy, str(place or "")) if text)
+    def at(self, place: Localized | None, found_map: Map, where: str = "") -> AlignmentError:
+        """The same error with the place at which the programs part ways. where: what is said of it."""
+        remedy = " ".join(text for text in (self.remedy, where) if text)
         return AlignmentError(self.path, self.expected, self.found, remedy, found_map=found_map, place=place)
 
 

@@ -58,6 +58,11 @@ class Guess:
         """Where the programs part ways, at values of their own that the map carries."""
         return None if self.outputs_agree else locate(self._comparison, self.bound.ordinary)
 
+    @property
+    def where(self) -> str:
+        """The place in words, or why there is none to be seen."""
+        return str(self.place or ("" if self.outputs_agree else self.bound.reference.unseen))
+
     def freed(self, given: Mapping[str, str], limit: float, progress: Callable[[str], None]) -> Bound | None:
         """The map with what one of the programs makes up for, proved; None where there is no such thing.
 

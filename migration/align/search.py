@@ -11,13 +11,19 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 
+from ...common.errors import NotExpressibleError
 from ...pairs.side import Side
 from .additive import AdditiveParameters, additive_parameters
 from .axis_groupings import PLAIN, Group, Structure, kind
-from .points import Hypothesis, SymmetricPoint, agree, run
+from .points import Hypothesis, SymmetricPoint, agree, run, uneven
 from .states import states
 from .structures import finer, reordered, structures
 
+# What is said where a record could not be asked.
+UNTRIED = (
+    "it is a record, which has no runs for other readings of axes and orders, so that these were not tried: if the "
+    "port is right, give a map that was made where both models are"
+)
 # Runs after the first.
 MOST_HYPOTHESES = 96
 
@@ -35,7 +41,14 @@ def agreeing(
         return
     for number, hypothesis in enumerate(islice(_hypotheses(reference, port, limit), MOST_HYPOTHESES), 1):
         progress(f"aligning: hypothesis {number} of at most {MOST_HYPOTHESES}")
-        point = run(hypothesis, reference, port)
+        try:
+            point = run(hypothesis, reference, port)
+        except NotExpressibleError:
+            # A record has no runs of it. Where each tensor has a partner of its shape the plain one is likely enough.
+            if uneven(reference, port):
+                raise
+            reference.notes[UNTRIED] = None
+            continue
         if agree(point, limit):
             yield point
 

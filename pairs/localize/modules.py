@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...common.errors import NotExpressibleError
 from ...common.wing import PairError, Trace
 from ..comparison import Comparison
 from ..precision import Setting
@@ -96,4 +97,7 @@ def _noise(comparison: Comparison, setting: Setting, partners: Partners, doubtfu
         return made[-1]
 
     comparison.reference.traced(comparison.bound.ours, setting, recorder)
+    if not made:
+        expected = "a live model, whose rounding is to be seen"
+        raise NotExpressibleError("reference", expected, "a record", "Check the contract where the model itself is.")
     return {places[place]: size for place, size in made[-1].found.items()}

@@ -6,7 +6,7 @@ refuses any other question.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 from ...common.errors import NotExpressibleError
 from ...common.wing import (
     Call,
+    CallRecorder,
     Cotangents,
     Inputs,
     Optimizer,
@@ -30,13 +31,14 @@ from ...common.wing import (
     Site,
     SiteProber,
     StoredTensor,
+    Trace,
     Tracer,
     Trainer,
     Training,
     asked,
 )
 from ..maps import Map, MapRow
-from . import files
+from . import activations, files
 from . import forms as forms
 from .files import RecordError as RecordError
 from .replay import Answering, asked_with
@@ -70,7 +72,10 @@ class Record(Answering):
         Raises:
             RecordError: the file is not there, is no record, is one of another schema, or is damaged.
         """
-        return Record(*files.load(Path(file)))
+        content, arrays = files.load(Path(file))
+        if "activations" in content:
+            activations.check(content["activations"], arrays, str(file))
+        return Record(content, arrays)
 
     def save(self, file: str | Path) -> None:
         """Write the record as one safetensors file. It appears whole or not at all; one that is there is replaced.
@@ -105,12 +110,27 @@ class Record(Answering):
         """Of all arrays, each counted once."""
         return sum(array.nbytes for array in self._arrays.values())
 
+    @property
+    def activations(self) -> int:
+        """At how many values it has those of each call of a module."""
+        return len(self._activations["passes"])
+
+    @property
+    def activations_nbytes(self) -> int:
+        """Of their arrays, each counted once."""
+        return activations.sizes_of(self._activations, {key: array.nbytes for key, array in self._arrays.items()})
+
+    @property
+    def _activations(self) -> forms.Form:
+        return self._content.get("activations", {"modules": [], "passes": {}})
+
     def __repr__(self) -> str:
         return f"<{self}>"
 
     def __str__(self) -> str:
         what = "factory" if self.is_factory else "model"
-        return f"record of a {self.wing} {what}, {len(self._stored_tensors)} tensors and {len(self._runs)} runs"
+        kept = f", with the activations of {self.activations}" if self.activations else ""
+        return f"record of a {self.wing} {what}, {len(self._stored_tensors)} tensors and {len(self._runs)} runs{kept}"
 
     def __call__(self, seed: int) -> Record:
         """The record itself, as the model of seed 0.
@@ -154,8 +174,19 @@ class Record(Answering):
         return run
 
     def tracer(self, inputs: Inputs, call: Call | None, dtype: str) -> Tracer:
-        """What traces nothing: the activations are not recorded."""
-        return lambda weights, recorder=None: ()
+        """The recorded calls, rounded if the pass was in float64; none at other values, or if watched otherwise."""
+        self._check_asked(inputs, call)
+
+        def run(weights: Mapping[str, Any], recorder: Callable[..., CallRecorder] = CallRecorder) -> tuple[Trace, ...]:
+            if not self.activations or recorder is not CallRecorder or asked_with().tf32:
+                return ()
+            finer = {"float32": ("float32", "float64")}.get(dtype, (dtype,))
+            passes = self._activations["passes"]
+            found = (forms.address("trace", each, weights) for each in finer)
+            address = next((each for each in found if each in passes), "")
+            return activations.traces_of(self._activations, address, self._arrays.__getitem__, dtype)
+
+        return run
 
     def site_prober(self, inputs: Inputs, call: Call | None, dtype: str) -> SiteProber:
         self._check_asked(inputs, call)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -32,6 +32,7 @@ from ...common.wing import (
 )
 from ..values import rounded
 from . import forms as forms
+from .activations import Activations
 from .record import Record, draws_address, precision_text, versions
 from .replay import Answering, asked_with, asking
 
@@ -43,6 +44,7 @@ class Recorder(Answering):
 
     given: the model or a factory of it. live: the model, of seed 0 if it is a factory's.
     side: the functions of its own wing. inputs, call, train_call: those that it will be asked with.
+    activations: how many bytes of them are kept at the most; None for none at all.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Recorder(Answering):
         inputs: Inputs,
         call: Call | None = None,
         train_call: Call | None = None,
+        activations: int | None = None,
     ) -> None:
         self.wing = side.NAME
         self.is_factory = given is not live
@@ -62,6 +65,8 @@ class Recorder(Answering):
         self._trips: list[forms.Form] = []
         self._draws: dict[str, forms.Form] = {}
         self._inputs = forms.inputs_form(inputs, self._put)
+        self._activations = None if activations is None else Activations(self._put, activations)
+        self._trace = partial(side.tracer, live, inputs, call)
         # What is compiled with TF32 is another program.
         self._probers = cache(lambda dtype, tf32: side.prober(live, inputs, call, dtype=dtype))
 
@@ -79,6 +84,8 @@ class Recorder(Answering):
             "round_trips": list(self._trips),
             "draws": dict(self._draws),
         }
+        if self._activations is not None:
+            content["activations"] = self._activations.form
         return Record(content, dict(self._arrays))
 
     def __call__(self, seed: int) -> Recorder:
@@ -90,6 +97,11 @@ class Recorder(Answering):
         if seed:
             raise ValueError(f"only the model of seed 0 is recorded, not that of {seed}")
         return self
+
+    @property
+    def has_activations(self) -> bool:
+        """Whether any call of a module was recorded."""
+        return self._activations is not None and bool(self._activations.form["modules"])
 
     def stored_tensors(self) -> dict[str, StoredTensor]:
         return self._side.stored_tensors(self._live)
@@ -105,6 +117,7 @@ class Recorder(Answering):
             found = self._probe(weights, cotangents, gradients, dtype)
             if dtype == "float32" and not asked_with().tf32:
                 self._probe_exactly(weights, cotangents, gradients)
+                self._keep_activations(weights)
             return found
 
         return run
@@ -128,6 +141,21 @@ class Recorder(Answering):
             except ParitreeError:
                 # Noted as the answer: some programs run in one type alone.
                 return
+
+    def _keep_activations(self, weights: Mapping[str, Any]) -> None:
+        """Those of the same run, in float64 if the model runs in it; none of a program that cannot be watched."""
+        addresses = {dtype: forms.address("trace", dtype, weights) for dtype in ("float64", "float32")}
+        if self._activations is None or any(address in self._activations for address in addresses.values()):
+            return
+        for dtype, address in addresses.items():
+            with asking(asked_with().device, dtype), self._running():
+                try:
+                    with reported(""):
+                        traces = self._trace(dtype=dtype)(weights)
+                except ParitreeError:
+                    continue
+            self._activations.add(address, traces)
+            return
 
     def tracer(self, inputs: Inputs, call: Call | None, dtype: str) -> Tracer:
         """The live model's: its answers are not recorded."""

@@ -86,6 +86,17 @@ def test_a_side_of_a_pair_is_recorded(file, tmp_path, capsys, options, seed):
     assert (Record.load(out).stored_tensors()["weight"].array == torch.nn.Linear(3, 2).weight.detach().numpy()).all()
 
 
+def test_activations_are_kept_on_request_and_their_size_is_said(file, tmp_path, capsys):
+    out = str(tmp_path / "r.safetensors")
+    code, printed, _ = call(capsys, f"{file}:model", "-o", out, "--contracts", "forward", "--activations")
+    made = Record.load(out)
+    assert code == 0
+    assert f", with the activations of {made.activations}, " in printed
+    assert printed.endswith(f" KiB, of which activations {made.activations_nbytes / 2**10:.1f} KiB\n")
+    code, _, error = call(capsys, f"{file}:model", "-o", out, "--activation-limit", "3")
+    assert (code, "--activation-limit is about --activations." in error) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [

@@ -454,13 +454,13 @@ def multiplied(tree: Any, inputs: Any) -> Any:
     return inputs[0] @ tree["kernel"]
 
 
-def test_a_record_holds_none() -> None:
+def test_a_record_without_activations_holds_none() -> None:
     model, inputs = nn.Linear(3, 4), (np.ones((2, 3), np.float32),)
     record = paritree.record(model, inputs, contracts=("names",))
     (result,) = checked(record, model, None, inputs).results
     assert (result.status, result.message) == (
         "skip",
-        "no call of a module of the reference is to be seen; a record holds none",
+        "no call of a module of the reference is to be seen; a record without activations has none",
     )
 
 
