@@ -16,7 +16,7 @@ from .reference import GROUPS, HEAD, HEADS, WIDTH
 from .reference import Attention as Reference
 
 FAULTS = {
-    "distance": r"(?i)distance|alibi|bias|mask|sign",
+    "distance": r"(?i)distance|alibi|\bbias|\bsign\b",
     "norm": r"(?i)norm",
     "groups": r"(?i)group|repeat|order|heads",
     "scale": r"(?i)scale|factor|sqrt|times",

@@ -14,7 +14,7 @@ def biases(length: int) -> torch.Tensor:
     slopes = 2.0 ** (-8.0 * torch.arange(1, HEADS + 1) / HEADS)
     places = torch.arange(length)
     distances = places[None, :] - places[:, None]  # fault: distance
-    biased = slopes[:, None, None] * distances
+    biased = slopes[:, None, None] * distances  # fault: distance
     return biased.masked_fill(distances > 0, float("-inf"))
 
 
