@@ -7,9 +7,10 @@ of its own:
   training mode, unless it has a cause that no wrong forward pass makes (no gradient, rows that are kept, another
   tensor's), or is far more wrong than the output. Where some of several outputs agree, it follows only if it is right
   through those.
-- Where the outputs agree, the gradients before the last module with a wrong one follow from that.
-- Training follows from the wrong gradient, tie or kind of the same tensor, and from outputs that differ before the
-  first step.
+- Where the outputs agree, the gradients before the last module with a wrong one follow from that; and of gradients that
+  are zero those before the last such module, wherever they are.
+- Training follows from the wrong gradient, tie, kind or statistic of the same tensor, and from outputs that differ
+  before the first step.
 - One tensor's failure in several contracts, and one place with one cause at several values, outputs, devices or
   precisions, is one.
 
@@ -41,14 +42,14 @@ _FOLLOWING = {
 _OF_TENSORS = {
     "tied gradients": ("ties", "gradients"),
     "gradients": ("layout", "tied gradients"),
-    "training": ("shapes", "ties", "tied gradients", "gradients"),
+    "training": ("shapes", "ties", "tied gradients", "gradients", "modes"),
 }
 # From which contracts the failures of another one may follow, at one setting.
 LEADING = {
     "layout": ("forward",),
     "gradients": ("layout", "forward", "ties", "tied gradients"),
     "tied gradients": ("layout", "forward", "ties", "gradients"),
-    "training": ("shapes", "ties", "layout", "forward", "gradients", "tied gradients"),
+    "training": ("shapes", "ties", "layout", "forward", "gradients", "tied gradients", "modes"),
     "modes": ("forward",),
     "determinism": ("forward",),
     "modules": ("forward",),
@@ -274,8 +275,12 @@ def _makes(one: Result, result: Result) -> bool:
         return bool(one.cause)
     if (one.contract, result.contract) == ("gradients", "tied gradients"):
         return not result.cause
+    if one.contract == "modes":
+        return result.cause == "buffer"
     if one.contract == "layout":
         return one.cause == result.cause
+    if result.cause.startswith("only the "):
+        return one.cause in ("no gradient", "gradient in the port alone")
     is_step = result.cause == "training" and _size(result) <= _STEPS * _size(one)
     return is_step or (bool(one.cause) and one.cause == result.cause)
 

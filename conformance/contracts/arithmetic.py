@@ -154,16 +154,24 @@ def gradients(comparison: Comparison) -> Iterator[Finding]:
         place, boundary = f"; beyond rounding the outputs differ too. {finer}", modules(finer)
     known = finer.cause.name if finer is not None and finer.cause is not None else ""
     expected = {row.reference: both[0] for row, both in found.items() if both is not None} if wrong else {}
-    details = _placed(comparison, wrong, boundary) if boundary else _elsewhere(comparison, wrong)
+    diagnosed: dict[MapRow, Diagnosis] = {}
+    for row in wrong:
+        ours, theirs = found[row] or (np.zeros(0), np.zeros(0))
+        others = {path: array for path, array in expected.items() if path != row.reference}
+        diagnosed[row] = _gradient_diagnosis(comparison, row, ours, theirs, judged[row].allowed, others)
+    silent = [row for row, diagnosis in diagnosed.items() if diagnosis.cause == "zero"]
+    details = (
+        _placed(comparison, wrong, boundary)
+        if boundary
+        else _elsewhere(comparison, wrong) | _placed(comparison, silent, _boundary(comparison, silent))
+    )
     for row, each in judged.items():
         if each.ok:
             yield _finding(row.reference, each, port_path=row.port)
             continue
-        ours, theirs = found[row] or (np.zeros(0), np.zeros(0))
-        others = {path: array for path, array in expected.items() if path != row.reference}
-        diagnosis = _gradient_diagnosis(comparison, row, ours, theirs, each.allowed, others)
+        diagnosis = diagnosed[row]
         cause, where = _gradient_cause(diagnosis), (place, boundary)
-        if cause == "gradient scale" and theirs.size == 1 and not is_hidden:
+        if cause == "gradient scale" and not is_hidden and np.prod(row.shape) == 1:
             # Any number is some times another one.
             cause = ""
         # What outputs that nearly agree cannot make, as rows that one side keeps, is the tensor's own matter.
@@ -209,7 +217,7 @@ def _boundary(comparison: Comparison, wrong: list[MapRow]) -> str:
 
 
 def _placed(comparison: Comparison, wrong: list[MapRow], boundary: str) -> dict[MapRow, Mapping[str, object]]:
-    """For each wrong gradient whether it is one of the module that is called last, from where all others come."""
+    """For each of these gradients whether it is one of the module that is called last, from where all others come."""
     return {row: {"called_last": comparison.bound.modules(row) == boundary} for row in wrong}
 
 

@@ -160,6 +160,13 @@ def test_where_outputs_agree_gradients_follow_from_the_module_that_is_called_las
     assert of(*placed) == ["", "gradients at 'up.weight'"]
 
 
+def test_a_buffer_that_is_trained_otherwise_follows_from_its_statistic() -> None:
+    statistic = failed("modes", "norm.running_mean", cause="momentum")
+    trained = failed("training", "norm.running_mean", cause="buffer")
+    assert of(trained, statistic) == ["modes at 'norm.running_mean'", ""]
+    assert of(replace(trained, path="other.running_mean"), statistic) == ["", ""]
+
+
 def test_one_tensor_in_several_contracts_is_one() -> None:
     tied = failed("tied gradients", "up.weight", cause="missing site")
     assert of(GRADIENT, tied) == ["tied gradients at 'up.weight'", ""]
@@ -206,6 +213,28 @@ def test_a_name_that_is_not_there_hides_nothing() -> None:
     (fault,) = faults((orphan,))
     assert fault.result is orphan
     assert "gradients at up.weight" in to_text(Report((orphan,)), 100)
+
+
+class Stopped(torch.nn.Module):
+    def __init__(self, slope: float = 1.0, is_stopped: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.slope, self.is_stopped = slope, is_stopped
+        self.first, self.second, self.third = (torch.nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = self.second(torch.tanh(self.first(x))) * self.slope
+        return self.third(torch.tanh(hidden.detach() if self.is_stopped else hidden))
+
+
+def test_a_gradient_that_is_stopped_behind_a_wrong_output_is_one_more_cause() -> None:
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    report = check(
+        Pair(Stopped(), Stopped(1.5, True), (x,)), contracts=("forward", "gradients", "training"), devices=("cpu",)
+    )
+    found = [(fault.result.contract, fault.result.path) for fault in faults(report.results)]
+    assert found == [("forward", ""), ("gradients", "second.weight")]
+    assert {each.status for each in report.failures} == {"fail"}
 
 
 class Twice(torch.nn.Module):
