@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from ...common.errors import NotExpressibleError
-from ...pairs.closeness import relative_error
+from ...pairs.closeness import norm, relative_error
 from ...pairs.comparison import Comparison
 from ...pairs.maps import MapRow
 from ...pairs.precision import Setting
@@ -48,7 +50,7 @@ def modes(comparison: Comparison) -> Iterator[Finding]:
         told = ("", "") if ok else (words, cause)
         yield Finding("", ok, size, limit, told[0], "", comparison.policy, told[1], details={"output": name})
     yield from _buffers(comparison, passes[0].buffers, passes[1].buffers)
-    yield _dropout(dropped)
+    yield _dropout(dropped, limit * math.hypot(*map(norm, passes[0].outputs.values())))
 
 
 def _equal(one: np.ndarray, other: np.ndarray) -> bool:
@@ -137,45 +139,75 @@ def _wrong_buffer(comparison: Comparison, row: MapRow, one: np.ndarray, other: n
 _TOLD = 1e-3
 
 
-def _dropped(side: Side, weights: Weights, setting: Setting, plain: Mapping[str, np.ndarray]) -> np.ndarray:
-    """How far apart the outputs are, squared, with each two masks, `(masks / 2,)`; one zero where none is drawn.
+class _Dropped(NamedTuple):
+    """What masks make of a side's outputs, as distances; all zero where none is drawn.
 
-    Not how far from those without a mask: at a rate of 1/2 each entry is doubled or dropped, and so is moved as far by
-    every mask.
+    moved: for each mask, `(masks,)`, from the outputs without one. apart: for each two of them, `(masks / 2,)`, from
+    each other.
     """
-    found = []
+
+    moved: np.ndarray
+    apart: np.ndarray
+
+
+def _dropped(side: Side, weights: Weights, setting: Setting, plain: Mapping[str, np.ndarray]) -> _Dropped:
+    moved, apart = [], []
     for seed in range(0, _MASKS, 2):
         one, other = (
             side.passed(weights, setting, training=True, dropout=True, seed=each).outputs for each in (seed, seed + 1)
         )
-        found.append(_apart(one, other))
+        moved += [_distance(one, plain), _distance(other, plain)]
+        apart.append(_distance(one, other))
         # Two masks of few entries may be one by chance, but what they keep is scaled.
-        if not found[0] > 0 and not _apart(one, plain) > 0:
+        if not apart[0] > 0 and not moved[0] > 0:
             break
-    return np.array(found)
+    return _Dropped(np.array(moved), np.array(apart))
 
 
-def _apart(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> float:
-    """The squared distance of all outputs, not a number where they are not finite."""
-    return float(
-        sum(np.sum((array.astype(np.float64) - other[name].astype(np.float64)) ** 2) for name, array in one.items())
-    )
+def _distance(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> float:
+    """Of all outputs together; not a number where they are not finite."""
+    return math.hypot(*(norm(array.astype(np.float64) - other[name].astype(np.float64)) for name, array in one.items()))
 
 
-def _dropout(dropped: Sequence[np.ndarray]) -> Finding:
-    if not all(np.isfinite(each).all() for each in dropped):
+def _as_one(distances: np.ndarray, by: float) -> np.ndarray:
+    """The distances, those of one that are no further apart than `by` as the least of them."""
+    found, least = distances.copy(), -math.inf
+    for index in np.argsort(distances):
+        least = distances[index] if distances[index] > least + by else least
+        found[index] = least
+    return found
+
+
+def _compared(dropped: Sequence[_Dropped], rounding: float) -> tuple[np.ndarray, np.ndarray]:
+    """The distances of both sides that are to be held against each other, without what rounding makes of them.
+
+    At a rate of 1/2 an entry is doubled or dropped, so that every mask may move the outputs equally far, and only what
+    is between two of them tells. Masks of few entries have few distances, which rounding alone has in an order.
+    """
+    for which in ("moved", "apart"):
+        one, other = (getattr(each, which) for each in dropped)
+        both = _as_one(np.concatenate([one, other]), rounding)
+        one, other = both[: len(one)], both[len(one) :]
+        if np.ptp(one) and np.ptp(other):
+            break
+    return one, other
+
+
+def _dropout(dropped: Sequence[_Dropped], rounding: float) -> Finding:
+    if not all(np.isfinite(each.moved).all() for each in dropped):
         return Finding("", None, None, None, "outputs in training mode are not finite: dropout cannot be compared")
-    random = [bool(each.any()) for each in dropped]
+    random = [bool(each.apart.any()) for each in dropped]
     if random[0] != random[1]:
         words = ["is random" if each else "is not" for each in random]
         diagnosis = f"in training mode the reference {words[0]}, the port {words[1]}: dropout is missing on one side"
         return Finding("", False, 1, 0, diagnosis, cause="dropout")
     if not random[0]:
         return Finding("", True, 0, 0, "training draws no masks on either side")
-    verdicts = judge(compare(dropped[0], dropped[1], path="dropout"))
+    one, other = _compared(dropped, rounding)
+    verdicts = judge(compare(one, other, path="dropout"))
     worst = min((v for v in verdicts if v.evidence.p_value is not None), key=lambda v: v.evidence.p_value or 0.0)
     p_value, level = worst.evidence.p_value or 0.0, worst.allowed or 0.0
-    ratio = float(np.mean(dropped[1]) / np.mean(dropped[0]))
+    ratio = float(np.mean(other**2) / np.mean(one**2))
     words = f"the change that dropout makes is {ratio:.3g} times the reference's (squared, mean of {_MASKS} masks)"
     ok = worst.passed
     cause = "" if ok else "dropout"
