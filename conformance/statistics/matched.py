@@ -79,11 +79,11 @@ def matched(reference: Values, port: Values, random: Values | None = None, most:
 def spread(indices: Values, most: int, shape: tuple[int, ...]) -> Values:
     """Every k-th of the flat indices into a parameter of `shape`, at most `most` of them.
 
-    k has no divisor in common with any length of the shape, so that a step visits all rows, and all columns, equally
-    often up to one.
+    k has no divisor in common with any length of the shape but the first, so that a step visits all rows, which are
+    runs of indices, and all columns equally often up to one.
     """
     step = -(-len(indices) // most)
-    while any(math.gcd(step, length) > 1 for length in shape):
+    while any(math.gcd(step, length) > 1 for length in shape[1:]):
         step += 1
     return indices[::step]
 
