@@ -26,7 +26,11 @@ _CONTRACTS = {
     "moves": [*_alone("training"), f"{_OF_CONTRACTS}/test_training.py"],
     "modes": [*_alone("modes"), f"{_OF_CONTRACTS}/test_modes.py", "tests/conformance/test_bad_pairs.py"],
     "stored": _alone("round trip"),
-    "structure": ["tests/conformance/test_bad_pairs.py", *_alone("names", "shapes", "ties")],
+    "structure": [
+        "tests/conformance/test_bad_pairs.py",
+        *_alone("names", "shapes", "ties"),
+        f"{_OF_CONTRACTS}/test_structure.py",
+    ],
     "tied": [*_alone("tied gradients", wings=("torch", "linen")), f"{_OF_CONTRACTS}/test_tied.py"],
     "training": [*_alone("training"), f"{_OF_CONTRACTS}/test_training.py"],
     "values": [*_alone("values"), f"{_OF_CONTRACTS}/test_values.py", _UNKNOWN_PATH],
