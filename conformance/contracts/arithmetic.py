@@ -132,6 +132,11 @@ def _alike(one: np.ndarray, two: np.ndarray) -> str:
 
 def gradients(comparison: Comparison) -> Iterator[Finding]:
     """The gradient of <outputs, cotangents> by each parameter is the reference's, in the port's layout."""
+    shapes = [[array.shape for array in probe.outputs.values()] for probe in comparison.probes]
+    if shapes[0] != shapes[1]:
+        words = "the outputs have other shapes, so that there is no one number to differentiate on both sides"
+        yield Finding("", None, None, None, words)
+        return
     found = {row: _pair_of(comparison, row) for row in comparison.bound.rows}
     judged: dict[MapRow, _Error] = {}
     for row, both in found.items():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from ...common.errors import DtypeError
+from ...common.errors import DtypeError, NotExpressibleError
 from ...pairs.comparison import Bound
 from ...pairs.maps import Map, MapRow
 from ...pairs.pair import Pair, check_two
@@ -17,7 +17,7 @@ from .errors import AlignmentError, listed
 from .guesses import Guess
 from .interchangeable import assign_interchangeable
 from .matching import Matching, matched, offer_zero_gradients
-from .points import Hypothesis, SymmetricPoint, check_comparable, run, uneven
+from .points import Hypothesis, SymmetricPoint, agree, are_of_one_shape, check_comparable, other_outputs, run
 from .proof import outputs_apart, prove
 from .rows import map_of
 from .search import UNTRIED, agreeing, likeliest
@@ -25,6 +25,8 @@ from .tie_breaking import assign_by_module, assign_by_name, assign_by_value
 from .user_rules import Rules, assign_by_rule, check_rules, paths_by
 
 Progress = Callable[[str], None]
+# Of so many likely maps it is sought what one of the programs makes up for.
+MOST_FREED = 2
 
 
 def align(
@@ -45,8 +47,9 @@ def align(
     progress: told what is being done: each hypothesis, the matching, the proof.
 
     Raises:
-        AlignmentError: the programs differ, a row is open, or the proof failed: what and by how much.
-        PairError: outputs of unequal structure or shape, or two sides that are one object.
+        AlignmentError: the programs differ, also in the shapes of their outputs, a row is open, or the proof failed:
+            what and by how much.
+        PairError: outputs of unequal structure, or two sides that are one object.
         UsageError: a side that is no model; NotExpressibleError: an output that is no structure of arrays.
     """
     if dtype not in ("float32", "float64"):
@@ -80,6 +83,8 @@ def _aligned(reference: Side, port: Side, given: Mapping[str, str], limit: float
     progress("aligning: symmetric point")
     plain = run(Hypothesis(), reference, port)
     check_comparable(plain, reference, port)
+    if not are_of_one_shape(plain):
+        raise _other_outputs(plain, reference, port)
     tried = set[tuple[MapRow, ...]]()
     refused: tuple[AlignmentError, SymmetricPoint] | None = None
     for point in agreeing(reference, port, plain, limit, progress):
@@ -96,24 +101,37 @@ def _aligned(reference: Side, port: Side, given: Mapping[str, str], limit: float
         wrong = Guess.by_outputs(agreed, reference, port, limit).wrong_gradients()
         if wrong is not None:
             raise wrong
-    probable = _likely_point(plain, reference, port)
-    guesses = [Guess.of(agreed, error.found_map, reference, port)] if error and agreed else []
-    if not (guesses and guesses[0].outputs_agree):
-        guesses += [Guess.of(probable, None, reference, port)] if probable is not agreed else []
-        for guess in guesses:
+    guesses = _guesses(plain, agreed, error.found_map if error else None, reference, port)
+    if not guesses[0].outputs_agree:
+        for guess in guesses[:MOST_FREED]:
             found = guess.freed(given, limit, progress)
             if found is not None:
                 return found
     likely = guesses[0]
-    if error is None:
-        raise _difference(plain, likely, reference, port, limit)
-    raise likely.wrong_gradients() or error.at(likely.place, likely.bound.map, likely.where)
+    if error is None or (error.found_map is None and not agree(likely.point, limit)):
+        raise _difference(likely, limit)
+    raise likely.wrong_gradients() or likely.refusal(error)
 
 
-def _likely_point(plain: SymmetricPoint, reference: Side, port: Side) -> SymmetricPoint:
-    """That of the likeliest hypothesis, where none agrees."""
-    hypothesis = likeliest(reference, port)
-    return plain if hypothesis == plain.hypothesis else run(hypothesis, reference, port)
+def _guesses(
+    plain: SymmetricPoint, agreed: SymmetricPoint | None, refuted: Map | None, reference: Side, port: Side
+) -> list[Guess]:
+    """What is most likely the map, first that of measured rows which its proof refuted, if it is as plain as others."""
+    known = [point for point in (agreed, plain) if point is not None]
+    points = [] if agreed is None else [agreed]
+    for hypothesis in likeliest(reference, port):
+        if all(point.hypothesis != hypothesis for point in points):
+            same = next((point for point in known if point.hypothesis == hypothesis), None)
+            try:
+                points = [*points, same or run(hypothesis, reference, port)]
+            except NotExpressibleError:
+                # A record has no runs of it.
+                continue
+    points = points or [plain]
+    if agreed is None or refuted is None:
+        return Guess.at(points, reference, port)
+    first = Guess.refuted(agreed, refuted, reference, port)
+    return [first] if first.outputs_agree or len(points) == 1 else Guess.at(points, reference, port, first)
 
 
 def _proved(
@@ -149,15 +167,27 @@ def _proved(
     return bound
 
 
-def _difference(plain: SymmetricPoint, likely: Guess, reference: Side, port: Side, limit: float) -> AlignmentError:
+def _difference(likely: Guess, limit: float) -> AlignmentError:
     """That no hypothesis makes the programs agree, what is most likely which, and where they differ."""
-    untried = f"Of the reference: {UNTRIED}." if UNTRIED in reference.notes else ""
-    faults = outputs_apart(plain.probes[0].outputs, plain.probes[1].outputs, limit)
+    untried = UNTRIED in likely.bound.reference.notes
+    faults = outputs_apart(likely.point.probes[0].outputs, likely.point.probes[1].outputs, limit)
     return AlignmentError(
         "",
         f"outputs that agree within {limit:.1e} at the symmetric point{', whatever the map is' * (not untried)}",
         f"a difference in {listed([fault.text for fault in faults])}",
-        " ".join(text for text in ("The programs differ.", likely.where, uneven(reference, port), untried) if text),
+        " ".join(["The programs differ.", *filter(None, [likely.told, f"Of the reference: {UNTRIED}." * untried])]),
+        found_map=likely.bound.map,
+        place=likely.place,
+    )
+
+
+def _other_outputs(plain: SymmetricPoint, reference: Side, port: Side) -> AlignmentError:
+    """That the outputs have other shapes, with what one of the sides alone has."""
+    likely = _guesses(plain, None, None, reference, port)[0]
+    remedy = "Give the pair calls that return the same."
+    return AlignmentError(
+        *other_outputs(plain),
+        f"{remedy} {likely.told}".rstrip(),
         found_map=likely.bound.map,
         place=likely.place,
     )
@@ -178,7 +208,7 @@ def _check_nothing_open(made: Map, found: Matching, reference: Side, port: Side)
             "",
             "a partner for every tensor that the outputs depend on",
             f"{len(faults)} without: {listed(faults)}",
-            f"Compare the ties, and what these are used for. {uneven(reference, port)}".rstrip(),
+            "Compare the ties, and what these are used for.",
         )
 
 

@@ -7,7 +7,8 @@ out as one: it says which modules to compare.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from ...pairs.values import ShapeClass, shape_class
 from .axis_groupings import Part
 from .candidates import Candidates, opened
 from .fingerprints import Order, orders, reordered
-from .points import SymmetricPoint
+from .points import SymmetricPoint, are_of_one_shape
 from .proof import output_errors
 from .tie_breaking import similarity
 
@@ -32,22 +33,76 @@ MOST_NAMED = 1024
 NAMES, MORE = 0.2, 2.0
 # What the order of the calls weighs, as far as names are unlike.
 ORDER = 0.5
+# What like names of modules weigh beside that they hold the same shapes.
+ALIKE = 0.3
 # Gradients that are less unlike than this tell the order of the axes.
 CLEAR = 0.1
 
 
-def approximate(point: SymmetricPoint, reference: Side, port: Side) -> Candidates:
+class Calls(NamedTuple):
+    """What the calls of a side's modules tell of its tensors.
+
+    order: that in which they begin, the others after them as they are defined. shared: what is used more than once.
+    """
+
+    order: Mapping[str, int]
+    shared: frozenset[str]
+
+
+def calls_of(side: Side, point: SymmetricPoint) -> Calls:
+    """The calls at a point."""
+    try:
+        traces = side.traced(point.weights[side.number])
+    except (PairError, NotExpressibleError):
+        # Some programs do not run where their calls are watched; the order of their definition is left.
+        traces = ()
+    held = [path for trace in traces for path in trace.holds]
+    tied = {path for path, native in side.tensors.items() if native.aliases}
+    # What a module holds that is not called itself is used by the innermost call around it, the last in this order.
+    deeper = sorted(range(len(traces)), key=lambda number: traces[number].depth)
+    used = {path: number for number in deeper if traces[number].path for path in traces[number].subtree}
+    used |= dict.fromkeys(held, -1)
+    begun = [
+        path
+        for number, trace in enumerate(traces)
+        for path in trace.subtree
+        if path in trace.holds or used.get(path) == number
+    ]
+    order = {path: number for number, path in enumerate(dict.fromkeys((*begun, *side.tensors)))}
+    return Calls(order, frozenset(tied | {path for path, times in Counter(held).items() if times > 1}))
+
+
+def by_tensors(point: SymmetricPoint, reference: Side, port: Side, calls: Sequence[Calls]) -> Candidates:
     """The most likely partners, by gradients at the point and by names, for all parts of the likeliest partition."""
+    return _matched(point, opened(point, reference, port), calls, ())
+
+
+def by_modules(point: SymmetricPoint, reference: Side, port: Side, calls: Sequence[Calls]) -> Candidates:
+    """The same, but first whole modules in the order of the calls, in which what one side lacks leaves a place."""
     candidates = opened(point, reference, port)
-    ours, theirs = (_classes(candidates, side) for side in (reference, port))
-    apart = max((size for _, _, size in output_errors(*(probe.outputs for probe in point.probes))), default=1.0)
-    names = NAMES + MORE * min(apart, 1.0)
-    calls = [_execution_order(side, point) for side in (reference, port)]
+    ours, theirs = (_modules(candidates, side, calls[side].order) for side in (0, 1))
+    return _matched(point, candidates, calls, in_order(ours, theirs))
+
+
+def _matched(
+    point: SymmetricPoint,
+    candidates: Candidates,
+    calls: Sequence[Calls],
+    modules: Iterable[tuple[list[Part], list[Part]]],
+) -> Candidates:
+    """The partners, those inside of the modules that are partners first."""
+    names = NAMES + MORE * min(_apart(point), 1.0)
     found: list[_Guess] = []
+    for parts in modules:
+        ours, theirs = (_by_class(each) for each in parts)
+        for of, members in ours.items():
+            found += _assigned(point, members, theirs[of], names, np.zeros((len(members), len(theirs[of]))))
+    done = {guess.part.key for guess in found}, {guess.other.key for guess in found}
+    ours, theirs = (_by_class(_parts(candidates, side), done[side]) for side in (0, 1))
     for of, members in ours.items():
         partners = theirs.get(of, [])
         if len(members) * len(partners) <= MOST_NAMED**2:
-            ranks = [_ranks(each, order) for each, order in zip((members, partners), calls, strict=True)]
+            ranks = [_ranks(each, known.order) for each, known in zip((members, partners), calls, strict=True)]
             found += _assigned(point, members, partners, names, np.abs(ranks[0][:, None] - ranks[1]))
     # The clear ones first: an order of axes that is not clear is that of the others of these names, or of the layer.
     for guess in sorted(found, key=lambda guess: (not guess.is_told, guess.unlike)):
@@ -56,18 +111,66 @@ def approximate(point: SymmetricPoint, reference: Side, port: Side) -> Candidate
         if usual is None and not guess.is_told:
             usual = candidates.layout(*pair, ways)
         candidates.match(*pair, usual or guess.order, "name")
+    _share(candidates, calls)
     return candidates
 
 
-def _execution_order(side: Side, point: SymmetricPoint) -> dict[str, int]:
-    """The tensors in the order in which the calls of their modules begin, the others after them as they are defined."""
-    try:
-        traces = side.traced(point.weights[side.number])
-    except (PairError, NotExpressibleError):
-        # Some programs do not run where their calls are watched; the order of their definition is left.
-        traces = ()
-    paths = (*(path for trace in traces for path in trace.holds), *side.tensors)
-    return {path: number for number, path in enumerate(dict.fromkeys(paths))}
+def _share(candidates: Candidates, calls: Sequence[Calls]) -> None:
+    """A matrix without a partner is a copy of what the other side uses more than once, if one alone can be that."""
+    for side in (0, 1):
+        left = [part for part in _parts(candidates, side) if len(shape_class(part.shape)) > 1]
+        for part in left:
+            if part.key in (candidates.taken if side else candidates.matches):
+                continue
+            used = [
+                (key, match)
+                for key, match in candidates.matches.items()
+                if candidates.path(1 - side, match.key if not side else key) in calls[1 - side].shared
+                and orders(part.shape, candidates.parts[1 - side][match.key if not side else key].shape)
+            ]
+            if len(used) == 1 and used[0][0] not in candidates.copied:
+                ((key, match),) = used
+                candidates.copied[key] = [match]
+                one, other = (key, part.key) if side else (part.key, match.key)
+                ways = orders(candidates.parts[0][one].shape, candidates.parts[1][other].shape)
+                candidates.copy(one, other, candidates.layout(one, other, ways) or ways[0])
+
+
+def _apart(point: SymmetricPoint) -> float:
+    if not are_of_one_shape(point):
+        return 1.0
+    return max((size for _, _, size in output_errors(*(probe.outputs for probe in point.probes))), default=1.0)
+
+
+def in_order(
+    ours: Mapping[str, list[Part]], theirs: Mapping[str, list[Part]]
+) -> Iterator[tuple[list[Part], list[Part]]]:
+    """The modules of both sides that hold the same shapes, as many as can be without crossing, the likest names first.
+
+    ours, theirs: the parts by module, in the order of the calls.
+    """
+    if len(ours) * len(theirs) > MOST_NAMED**2:
+        return
+    worth = np.reshape([[_worth(*one, *other) for other in theirs.items()] for one in ours.items()], (len(ours), -1))
+    best = np.zeros((len(ours) + 1, len(theirs) + 1))
+    for row, each in enumerate(worth, 1):
+        taken = np.maximum(best[row - 1, 1:], best[row - 1, :-1] + each)
+        best[row, 1:] = np.maximum.accumulate(taken)
+    row, column, (left, right) = len(ours), len(theirs), ([*ours.values()], [*theirs.values()])
+    while row and column:
+        if best[row, column] == best[row - 1, column]:
+            row -= 1
+        elif best[row, column] == best[row, column - 1]:
+            column -= 1
+        else:
+            row, column = row - 1, column - 1
+            yield left[row], right[column]
+
+
+def _worth(one: str, parts: list[Part], other: str, partners: list[Part]) -> float:
+    """What it is worth that two modules are partners: of those that do not hold the same it is nothing."""
+    ours, theirs = (sorted(shape_class(part.shape) for part in each) for each in (parts, partners))
+    return 1.0 + ALIKE * similarity(one, other) if ours == theirs else 0.0
 
 
 def _ranks(parts: list[Part], order: Mapping[str, int]) -> np.ndarray:
@@ -76,11 +179,24 @@ def _ranks(parts: list[Part], order: Mapping[str, int]) -> np.ndarray:
     return places / max(len(parts) - 1, 1)
 
 
-def _classes(candidates: Candidates, side: Side) -> dict[ShapeClass, list[Part]]:
+def _parts(candidates: Candidates, side: int) -> Iterator[Part]:
     """The parts of each tensor's last partition, which is the one that takes it apart."""
+    for partitions in candidates.partitions[side].values():
+        yield from partitions[-1] if partitions else ()
+
+
+def _modules(candidates: Candidates, side: int, order: Mapping[str, int]) -> dict[str, list[Part]]:
+    """The parts by module, in the order of the calls."""
+    found: dict[str, list[Part]] = {}
+    for part in sorted(_parts(candidates, side), key=lambda part: order[part.path]):
+        found.setdefault(part.module, []).append(part)
+    return found
+
+
+def _by_class(parts: Iterable[Part], done: Container[str] = ()) -> dict[ShapeClass, list[Part]]:
     found: dict[ShapeClass, list[Part]] = {}
-    for partitions in candidates.partitions[side.number].values():
-        for part in partitions[-1] if partitions else ():
+    for part in parts:
+        if part.key not in done:
             found.setdefault(shape_class(part.shape), []).append(part)
     return found
 

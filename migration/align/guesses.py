@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from ...pairs.comparison import Bound, Comparison
-from ...pairs.localize import Localized, locate
-from ...pairs.maps import Map
+from ...common.errors import NotExpressibleError
+from ...common.tables import shape_text
+from ...common.wing import PairError
+from ...pairs.closeness import relative_error
+from ...pairs.comparison import Bound, Comparison, Point
+from ...pairs.localize import Localized, locate, module_outcomes
+from ...pairs.maps import Map, MapRow
 from ...pairs.side import Side
-from .approximate import approximate
+from .approximate import by_modules, by_tensors, calls_of
 from .candidates import Candidates
 from .effects import assigned_by_outputs
 from .errors import AlignmentError, listed
 from .freedoms import Freedoms
-from .points import SymmetricPoint
-from .proof import apart_at, output_errors, outputs_agree_at_all_points, prove
+from .points import SymmetricPoint, are_of_one_shape
+from .proof import apart_at, output_errors, outputs_agree_at_all_points, outputs_apart, prove
 from .rows import map_of
 
 # How many times as far as the outputs gradients are apart that are wrong by themselves.
@@ -37,11 +41,23 @@ class Guess:
     bound: Bound
 
     @staticmethod
-    def of(point: SymmetricPoint, refuted: Map | None, reference: Side, port: Side) -> Guess:
-        """refuted: a map of measured rows that its proof refuted, which is likelier than any guess."""
-        candidates = approximate(point, reference, port)
-        likely = refuted or map_of(candidates, point.hypothesis, reference, port)
-        return Guess(point, candidates, Bound(reference, port, likely))
+    def refuted(point: SymmetricPoint, map: Map, reference: Side, port: Side) -> Guess:
+        """map: of measured rows that its proof refuted."""
+        calls = [calls_of(side, point) for side in (reference, port)]
+        return Guess(point, by_tensors(point, reference, port, calls), Bound(reference, port, map))
+
+    @staticmethod
+    def at(points: Iterable[SymmetricPoint], reference: Side, port: Side, *known: Guess) -> list[Guess]:
+        """Those of each of the points and known ones, the likeliest first: under which most modules do the same."""
+        found: dict[tuple[MapRow, ...], Guess] = {guess.bound.map.rows: guess for guess in known}
+        for point in points:
+            calls = [calls_of(side, point) for side in (reference, port)]
+            for matched in (by_tensors, by_modules):
+                candidates = matched(point, reference, port, calls)
+                made = map_of(candidates, point.hypothesis, reference, port)
+                found.setdefault(made.rows, Guess(point, candidates, Bound(reference, port, made)))
+        guesses = [*found.values()]
+        return sorted(guesses, key=lambda guess: guess.standing, reverse=True) if len(guesses) > 1 else guesses
 
     @staticmethod
     def by_outputs(point: SymmetricPoint, reference: Side, port: Side, limit: float) -> Guess:
@@ -50,18 +66,66 @@ class Guess:
         return Guess(point, candidates, Bound(reference, port, map_of(candidates, point.hypothesis, reference, port)))
 
     @cached_property
+    def standing(self) -> tuple[int, float]:
+        """How many modules of the port do what the reference's do, and how near the gradients are."""
+        agreeing, near = 0, 0.0
+        try:
+            near = sum(map(self._nearness, self.bound.map.rows))
+            if self.bound.reference.is_small and self.bound.port.is_small:
+                agreeing = sum(each.verdict == "agrees" for each in module_outcomes(self._comparison).outcomes)
+        except (PairError, NotExpressibleError):
+            # A program that cannot be watched tells nothing of its modules, and a record has not all runs.
+            return agreeing, near
+        return agreeing, near
+
+    def _nearness(self, row: MapRow) -> float:
+        """How near its gradients are, 1 for each number of a tensor whose gradient is the reference's."""
+        both = self.bound.gradients(row, *(probe.gradients for probe in self._comparison.probes))
+        return max(0.0, 1 - relative_error(both[1], both[0])) * both[0].size if both else 0.0
+
+    @cached_property
     def outputs_agree(self) -> bool:
-        return outputs_agree_at_all_points(self._comparison)
+        return are_of_one_shape(self.point) and outputs_agree_at_all_points(self._comparison)
 
     @cached_property
     def place(self) -> Localized | None:
-        """Where the programs part ways, at values of their own that the map carries."""
-        return None if self.outputs_agree else locate(self._comparison, self.bound.ordinary)
+        """Where the programs part ways, at values that the map carries: the first ones at which they do."""
+        if self.outputs_agree:
+            return None
+        points = self.bound.ordinary, self.bound.quiet, *self.bound.outer_points
+        return locate(self._comparison, next(filter(self._differs_at, points), self.bound.ordinary))
+
+    def _differs_at(self, point: Point) -> bool:
+        try:
+            return bool(outputs_apart(*self._comparison.outputs_at(point), self._comparison.limit))
+        except (PairError, NotExpressibleError):
+            # A record has not all runs, and some programs none at some values.
+            return False
 
     @property
-    def where(self) -> str:
-        """The place in words, or why there is none to be seen."""
-        return str(self.place or ("" if self.outputs_agree else self.bound.reference.unseen))
+    def told(self) -> str:
+        """What has no partner, and where the programs part ways, or why that is not to be seen."""
+        where = str(self.place or ("" if self.outputs_agree else self.bound.reference.unseen))
+        return " ".join(text for text in (self.alone, where) if text)
+
+    def refusal(self, error: AlignmentError) -> AlignmentError:
+        """The error of a hypothesis that agreed; where it refuted a map and this one is likelier, that of this one."""
+        if error.found_map not in (None, self.bound.map):
+            try:
+                prove(self._comparison)
+            except AlignmentError as own:
+                error = own
+        return error.at(self.place, self.bound.map, self.told)
+
+    @property
+    def alone(self) -> str:
+        """The parameters that have no partner, and what their modules hold beside them; empty where there are none."""
+        sides = (
+            (self.bound.reference, self.bound.map.unmatched_reference),
+            (self.bound.port, self.bound.map.unmatched_port),
+        )
+        found = [f"in the {side.role} {listed(each)}" for side, paths in sides if (each := _alone(side, paths))]
+        return f"Without a partner are {', and '.join(found)}." if found else ""
 
     def freed(self, given: Mapping[str, str], limit: float, progress: Callable[[str], None]) -> Bound | None:
         """The map with what one of the programs makes up for, proved; None where there is no such thing.
@@ -104,3 +168,8 @@ class Guess:
     @property
     def _comparison(self) -> Comparison:
         return self.bound.comparison(self.bound.reference.setting)
+
+
+def _alone(side: Side, paths: Sequence[str]) -> list[str]:
+    modules = {side.module(path) for path in paths if side.is_free(path)}
+    return [f"{path} {shape_text(side.shape(path))}" for path in paths if side.module(path) in modules]

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, groupby, permutations, product
+from typing import NamedTuple
 
 import numpy as np
 
@@ -163,18 +164,28 @@ def check_comparable(point: SymmetricPoint, reference: Side, port: Side) -> None
     """Whatever the map is, both sides give finite outputs of one structure that depend on the parameters.
 
     Raises:
-        PairError: outputs of unequal structure or shape.
+        PairError: outputs of unequal structure.
         AlignmentError: they are not finite, or do not depend on the parameters.
     """
     for side in (reference, port):
         _check_finite(side, point)
-    shapes = [_shapes(probe.outputs) for probe in point.probes]
-    if shapes[0] != shapes[1]:
-        raise PairError(
-            "port", f"the reference's outputs {shapes[0]}", shapes[1], "Give the pair calls that return the same."
-        )
+    outputs = [probe.outputs for probe in point.probes]
+    if not all(outputs) or len(outputs[0]) != len(outputs[1]):
+        raise PairError(*other_outputs(point), "Give the pair calls that return the same.")
     if not largest_gradient(point.probes[0].gradients):
         raise AlignmentError("", "outputs that depend on the parameters", "no gradient but zero", "Give other inputs.")
+
+
+def other_outputs(point: SymmetricPoint) -> tuple[str, str, str]:
+    """For an error: the port, the shapes of the reference's outputs, and those of the port's."""
+    ours, theirs = (_shapes(probe.outputs) for probe in point.probes)
+    return "port", f"the reference's outputs {ours}", theirs
+
+
+def are_of_one_shape(point: SymmetricPoint) -> bool:
+    """Whether the outputs of both sides have the same shapes."""
+    ours, theirs = ([array.shape for array in probe.outputs.values()] for probe in point.probes)
+    return ours == theirs
 
 
 def agree(point: SymmetricPoint, limit: float) -> bool:
@@ -182,14 +193,19 @@ def agree(point: SymmetricPoint, limit: float) -> bool:
     return not outputs_apart(point.probes[0].outputs, point.probes[1].outputs, limit)
 
 
-def uneven(reference: Side, port: Side) -> str:
-    """A remedy that lists the classes of which the two sides have unequal numbers; empty where there is none."""
-    ours, theirs = _class_counts(PLAIN, reference), _class_counts(PLAIN, port)
-    counts = {of: (ours.get(of, 0), theirs.get(of, 0)) for of in sorted({*ours, *theirs})}
-    found = [f"{shape_text(of)}: {one} and {other}" for of, (one, other) in counts.items() if one != other]
-    if not found:
-        return ""
-    return f"The sides have unequal numbers of tensors of one shape, its axes sorted: {listed(found)}."
+class Uneven(NamedTuple):
+    """The numbers in tensors of classes of which the sides have not as many: all of them, and what one has more."""
+
+    all: int
+    more: int
+
+
+def uneven(structure: Structure, reference: Side, port: Side) -> Uneven:
+    """What is uneven where the shapes are read in this way."""
+    ours, theirs = _class_counts(structure, reference), _class_counts(structure, port)
+    counts = [(math.prod(of), ours.get(of, 0), theirs.get(of, 0)) for of in {*ours, *theirs}]
+    whole = sum(size * (one + other) for size, one, other in counts if one != other)
+    return Uneven(whole, sum(size * abs(one - other) for size, one, other in counts))
 
 
 def _class(structure: Structure, side: Side, path: str) -> ShapeClass:

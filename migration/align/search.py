@@ -15,9 +15,9 @@ from ...common.errors import NotExpressibleError
 from ...pairs.side import Side
 from .additive import AdditiveParameters, additive_parameters
 from .axis_groupings import PLAIN, Group, Structure, kind
-from .points import Hypothesis, SymmetricPoint, agree, run, uneven
+from .points import Hypothesis, SymmetricPoint, Uneven, agree, run, uneven
 from .states import states
-from .structures import finer, reordered, structures
+from .structures import fewer, finer, reordered, structures
 
 # What is said where a record could not be asked.
 UNTRIED = (
@@ -45,7 +45,7 @@ def agreeing(
             point = run(hypothesis, reference, port)
         except NotExpressibleError:
             # A record has no runs of it. Where each tensor has a partner of its shape the plain one is likely enough.
-            if uneven(reference, port):
+            if uneven(PLAIN, reference, port).more:
                 raise
             reference.notes[UNTRIED] = None
             continue
@@ -73,9 +73,24 @@ def _hypotheses(reference: Side, port: Side, limit: float) -> Iterator[Hypothesi
         yield from (replace(base, structure=structure) for structure in finer(base.structure))
 
 
-def likeliest(reference: Side, port: Side) -> Hypothesis:
-    """The plain hypothesis, or where the sides have unequal numbers of one shape the first of the others."""
-    return Hypothesis(next(iter(_structures(reference, port)), PLAIN))
+def likeliest(reference: Side, port: Side) -> list[Hypothesis]:
+    """The plain hypothesis, or where the sides have unequal numbers of one shape those that leave the fewest so.
+
+    Either what is split has all of its parts on the other side, for a layer that is wider there is no two layers; or
+    one side lacks some, and then most of what is left has its like.
+    """
+    found = _structures(reference, port)
+    if not found:
+        return [Hypothesis()]
+    lengths = {length for side in (reference, port) for shape in side.shapes for length in shape}
+    tried = [PLAIN, *(each for structure in found for each in fewer(structure)), *reordered(PLAIN, lengths)]
+    apart = [uneven(structure, reference, port) for structure in tried]
+
+    def best(of: Callable[[Uneven], int]) -> Structure:
+        return min(zip(tried, apart, strict=True), key=lambda each: (of(each[1]), len(each[0].splits), each[0].cost))[0]
+
+    exact, most = best(lambda each: each.all), best(lambda each: each.more)
+    return [Hypothesis(exact)] if most == exact else [Hypothesis(exact), Hypothesis(most)]
 
 
 def _structures(reference: Side, port: Side) -> tuple[Structure, ...]:

@@ -79,6 +79,13 @@ def finer(structure: Structure) -> Iterator[Structure]:
             yield replace(structure, splits=splits, periods=_periods(splits), cost=structure.cost + 1)
 
 
+def fewer(structure: Structure) -> Iterator[Structure]:
+    """The structure with some of its splits alone, all of them first."""
+    for size in range(min(len(structure.splits), MOST_ASSUMED), -1, -1):
+        for splits in combinations(structure.splits, size):
+            yield replace(structure, splits=splits, periods=_periods(splits))
+
+
 class _Choice(NamedTuple):
     """An option for every uneven group, and what the axes hold that are split."""
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import paritree
-from paritree import AlignmentError, Map, MapRow, Pair, PairError
+from paritree import AlignmentError, Map, MapRow, Pair
 from paritree.common.models.architectures.gpt2 import GPT2Config, gpt2
 from paritree.common.models.architectures.llama import LlamaConfig, llama
 from paritree.common.models.architectures.resnet import ResNetConfig, resnet
@@ -203,7 +203,7 @@ def test_what_nothing_tells_apart_is_an_error_with_its_candidates() -> None:
 
 def test_outputs_of_another_shape_are_refused() -> None:
     pair = Pair(ports.LanguageModel(), ports.port(), (TOKENS,), port_call=lambda m, i: m[0].apply(m[1], *i)[:, -1])
-    with pytest.raises(PairError) as caught:
+    with pytest.raises(AlignmentError) as caught:
         paritree.align(pair)
     assert str(caught.value) == (
         "port: expected the reference's outputs (3, 5, 12), found (3, 12). Give the pair calls that return the same."
