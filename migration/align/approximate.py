@@ -108,7 +108,7 @@ def _matched(
     for guess in sorted(found, key=lambda guess: (not guess.is_told, guess.unlike)):
         ways, pair = orders(guess.part.shape, guess.other.shape), (guess.part.key, guess.other.key)
         usual = candidates.usual_order(*pair, ways) if guess.unlike > CLEAR or not guess.is_told else None
-        if usual is None and not guess.is_told:
+        if usual is None and (guess.unlike > CLEAR or not guess.is_told):
             usual = candidates.layout(*pair, ways)
         candidates.match(*pair, usual or guess.order, "name")
     _share(candidates, calls)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from ..gap import Cause, Gap
 from .activations import activation
 from .attention import attention
+from .convolutions import convolution
 from .norms import norm
 from .patterns import border, constant, mask, rounded, scale
 from .products import moved, transposed
 from .randomness import dropout
 from .randomness import random_calls as random_calls
-from .windows import convolution, pooling
+from .windows import pooling
 from .wiring import factors
 
 # What computes both sides anew comes before what only looks at where they differ.
@@ -22,13 +23,13 @@ SOUGHT = (
     constant,
     attention,
     pooling,
+    convolution,
     transposed,
     moved,
     scale,
     rounded,
     mask,
     border,
-    convolution,
 )
 
 

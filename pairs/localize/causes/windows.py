@@ -1,98 +1,71 @@
-"""Windows over an input that both have: which positions each side takes, and how it joins them; how it convolves."""
+"""Windows over an input that both have: which positions each side takes, and how it joins them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
-from typing import NamedTuple
 
 import numpy as np
 
 from ..comparing import apart
 from ..gap import Cause, Gap
+from .convolutions import exchanged
 
-_MOST_SIZE = 200_000
-_PADDINGS = ((0, 0), (1, 1), (0, 1), (1, 0), (2, 2), (1, 2), (2, 1), (3, 3), (0, 2), (2, 0))
-_AROUND = {"zeros": "constant", "the other end": "wrap", "its edge": "edge", "its reflection": "reflect"}
-
-
-class Convolved(NamedTuple):
-    """A way to go over an image. padding: before and after, along both axes alike. kernel: what is done to it."""
-
-    padding: tuple[int, int]
-    around: str
-    kernel: str
-    stride: int
-    dilation: int
-
-
-def convolution(gap: Gap) -> Cause | None:
-    """Both are a convolution in two dimensions of one input by one kernel, and differ in how they go over it."""
-    kernels = [array for _, array in gap.held() if array.ndim == 4]
-    if len(kernels) != 1 or not gap.known or gap.reference.ndim != 4 or gap.reference.size > _MOST_SIZE:
-        return None
-    x, (kernel,) = gap.known[0].array, kernels
-    if x.ndim != 4 or x.shape[1] != kernel.shape[1] or gap.reference.shape[1] != kernel.shape[0]:
-        return None
-    biases = [array for _, array in gap.held() if array.shape == kernel.shape[:1]]
-    bias = biases[0][:, None, None] if biases else 0.0
-    ours = theirs = None
-    for way in _ways():
-        made = _convolved(way, x, kernel)
-        if made is None or made.shape != gap.reference.shape:
-            continue
-        ours = way if ours is None and gap.is_reference(made + bias) else ours
-        # Which of two equal axes is which is not to be seen where nothing agrees.
-        is_port = any(gap.is_port(each) for each in (made + bias, (made + bias).swapaxes(2, 3)))
-        theirs = way if theirs is None and is_port else theirs
-        if ours and theirs:
-            return _cause(ours, theirs)
-    return None
-
-
-def _ways() -> Iterator[Convolved]:
-    kernels = ("as it is", "backwards along both axes", "with height and width swapped")
-    for around, kernel, stride, dilation in product(_AROUND, kernels, (1, 2, 4), (1, 2)):
-        for padding in _PADDINGS:
-            yield Convolved(padding, around, kernel, stride, dilation)
-
-
-def _convolved(way: Convolved, x: np.ndarray, kernel: np.ndarray) -> np.ndarray | None:
-    kernel = {"backwards along both axes": kernel[:, :, ::-1, ::-1], "as it is": kernel}.get(
-        way.kernel, kernel.swapaxes(2, 3)
-    )
-    if way.around == "its reflection" and max(way.padding) >= min(x.shape[2:]):
-        return None
-    mode = _AROUND[way.around]
-    padded = np.pad(x, ((0, 0), (0, 0), way.padding, way.padding), mode=mode)  # type: ignore[call-overload]
-    reach = [way.dilation * (length - 1) + 1 for length in kernel.shape[2:]]
-    if any(length < size for length, size in zip(padded.shape[2:], reach, strict=True)):
-        return None
-    windows = np.lib.stride_tricks.sliding_window_view(padded, reach, (2, 3))  # type: ignore[call-overload]
-    seen = windows[:, :, :: way.stride, :: way.stride, :: way.dilation, :: way.dilation]
-    return np.einsum("bihwkl,oikl->bohw", seen, kernel)
-
-
-def _cause(ours: Convolved, theirs: Convolved) -> Cause:
-    differ = [name for name in Convolved._fields if getattr(ours, name) != getattr(theirs, name)]
-    words = {"around": "the input is continued by", "kernel": "the kernel is taken"}
-    parts = [
-        f"{words.get(name, name)} {getattr(ours, name)} in the reference and {getattr(theirs, name)} in the port"
-        for name in differ
-    ]
-    name = "padding" if {"padding", "around"}.issuperset(differ) else differ[-1]
-    return Cause("padding" if name == "around" else name, ", and ".join(parts))
+# The largest input that is pooled anew, and the longest window.
+_MOST_POOLED, _MOST_WINDOW = 200_000, 4
 
 
 def pooling(gap: Gap) -> Cause | None:
     """Both make one of many positions, or features, and not by the same ones or in the same way."""
     for known in gap.known:
-        if known.array.ndim != gap.reference.ndim + 1 or known.array.ndim < 3:
+        if known.array.ndim == gap.reference.ndim > 2 and known.array.shape != gap.reference.shape:
+            ours, theirs = _pooled(gap, known.array)
+        elif known.array.ndim == gap.reference.ndim + 1 > 2:
+            ours, theirs = (_joining(gap, known.array, made) for made in (gap.reference, gap.port))
+        else:
             continue
-        ours, theirs = (_joining(gap, known.array, made) for made in (gap.reference, gap.port))
         if ours and theirs and ours != theirs:
             return Cause("pooling", f"of {known.label} the reference takes {ours} and the port {theirs}")
     return None
+
+
+def _pooled(gap: Gap, array: np.ndarray) -> tuple[str, str]:
+    """How each side joins the numbers in a window that goes over all axes but that of the batch and of channels."""
+    ours = theirs = ""
+    # What is joined may be moved, too, before the next layer is given it.
+    for first, channel in product(dict.fromkeys((1, array.ndim - 1)), repeat=2):
+        x, made = np.moveaxis(array, first, 1), np.moveaxis(gap.reference, channel, 1)
+        if x.shape[:2] != made.shape[:2] or max(x.size, made.size) > _MOST_POOLED:
+            continue
+        for text, pooled in _windows(x, made.shape[2:]):
+            seen = np.moveaxis(pooled, 1, channel)
+            ours = ours or text * gap.is_reference(seen)
+            theirs = theirs or text * any(map(gap.is_port, exchanged(seen)))
+            if ours and theirs:
+                return ours, theirs
+    return "", ""
+
+
+def _windows(x: np.ndarray, lengths: tuple[int, ...]) -> Iterator[tuple[str, np.ndarray]]:
+    """x: (batch, channels, positions ...). lengths: of the positions that come out."""
+    axes = tuple(range(2, x.ndim))
+    for size, stride in product(range(2, _MOST_WINDOW + 1), range(1, _MOST_WINDOW + 1)):
+        around = [(0, 0), (0, 0), *[(size, size)] * len(axes)]
+        parts = [np.pad(each, around, constant_values=value) for each, value in ((x, -np.inf), (x, 0), (x * 0 + 1, 0))]
+        if any(
+            (length - 1) * stride + size > padded for length, padded in zip(lengths, parts[0].shape[2:], strict=True)
+        ):
+            continue
+        views = [np.lib.stride_tricks.sliding_window_view(each, (size,) * len(axes), axes) for each in parts]  # type: ignore[call-overload]
+        inner = tuple(range(-len(axes), 0))
+        for before in range(size):
+            place = (..., *(slice(size - before, None, stride) for _ in axes), *[slice(None)] * len(axes))
+            cut = (..., *(slice(length) for length in lengths), *[slice(None)] * len(axes))
+            largest, total, count = (view[place][cut] for view in views)
+            where = f"in windows of {size} with a stride of {stride} and {before} of padding before"
+            yield f"the largest {where}", largest.max(inner)
+            yield f"the mean {where}", total.mean(inner)
+            yield f"the mean {where}, which does not count", total.sum(inner) / np.maximum(count.sum(inner), 1)
 
 
 def _joining(gap: Gap, array: np.ndarray, made: np.ndarray) -> str:

@@ -148,7 +148,7 @@ PLANTED = {
         Faults(padding="circular"),
         "conv",
         "padding",
-        "the outputs differ at the border only, up to 1 from it: the input is padded otherwise",
+        "the input is continued by zeros in the reference and the other end in the port",
         Images,
     ),
     "batch statistics": Planted(
