@@ -71,7 +71,7 @@ TARGETS: dict[str, list[str]] = {
     **{f"conformance/contracts/{name}.py": [*tests, _RIGHT, _LIMITS] for name, tests in _CONTRACTS.items()},
     **{f"conformance/statistics/{name}.py": _of_statistics(*tests) for name, tests in _STATISTICS.items()},
     "migration/align/proof.py": _ALIGN,
-    "migration/align/matching.py": _ALIGN,
+    "migration/align/matching.py": [*_ALIGN, "tests/migration/align/test_silent.py"],
     "pairs/closeness.py": ["tests/pairs/test_closeness.py"],
     "pairs/comparison.py": ["tests/pairs/test_comparison.py", "tests/conformance/test_bad_pairs.py"],
     "pairs/kept.py": ["tests/conformance/test_kept_rows.py"],

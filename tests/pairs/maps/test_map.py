@@ -211,6 +211,27 @@ def test_all_that_does_not_fit_is_listed() -> None:
     assert str(caught.value) == "expected a mapping from paths to arrays, or a tree of them, found int."
 
 
+def test_of_a_tie_with_two_values_the_one_to_keep_is_carried() -> None:
+    given_ = weights(MAP)
+    other = given_["a.weight"] + 1
+    for path, expected in (("a.weight", given_["a.weight"]), ("head.weight", other)):
+        carried = MAP.arrays({**given_, "head.weight": other}, keep=[path])
+        np.testing.assert_array_equal(carried["a.kernel"], expected.T)
+
+
+def test_of_copies_with_two_values_the_one_to_keep_is_carried() -> None:
+    made = Map(tuple(row(path, "c", (2,), (2,), "a -> a", copied=True) for path in ("a", "b")), ("torch", "torch"))
+    held = {"a": np.ones(2), "b": np.full(2, 3.0)}
+    with pytest.raises(WeightsError) as caught:
+        made.carry(held)
+    assert (
+        "a and b are one tensor of the port, c, and have two values: choose one by keep=['a'] or keep=['b']"
+    ) in str(caught.value)
+    for path in held:
+        np.testing.assert_array_equal(made.arrays(held, keep=[path])["c"], held[path])
+    np.testing.assert_array_equal(made.arrays({**held, "b": held["a"]})["c"], held["a"])
+
+
 def test_a_path_that_is_also_a_container_has_no_tree() -> None:
     both = tuple(row(name, name, (), (), " -> ") for name in ("a", "a.b"))
     for rows, path in ((both, "a.b"), (both[::-1], "a")):
