@@ -21,7 +21,11 @@ _CONTRACTS = {
         "tests/migration/align/test_silent.py::test_where_one_side_has_no_gradient_of_what_the_other_froze_that_is_said",
     ],
     "determinism": [f"{_OF_CONTRACTS}/test_determinism.py", *_alone("determinism")],
-    "initial_draws": [f"{_OF_CONTRACTS}/test_initial_draws.py", *_alone("initialization")],
+    "initial_draws": [
+        f"{_OF_CONTRACTS}/test_initial_draws.py",
+        *_alone("initialization"),
+        "tests/conformance/test_framework_differences.py::test_linen_s_defaults_are_recognized_in_either_direction",
+    ],
     "modules": [*_alone("modules"), f"{_OF_CONTRACTS}/test_modules.py"],
     "moves": [*_alone("training"), f"{_OF_CONTRACTS}/test_training.py"],
     "modes": [*_alone("modes"), f"{_OF_CONTRACTS}/test_modes.py", "tests/conformance/test_bad_pairs.py"],

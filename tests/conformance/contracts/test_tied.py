@@ -112,5 +112,19 @@ def test_a_sum_is_zero_beside_the_largest_gradient_of_its_own_side(larger: str) 
     )
     examined = Examination(bound, Wanted(("tied gradients",), ("cpu",)))
     (found,) = examined.results(examined.units[0])
-    assert found.status == "pass"
+    assert (found.status, found.measured) == ("pass", 0)
     assert found.message == f"{TIED}: the sum over 2 sites is zero, as the gradient is on both sides"
+
+
+def test_a_reference_whose_own_rounding_is_coarse_explains_nothing() -> None:
+    """Its gradient in float32 is far from the one in float64, and the port's is nearer, but not by rounding."""
+
+    def coarse(array: np.ndarray) -> np.ndarray:
+        return array * 1.05 if array.dtype == np.float32 else array
+
+    bound = lying(network("torch"), "reference", prober=runs.derived(TIED, coarse))
+    wrong = runs.derived(runs.port_path(bound, TIED), lambda array: array * 1.03)
+    examined = Examination(lying(bound, "port", prober=wrong), Wanted(("tied gradients",), ("cpu",)))
+    (found,) = examined.results(examined.units[0])
+    assert found.status == "fail"
+    assert found.allowed == bound.comparison(STRICT).limit

@@ -443,3 +443,16 @@ def test_what_a_law_says_for_certain_is_held_by_constraints_alone():
     nothing_is_left = Masked(Uniform(-1, 1), 5.0)
     rows = examine(np.zeros((3, 8, 8), np.float32), nothing_is_left, (8, 8), path=PATH)
     assert all(row.constraint and row.p_value == 1 for row in rows)
+
+
+def test_one_entry_of_a_vector_that_is_at_its_point_mass_too_often_is_named():
+    samples = np.where(np.random.default_rng(0).random((256, 8)) < 0.5, -1, 1).astype(np.float32)
+    assert failures(samples, Signs(), (8,)) == []
+    spec = Masked(Uniform(-1, 1), 0.5)
+    drawn = np.random.default_rng(0).uniform(-1, 1, (256, 8)).astype(np.float32)
+    samples = np.where(np.abs(drawn) < 0.5, 0, drawn)
+    samples[:, 3] = 0
+    found = {verdict.evidence.test: verdict.message for verdict in failures(samples, spec, (8,))}
+    assert found["rows mass"].startswith(
+        "0.weight: row 3: a share of 1 of the values is at a point mass, the spec's is 0.5"
+    )

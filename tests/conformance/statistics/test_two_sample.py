@@ -205,6 +205,13 @@ def test_the_middle_of_a_delta_orthogonal_convolution_is_recognized() -> None:
     assert failures(reference, port) == {}
 
 
+def test_kernels_of_either_framework_are_recognized_as_orthogonal() -> None:
+    """PyTorch's `(out, in, height, width)` has orthogonal rows, Flax's `(height, width, in, out)` columns."""
+    draws = haar(gain=2.0)(np.random.default_rng(0), (20, 36, 16))
+    assert gain_of(draws.reshape(20, 3, 3, 4, 16)) == pytest.approx(2.0)
+    assert gain_of(draws.transpose(0, 2, 1).reshape(20, 16, 4, 3, 3)) == pytest.approx(2.0)
+
+
 def test_draws_that_cannot_be_compared_are_refused() -> None:
     cases = [
         (np.zeros((2, 3)), np.zeros((2, 4)), "draws of the port of shape (draws, *(3,)), found shape (2, 4)."),
