@@ -13,7 +13,7 @@ from ..closeness import FACTOR
 from ..comparison import Comparison, Point
 from ..maps import Map
 from ..precision import Setting
-from .causes import cause_of, random_calls
+from .causes import cause_of, coarser, random_calls
 from .comparing import ClosestView, apart, rounding, wide
 from .gap import Cause, Gap, Known
 from .inputs import other_calls, other_mask, other_order, other_settings, other_whole_numbers
@@ -182,9 +182,16 @@ def localize(
     found = _searched(sides, _limits(pairs, limit, FACTOR * max(len(map.rows), 1) ** 0.5), _AMPLIFIED, again)
     # Few coarse arrays among fine ones leave room for less: for what is far more than what comes in.
     found = found or _searched(sides, _limits(pairs, limit, _FEW), _FAR_AMPLIFIED, again, are_few=True)
+    found = found or _coarser(pairs, limit)
     if found is None or (found.cause is not None and found.after is not None):
         return found
     return replace(found, calls=other_calls(reference, port, map, pairs, limit))
+
+
+def _coarser(pairs: Sequence[Paired], limit: float) -> Localized | None:
+    """Two modules of which one computes in a coarser type, where nothing else differs."""
+    found = coarser(pairs, limit)
+    return _localized(_measured(found[0], limit, _AMPLIFIED), found[1]) if found else None
 
 
 def _searched(

@@ -8,6 +8,7 @@ from .attention import attention
 from .convolutions import convolution
 from .norms import norm
 from .patterns import border, constant, mask, rounded, scale
+from .patterns import coarser as coarser
 from .products import moved, transposed
 from .randomness import dropout
 from .randomness import random_calls as random_calls

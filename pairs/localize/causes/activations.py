@@ -61,6 +61,8 @@ def activation(gap: Gap) -> Cause | None:
     ours = theirs = None
     for label, arguments, through in _uses(gap):
         made = {name: function(arguments) * through for name, function in ACTIVATIONS.items()}
+        for axis in range(1, arguments.ndim - 1):
+            made[f"softmax over axis {axis}"] = softmax(arguments, axis) * through
         one, other = _closest(made, gap, gap.reference), _closest(made, gap, gap.port)
         ours = (label, one) if ours is None and one and gap.is_reference(made[one]) else ours
         theirs = (label, other) if theirs is None and other and gap.is_port(made[other]) else theirs
@@ -79,7 +81,8 @@ def _closest(made: dict[str, np.ndarray], gap: Gap, of: np.ndarray) -> str:
 
 
 def _uses(gap: Gap) -> Iterator[tuple[str, np.ndarray, np.ndarray | float]]:
-    sized = [known for known in gap.known if known.array.shape == gap.reference.shape]
+    shape = gap.reference.shape
+    sized = [Known(known.label, array) for known in gap.known if (array := _flat(known.array, shape)).shape == shape]
     for known in sized:
         yield known.label, known.array, 1.0
     for gate in sized[:_GATES]:
@@ -91,6 +94,12 @@ def _uses(gap: Gap) -> Iterator[tuple[str, np.ndarray, np.ndarray | float]]:
             halves = np.split(known.array, 2, axis=-1)
             yield f"the first half of {known.label}, a gate,", halves[0], halves[1]
             yield f"the second half of {known.label}, a gate,", halves[1], halves[0]
+
+
+def _flat(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """An image with channels first as positions of features, where that has the shape."""
+    is_flat = array.ndim > len(shape) == 3 and array.shape[:2] == (shape[0], shape[2]) and array.size == np.prod(shape)
+    return np.moveaxis(array, 1, -1).reshape(shape) if is_flat else array
 
 
 def _gate(gate: Known, other: Known) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from math import isclose, isqrt, sqrt
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from ..comparing import apart
 from ..gap import Cause, Gap
+from ..pairing import Paired, outputs
 
 _COARSE = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 
@@ -153,6 +154,26 @@ def rounded(gap: Gap) -> Cause | None:
             if gap.error <= unit and _is_of(coarse, dtype) and not _is_of(fine, dtype):
                 return Cause("dropped dtype", f"the {role} rounds to {name}")
     return None
+
+
+def coarser(pairs: Sequence[Paired], limit: float) -> tuple[Paired, Cause] | None:
+    """The first two calls of which one alone gives numbers of a type coarser than float32, and others than the other.
+
+    Among such numbers no difference is too large for rounding: so it is sought where all others are none.
+    """
+    for pair in pairs:
+        types = [_coarsest(call.trace.outputs) for call in pair]
+        found = outputs(pair.reference.trace, pair.port.trace, limit)
+        if types[0] != types[1] and found is not None and found.error > limit:
+            (role, name), *_ = [each for each in zip(("reference", "port"), types, strict=True) if each[1]]
+            return pair, Cause("dropped dtype", f"the {role} computes in {name}, and the other side in a finer type")
+    return None
+
+
+def _coarsest(arrays: Mapping[str, np.ndarray]) -> str:
+    """The coarsest type of some arrays that is coarser than float32; empty where none is."""
+    names = {array.dtype.name for array in arrays.values()}
+    return next((name for name in _COARSE if name in names), "")
 
 
 def _is_of(array: np.ndarray, dtype: type) -> bool:
