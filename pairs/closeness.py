@@ -46,6 +46,10 @@ def relative_error(found: np.ndarray, exact: np.ndarray) -> float:
     return difference / size if size else (0.0 if difference == 0 else math.inf)
 
 
+# Beyond so many times the norm of the exact array a ratio to it says only that this is next to nothing.
+MOST_TIMES = 1e3
+
+
 def largest_gradient(gradients: Mapping[str, np.ndarray]) -> float:
     """The largest root mean square of one of the gradients: what rounding errors are to be seen against."""
     return max(map(root_mean_square, gradients.values()), default=0.0)

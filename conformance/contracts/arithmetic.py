@@ -11,6 +11,7 @@ import numpy as np
 from ...common.errors import NotExpressibleError
 from ...common.wing import Probe
 from ...pairs.closeness import (
+    MOST_TIMES,
     is_comparable,
     is_zero_gradient,
     largest_gradient,
@@ -101,7 +102,7 @@ def _outputs(
         if diagnosis is None:
             place = locate(comparison, point)
             diagnosis = explain(comparison, point, place, ours, theirs)
-        size = f" by {judged.measured:.2g} of its norm" if np.isfinite(judged.measured) else ""
+        size = _size(judged.measured, one, two)
         parts = (
             f"{label} differs{size}.",
             _alike(one, two),
@@ -113,6 +114,17 @@ def _outputs(
         likely = str(place.cause) if place is not None and place.cause is not None else diagnosis.words
         details = {"output": name, **values, **({WHY: likely} if likely else {})}
         yield _finding("", judged, words.strip(), cause=cause, module=modules(place), details=details)
+
+
+def _size(error: float, one: np.ndarray, two: np.ndarray) -> str:
+    """How large an error is; beside an output that is next to nothing no ratio tells."""
+    if error <= MOST_TIMES:
+        return f" by {error:.2g} of its norm"
+    if not np.isfinite(error):
+        return ""
+    return (
+        f": it is {root_mean_square(two):.2g} (root mean square), where the reference's is {root_mean_square(one):.2g}"
+    )
 
 
 def _plain_cause(one: np.ndarray, two: np.ndarray) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from ...common.errors import NotExpressibleError
 from ...common.wing import Optimizer, PairError, StoredTensor, Training
 from ...pairs.closeness import (
+    MOST_TIMES,
     is_zero_gradient,
     largest_gradient,
     norm,
@@ -195,7 +196,7 @@ def _plainly(steps: Steps, move: Move, largest: tuple[float, float], exact: np.n
         own = relative_error(move.ours, exact)
         measured, allowed = relative_error(move.theirs, exact), max(limit, ROUNDINGS * own)
         policy = f"{ROUNDINGS:g} times the reference's own error {own:.1e} against its float64 run"
-    return _Judged(measured, allowed, policy, Diagnosis("", f"it went another way, by {measured:.2g} of it"))
+    return _Judged(measured, allowed, policy, Diagnosis("", _went(move, measured)))
 
 
 def _largest(moves: Mapping[str, Move]) -> tuple[float, float]:
@@ -257,7 +258,15 @@ def _diagnosis(
         if not is_trained:
             return Diagnosis("", f"{words} has not moved")
         return Diagnosis(cause, f"{words}{kind} has no gradient there beyond rounding")
-    return Diagnosis("", f"it went another way, by {relative_error(move.theirs, move.ours):.2g} of it")
+    return Diagnosis("", _went(move, relative_error(move.theirs, move.ours)))
+
+
+def _went(move: Move, size: float) -> str:
+    """How far a move went another way. size: its error; to a move that is next to nothing a ratio says nothing."""
+    if size <= MOST_TIMES:
+        return f"it went another way, by {size:.2g} of it"
+    ours, theirs = (root_mean_square(each) for each in move)
+    return f"it moved by {theirs:.2g} (root mean square), where the reference's moved by {ours:.2g}"
 
 
 def _kept(comparison: Comparison, path: str, first: Move) -> Diagnosis | None:

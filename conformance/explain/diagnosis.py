@@ -9,7 +9,7 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-from ...pairs.closeness import norm, relative_error, root_mean_square
+from ...pairs.closeness import MOST_TIMES, norm, relative_error, root_mean_square
 
 # Beyond this many axes the orders of them are not tried.
 MOST_AXES = 4
@@ -45,7 +45,10 @@ def diagnosis_of(
 def _differs(found: np.ndarray, exact: np.ndarray) -> str:
     if not exact.any():
         return f"is not zero, as it should be, but {root_mean_square(found):.2g} (root mean square)"
-    return f"differs by {relative_error(found, exact):.2g} of its norm"
+    size = relative_error(found, exact)
+    if MOST_TIMES < size < np.inf:
+        return f"is {root_mean_square(found):.2g} (root mean square), where it should be {root_mean_square(exact):.2g}"
+    return f"differs by {size:.2g} of its norm"
 
 
 def _guesses(

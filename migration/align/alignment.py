@@ -203,17 +203,18 @@ def _check_nothing_open(made: Map, found: Matching, reference: Side, port: Side)
         *_open(found, reference, port, made.unmatched_reference),
         *_open(found, port, reference, made.unmatched_port),
     ]
+    is_used = any(key in found.nonzero[0] or key in found.nonzero[1] for key, _ in faults)
     if faults:
         raise AlignmentError(
             "",
-            "a partner for every tensor that the outputs depend on",
-            f"{len(faults)} without: {listed(faults)}",
+            f"a partner for every tensor{' that the outputs depend on' * is_used}",
+            f"{len(faults)} without: {listed([text for _, text in faults])}",
             "Compare the ties, and what these are used for.",
         )
 
 
-def _open(found: Matching, side: Side, other: Side, unmatched: Sequence[str]) -> Iterator[str]:
-    """What is open of the tensors without a row: parts where the tensor is known to consist of some, or all of it."""
+def _open(found: Matching, side: Side, other: Side, unmatched: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Of the tensors without a row each open part, or the whole, with what is open: its key, and words."""
     candidates = found.candidates
     done = candidates.taken if side.number else candidates.matches
     for path in unmatched:
@@ -221,10 +222,11 @@ def _open(found: Matching, side: Side, other: Side, unmatched: Sequence[str]) ->
         for part in partition:
             options = candidates.options.get(part.key) if not side.number else None
             if options and part.key not in done and [len(each) > 1 for each in options.values()] == [True]:
-                yield f"{part.key} is {next(iter(options))}, and nothing tells the order of its axes"
+                yield part.key, f"{part.key} is {next(iter(options))}, and nothing tells the order of its axes"
             elif options and part.key not in done:
-                yield f"{part.key} may be {' or '.join(options)}, and nothing measured tells which"
+                tells = "tells which" if len(options) > 1 else "says that it is"
+                yield part.key, f"{part.key} may be {' or '.join(options)}, and nothing measured {tells}"
             elif part.key not in done and any(each.key in done for each in partition):
-                yield f"{part.key} has no partner, where other parts of the tensor have one"
+                yield part.key, f"{part.key} has no partner, where other parts of the tensor have one"
             elif part.key in found.nonzero[side.number] and part.key not in done:
-                yield f"{part.key} of the {side.role} has a gradient that no open one of the {other.role} has"
+                yield part.key, f"{part.key} of the {side.role} has a gradient that no open one of the {other.role} has"

@@ -64,3 +64,9 @@ def test_the_orders_of_the_axes_that_leave_a_shape() -> None:
     assert other_orders((1, 1)) == []
     assert other_orders((2, 3, 2)) == [(2, 1, 0)]
     assert other_orders((5,)) == []
+
+
+def test_beside_what_is_next_to_nothing_no_ratio_is_told() -> None:
+    tiny = np.array([[1e-18, -2e-18], [3e-18, 1e-18]])
+    diagnosis = diagnosis_of(np.array([[1.0, 2.0], [-3.0, 5.0]]), tiny, 1e-5)
+    assert diagnosis.words == "is 3.1 (root mean square), where it should be 1.9e-18"

@@ -195,7 +195,7 @@ def test_swapped_kernels_and_a_hidden_transpose_are_undone_by_the_map() -> None:
 
 def test_what_nothing_tells_apart_is_an_error_with_its_candidates() -> None:
     assert refusal(ports.port(key_bias=True), ports.LanguageModel(key_bias=True)) == (
-        "expected a partner for every tensor that the outputs depend on, found 2 without: layers.0.key.bias may be "
+        "expected a partner for every tensor, found 2 without: layers.0.key.bias may be "
         "params.t73 or params.t89, and nothing measured tells which; layers.1.key.bias may be params.t73 or "
         "params.t89, and nothing measured tells which. Compare the ties, and what these are used for."
     )
