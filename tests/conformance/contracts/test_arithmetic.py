@@ -58,3 +58,9 @@ def test_in_a_coarse_precision_some_roundings_pass_and_a_tenth_does_not(contract
         wrong = lying(CLEAN, "port", prober=lies[contract](lambda array, factor=factor: factor * array))
         found = [each for each in judged(wrong, contract, "bfloat16") if each.path in ("", KERNEL)]
         assert [each.status for each in found] == [status]
+
+
+def test_outputs_of_another_shape_have_no_gradients_to_compare() -> None:
+    wrong = lying(CLEAN, "port", prober=runs.told(lambda array: array[:, 0]))
+    words = "the outputs have other shapes, so that there is no one number to differentiate on both sides"
+    assert [(each.status, each.message) for each in judged(wrong, "gradients")] == [("skip", words)]

@@ -12,7 +12,9 @@ from flax import nnx
 
 import paritree
 from paritree.conformance.results import Result
+from paritree.pairs.maps import Map, MapRow
 
+LINEAR = (("weight", (4, 32), "a b -> a b"), ("bias", (4,), "a -> a"))
 X = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)
 
 
@@ -80,3 +82,24 @@ def test_masks_of_few_entries_may_be_alike(width: int, rows: int) -> None:
 
 def test_without_dropout_no_masks_are_drawn() -> None:
     assert of_dropout(Dropped(0.0), DroppedPort(0.0)).message == "training draws no masks on either side"
+
+
+class Noisy(torch.nn.Linear):
+    """One of its outputs is random."""
+
+    def forward(self, input: torch.Tensor) -> Any:
+        return super().forward(input), input + torch.rand(())
+
+
+def test_one_random_output_is_enough_to_be_random() -> None:
+    report = paritree.check(
+        paritree.Pair(Noisy(32, 4), Noisy(32, 4), (X,)),
+        Map(
+            tuple(MapRow(*(path,) * 2, *(shape,) * 2, layout, "rule") for path, shape, layout in LINEAR), ("torch",) * 2
+        ),
+        contracts=("modes",),
+        devices=("cpu",),
+    )
+    assert [each.message for each in report.failures][:2] == [
+        f"the {role} is random in inference mode" for role in ("reference", "port")
+    ]
