@@ -206,7 +206,8 @@ def _conclude(verdict: PartVerdict, config: pytest.Config) -> None:
     if is_failure:
         pytest.fail(verdict.text, pytrace=False)
     if verdict.status == "known":
-        pytest.xfail(verdict.text)
+        # In one line, as what is expected is listed.
+        pytest.xfail(verdict.text.partition("\n")[0])
     if verdict.status == "skip":
         _skip(verdict.text)
 

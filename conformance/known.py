@@ -160,7 +160,8 @@ def accepted(results: Sequence[Result], declared: Sequence[KnownDifference]) -> 
         if result.status != "skip":
             seen |= {known: seen.get(known, False) or result.status == "fail" for known in by}
         if result.status == "fail" and by:
-            yield replace(result, status="known", message=f"{result.message} (known: {by[0].reason})")
+            said, newline, lines = result.message.partition("\n")
+            yield replace(result, status="known", message=f"{said} (known: {by[0].reason}){newline}{lines}")
         else:
             yield result
     for known, occurs in seen.items():

@@ -21,6 +21,7 @@ from ..common.wing import (
     RoundTrip,
     SiteProber,
     StoredTensor,
+    Taper,
     Tracer,
     Trainer,
     all_unlike,
@@ -29,12 +30,13 @@ from ..common.wing import (
     saving,
     through_safetensors,
 )
-from .core import Arrays, Functional, Mode, Run, is_floating
+from .core import INFERENCE, Arrays, Functional, Mode, Run, is_floating
 from .devices import check_dtype
 from .devices import devices as devices
 from .devices import running as running
 from .draws import draws_of
 from .probing import compiled_prober, compiled_site_prober
+from .tapes import taper_of
 from .training import REMEDY, compiled_passer, compiled_trainer
 from .trees import Owned, arrays_of, as_stored_tensors, by_path, filled, replaced
 
@@ -167,6 +169,17 @@ def _owned(model: Any) -> dict[str, Owned]:
 def tracer(model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Tracer:
     """What traces nothing: a function of a tree has no modules."""
     return lambda weights, recorder=None: ()
+
+
+def taper(model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Taper:
+    """The tree made ready to be taped: `run(weights)` gives all values of a pass.
+
+    Raises:
+        As `SideWing`, and
+        PairError: no call. NotExpressibleError: from the run, code that `jax.jit` cannot trace.
+    """
+    side = _functional(model, call, dtype)
+    return taper_of(side, lambda arrays, inputs, stack: side.run(arrays, inputs, INFERENCE)[0], inputs, dtype)
 
 
 def round_trips(model: Any) -> Iterator[RoundTrip]:

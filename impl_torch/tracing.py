@@ -38,8 +38,8 @@ def tracer(model: nn.Module, inputs: Inputs, call: Call | None = None, *, dtype:
             parameter.requires_grad_(parameter.is_floating_point())
         made = recorder(_neutral, _restored)
         made.find = dict(own.named_modules()).get
-        for module, known in _traced(own).items():
-            _watch(module, known, made)
+        for module, known in traced_modules(own).items():
+            watch(module, known, made)
         with inference(own), torch.enable_grad(), made.passing():
             called(own, given(own, inputs, of_type), call)
         return made.traces()
@@ -47,7 +47,7 @@ def tracer(model: nn.Module, inputs: Inputs, call: Call | None = None, *, dtype:
     return run
 
 
-def _traced(model: nn.Module) -> dict[nn.Module, Traced]:
+def traced_modules(model: nn.Module) -> dict[nn.Module, Traced]:
     """What is known of each module, each under the first of its paths."""
     owners = {id(each.array): path for path, each in owned(model).items()}
     return {
@@ -66,7 +66,7 @@ def _tensors(module: nn.Module, recurse: bool) -> list[torch.Tensor]:
     return [*module.parameters(recurse), *module.buffers(recurse)]
 
 
-def _watch(module: nn.Module, known: Traced, recorder: CallRecorder) -> None:
+def watch(module: nn.Module, known: Traced, recorder: CallRecorder) -> None:
     """The module's calls through a recorder: around all hooks, so that it sees what the caller gives and gets."""
     run, forward = module._call_impl, type(module).forward
 

@@ -24,6 +24,9 @@ from ..common.wing import (
     SideWing,
     Site,
     StoredTensor,
+    Tape,
+    TapeArrays,
+    TapeUses,
     Trace,
     Training,
     is_factory,
@@ -225,6 +228,28 @@ class Side:
         with self.running(setting):
             run = self._made("tracer", setting, lambda: self.wing.tracer(*self._called, dtype=setting.dtype))
             return run(weights, recorder)
+
+    def taped(self, weights: Weights, setting: Setting, *, with_rules: bool = False) -> Tape:
+        """All values of a pass, which can be replayed; `with_rules`, with cotangents."""
+        with self.running(setting):
+            run = self._made("taper", setting, lambda: self.wing.taper(*self._called, dtype=setting.dtype))
+            tape = run(weights, with_rules=with_rules)
+        return self._kept_running(tape, setting)
+
+    def _kept_running(self, tape: Tape, setting: Setting) -> Tape:
+        def replay(instead: TapeArrays, uses: TapeUses, most: float) -> dict[int, np.ndarray]:
+            with self.running(setting):
+                return tape.replay(instead, uses, most)
+
+        def settle(instead: TapeArrays, uses: TapeUses) -> Tape:
+            with self.running(setting):
+                return self._kept_running(tape.settle(instead, uses), setting)
+
+        def cotangents_of(given: Mapping[str, np.ndarray]) -> dict[int, np.ndarray]:
+            with self.running(setting):
+                return tape.cotangents(given)
+
+        return tape._replace(replay=replay, settle=settle, cotangents=cotangents_of)
 
     def holders(self, weights: Weights, setting: Setting) -> dict[str, Holder]:
         """By the path of each tensor the module that holds it, of those that are called; none where none is seen."""

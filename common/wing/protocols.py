@@ -16,6 +16,7 @@ from ..spec import Layer
 from ..tables import Row, Table
 from .runs import Call, Inputs, Prober, Site, SiteProber
 from .stored import RoundTrip, StoredTensor
+from .tapes import Taper
 from .traces import Tracer
 from .training import Passer, Trainer
 
@@ -23,7 +24,7 @@ from .training import Passer, Trainer
 class SideWing(Protocol):
     """What a pair asks of each of its sides, as functions of a live model: its tensors, and runs of it.
 
-    Of all that makes a model ready to run (`prober`, `tracer`, `trainer`, `passer`, `site_prober`):
+    Of all that makes a model ready to run (`prober`, `tracer`, `taper`, `trainer`, `passer`, `site_prober`):
 
     inputs: neutral arrays by position or by name; what is floating in them and in the model becomes `dtype`.
     call: `call(model, inputs)`; without it the model is called with the inputs, in inference mode.
@@ -45,6 +46,7 @@ class SideWing(Protocol):
     def with_stored_tensors(self, model: Any, arrays: Mapping[str, Any]) -> Any: ...
     def prober(self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Prober: ...
     def tracer(self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Tracer: ...
+    def taper(self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Taper: ...
     def trainer(
         self,
         model: Any,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import NamedTuple
 
@@ -102,6 +103,9 @@ def _outputs(
         if diagnosis is None:
             place = locate(comparison, point)
             diagnosis = explain(comparison, point, place, ours, theirs)
+            if place is not None and place.cause is not None and diagnosis.cause != place.cause.name:
+                # A mistake that can be undone says more than what is done there.
+                place = replace(place, cause=None)
         size = _size(judged.measured, one, two)
         parts = (
             f"{label} differs{size}.",
@@ -109,7 +113,7 @@ def _outputs(
             str(place or comparison.reference.unseen),
             diagnosis.words,
         )
-        words = " ".join(part.strip() for part in parts if part)
+        words = " ".join(part.strip() for part in parts if part) + (place.excerpts if place else "")
         cause = diagnosis.cause or _plain_cause(one, two)
         likely = str(place.cause) if place is not None and place.cause is not None else diagnosis.words
         details = {"output": name, **values, **({WHY: likely} if likely else {})}
@@ -167,9 +171,9 @@ def gradients(comparison: Comparison) -> Iterator[Finding]:
     )
     # Outputs that agree at this precision may differ in a finer one, and by something known.
     finer = locate(comparison, comparison.bound.ordinary) if is_hidden else None
-    if finer is not None and finer.cause is not None:
+    if finer is not None and finer.module_cause is not None:
         place, boundary = f"; beyond rounding the outputs differ too. {finer}", modules(finer)
-    known = finer.cause.name if finer is not None and finer.cause is not None else ""
+    known = finer.module_cause.name if finer is not None and finer.module_cause is not None else ""
     expected = {row.reference: both[0] for row, both in found.items() if both is not None} if wrong else {}
     diagnosed: dict[MapRow, Diagnosis] = {}
     for row in wrong:

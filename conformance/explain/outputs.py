@@ -21,14 +21,16 @@ def explain(comparison: Comparison, point: Point, place: Localized | None, ours:
     """A cause and a sentence of the first wrong output, both empty where none is known.
 
     What was measured where the programs part comes first, then what the output is, then a mistake that can be undone,
-    and at last what only the order and number of calls say.
+    and at last what only the order and number of calls say, and what is done where they part.
     """
-    if place is not None and place.cause is not None:
+    if place is not None and place.cause is not None and place.cause.is_measured:
         is_last = place.calls is not None and place.reference is None and place.after is None
         return Diagnosis(place.cause.name, f"After it {place.calls}." if is_last else "")
     diagnosis = _of_outputs(comparison, point, ours, theirs) or _intervened(comparison, point, place, ours)
     if diagnosis is None and place is not None and place.calls is not None:
         return Diagnosis(place.calls.name, f"Likely cause: {place.calls}.")
+    if diagnosis is None and place is not None and place.cause is not None:
+        return Diagnosis(place.cause.name, "")
     return diagnosis or Diagnosis("", "")
 
 

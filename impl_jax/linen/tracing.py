@@ -40,15 +40,15 @@ def tracer(model: Model, inputs: Inputs, call: Call | None = None, *, dtype: str
         values, arguments = side.filled(own, weights), given(inputs, dtype)
 
         def once(made: CallRecorder) -> Any:
-            with linen.intercept_methods(_Interceptor(made, keys)):
-                return side.run(values, arguments, INFERENCE)
+            with linen.intercept_methods(Interceptor(made, keys)):
+                return side.run(values, arguments, INFERENCE)[0]
 
         return recorded(once, recorder)
 
     return run
 
 
-class _Interceptor:
+class Interceptor:
     """Takes down the calls that modules get from outside, while Linen passes all of them by."""
 
     def __init__(self, recorder: CallRecorder, keys: list[Keys]) -> None:

@@ -30,6 +30,7 @@ from .probing import value_and_gradients as value_and_gradients
 from .stored import round_trips as round_trips
 from .stored import stored_tensors as stored_tensors
 from .stored import with_stored_tensors as with_stored_tensors
+from .tapes import taper as taper
 from .tracing import tracer as tracer
 from .training import passer as passer
 from .training import step as step

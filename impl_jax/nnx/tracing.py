@@ -44,17 +44,18 @@ def tracer(model: nnx.Module, inputs: Inputs, call: Call | None = None, *, dtype
     ) -> tuple[Trace, ...]:
         values, arguments = side.filled(own, weights), given(inputs, dtype)
 
-        def once(watching: CallRecorder) -> Any:
-            made = side.made(values)
-            known = _traced(made)
-            modules = [module for _, module in nnx.iter_modules(made)]
-            watching.find = {vars(each).get(_PLACE): each for each in modules if callable(each)}.get
-            with _watched({type(module) for module in modules}, known, watching):
-                return called(made, arguments, call)
-
-        return recorded(once, recorder)
+        return recorded(lambda watching: passed(side.made(values), arguments, call, watching), recorder)
 
     return run
+
+
+def passed(made: Any, arguments: Any, call: Call | None, watching: CallRecorder) -> Any:
+    """The output of a model, whose modules' calls a recorder is told of."""
+    known = _traced(made)
+    modules = [module for _, module in nnx.iter_modules(made)]
+    watching.find = {vars(each).get(_PLACE): each for each in modules if callable(each)}.get
+    with _watched({type(module) for module in modules}, known, watching):
+        return called(made, arguments, call)
 
 
 def _traced(model: Any) -> dict[str, Traced]:

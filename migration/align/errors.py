@@ -29,6 +29,8 @@ class AlignmentError(ParitreeError, ValueError):
         place: Localized | None = None,
     ) -> None:
         super().__init__(path, expected, found, remedy)
+        if place is not None:
+            self.args = (f"{self.args[0]}{place.excerpts}",)
         self.found_map = found_map
         self.place = place
 

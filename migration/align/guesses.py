@@ -11,7 +11,7 @@ from ...common.tables import shape_text
 from ...common.wing import PairError
 from ...pairs.closeness import relative_error
 from ...pairs.comparison import Bound, Comparison, Point
-from ...pairs.localize import Localized, locate, module_outcomes
+from ...pairs.localize import Localized, locate, locate_gradients, module_outcomes
 from ...pairs.maps import Map, MapRow
 from ...pairs.side import Side
 from .approximate import by_modules, by_tensors, calls_of
@@ -89,9 +89,13 @@ class Guess:
 
     @cached_property
     def place(self) -> Localized | None:
-        """Where the programs part ways, at values that the map carries: the first ones at which they do."""
+        """Where the programs part ways, at values that the map carries: the first ones at which they do.
+
+        Outputs that agree may differ by less than they are judged by, as by an eps; then only a known cause tells.
+        """
         if self.outputs_agree:
-            return None
+            found = locate(self._comparison, self.bound.ordinary)
+            return found if found is not None and found.module_cause is not None else None
         points = self.bound.ordinary, self.bound.quiet, *self.bound.outer_points
         return locate(self._comparison, next(filter(self._differs_at, points), self.bound.ordinary))
 
@@ -132,7 +136,7 @@ class Guess:
 
         given: the partners that a person's rules name, which it must have.
         """
-        cause = self.place.cause if self.place else None
+        cause = self.place.module_cause if self.place else None
         if self.outputs_agree or (cause is not None and cause.name not in FREE):
             return None
         progress("aligning: orders and factors that a program may make up for")
@@ -157,12 +161,15 @@ class Guess:
         # A small difference of the programs, as of an eps, shows in both; a wrong backward in the gradients alone.
         if not any(fault.size > ALONE * outputs for fault in faults):
             return None
+        place = locate_gradients(self._comparison, self.bound.ordinary)
+        remedy = "Compare what the port does with gradients: a backward of its own, or one that is stopped."
         return AlignmentError(
             "",
             f"gradients that agree within {self._comparison.limit:.1e} where the outputs do",
             f"{len(faults)} that do not: {listed([fault.text for fault in faults])}",
-            "Compare what the port does with gradients: a backward of its own, or one that is stopped.",
+            " ".join(text for text in (str(place or ""), remedy) if text),
             found_map=self.bound.map,
+            place=place,
         )
 
     @property

@@ -5,6 +5,7 @@ from .gap import Cause as Cause
 from .locating import Localized as Localized
 from .locating import localize as localize
 from .locating import locate as locate
+from .locating import locate_gradients as locate_gradients
 from .modules import ModuleOutcomes as ModuleOutcomes
 from .modules import module_outcomes as module_outcomes
 from .outcomes import Outcome as Outcome

@@ -43,7 +43,7 @@ def closest_view(reference: np.ndarray, port: np.ndarray, limit: float) -> Close
         except ValueError:
             return None
     exact, best = wide(reference), None
-    for order, seen in islice(_views(wide(port), reference.shape), _MOST_ORDERS):
+    for order, seen in islice(views_of(wide(port), reference.shape), _MOST_ORDERS):
         error = apart(seen, exact)
         if best is None or error < best.error:
             best = ClosestView(error, seen, exact, order)
@@ -90,7 +90,7 @@ def unit(array: np.ndarray) -> float:
     return float(ml_dtypes.finfo(array.dtype).eps) if is_floating(array) else 0.0
 
 
-def _views(array: np.ndarray, shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+def views_of(array: np.ndarray, shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
     """The array in every way that gives `shape`: axes moved, then merged, or split and then moved."""
     if array.ndim >= len(shape):
         for order in _orders(array.shape, shape):

@@ -21,10 +21,14 @@ class Known(NamedTuple):
 
 @dataclass(frozen=True)
 class Cause:
-    """A likely cause of a difference: a word for it, and a sentence with what was measured."""
+    """A likely cause of a difference: a word for it, and a sentence with what was measured.
+
+    is_measured: whether it explains both sides' numbers; otherwise it only says what is done where they part.
+    """
 
     name: str
     text: str
+    is_measured: bool = True
 
     def __str__(self) -> str:
         return self.text

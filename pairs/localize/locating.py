@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from ...common.wing import PairError, Trace, is_floating
+from ...common.errors import NotExpressibleError
+from ...common.wing import PairError, Tape, Trace, Value, is_floating
 from ..closeness import FACTOR
 from ..comparison import Comparison, Point
 from ..maps import Map
 from ..precision import Setting
+from ..values import cotangents
 from .causes import cause_of, coarser, random_calls
 from .comparing import ClosestView, apart, rounding, wide
 from .gap import Cause, Gap, Known
 from .inputs import other_calls, other_mask, other_order, other_settings, other_whole_numbers
+from .lines import Marked, Stretch, backward_stretches, noise_on, stretches_of, units_of_modules
 from .pairing import Paired, closest, outputs, paired
 
 Traces = Sequence[Trace]
+Units = Mapping[str, float]
 # An error that is no more than this many times what comes in is passed on, and not made.
 _AMPLIFIED = 4.0
 _FEW, _FAR_AMPLIFIED = 4.0, 32.0
@@ -33,6 +38,8 @@ class Localized:
         none, and the difference is made between modules.
     error, input_error: of the output and of the inputs, beside the norm of the reference's.
     before: inside of them (or before all that differs) the last calls that agree. after: the first whose inputs do not.
+    stretches: the lines of both programs between which it arises, one for each difference.
+    module_cause: what the modules' inputs and outputs tell; `cause` may be told by the lines alone.
     """
 
     reference: Trace | None
@@ -43,19 +50,38 @@ class Localized:
     after: tuple[Trace, Trace] | None = None
     cause: Cause | None = None
     calls: Cause | None = None
+    stretches: tuple[Stretch, ...] = ()
+    module_cause: Cause | None = None
 
     @property
     def tells(self) -> bool:
         """Whether it says more than that the whole model differs, of which a flat port shows nothing else."""
         is_whole = self.reference is not None and not self.reference.path
-        return not is_whole or any((self.before, self.after, self.cause, self.calls))
+        return not is_whole or any((self.before, self.after, self.cause, self.calls, self.stretches))
 
     def __str__(self) -> str:
-        parts = [self._module(), self._between(), f"Likely cause: {self.cause}." if self.cause else ""]
+        parts = [self._module(), self._between(), self._lines(), f"Likely cause: {self.cause}." if self.cause else ""]
         return " ".join(part for part in parts if part)
 
+    @property
+    def excerpts(self) -> str:
+        """The lines of both programs that the stretches are about, each on a line of its own."""
+        told = dict.fromkeys(text for stretch in self.stretches[:2] for text in stretch.excerpts())
+        return "".join(f"\n    {text}" for text in told)
+
+    def _lines(self) -> str:
+        is_backward = any(stretch.is_backward for stretch in self.stretches)
+        what = "gradients" if is_backward else "programs"
+        if len(self.stretches) < 2:
+            return f"The {what} are {self.stretches[0]}." if self.stretches else ""
+        told = [
+            f"({number}) {stretch}" + (f": {stretch.cause}" if stretch.cause else "")
+            for number, stretch in enumerate(self.stretches, 1)
+        ]
+        return f"The {what} differ in {len(told)} places: {'; '.join(told)}."
+
     def _module(self) -> str:
-        if self.reference is None or self.port is None:
+        if self.reference is None or self.port is None or (self.stretches and not self.reference.path):
             return ""
         size = f"by {self.error:.1e} of its output" if np.isfinite(self.error) else "altogether"
         if self.cause and self.cause.name == "shape":
@@ -151,14 +177,89 @@ def locate(comparison: Comparison, point: Point) -> Localized | None:
     return None
 
 
+def locate_gradients(comparison: Comparison, point: Point) -> Localized | None:
+    """Where the gradients of a pair part ways whose outputs agree, from the outputs back; None where that is not seen.
+
+    In float64: what cannot be run or differentiated in it tells nothing.
+    """
+    setting = Setting(comparison.setting.device, "float64")
+    try:
+        tapes = [
+            _loosened(side.taped(weights, setting, with_rules=True), mapped)
+            for side, weights, mapped in (
+                (comparison.reference, point.ours, comparison.map.by_reference),
+                (comparison.port, point.theirs, comparison.map.by_port),
+            )
+        ]
+    except (PairError, NotExpressibleError):
+        # Code that cannot be traced has no tape, and a record has none.
+        return None
+    given = cotangents([value.array.shape for value in _outputs_of(tapes[0])])
+    if [value.array.shape for value in _outputs_of(tapes[1])] != [each.shape for each in given]:
+        return None
+    depth = len(comparison.map.rows)
+    sides = [Marked(tape, setting.eps, depth, noise_on(tape)) for tape in tapes]
+    named = [dict(zip(tape.outputs, given, strict=True)) for tape in tapes]
+    found = backward_stretches(*sides, (named[0], named[1]))
+    if not found:
+        return None
+    return Localized(None, None, math.nan, math.nan, cause=found[0].cause, stretches=tuple(found))
+
+
+def _outputs_of(tape: Tape) -> list[Value]:
+    return [tape.values[place] for place in tape.outputs.values()]
+
+
 def _traced_apart(comparison: Comparison, point: Point, setting: Setting) -> Localized | None:
+    units, stretches = _taped_apart(comparison, point, setting)
+    place = _modules_apart(comparison, point, setting, units)
+    if not stretches:
+        return place and replace(place, module_cause=place.cause)
+    place = place or Localized(None, None, math.nan, math.nan)
+    cause = place.cause or next((each.cause for each in stretches if each.cause), None)
+    return replace(place, stretches=stretches, cause=cause, module_cause=place.cause)
+
+
+def _taped_apart(
+    comparison: Comparison, point: Point, setting: Setting
+) -> tuple[tuple[Units, Units], tuple[Stretch, ...]]:
+    """How coarse the modules of both sides compute inside, and where the values part; nothing where none are seen."""
+    try:
+        ours = _loosened(comparison.reference.taped(point.ours, setting), comparison.map.by_reference)
+        theirs = _loosened(comparison.port.taped(point.theirs, setting), comparison.map.by_port)
+    except (PairError, NotExpressibleError):
+        # Code that cannot be traced has no tape, and a record has none; the modules' calls may still tell.
+        return ({}, {}), ()
+    units = units_of_modules(ours, setting.eps), units_of_modules(theirs, setting.eps)
+    names = list(ours.outputs) if set(ours.outputs) == set(theirs.outputs) else list(theirs.outputs)
+    shapes = [[tape.values[place].array.shape for place in tape.outputs.values()] for tape in (ours, theirs)]
+    if sorted(shapes[0]) != sorted(shapes[1]):
+        return units, ()
+    partners = dict(zip(ours.outputs, names, strict=True))
+    depth, is_guess = len(comparison.map.rows), not comparison.map.verified
+    return units, tuple(stretches_of(ours, theirs, partners, setting.eps, depth, is_guess=is_guess))
+
+
+def _loosened(tape: Tape, mapped: Container[str]) -> Tape:
+    """With tensors that the map is not about as constants, which the other side may have by another way."""
+    return tape._replace(
+        values=tuple(
+            replace(value, kind="constant") if value.kind == "parameter" and value.operation not in mapped else value
+            for value in tape.values
+        )
+    )
+
+
+def _modules_apart(
+    comparison: Comparison, point: Point, setting: Setting, units: tuple[Units, Units]
+) -> Localized | None:
     (ours, again), (theirs, once_more) = (
         [side.traced(weights, setting) for _ in range(2)]
         for side, weights in ((comparison.reference, point.ours), (comparison.port, point.theirs))
     )
     held = {path: native.array for path, native in comparison.reference.tensors.items()} | dict(point.ours)
     limit = setting.allowed(len(comparison.map.rows))
-    return localize(ours, theirs, comparison.map, held, limit=limit, again=(again, once_more))
+    return localize(ours, theirs, comparison.map, held, limit=limit, again=(again, once_more), units=units)
 
 
 def localize(
@@ -169,6 +270,7 @@ def localize(
     *,
     limit: float,
     again: tuple[Traces, Traces] | None = None,
+    units: tuple[Units, Units] = ({}, {}),
 ) -> Localized | None:
     """Where the port parts ways with the reference; None if nothing is to be seen of it in the traces.
 
@@ -176,12 +278,14 @@ def localize(
     map: need not be proved. weights: the reference's, by native path.
     limit: the largest error, beside the norm, that rounding makes; arrays of coarser types get more.
     again: the traces of a second run of each side, in which randomness would show.
+    units: of each side, by the path of a module, the coarsest rounding inside of it.
     """
     pairs = paired(reference, port, map, limit)
     sides = _Sides(reference, port, weights, pairs)
-    found = _searched(sides, _limits(pairs, limit, FACTOR * max(len(map.rows), 1) ** 0.5), _AMPLIFIED, again)
+    many = FACTOR * max(len(map.rows), 1) ** 0.5
+    found = _searched(sides, _limits(pairs, limit, many, units), _AMPLIFIED, again)
     # Few coarse arrays among fine ones leave room for less: for what is far more than what comes in.
-    found = found or _searched(sides, _limits(pairs, limit, _FEW), _FAR_AMPLIFIED, again, are_few=True)
+    found = found or _searched(sides, _limits(pairs, limit, _FEW, units), _FAR_AMPLIFIED, again, are_few=True)
     found = found or _coarser(pairs, limit)
     if found is None or (found.cause is not None and found.after is not None):
         return found
@@ -225,13 +329,13 @@ def _is_coarse(found: _Measured) -> bool:
     return found.error <= FACTOR * own * max(len(found.pair.reference.rows), 1) ** 0.5
 
 
-def _limits(pairs: Sequence[Paired], limit: float, units: float) -> list[float]:
+def _limits(pairs: Sequence[Paired], limit: float, times: float, units: tuple[Units, Units]) -> list[float]:
     """For each pair how large an error rounding makes: so many units of the coarsest type so far."""
     coarsest, found = 0.0, []
     for pair in pairs:
-        for trace in (pair.reference.trace, pair.port.trace):
-            coarsest = max(coarsest, rounding(trace.outputs), rounding(trace.inputs))
-        found.append(max(limit, units * coarsest))
+        for trace, inside in zip((pair.reference.trace, pair.port.trace), units, strict=True):
+            coarsest = max(coarsest, rounding(trace.outputs), rounding(trace.inputs), inside.get(trace.path, 0.0))
+        found.append(max(limit, times * coarsest))
     return found
 
 

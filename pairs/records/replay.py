@@ -16,7 +16,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...common.errors import NotExpressibleError
-from ...common.wing import Call, Inputs, Passer, Prober, RoundTrip, SideWing, SiteProber, StoredTensor, Tracer, Trainer
+from ...common.wing import (
+    Call,
+    Inputs,
+    Passer,
+    Prober,
+    RoundTrip,
+    SideWing,
+    SiteProber,
+    StoredTensor,
+    Taper,
+    Tracer,
+    Trainer,
+)
 
 
 class Running(NamedTuple):
@@ -87,6 +99,10 @@ class Replay:
     def tracer(self, model: Answering, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Tracer:
         """The calls of modules."""
         return model.tracer(inputs, call, dtype)
+
+    def taper(self, model: Answering, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Taper:
+        """What cannot be done: the values of a pass are not recorded."""
+        raise NotExpressibleError("", "a live model, whose values can be seen", "a record", "Compare with the model.")
 
     def site_prober(
         self, model: Answering, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32"

@@ -63,6 +63,9 @@ EXEMPT: dict[Difference, str] = {
     Difference("stored.py", "copied", ("torch",)): "Flax arrays are never written to; nnx.clone copies a module",
     Difference("stored.py", "entries", ("nnx",)): "a Variable is live in nnx.state, Linen has a tree of arrays",
     Difference("stored.py", "value_of", ("nnx",)): "an nnx.Variable is a place, and holds its array",
+    Difference("tracing.py", "passed", ("nnx",)): "an NNX module is watched by its classes, whoever looks",
+    Difference("tracing.py", "traced_modules", ("torch",)): "PyTorch's modules are watched one by one, whoever looks",
+    Difference("tracing.py", "watch", ("torch",)): "PyTorch's modules are watched one by one, whoever looks",
     Difference("stored.py", "write", ("torch",)): "PyTorch's tensors are written to, JAX's arrays are replaced",
 }
 

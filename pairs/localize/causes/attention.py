@@ -64,7 +64,7 @@ def _projections(gap: Gap) -> list[np.ndarray]:
     if size > _MOST_SIZE:
         return []
     found = [known.array.reshape(-1, *known.array.shape[-2:]) for known in gap.known if known.array.ndim in (2, 3)]
-    if found and found[0].size == 3 * size:
+    if found and found[0].size == 3 * size and not found[0].shape[-1] % 3:
         return found[:1]
     latest = found[:3][::-1]
     if len(latest) < 3 or len({array.shape[:2] for array in latest}) > 1 or latest[0].size != size:
@@ -214,9 +214,8 @@ def _cause(ours: Attended, theirs: Attended, width: int) -> Cause:
         return Cause("scale", f"the scores are taken {one} times in the reference and {other} times in the port")
     if ours.rotation != theirs.rotation:
         one, other = (each.rotation or "not at all" for each in (ours, theirs))
-        return Cause(
-            "rotary", f"queries and keys are turned by their places: {one} in the reference, {other} in the port"
-        )
+        text = f"queries and keys are turned by their places (rotary): {one} in the reference, {other} in the port"
+        return Cause("rotary", text)
     if ours.order != theirs.order:
         return Cause("wiring", "the two take other projections for the query, the key and the value")
     if ours.axis != theirs.axis:

@@ -162,7 +162,9 @@ DIFFER = (
 
 
 def test_another_activation_is_seen() -> None:
-    assert refusal(ports.port(gelu=jax.nn.gelu)) == DIFFER
+    said = refusal(ports.port(gelu=jax.nn.gelu))
+    assert said.startswith(f"{DIFFER} The programs are equal up to ports.py:")
+    assert "activation" in said
 
 
 @pytest.mark.parametrize("place", range(2 * ports.LAYERS + 1))
@@ -170,7 +172,7 @@ def test_another_eps_in_one_norm_is_seen(place: int) -> None:
     epsilons = [1e-5] * (2 * ports.LAYERS + 1)
     epsilons[place] = 1e-6
     said = refusal(ports.port(epsilons=tuple(epsilons)))
-    assert said == DIFFER or said.startswith("expected outputs and gradients that agree within E once distinct values")
+    assert said.startswith((DIFFER, "expected outputs and gradients that agree within E once distinct values"))
 
 
 def test_a_lost_tie_is_a_tensor_that_feeds_two() -> None:
@@ -253,4 +255,4 @@ def test_rows_that_change_places_are_seen(reference: ports.LanguageModel, aligne
 def test_float64_is_exact_to_its_own_rounding() -> None:
     assert paritree.align(Pair(ports.LanguageModel(), ports.port(), (TOKENS,)), dtype="float64").verified
     epsilons = (1e-5, 1e-5, 1e-5, 1e-5, 1.0001e-5)
-    assert refusal(ports.port(epsilons=epsilons), dtype="float64") == DIFFER
+    assert refusal(ports.port(epsilons=epsilons), dtype="float64").startswith(DIFFER)

@@ -1,0 +1,296 @@
+"""Reasons: what the values of a stretch tell of why they differ, before the patterns of `causes` are tried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from ....common.wing import Value, is_floating
+from ..causes import cause_of
+from ..comparing import ClosestView, apart, unit, wide
+from ..gap import Cause, Gap, Known
+from .equal import Marked
+from .tables import table_cause
+
+_MOST_KNOWN = 6
+# Of more operations no one kind is what the difference is about.
+_MOST_STEPS = 16
+_SUMS = ("add", "add_", "sub")
+SWAPPED = "swapped"
+# What only moves, repeats or types numbers is no step of a computation.
+MOVES = frozenset(
+    (
+        *("t", "view", "_unsafe_view", "reshape", "transpose", "permute", "expand", "clone", "detach", "unsqueeze"),
+        *("squeeze", "lift_fresh", "_to_copy", "alias", "select", "slice", "split", "unbind", "contiguous", "copy"),
+        *("copy_", "broadcast_in_dim", "convert_element_type", "stop_gradient", "expand_dims", "read", "constant"),
+    )
+)
+
+
+PartingKind = Literal["made", "lacking", "extra", "operand"]
+
+
+class Parting(NamedTuple):
+    """One difference.
+
+    reference, port: the values that should be equal. mine, yours: what they are made of that only one side has.
+    before: the reference's values that both have, the latest first.
+    kind: `made` where each side makes its value otherwise; `lacking` where the port goes on with one that both have,
+        `extra` where the reference does; `operand` where both do, with two that are not the same.
+    """
+
+    ours: Marked
+    theirs: Marked
+    reference: int
+    port: int
+    mine: frozenset[int]
+    yours: frozenset[int]
+    before: Sequence[int]
+    kind: PartingKind
+
+
+def line_cause(parting: Parting, seen: ClosestView | None) -> Cause | None:
+    """seen: the port's value in the reference's axes; None where it cannot be seen so."""
+    # A masked score is infinite, and so is what it is apart from a number.
+    with np.errstate(invalid="ignore", over="ignore"):
+        return _cause(parting, seen)
+
+
+def _cause(parting: Parting, seen: ClosestView | None) -> Cause | None:
+    if parting.kind == "operand":
+        return _operand(parting)
+    is_alike = seen is not None and parting.kind != "lacking" and seen.aligned.shape == seen.exact.shape
+    found = (_reordered(parting, seen) if is_alike and seen else None) or _lacking(parting) or _extra(parting)
+    if found:
+        return found
+    if seen is None or not is_alike:
+        return _of_a_kind(parting)
+    if _is_constant(parting.ours, parting.reference) and _is_constant(parting.theirs, parting.port):
+        return table_cause(seen)
+    measured = _coarser(parting) or _axis(seen) or cause_of(_gap(parting, seen))
+    return measured or _of_a_kind(parting)
+
+
+_ACTIVATIONS = frozenset(
+    (
+        "gelu",
+        "silu",
+        "relu",
+        "tanh",
+        "erf",
+        "erfc",
+        "sigmoid",
+        "logistic",
+        "softplus",
+        "log1p",
+        "elu",
+        "leaky_relu",
+        "hardtanh",
+    )
+)
+# Kinds of operations that tell what a piece of plain code is for, by the words of both frameworks; the first that both
+# sides have in a stretch is it.
+_KINDS: tuple[tuple[str, frozenset[str]], ...] = (
+    ("rotation", frozenset({"cos", "sin"})),
+    ("convolution", frozenset({"convolution", "conv_general_dilated"})),
+    ("pooling", frozenset(("avg_pool2d", "max_pool2d_with_indices", "reduce_window", "reduce_window_sum"))),
+    ("router", frozenset({"topk", "top_k", "sort", "argmax"})),
+    ("softmax", frozenset({"_softmax", "_log_softmax", "exp", "logsumexp"})),
+    ("mask", frozenset({"where", "select_n", "masked_fill", "masked_fill_", "tril", "triu", "index_put_"})),
+    ("norm", frozenset({"native_layer_norm", "native_group_norm", "rsqrt", "sqrt", "var_mean", "var"})),
+    ("activation", _ACTIVATIONS),
+    ("bound", frozenset({"clamp", "clamp_min", "clamp_max", "clip", "min", "minimum", "max", "maximum"})),
+    ("gate", frozenset({"sigmoid", "logistic", "tanh"})),
+    ("mean", frozenset({"mean"})),
+)
+_OF_KIND = {
+    "rotation": "a rotation by sines and cosines: its base, positions, order of pairs or sign",
+    "convolution": "a convolution: its padding, strides or groups",
+    "pooling": "a pooling: its window, its padding, or what it divides by",
+    "router": "a choice of the largest (a router): what is chosen from, and what is done with the chosen ones",
+    "softmax": "a softmax: its axis, its scale or its mask",
+    "mask": "a mask: what it hides, and by which number",
+    "norm": "a norm: its eps, its axes, or what it is taken of",
+    "activation": "an activation: its form",
+    "bound": "a bound: the least and the largest that are let through",
+    "gate": "a gate: what it is made of, and what it multiplies",
+    "mean": "a mean: what it is taken over, or what it is divided by",
+}
+
+
+def _of_a_kind(parting: Parting) -> Cause | None:
+    """What the operations of both sides in a stretch are for, where nothing measured tells more."""
+    if any(len(_steps(side, inside)) > _MOST_STEPS for side, inside in _sides(parting)):
+        return None
+    both = [_operations(side, inside) for side, inside in _sides(parting)]
+    for name, words in _KINDS:
+        if all(words & each for each in both):
+            told = " and ".join(", ".join(repr(word) for word in sorted(words & each)) for each in both)
+            return Cause(name, f"between these lines is {_OF_KIND[name]} ({told})", is_measured=False)
+    return None
+
+
+def _operations(side: Marked, inside: frozenset[int]) -> set[str]:
+    """The operations of a stretch, with those that its constants are made by."""
+    left, seen = list(inside), set(inside)
+    while left:
+        for place in side.values[left.pop()].made_of:
+            if place not in seen and _is_constant(side, place):
+                seen.add(place)
+                left.append(place)
+    found = {side.values[place].operation for place in seen}
+    # JAX has no mean of its own.
+    return found | {"mean"} if {"reduce_sum", "div"} <= found else found
+
+
+def _axis(seen: ClosestView) -> Cause | None:
+    """Both are shares that add up to one, along other axes."""
+    ours, theirs = (_summing(array) for array in (seen.exact, seen.aligned))
+    if not ours or not theirs or ours & theirs:
+        return None
+    axes = [", ".join(map(str, sorted(each))) for each in (ours, theirs)]
+    text = f"the softmax goes along axis {axes[0]} in the reference and along axis {axes[1]} in the port"
+    return Cause("axis", f"{text}, of an array of shape {seen.exact.shape}")
+
+
+def _reordered(parting: Parting, seen: ClosestView) -> Cause | None:
+    """The port has the reference's numbers in another order along one axis."""
+    ours, theirs = seen.exact, seen.aligned
+    limit = max(parting.ours.limit(parting.reference), parting.theirs.limit(parting.port))
+    one, other = np.sort(ours, axis=None), np.sort(theirs, axis=None)
+    if not np.isfinite(one).all() or not apart(other, one) <= limit:
+        return None
+    for axis, length in enumerate(ours.shape):
+        for words, order in _orders(length):
+            if apart(theirs, ours.take(order, axis)) <= limit:
+                text = f"the port has the reference's values {words} along axis {axis} of {ours.shape}"
+                return Cause("order", text)
+    return Cause("order", "the port has the reference's values in another order, along one axis or several made one")
+
+
+def _orders(length: int) -> Iterator[tuple[str, np.ndarray]]:
+    places = np.arange(length)
+    yield "backwards", places[::-1]
+    for step in (1, -1):
+        yield f"moved by {step:+d}", np.roll(places, step)
+    for parts in range(2, length // 2 + 1):
+        if not length % parts:
+            yield f"in {parts} parts that are interleaved", places.reshape(parts, -1).T.ravel()
+
+
+def _summing(array: np.ndarray) -> set[int]:
+    """The axes along which non-negative numbers add up to one."""
+    if array.ndim < 2 or not np.isfinite(array).all() or (array < 0).any():
+        return set()
+    lengths = enumerate(array.shape)
+    return {axis for axis, length in lengths if length > 1 and np.allclose(array.sum(axis), 1, rtol=1e-5)}
+
+
+def _operand(parting: Parting) -> Cause:
+    both = [source(side, place) for side, place in ((parting.ours, parting.reference), (parting.theirs, parting.port))]
+    text = f"takes {_value_text(both[1])} where the reference takes {_value_text(both[0])}"
+    if all(value.kind == "parameter" for value in both):
+        return Cause(SWAPPED, f"the port {text}")
+    added = [_steps(side, inside)[-1:] for side, inside in _sides(parting)]
+    is_sum = all(made and made[0].operation in _SUMS for made in added)
+    name, whose = ("skip", "the port's skip connection") if is_sum else ("wiring", "the port")
+    return Cause(name, f"{whose} {text}", is_measured=False)
+
+
+def _sides(parting: Parting) -> tuple[tuple[Marked, frozenset[int]], tuple[Marked, frozenset[int]]]:
+    return (parting.ours, parting.mine), (parting.theirs, parting.yours)
+
+
+def source(side: Marked, place: int) -> Value:
+    """What a value is, before its numbers were moved."""
+    value = side.values[place]
+    while value.kind == "made" and value.operation in MOVES and len(value.made_of) == 1:
+        value = side.values[value.made_of[0]]
+    return value
+
+
+def _value_text(value: Value) -> str:
+    return f"{value.operation!r}" + (f" of {value.line}" if value.line else "")
+
+
+def _steps(side: Marked, inside: frozenset[int]) -> list[Value]:
+    made = (side.values[place] for place in sorted(inside))
+    return [value for value in made if value.kind == "made" and value.operation not in MOVES]
+
+
+def _lacking(parting: Parting) -> Cause | None:
+    """The reference does something to a value that the port goes on with as it is."""
+    if parting.kind != "lacking":
+        return None
+    made = _steps(parting.ours, parting.mine)
+    if not made:
+        return None
+    words = _kind_words(parting.ours, parting.mine)
+    return Cause("lacking", f"the port leaves out {words}{_named(made)} of the reference", is_measured=False)
+
+
+def _extra(parting: Parting) -> Cause | None:
+    """The port does something to a value that the reference goes on with as it is."""
+    made = _steps(parting.theirs, parting.yours)
+    if parting.kind != "extra" or not made:
+        return None
+    words = _kind_words(parting.theirs, parting.yours)
+    return Cause("extra", f"the port has {words}{_named(made)}, which the reference has not", is_measured=False)
+
+
+def _kind_words(side: Marked, inside: frozenset[int]) -> str:
+    made = _operations(side, inside)
+    name = next((name for name, words in _KINDS if words & made), "")
+    steps = _steps(side, inside)
+    if not name and len(steps) == 1 and steps[0].operation in _SUMS:
+        name = "skip connection or a bias"
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}, " if name else ""
+
+
+def _named(made: Sequence[Value]) -> str:
+    told = dict.fromkeys(f"{value.operation!r}" + (f" at {value.line}" if value.line else "") for value in made)
+    words = list(told)
+    return ", ".join(words[:3]) + (f" and {len(words) - 3} more" if len(words) > 3 else "")
+
+
+def _is_constant(side: Marked, place: int) -> bool:
+    """Whether it is made of no input and no parameter."""
+    left, seen = [place], set[int]()
+    while left:
+        value = side.values[left.pop()]
+        if value.kind in ("input", "parameter"):
+            return False
+        left += [each for each in value.made_of if each not in seen]
+        seen.update(value.made_of)
+    return True
+
+
+def _coarser(parting: Parting) -> Cause | None:
+    """Inside of the stretch one side computes in a coarser type than the other does."""
+    found = []
+    for side, inside in ((parting.ours, parting.mine), (parting.theirs, parting.yours)):
+        made = [side.values[place] for place in sorted(inside) if is_floating(side.values[place].array)]
+        found.append(max(made, key=lambda value: unit(value.array), default=None))
+    mine, yours = found
+    if yours is None or unit(yours.array) <= (unit(mine.array) if mine is not None else 0.0):
+        return None
+    if mine is None and unit(yours.array) <= 2.0**-52:
+        return None
+    where = f" at {yours.line}" if yours.line else ""
+    return Cause("dropped dtype", f"the port computes in {yours.array.dtype.name}{where}, the reference does not")
+
+
+def _gap(parting: Parting, seen: ClosestView) -> Gap:
+    values = parting.ours.values
+    known = [
+        Known(f"{values[place].operation!r} at {values[place].line}", wide(values[place].array))
+        for place in parting.before
+        if is_floating(values[place].array) and parting.ours.marks[place] is not None
+    ]
+    weights: Mapping[str, np.ndarray] = {value.operation: value.array for value in values if value.kind == "parameter"}
+    around = (*parting.mine, *parting.before)
+    masks = [values[place].array for place in around if set(np.unique(values[place].array)[:3].tolist()) == {0, 1}]
+    limit = max(parting.ours.limit(parting.reference), parting.theirs.limit(parting.port))
+    return Gap(tuple(known[:_MOST_KNOWN]), seen.exact, seen.aligned, limit, None, weights, tuple(masks))
