@@ -21,6 +21,7 @@ from ..common.wing import (
     Call,
     Inputs,
     Kind,
+    Line,
     ModuleStack,
     Tape,
     TapeArrays,
@@ -162,12 +163,7 @@ class _Recorded(TorchDispatchMode):
         operation = func._schema.name.partition("::")[2]
         made_of = tuple(dict.fromkeys(taken.values()))
         line = innermost(frames_here(), (__file__, "passed"))
-        for array in _made(made):
-            place = len(self.values)
-            if place in self._instead:
-                array.detach().copy_(tensor(self._instead[place]).reshape(array.shape))
-                self._is_begun |= place in self._watched.places
-            self._add(array, operation, "made", line, made_of)
+        made = tree_map(lambda array: self._instead_of(array, operation, line, made_of), made)
         if func._schema.is_mutable:
             for array in _mutated(func, args, named):
                 memory = _memory(array)
@@ -185,6 +181,23 @@ class _Recorded(TorchDispatchMode):
         places = [place for place, array in enumerate(self._tensors) if array.requires_grad]
         found = zip(places, derivatives(value, [self._tensors[place] for place in places]), strict=True)
         return {place: np.array(neutral(each)) for place, each in found if each is not None}
+
+    def _instead_of(self, array: Any, operation: str, line: Line | None, made_of: tuple[int, ...]) -> Any:
+        """What an operation made, taken down, or what is given in its place."""
+        if not isinstance(array, torch.Tensor):
+            return array
+        place = len(self.values)
+        if place in self._instead:
+            new = tensor(self._instead[place]).to(array.device, array.dtype).reshape(array.shape)
+            # One that repeats numbers cannot be written to.
+            is_repeated = any(not step for step, size in zip(array.stride(), array.shape, strict=True) if size > 1)
+            if is_repeated:
+                array = new
+            else:
+                array.detach().copy_(new)
+            self._is_begun |= place in self._watched.places
+        self._add(array, operation, "made", line, made_of)
+        return array
 
     def _count(self) -> None:
         self._left -= self._is_begun

@@ -116,7 +116,11 @@ def modules(place: Localized | None) -> str:
         # The difference arises between modules: before the first that is given something else.
         pair = place.after or place.before or (None, None)
     one, other = pair
-    return f"{_named(one)} = {_named(other)}" if one is not None and other is not None else ""
+    if one is not None and other is not None:
+        return f"{_named(one)} = {_named(other)}"
+    # Where no call of a module tells, the lines may.
+    inside = [stretch.module for stretch in place.stretches if stretch.reference.module and stretch.port.module]
+    return inside[0] if inside else ""
 
 
 def _named(trace: Trace) -> str:

@@ -151,3 +151,18 @@ def test_a_replay_ends_after_so_many_operations(wing: str) -> None:
 def test_code_that_asks_for_values_has_no_tape() -> None:
     with pytest.raises(NotExpressibleError, match=r"a program that jax\.jit can trace"):
         _tape({"w": np.ones(WIDTH, np.float32)}, lambda tree, inputs: inputs[0] * float(tree["w"].sum()))
+
+
+def test_a_value_that_repeats_its_numbers_may_be_exchanged() -> None:
+    class Wide(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.ones(WIDTH))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.w.expand(x.shape) * x
+
+    tape = _tape(Wide())
+    (place,) = _found(tape, "expand")
+    new = tape.replay({place: np.zeros_like(X, np.float64)}, {}, math.inf)
+    assert not new[tape.outputs[""]].any()

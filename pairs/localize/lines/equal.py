@@ -151,7 +151,10 @@ def _is_of_single(array: np.ndarray) -> bool:
 
 
 def units_of_modules(tape: Tape, eps: float) -> dict[str, float]:
-    """By a module's path the coarsest rounding of what is computed in a call of it, or of a module below."""
+    """By a module's path the coarsest rounding of what is computed in a call of it, or of a module below.
+
+    Single precision at most: programs fix it for a softmax or a norm, and a coarser one is a difference.
+    """
     found: dict[str, float] = {}
     for value in tape.values:
         if value.kind != "made" or not is_floating(value.array):
@@ -159,7 +162,7 @@ def units_of_modules(tape: Tape, eps: float) -> dict[str, float]:
         parts = value.module.split(".") if value.module else []
         for depth in range(len(parts) + 1):
             path = ".".join(parts[:depth])
-            found[path] = max(found.get(path, eps), unit(value.array))
+            found[path] = max(found.get(path, eps), min(unit(value.array), SINGLE))
     return found
 
 

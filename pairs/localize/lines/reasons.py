@@ -15,6 +15,7 @@ from .equal import Marked
 from .tables import table_cause
 
 _MOST_KNOWN = 6
+_ROUNDINGS = 32
 # Of more operations no one kind is what the difference is about.
 _MOST_STEPS = 16
 _SUMS = ("add", "add_", "sub")
@@ -69,7 +70,7 @@ def _cause(parting: Parting, seen: ClosestView | None) -> Cause | None:
         return _of_a_kind(parting)
     if _is_constant(parting.ours, parting.reference) and _is_constant(parting.theirs, parting.port):
         return table_cause(seen)
-    measured = _coarser(parting) or _axis(seen) or cause_of(_gap(parting, seen))
+    measured = _coarser(parting, seen) or _axis(seen) or cause_of(_gap(parting, seen))
     return measured or _of_a_kind(parting)
 
 
@@ -90,23 +91,41 @@ _ACTIVATIONS = frozenset(
         "hardtanh",
     )
 )
+_RESIZES = frozenset(
+    f"{before}upsample_{how}{after}"
+    for before, after in (("", ""), ("_", "_aa"))
+    for how in ("nearest1d", "nearest2d", "linear1d", "bilinear2d", "bicubic2d", "trilinear3d")
+)
+_POOLINGS = frozenset(
+    ("avg_pool2d", "max_pool2d_with_indices", "reduce_window", "reduce_window_sum", "reduce_window_max")
+)
+_NORMS = frozenset(("native_layer_norm", "native_group_norm", "rsqrt", "sqrt", "var_mean", "var", "linalg_vector_norm"))
 # Kinds of operations that tell what a piece of plain code is for, by the words of both frameworks; the first that both
 # sides have in a stretch is it.
 _KINDS: tuple[tuple[str, frozenset[str]], ...] = (
     ("rotation", frozenset({"cos", "sin"})),
+    ("resize", _RESIZES),
     ("convolution", frozenset({"convolution", "conv_general_dilated"})),
-    ("pooling", frozenset(("avg_pool2d", "max_pool2d_with_indices", "reduce_window", "reduce_window_sum"))),
+    (
+        "pooling",
+        frozenset(("avg_pool2d", "max_pool2d_with_indices", "reduce_window", "reduce_window_sum", "reduce_window_max")),
+    ),
     ("router", frozenset({"topk", "top_k", "sort", "argmax"})),
     ("softmax", frozenset({"_softmax", "_log_softmax", "exp", "logsumexp"})),
     ("mask", frozenset({"where", "select_n", "masked_fill", "masked_fill_", "tril", "triu", "index_put_"})),
-    ("norm", frozenset({"native_layer_norm", "native_group_norm", "rsqrt", "sqrt", "var_mean", "var"})),
+    (
+        "norm",
+        frozenset({"native_layer_norm", "native_group_norm", "rsqrt", "sqrt", "var_mean", "var", "linalg_vector_norm"}),
+    ),
+    ("gates", frozenset(("gates", "mkldnn_rnn_layer", "lstm", "gru"))),
     ("activation", _ACTIVATIONS),
     ("bound", frozenset({"clamp", "clamp_min", "clamp_max", "clip", "min", "minimum", "max", "maximum"})),
-    ("gate", frozenset({"sigmoid", "logistic", "tanh"})),
     ("mean", frozenset({"mean"})),
 )
+_WHOLE = ("resize", "gates")
 _OF_KIND = {
     "rotation": "a rotation by sines and cosines: its base, positions, order of pairs or sign",
+    "resize": "a resize: its method, its corners, or antialiasing",
     "convolution": "a convolution: its padding, strides or groups",
     "pooling": "a pooling: its window, its padding, or what it divides by",
     "router": "a choice of the largest (a router): what is chosen from, and what is done with the chosen ones",
@@ -115,18 +134,19 @@ _OF_KIND = {
     "norm": "a norm: its eps, its axes, or what it is taken of",
     "activation": "an activation: its form",
     "bound": "a bound: the least and the largest that are let through",
-    "gate": "a gate: what it is made of, and what it multiplies",
+    "gates": "gates: what they are made of, what they multiply, and what is carried on",
     "mean": "a mean: what it is taken over, or what it is divided by",
 }
 
 
 def _of_a_kind(parting: Parting) -> Cause | None:
     """What the operations of both sides in a stretch are for, where nothing measured tells more."""
-    if any(len(_steps(side, inside)) > _MOST_STEPS for side, inside in _sides(parting)):
-        return None
     both = [_operations(side, inside) for side, inside in _sides(parting)]
+    is_long = any(len(_steps(side, inside)) > _MOST_STEPS for side, inside in _sides(parting))
     for name, words in _KINDS:
-        if all(words & each for each in both):
+        # What resizes, or is recurrent, is one operation in one framework and many in the other.
+        found = [bool(words & each) for each in both]
+        if (any(found) and name in _WHOLE) or (all(found) and not is_long):
             told = " and ".join(", ".join(repr(word) for word in sorted(words & each)) for each in both)
             return Cause(name, f"between these lines is {_OF_KIND[name]} ({told})", is_measured=False)
     return None
@@ -141,8 +161,10 @@ def _operations(side: Marked, inside: frozenset[int]) -> set[str]:
                 seen.add(place)
                 left.append(place)
     found = {side.values[place].operation for place in seen}
-    # JAX has no mean of its own.
-    return found | {"mean"} if {"reduce_sum", "div"} <= found else found
+    # JAX has no mean of its own, and neither framework gates.
+    found |= {"mean"} if {"reduce_sum", "div"} <= found else set()
+    is_gated = "mul" in found and "tanh" in found and not found.isdisjoint(("sigmoid", "logistic"))
+    return found | {"gates"} if is_gated else found
 
 
 def _axis(seen: ClosestView) -> Cause | None:
@@ -166,8 +188,9 @@ def _reordered(parting: Parting, seen: ClosestView) -> Cause | None:
         for words, order in _orders(length):
             if apart(theirs, ours.take(order, axis)) <= limit:
                 text = f"the port has the reference's values {words} along axis {axis} of {ours.shape}"
-                return Cause("order", text)
-    return Cause("order", "the port has the reference's values in another order, along one axis or several made one")
+                return Cause("reversed" if words == "backwards" else "order", text)
+    text = "the port has the reference's values in another order, along one axis or several made one"
+    return Cause("order", text, is_measured=False)
 
 
 def _orders(length: int) -> Iterator[tuple[str, np.ndarray]]:
@@ -227,8 +250,9 @@ def _lacking(parting: Parting) -> Cause | None:
     made = _steps(parting.ours, parting.mine)
     if not made:
         return None
-    words = _kind_words(parting.ours, parting.mine)
-    return Cause("lacking", f"the port leaves out {words}{_named(made)} of the reference", is_measured=False)
+    kind = _kind_of(parting.ours, parting.mine)
+    text = f"the port leaves out {_article(kind)}{_named(made)} of the reference"
+    return Cause(kind or "lacking", text, is_measured=False)
 
 
 def _extra(parting: Parting) -> Cause | None:
@@ -236,17 +260,19 @@ def _extra(parting: Parting) -> Cause | None:
     made = _steps(parting.theirs, parting.yours)
     if parting.kind != "extra" or not made:
         return None
-    words = _kind_words(parting.theirs, parting.yours)
-    return Cause("extra", f"the port has {words}{_named(made)}, which the reference has not", is_measured=False)
+    kind = _kind_of(parting.theirs, parting.yours)
+    text = f"the port has {_article(kind)}{_named(made)}, which the reference has not"
+    return Cause(kind or "extra", text, is_measured=False)
 
 
-def _kind_words(side: Marked, inside: frozenset[int]) -> str:
-    made = _operations(side, inside)
-    name = next((name for name, words in _KINDS if words & made), "")
-    steps = _steps(side, inside)
-    if not name and len(steps) == 1 and steps[0].operation in _SUMS:
-        name = "skip connection or a bias"
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}, " if name else ""
+def _kind_of(side: Marked, inside: frozenset[int]) -> str:
+    made, steps = _operations(side, inside), _steps(side, inside)
+    is_sum = len(steps) == 1 and steps[0].operation in _SUMS
+    return next((name for name, words in _KINDS if words & made), "skip connection or bias" if is_sum else "")
+
+
+def _article(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}, " if kind else ""
 
 
 def _named(made: Sequence[Value]) -> str:
@@ -267,7 +293,7 @@ def _is_constant(side: Marked, place: int) -> bool:
     return True
 
 
-def _coarser(parting: Parting) -> Cause | None:
+def _coarser(parting: Parting, seen: ClosestView) -> Cause | None:
     """Inside of the stretch one side computes in a coarser type than the other does."""
     found = []
     for side, inside in ((parting.ours, parting.mine), (parting.theirs, parting.yours)):
@@ -276,7 +302,8 @@ def _coarser(parting: Parting) -> Cause | None:
     mine, yours = found
     if yours is None or unit(yours.array) <= (unit(mine.array) if mine is not None else 0.0):
         return None
-    if mine is None and unit(yours.array) <= 2.0**-52:
+    # More than its rounding makes has another cause.
+    if seen.error > _ROUNDINGS * unit(yours.array) or (mine is None and unit(yours.array) <= 2.0**-52):
         return None
     where = f" at {yours.line}" if yours.line else ""
     return Cause("dropped dtype", f"the port computes in {yours.array.dtype.name}{where}, the reference does not")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ....common.wing import PairError
 from .equal import Equals, Marked, marks_of, may_be_equal
 
 
@@ -47,7 +48,11 @@ class Tracking:
     def with_cuts(self, cuts: Sequence[Cut], most: float = math.inf) -> dict[int, np.ndarray]:
         """What is other in the port's pass when it is given the reference's values; of so many operations at most."""
         instead, uses = _exchanged(cuts)
-        new = self.port.tape.replay(instead, uses, most)
+        try:
+            new = self.port.tape.replay(instead, uses, most)
+        except PairError:
+            # What the port cannot go on with, as positions that it has not, is no value of its own.
+            return {}
         return {place: array for place, array in new.items() if place not in instead}
 
     def commit(self, cuts: Sequence[Cut]) -> None:

@@ -97,7 +97,7 @@ def _between(values: Sequence[Value], before: Sequence[int], end: int) -> Iterat
     """The lines after the last value that is equal up to the first that is not, where they stand in one place: what
     leaves something out makes no value."""
     start, stop = (values[place].line for place in (before[0] if before else end, end))
-    if start is None or stop is None or start.file != stop.file:
+    if start is None or stop is None or start.file != stop.file or start == stop:
         return
     last = stop.number if start.number < stop.number else start.number + 1
     if last - start.number <= _NEAR:

@@ -243,8 +243,8 @@ MUTANTS = [
     planted(
         "activation before the norm", Ways(before_norm=True), "norm", "activation", "order", "norm placed elsewhere"
     ),
-    planted("maxima with zeros around", Ways(largest=padded_with_zeros), "up", "padding"),
-    planted("means that count the padding", Ways(mean=counted_pool), "up", "padding"),
+    planted("maxima with zeros around", Ways(largest=padded_with_zeros), "up", "padding", "pooling"),
+    planted("means that count the padding", Ways(mean=counted_pool), "up", "padding", "pooling"),
     planted("resized to the nearest", Ways(resize=nearest), "stem", "resize", "input"),
     planted(
         "resized with antialiasing",

@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from flax import nnx
 
 import paritree
 
@@ -131,3 +133,39 @@ def test_a_stretch_has_a_size_and_modules() -> None:
     (stretch,) = _place("activation").stretches
     assert stretch.module == "'' = ''"
     assert math.isnan(stretch.error) or stretch.error > 0
+
+
+class Block(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = torch.nn.MultiheadAttention(WIDTH, 2, batch_first=True)
+        self.up, self.down = torch.nn.Linear(WIDTH, 2 * WIDTH), torch.nn.Linear(2 * WIDTH, WIDTH)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.attention(x, x, x, need_weights=False)[0]
+        return x + self.down(torch.nn.functional.gelu(self.up(x)))
+
+
+class PortedBlock(nnx.Module):
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.attention = nnx.MultiHeadAttention(2, WIDTH, decode=False, rngs=rngs)
+        self.up, self.down = nnx.Linear(WIDTH, 2 * WIDTH, rngs=rngs), nnx.Linear(2 * WIDTH, WIDTH, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = x + self.attention(x)
+        return x + self.down(jax.nn.gelu(self.up(x)))
+
+
+def test_a_softmax_in_float32_is_not_blamed_for_what_stands_behind_it() -> None:
+    torch.manual_seed(0)
+    x = np.random.default_rng(0).normal(size=(2, LENGTH, WIDTH)).astype(np.float32)
+    with pytest.raises(paritree.AlignmentError) as caught:
+        paritree.align(paritree.Pair(Block(), PortedBlock(nnx.Rngs(0)), (x,)))
+    place = caught.value.place
+    assert place is not None
+    said = str(place)
+    assert "attention" not in said.partition("The programs are")[0]
+    assert "between reference 'up' (Linear) = port 'up' (Linear), which agrees, and reference 'down'" in said
+    assert "GELU's tanh approximation" in said
+    (stretch,) = place.stretches
+    assert len(stretch.reference.lines) == len(stretch.port.lines) == 1
