@@ -76,19 +76,8 @@ def _cause(parting: Parting, seen: ClosestView | None) -> Cause | None:
 
 _ACTIVATIONS = frozenset(
     (
-        "gelu",
-        "silu",
-        "relu",
-        "tanh",
-        "erf",
-        "erfc",
-        "sigmoid",
-        "logistic",
-        "softplus",
-        "log1p",
-        "elu",
-        "leaky_relu",
-        "hardtanh",
+        *("gelu", "silu", "relu", "tanh", "erf", "erfc", "sigmoid", "logistic", "softplus", "log1p", "elu"),
+        *("leaky_relu", "hardtanh", "hardswish", "hardsigmoid", "_prelu_kernel"),
     )
 )
 _RESIZES = frozenset(
@@ -122,7 +111,8 @@ _KINDS: tuple[tuple[str, frozenset[str]], ...] = (
     ("bound", frozenset({"clamp", "clamp_min", "clamp_max", "clip", "min", "minimum", "max", "maximum"})),
     ("mean", frozenset({"mean"})),
 )
-_WHOLE = ("resize", "gates")
+# One operation in PyTorch and many in JAX: seen on one side they tell as much.
+_FUSED = _RESIZES | {"mkldnn_rnn_layer", "lstm", "gru", "_prelu_kernel"}
 _OF_KIND = {
     "rotation": "a rotation by sines and cosines: its base, positions, order of pairs or sign",
     "resize": "a resize: its method, its corners, or antialiasing",
@@ -144,9 +134,8 @@ def _of_a_kind(parting: Parting) -> Cause | None:
     both = [_operations(side, inside) for side, inside in _sides(parting)]
     is_long = any(len(_steps(side, inside)) > _MOST_STEPS for side, inside in _sides(parting))
     for name, words in _KINDS:
-        # What resizes, or is recurrent, is one operation in one framework and many in the other.
-        found = [bool(words & each) for each in both]
-        if (any(found) and name in _WHOLE) or (all(found) and not is_long):
+        is_fused = any(words & _FUSED & each for each in both)
+        if is_fused or (all(words & each for each in both) and not is_long):
             told = " and ".join(", ".join(repr(word) for word in sorted(words & each)) for each in both)
             return Cause(name, f"between these lines is {_OF_KIND[name]} ({told})", is_measured=False)
     return None
@@ -266,9 +255,18 @@ def _extra(parting: Parting) -> Cause | None:
 
 
 def _kind_of(side: Marked, inside: frozenset[int]) -> str:
-    made, steps = _operations(side, inside), _steps(side, inside)
-    is_sum = len(steps) == 1 and steps[0].operation in _SUMS
-    return next((name for name, words in _KINDS if words & made), "skip connection or bias" if is_sum else "")
+    found = next((name for name, words in _KINDS if words & _operations(side, inside)), "")
+    steps = _steps(side, inside)
+    if found or len(steps) != 1:
+        return found
+    if steps[0].operation in ("mul", "div"):
+        return "scale"
+    if steps[0].operation not in _SUMS:
+        return ""
+    # What is added is a parameter or a number, or else another value of the program.
+    others = [place for place in steps[0].made_of if place not in inside]
+    is_bias = len(steps[0].made_of) < 2 or any(source(side, place).kind == "parameter" for place in others)
+    return "bias" if is_bias else "skip connection"
 
 
 def _article(kind: str) -> str:

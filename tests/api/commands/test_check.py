@@ -85,7 +85,9 @@ def test_without_a_map_the_pair_is_aligned(folder: Path, capsys: pytest.CaptureF
     assert "cuda is not present: torch sees cpu" in out
 
 
-def test_a_pair_that_drifted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pair_that_drifted(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    # Lines are wrapped at the width of whatever terminal the suite runs in.
+    monkeypatch.setenv("COLUMNS", "160")
     code, out, _ = checked(capsys, "drifted", "--contracts", "forward,gradients")
     assert code == 1
     lines = out.splitlines()
