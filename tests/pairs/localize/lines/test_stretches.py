@@ -24,7 +24,7 @@ SOURCE = HOME.read_text(encoding="utf-8").splitlines()
 # What is planted, and what is said to be its cause.
 FAULTS = {
     "base": r"the base of the angles is 100 in the reference and 10,000 in the port",
-    "positions": r"the port has 'mul' at programs.py:\d+, which the reference has not",
+    "positions": r"the port has a scale, 'mul' at programs.py:\d+, which the reference has not",
     "turns": r"the port leaves out a rotation",
     "mask": r"mask",
     "axis": r"axis|along the queries",
