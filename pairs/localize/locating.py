@@ -198,9 +198,9 @@ def locate_gradients(comparison: Comparison, point: Point) -> Localized | None:
     if [value.array.shape for value in _outputs_of(tapes[1])] != [each.shape for each in given]:
         return None
     depth = len(comparison.map.rows)
-    sides = [Marked(tape, setting.eps, depth, noise_on(tape)) for tape in tapes]
+    ours, theirs = (Marked(tape, setting.eps, depth, noise_on(tape)) for tape in tapes)
     named = [dict(zip(tape.outputs, given, strict=True)) for tape in tapes]
-    found = backward_stretches(*sides, (named[0], named[1]))
+    found = backward_stretches(ours, theirs, (named[0], named[1]))
     if not found:
         return None
     return Localized(None, None, math.nan, math.nan, cause=found[0].cause, stretches=tuple(found))

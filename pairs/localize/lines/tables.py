@@ -30,10 +30,9 @@ def table_cause(seen: ClosestView) -> Cause:
 
 def _masks(ours: np.ndarray, theirs: np.ndarray) -> Cause | None:
     """Two values each, which hide other places."""
-    both = [_hidden(array) for array in (ours, theirs)]
-    if both[0] is None or both[1] is None:
+    one, other = _hidden(ours), _hidden(theirs)
+    if one is None or other is None:
         return None
-    one, other = both
     differ = int(np.count_nonzero(one != other))
     if not differ:
         return Cause("mask", f"the mask hides by {_least(theirs)} in the port and by {_least(ours)} in the reference")

@@ -50,8 +50,9 @@ def stretches_of(
         return []
     noise = noise_on(reference), noise_on(port)
     for coarsest in (math.inf, SINGLE, eps):
-        sides = [Marked(tape, eps, depth, own, coarsest) for tape, own in zip((reference, port), noise, strict=True)]
-        found = _tracked(Tracking(*sides, Equals(*sides)), partners)
+        ours = Marked(reference, eps, depth, noise[0], coarsest)
+        theirs = Marked(port, eps, depth, noise[1], coarsest)
+        found = _tracked(Tracking(ours, theirs, Equals(ours, theirs)), partners)
         if found:
             return [each for each in found if not (is_guess and each.cause and each.cause.name == SWAPPED)]
     return []
