@@ -19,7 +19,7 @@ from .comparing import apart, unit
 Arrays = Mapping[str, np.ndarray]
 SINGLE = 2.0**-23
 # What the inputs are moved by, in parts of themselves: its square is below float64, and float32 rounds it either way.
-_NUDGE = 2.0**-26
+NUDGE = 2.0**-26
 # Of few entries that matter not all are rounded another way each time.
 _DRAWS = 4
 
@@ -37,7 +37,7 @@ def noise_of(outputs: Arrays, at: Callable[[float, int], Arrays]) -> float:
 
     at: the outputs with all inputs moved by a share of themselves, the same way for the same number.
     """
-    return max(_left(outputs, at(_NUDGE, draw), at(-_NUDGE, draw)) for draw in range(_DRAWS))
+    return max(_left(outputs, at(NUDGE, draw), at(-NUDGE, draw)) for draw in range(_DRAWS))
 
 
 def _left(outputs: Arrays, above: Arrays, below: Arrays) -> float:
@@ -45,9 +45,20 @@ def _left(outputs: Arrays, above: Arrays, below: Arrays) -> float:
     for name, array in outputs.items():
         one, other = above.get(name), below.get(name)
         if one is not None and other is not None and one.shape == other.shape == array.shape:
-            middle = (one.astype(np.float64) + other.astype(np.float64)) / 2
-            found.append(apart(middle, array.astype(np.float64)))
+            found.append(rounding_left(array, one, other))
     return max(size for size in found if np.isfinite(size))
+
+
+def rounding_left(array: np.ndarray, above: np.ndarray, below: np.ndarray) -> float:
+    """How large the rounding is that the two answers leave, of inputs that were moved one way and the other."""
+    middle = (above.astype(np.float64) + below.astype(np.float64)) / 2
+    return apart(middle, array.astype(np.float64))
+
+
+def moved(array: np.ndarray, size: float, draw: int, address: str) -> np.ndarray:
+    """An array with each number moved by a share of itself, one way or the other, in float64."""
+    signs = generator(draw, address).choice((-1.0, 1.0), array.shape)
+    return array.astype(np.float64) * (1 + size * signs)
 
 
 def nudged(
@@ -65,8 +76,7 @@ def nudged(
     for name, array in arrays_in(inputs):
         neutral = convert(array)
         if neutral is not None and is_floating(neutral) and np.isfinite(neutral).all():
-            signs = generator(draw, f"nudge {name}").choice((-1.0, 1.0), neutral.shape)
-            new[id(array)] = restored(neutral * (1 + size * signs), array)
+            new[id(array)] = restored(moved(neutral, size, draw, f"nudge {name}"), array)
     return new
 
 

@@ -198,7 +198,7 @@ def locate_gradients(comparison: Comparison, point: Point) -> Localized | None:
     if [value.array.shape for value in _outputs_of(tapes[1])] != [each.shape for each in given]:
         return None
     depth = len(comparison.map.rows)
-    ours, theirs = (Marked(tape, setting.eps, depth, noise_on(tape)) for tape in tapes)
+    ours, theirs = (Marked(tape, depth, noise_on(tape)) for tape in tapes)
     named = [dict(zip(tape.outputs, given, strict=True)) for tape in tapes]
     found = backward_stretches(ours, theirs, (named[0], named[1]))
     if not found:

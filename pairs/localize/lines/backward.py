@@ -6,6 +6,7 @@ is made of it next are right, the derivative of what is done in between is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -45,15 +46,15 @@ def backward_stretches(
     found = _Gradients(reference.tape.cotangents(cotangents[0]), port.tape.cotangents(cotangents[1]))
     first = (place for place in equals.of_port if _is_first(equals, place))
     is_right = {place: _is_right(equals, found, place) for place in first if port.values[place].kind in _DIFFERENTIATED}
-    used = _users(port.values)
     wrong = {place for place, right in is_right.items() if not right}
     inside = _reached(port.values, wrong, is_right)
-    ends = [place for place in sorted(inside, reverse=True) if used.get(place) and not used[place] & inside]
+    used = port.users
+    ends = [place for place in sorted(inside, reverse=True) if place in used and inside.isdisjoint(used[place])]
     made = []
     for end in ends:
         starts = list(_starts(port.values, inside, wrong, end))
         if starts:
-            made.append(_stretch(equals, used, starts, end))
+            made.append(_stretch(equals, starts, end))
     return made
 
 
@@ -83,14 +84,6 @@ def _any(array: np.ndarray | None) -> bool:
     return array is not None and bool(array.any())
 
 
-def _users(values: Sequence[Value]) -> dict[int, frozenset[int]]:
-    found: dict[int, set[int]] = {}
-    for place, value in enumerate(values):
-        for taken in value.made_of:
-            found.setdefault(taken, set()).add(place)
-    return {place: frozenset(users) for place, users in found.items()}
-
-
 def _reached(values: Sequence[Value], wrong: set[int], is_right: Mapping[int, bool]) -> frozenset[int]:
     """What is wrong, and what is made of it and has no equal, as far as the next gradient that is right."""
     found = set(wrong)
@@ -114,20 +107,19 @@ def _starts(values: Sequence[Value], inside: frozenset[int], wrong: set[int], en
                 left.append(taken)
 
 
-def _stretch(equals: Equals, used: Mapping[int, frozenset[int]], starts: Sequence[int], end: int) -> Stretch:
+def _stretch(equals: Equals, starts: Sequence[int], end: int) -> Stretch:
     ours, theirs = equals.reference.values, equals.port.values
     start = max(starts)
-    exits = sorted(used[end])
-    mine = [min(equals.of_port[each]) for each in starts]
-    first = mine[starts.index(start)]
+    exits = equals.port.users[end]
+    first = min(equals.of_port[start])
     # As far as the reference's equal of what comes next, or else what it does with the value itself.
     nexts = [other for each in exits for other in equals.of_port.get(each, ()) if other > first]
     last = min(nexts, default=None)
-    between = _between(ours, first, last) if last is not None else set(_users(ours).get(first, ()))
+    between = _between(ours, first, last) if last is not None else set(equals.reference.users.get(first, ()))
     return Stretch(
         _passage(ours, {first, *between, *([last] if last is not None else [])}, first, last),
         _passage(theirs, {start, end, *_between(theirs, start, end), *exits}, start, exits[0]),
-        float("nan"),
+        math.nan,
         Cause("backward", _TEXT),
         is_backward=True,
     )

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import NamedTuple
 
 import ml_dtypes
 import numpy as np
 
-from ....common.seeding import generator
 from ....common.wing import Tape, Value, is_floating
 from ...closeness import FACTOR
-from ..coarseness import SINGLE
+from ..coarseness import NUDGE, SINGLE, moved, rounding_left
 from ..comparing import apart, closest_view, unit, views_of, wide
 
 # Of which so many at least must be, for an equality to tell anything.
@@ -25,8 +25,7 @@ _FEWEST = 2
 # Of an array of many axes of one length not all orders are tried.
 _MOST_ORDERS = 24
 _HUGE = 1e30
-# What all that is given is moved by: its square is below float64.
-_NUDGE, _DRAWS = 2.0**-26, 2
+_DRAWS = 2
 # Two ways to compute one thing may be this far apart in float64.
 _LEAST = 2.0**-36
 
@@ -94,7 +93,7 @@ class Marked:
     coarsest: what comes of a coarser rounding explains no difference, and is one.
     """
 
-    def __init__(self, tape: Tape, eps: float, depth: int, noise: Sequence[float], coarsest: float = math.inf) -> None:
+    def __init__(self, tape: Tape, depth: int, noise: Sequence[float], coarsest: float = math.inf) -> None:
         self.tape = tape
         self.values: Sequence[Value] = tape.values
         self._noise, self._most = noise, FACTOR * coarsest * max(depth, 1) ** 0.5
@@ -106,6 +105,24 @@ class Marked:
         self.marks = [mark if new is old else marks_of(new.array) for new, old, mark in pairs]
         self.tape, self.values = tape, tape.values
 
+    @cached_property
+    def users(self) -> dict[int, tuple[int, ...]]:
+        """By the values that others are made of the places of these, in order."""
+        found: dict[int, list[int]] = {}
+        for place, value in enumerate(self.values):
+            for taken in value.made_of:
+                found.setdefault(taken, []).append(place)
+        return {place: tuple(users) for place, users in found.items()}
+
+    @cached_property
+    def constants(self) -> frozenset[int]:
+        """The values that are made of no input and no parameter."""
+        found: set[int] = set()
+        for place, value in enumerate(self.values):
+            if value.kind == "constant" or (value.kind == "made" and found.issuperset(value.made_of)):
+                found.add(place)
+        return frozenset(found)
+
     def limit(self, place: int) -> float:
         return max(min(FACTOR * self._noise[place], self._most), _LEAST)
 
@@ -113,17 +130,16 @@ class Marked:
 def noise_on(tape: Tape) -> list[float]:
     """For each value how large the rounding is that shows in it, or in what it is made of.
 
-    All that is given is moved by very little, one way and the other: of what is smooth the two answers cancel each
-    other, and rounding is left. A constant of a coarse type shows that in its numbers.
+    All that is given is moved by very little, one way and the other; see `coarseness`. A constant of a coarse type
+    shows that in its numbers.
     """
     own = [0.0] * len(tape.values)
     for draw in range(_DRAWS):
-        above, below = (tape.replay(_nudged(tape, sign, draw), {}, math.inf) for sign in (1, -1))
+        above, below = (tape.replay(_nudged(tape, size, draw), {}, math.inf) for size in (NUDGE, -NUDGE))
         for place in above.keys() & below.keys():
             value = tape.values[place]
             if value.kind == "made" and is_floating(value.array):
-                middle = (tame(above[place]) + tame(below[place])) / 2
-                size = apart(middle, tame(value.array))
+                size = rounding_left(tame(value.array), tame(above[place]), tame(below[place]))
                 own[place] = max(own[place], size if math.isfinite(size) else 0.0)
     found: list[float] = []
     for place, value in enumerate(tape.values):
@@ -133,13 +149,12 @@ def noise_on(tape: Tape) -> list[float]:
     return found
 
 
-def _nudged(tape: Tape, sign: int, draw: int) -> dict[int, np.ndarray]:
-    made = {}
-    for place, value in enumerate(tape.values):
-        if value.kind in ("input", "parameter") and is_floating(value.array):
-            ways = generator(draw, f"tape {place}").choice((-1.0, 1.0), value.array.shape)
-            made[place] = (value.array.astype(np.float64) * (1 + sign * _NUDGE * ways)).astype(value.array.dtype)
-    return made
+def _nudged(tape: Tape, size: float, draw: int) -> dict[int, np.ndarray]:
+    return {
+        place: moved(value.array, size, draw, f"tape {place}").astype(value.array.dtype)
+        for place, value in enumerate(tape.values)
+        if value.kind in ("input", "parameter") and is_floating(value.array)
+    }
 
 
 def _is_of_single(array: np.ndarray) -> bool:

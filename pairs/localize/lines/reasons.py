@@ -51,6 +51,16 @@ class Parting(NamedTuple):
     before: Sequence[int]
     kind: PartingKind
 
+    @property
+    def limit(self) -> float:
+        """How large an error rounding makes of the two values."""
+        return max(self.ours.limit(self.reference), self.theirs.limit(self.port))
+
+    @property
+    def sides(self) -> tuple[tuple[Marked, frozenset[int]], tuple[Marked, frozenset[int]]]:
+        """Each side's tape, with what its value is made of."""
+        return (self.ours, self.mine), (self.theirs, self.yours)
+
 
 def line_cause(parting: Parting, seen: ClosestView | None) -> Cause | None:
     """seen: the port's value in the reference's axes; None where it cannot be seen so."""
@@ -68,7 +78,7 @@ def _cause(parting: Parting, seen: ClosestView | None) -> Cause | None:
         return found
     if seen is None or not is_alike:
         return _of_a_kind(parting)
-    if _is_constant(parting.ours, parting.reference) and _is_constant(parting.theirs, parting.port):
+    if parting.reference in parting.ours.constants and parting.port in parting.theirs.constants:
         return table_cause(seen)
     measured = _coarser(parting, seen) or _axis(seen) or cause_of(_gap(parting, seen))
     return measured or _of_a_kind(parting)
@@ -95,17 +105,11 @@ _KINDS: tuple[tuple[str, frozenset[str]], ...] = (
     ("rotation", frozenset({"cos", "sin"})),
     ("resize", _RESIZES),
     ("convolution", frozenset({"convolution", "conv_general_dilated"})),
-    (
-        "pooling",
-        frozenset(("avg_pool2d", "max_pool2d_with_indices", "reduce_window", "reduce_window_sum", "reduce_window_max")),
-    ),
+    ("pooling", _POOLINGS),
     ("router", frozenset({"topk", "top_k", "sort", "argmax"})),
     ("softmax", frozenset({"_softmax", "_log_softmax", "exp", "logsumexp"})),
     ("mask", frozenset({"where", "select_n", "masked_fill", "masked_fill_", "tril", "triu", "index_put_"})),
-    (
-        "norm",
-        frozenset({"native_layer_norm", "native_group_norm", "rsqrt", "sqrt", "var_mean", "var", "linalg_vector_norm"}),
-    ),
+    ("norm", _NORMS),
     ("gates", frozenset(("gates", "mkldnn_rnn_layer", "lstm", "gru"))),
     ("activation", _ACTIVATIONS),
     ("bound", frozenset({"clamp", "clamp_min", "clamp_max", "clip", "min", "minimum", "max", "maximum"})),
@@ -131,8 +135,8 @@ _OF_KIND = {
 
 def _of_a_kind(parting: Parting) -> Cause | None:
     """What the operations of both sides in a stretch are for, where nothing measured tells more."""
-    both = [_operations(side, inside) for side, inside in _sides(parting)]
-    is_long = any(len(_steps(side, inside)) > _MOST_STEPS for side, inside in _sides(parting))
+    both = [_operations(side, inside) for side, inside in parting.sides]
+    is_long = any(len(_steps(side, inside)) > _MOST_STEPS for side, inside in parting.sides)
     for name, words in _KINDS:
         is_fused = any(words & _FUSED & each for each in both)
         if is_fused or (all(words & each for each in both) and not is_long):
@@ -146,7 +150,7 @@ def _operations(side: Marked, inside: frozenset[int]) -> set[str]:
     left, seen = list(inside), set(inside)
     while left:
         for place in side.values[left.pop()].made_of:
-            if place not in seen and _is_constant(side, place):
+            if place not in seen and place in side.constants:
                 seen.add(place)
                 left.append(place)
     found = {side.values[place].operation for place in seen}
@@ -169,13 +173,12 @@ def _axis(seen: ClosestView) -> Cause | None:
 def _reordered(parting: Parting, seen: ClosestView) -> Cause | None:
     """The port has the reference's numbers in another order along one axis."""
     ours, theirs = seen.exact, seen.aligned
-    limit = max(parting.ours.limit(parting.reference), parting.theirs.limit(parting.port))
     one, other = np.sort(ours, axis=None), np.sort(theirs, axis=None)
-    if not np.isfinite(one).all() or not apart(other, one) <= limit:
+    if not np.isfinite(one).all() or not apart(other, one) <= parting.limit:
         return None
     for axis, length in enumerate(ours.shape):
         for words, order in _orders(length):
-            if apart(theirs, ours.take(order, axis)) <= limit:
+            if apart(theirs, ours.take(order, axis)) <= parting.limit:
                 text = f"the port has the reference's values {words} along axis {axis} of {ours.shape}"
                 return Cause("reversed" if words == "backwards" else "order", text)
     text = "the port has the reference's values in another order, along one axis or several made one"
@@ -205,14 +208,10 @@ def _operand(parting: Parting) -> Cause:
     text = f"takes {_value_text(both[1])} where the reference takes {_value_text(both[0])}"
     if all(value.kind == "parameter" for value in both):
         return Cause(SWAPPED, f"the port {text}")
-    added = [_steps(side, inside)[-1:] for side, inside in _sides(parting)]
+    added = [_steps(side, inside)[-1:] for side, inside in parting.sides]
     is_sum = all(made and made[0].operation in _SUMS for made in added)
     name, whose = ("skip", "the port's skip connection") if is_sum else ("wiring", "the port")
     return Cause(name, f"{whose} {text}", is_measured=False)
-
-
-def _sides(parting: Parting) -> tuple[tuple[Marked, frozenset[int]], tuple[Marked, frozenset[int]]]:
-    return (parting.ours, parting.mine), (parting.theirs, parting.yours)
 
 
 def source(side: Marked, place: int) -> Value:
@@ -255,8 +254,8 @@ def _extra(parting: Parting) -> Cause | None:
 
 
 def _kind_of(side: Marked, inside: frozenset[int]) -> str:
-    found = next((name for name, words in _KINDS if words & _operations(side, inside)), "")
-    steps = _steps(side, inside)
+    made, steps = _operations(side, inside), _steps(side, inside)
+    found = next((name for name, words in _KINDS if words & made), "")
     if found or len(steps) != 1:
         return found
     if steps[0].operation in ("mul", "div"):
@@ -279,22 +278,10 @@ def _named(made: Sequence[Value]) -> str:
     return ", ".join(words[:3]) + (f" and {len(words) - 3} more" if len(words) > 3 else "")
 
 
-def _is_constant(side: Marked, place: int) -> bool:
-    """Whether it is made of no input and no parameter."""
-    left, seen = [place], set[int]()
-    while left:
-        value = side.values[left.pop()]
-        if value.kind in ("input", "parameter"):
-            return False
-        left += [each for each in value.made_of if each not in seen]
-        seen.update(value.made_of)
-    return True
-
-
 def _coarser(parting: Parting, seen: ClosestView) -> Cause | None:
     """Inside of the stretch one side computes in a coarser type than the other does."""
     found = []
-    for side, inside in ((parting.ours, parting.mine), (parting.theirs, parting.yours)):
+    for side, inside in parting.sides:
         made = [side.values[place] for place in sorted(inside) if is_floating(side.values[place].array)]
         found.append(max(made, key=lambda value: unit(value.array), default=None))
     mine, yours = found
@@ -317,5 +304,4 @@ def _gap(parting: Parting, seen: ClosestView) -> Gap:
     weights: Mapping[str, np.ndarray] = {value.operation: value.array for value in values if value.kind == "parameter"}
     around = (*parting.mine, *parting.before)
     masks = [values[place].array for place in around if set(np.unique(values[place].array)[:3].tolist()) == {0, 1}]
-    limit = max(parting.ours.limit(parting.reference), parting.theirs.limit(parting.port))
-    return Gap(tuple(known[:_MOST_KNOWN]), seen.exact, seen.aligned, limit, None, weights, tuple(masks))
+    return Gap(tuple(known[:_MOST_KNOWN]), seen.exact, seen.aligned, parting.limit, None, weights, tuple(masks))

@@ -21,13 +21,13 @@ def stretch_of(state: Tracking, regions: tuple[Region, Region], cut: Cut) -> Str
     yours = ancestors(state.port.values, [cut.port], theirs.inside)
     # What both have and one goes on with otherwise is in the stretch, with what is made of it next.
     if cut.steps is not None:
-        yours = _users(state.port.values, theirs, cut.port) | {cut.port}
+        yours = _users(state.port, theirs, cut.port) | {cut.port}
     elif is_reordered(state, cut):
-        yours |= _users(state.port.values, theirs, cut.port)
-        mine |= _users(state.reference.values, ours, cut.reference)
+        yours |= _users(state.port, theirs, cut.port)
+        mine |= _users(state.reference, ours, cut.reference)
     if not mine:
-        mine = _users(state.reference.values, ours, cut.reference) | {cut.reference}
-    before = [_entering(side.values, region, inside) for side, region, inside in _both(state, regions, (mine, yours))]
+        mine = _users(state.reference, ours, cut.reference) | {cut.reference}
+    before = _entering(state.reference.values, ours, mine), _entering(state.port.values, theirs, yours)
     seen = closest_view(tame(state.reference.values[cut.reference].array), tame(state.array(cut.port)), 0.0)
     end = cut.port if cut.steps is None else min(yours - {cut.port}, default=cut.port)
     if cut.steps is None:
@@ -43,25 +43,17 @@ def stretch_of(state: Tracking, regions: tuple[Region, Region], cut: Cut) -> Str
     )
 
 
-def _users(values: Sequence[Value], region: Region, place: int) -> frozenset[int]:
+def _users(side: Marked, region: Region, place: int) -> frozenset[int]:
     """What is made of a value next, past what only moves its numbers."""
     found: set[int] = set()
     left = [place]
     while left:
-        own = left.pop()
-        for each in region.inside - found:
-            if own in values[each].made_of:
-                found.add(each)
-                if values[each].array.size == values[place].array.size and values[each].operation in MOVES:
-                    left.append(each)
+        for each in region.inside.intersection(side.users.get(left.pop(), ())) - found:
+            found.add(each)
+            value = side.values[each]
+            if value.array.size == side.values[place].array.size and value.operation in MOVES:
+                left.append(each)
     return frozenset(found)
-
-
-def _both(
-    state: Tracking, regions: tuple[Region, Region], inside: tuple[frozenset[int], frozenset[int]]
-) -> Iterator[tuple[Marked, Region, frozenset[int]]]:
-    yield state.reference, regions[0], inside[0]
-    yield state.port, regions[1], inside[1]
 
 
 def _entering(values: Sequence[Value], region: Region, inside: frozenset[int]) -> list[int]:
@@ -72,23 +64,22 @@ def _entering(values: Sequence[Value], region: Region, inside: frozenset[int]) -
 
 def _passage(side: Marked, inside: frozenset[int], end: int, before: Sequence[int]) -> Passage:
     values = side.values
-    lines = {values[place].line or _next_line(values, place) for place in (*inside, end)}
-    near = (*_between(values, before, end), *_until_used(values, end))
+    lines = {_line(side, place) for place in (*inside, end)}
+    near = (*_between(values, before, end), *_until_used(side, end))
     equal = {line: values[place].operation for place in reversed(before) if (line := values[place].line)}
     return Passage(
         tuple(equal.items())[::-1][:2],
-        values[end].line or _next_line(values, end),
+        _line(side, end),
         values[end].operation,
         filled(line for line in (*lines, *near) if line is not None),
         values[end].module,
     )
 
 
-def _until_used(values: Sequence[Value], end: int) -> Iterator[Line]:
+def _until_used(side: Marked, end: int) -> Iterator[Line]:
     """The lines from a value up to the first that takes it, where that is near: what leaves something out there makes
     no value."""
-    user = next((each.line for each in values[end + 1 :] if end in each.made_of and each.line), None)
-    own = values[end].line
+    user, own = _used_at(side, end), side.values[end].line
     if own and user and user.file == own.file and 0 < user.number - own.number <= GAP:
         yield from (Line(own.file, number) for number in range(own.number + 1, user.number + 1))
 
@@ -104,6 +95,10 @@ def _between(values: Sequence[Value], before: Sequence[int], end: int) -> Iterat
         yield from (Line(start.file, number) for number in range(start.number + 1, last + 1))
 
 
-def _next_line(values: Sequence[Value], place: int) -> Line | None:
-    """Of what has no line, as a constant, that of the first operation that takes it."""
-    return next((each.line for each in values[place + 1 :] if place in each.made_of and each.line), None)
+def _line(side: Marked, place: int) -> Line | None:
+    """The line of a value; of what has none, as a constant, that of the first operation that takes it."""
+    return side.values[place].line or _used_at(side, place)
+
+
+def _used_at(side: Marked, place: int) -> Line | None:
+    return next((line for each in side.users.get(place, ()) if (line := side.values[each].line)), None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import permutations
+from itertools import islice, permutations
 
 import numpy as np
 
@@ -50,8 +50,8 @@ def stretches_of(
         return []
     noise = noise_on(reference), noise_on(port)
     for coarsest in (math.inf, SINGLE, eps):
-        ours = Marked(reference, eps, depth, noise[0], coarsest)
-        theirs = Marked(port, eps, depth, noise[1], coarsest)
+        ours = Marked(reference, depth, noise[0], coarsest)
+        theirs = Marked(port, depth, noise[1], coarsest)
         found = _tracked(Tracking(ours, theirs, Equals(ours, theirs)), partners)
         if found:
             return [each for each in found if not (is_guess and each.cause and each.cause.name == SWAPPED)]
@@ -131,7 +131,7 @@ def _first_cuts(state: Tracking, regions: tuple[Region, Region], wrong: Sequence
         left -= 1
         if left < 0:
             break
-        if not _right_after(state, cut, after, wrong, _NEXT):
+        if not _is_right_after(state, cut, after, wrong):
             continue
         cut, right, is_whole = _best_view(state, cut, after, wrong)
         if is_whole:
@@ -160,7 +160,7 @@ def _best_view(
         own = replace(cut, array=view)
         new = state.with_cuts([own])
         is_whole = all(_is_output(state, one, new.get(other, state.array(other)), other) for one, other in wrong)
-        found.append((own, _right_after(state, own, after, wrong, math.inf), is_whole))
+        found.append((own, sum(_right_ones(state, own, new, after)), is_whole))
         if is_whole:
             break
     return max(found, key=lambda each: (each[2], each[1]))
@@ -237,29 +237,31 @@ def _first_steps(values: Sequence[Value], region: Region) -> dict[int, frozenset
     return {place: frozenset(steps) for place, steps in found.items()}
 
 
-def _right_after(
-    state: Tracking, cut: Cut, after: Mapping[int, frozenset[int]], wrong: Sequence[tuple[int, int]], most: float
-) -> int:
-    """How many values the port, given the reference's one, makes that the reference makes of it.
+def _is_right_after(
+    state: Tracking, cut: Cut, after: Mapping[int, frozenset[int]], wrong: Sequence[tuple[int, int]]
+) -> bool:
+    """Whether the port, given the reference's value, soon makes one that the reference makes of it."""
+    is_output = cut.steps is None and any(cut.port == port for _, port in wrong)
+    if is_output or not after.get(cut.reference):
+        return False
+    return any(islice(_right_ones(state, cut, state.with_cuts([cut], _NEXT), after), _NEXT))
 
-    most: so many are looked at; it ends with the first that is found, unless all are.
+
+def _right_ones(
+    state: Tracking, cut: Cut, new: Mapping[int, np.ndarray], after: Mapping[int, frozenset[int]]
+) -> Iterator[bool]:
+    """Of each value that the port makes with the reference's, and that tells anything, whether the reference makes it.
+
+    new: what is other in the port's pass.
     """
-    among = after.get(cut.reference, frozenset())
-    if not among or (cut.steps is None and any(cut.port == port for _, port in wrong)):
-        return 0
     own = state.reference.marks[cut.reference]
-    looked = right = 0
-    for place, array in sorted(state.with_cuts([cut], most).items()):
+    for place, array in sorted(new.items()):
         mark = marks_of(array)
         # The same numbers in another order, or a part of them, tell nothing of what is done with them.
         is_moved = state.port.values[place].operation in MOVES
         if mark is None or own is None or is_moved or may_be_equal(own, mark, state.port.limit(place)):
             continue
-        right += bool(state.equals.found(place, array, mark, among))
-        looked += 1
-        if looked >= most or (right and most < math.inf):
-            break
-    return right
+        yield bool(state.equals.found(place, array, mark, after.get(cut.reference, frozenset())))
 
 
 def _narrowed(state: Tracking, regions: tuple[Region, Region], cut: Cut) -> list[Cut]:
