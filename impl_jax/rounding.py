@@ -12,7 +12,7 @@ from jax.extend.core import Jaxpr, Literal
 
 from ..common.arrays import rerounded as moved
 from ..common.seeding import generator
-from .sites import INLINED, applied
+from .equations import INLINED, applied, opened
 
 # Functions with a derivative of their own are opened as well: only their values are asked for.
 _OPENED = INLINED | {"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}
@@ -35,12 +35,9 @@ def _evaluated(jaxpr: Jaxpr, consts: Sequence[Any], given: Sequence[Any], random
 
     for equation in jaxpr.eqns:
         arguments = [read(atom) for atom in equation.invars]
-        if equation.primitive.name in _OPENED:
-            inner = next(
-                equation.params[name] for name in ("jaxpr", "call_jaxpr", "fun_jaxpr") if name in equation.params
-            )
-            opened, held = (inner.jaxpr, inner.consts) if hasattr(inner, "consts") else (inner, ())
-            outputs = _evaluated(opened, held, arguments, random)
+        inner = opened(equation) if equation.primitive.name in _OPENED else None
+        if inner is not None:
+            outputs = _evaluated(*inner, arguments, random)
         else:
             operands = [np.asarray(each) for each in arguments if _is_floating(each)]
             outputs = [_moved(each, operands, random) for each in applied(equation, arguments)]

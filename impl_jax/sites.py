@@ -17,8 +17,7 @@ import jax.numpy as jnp
 from jax.extend.core import Jaxpr, Literal, Var
 from jax.interpreters.partial_eval import dce_jaxpr
 
-# Calls that only wrap other equations: what they do with a parameter is looked at inside.
-INLINED = frozenset({"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint"})
+from .equations import INLINED, applied, opened
 
 # The array for a use of a part, by the part's number and the operation.
 Use = Callable[[int, str], Any]
@@ -89,19 +88,18 @@ class _Scope:
     def evaluate(self, jaxpr: Jaxpr, consts: Any) -> None:
         self.environment.update(zip(jaxpr.constvars, consts, strict=True))
         for equation in jaxpr.eqns:
-            if equation.primitive.name in INLINED:
-                self._inline(equation)
-            else:
+            inner = opened(equation) if equation.primitive.name in INLINED else None
+            if inner is None:
                 self._apply(equation)
+            else:
+                self._inline(equation, *inner)
 
     def _apply(self, equation: Any) -> None:
         operation = equation.primitive.name if _is_differentiable(equation) else None
         arguments = [self.read(atom, operation) for atom in equation.invars]
         self.environment.update(zip(equation.outvars, applied(equation, arguments), strict=True))
 
-    def _inline(self, equation: Any) -> None:
-        inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
-        jaxpr, consts = (inner.jaxpr, inner.consts) if hasattr(inner, "consts") else (inner, ())
+    def _inline(self, equation: Any, jaxpr: Jaxpr, consts: Sequence[Any]) -> None:
         scope = _Scope({}, {}, self.parts, self.use)
         for atom, var in zip(equation.invars, jaxpr.invars, strict=True):
             self._hand_over(atom, scope, var)
@@ -117,15 +115,6 @@ class _Scope:
             other.owners[var] = self.owners[atom]
         else:
             other.environment[var] = self.environment[atom]
-
-
-def applied(equation: Any, arguments: Sequence[Any]) -> Sequence[Any]:
-    """What an equation gives for its arguments."""
-    bound = equation.primitive.get_bind_params(equation.params)
-    # A pair until jax 0.9, the parameters alone since.
-    subfunctions, parameters = bound if isinstance(bound, tuple) else ((), bound)
-    outputs = equation.primitive.bind(*subfunctions, *arguments, **parameters)
-    return outputs if equation.primitive.multiple_results else [outputs]
 
 
 def _is_differentiable(equation: Any) -> bool:

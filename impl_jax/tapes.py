@@ -35,10 +35,10 @@ from ..common.wing import (
     is_own,
 )
 from .core import Arrays, Functional, floating, given, weighted
+from .equations import applied, opened
 from .programs import traceable
 
-# Calls that only wrap other equations. A rule of somebody's own is for derivatives, of which a tape has none.
-_CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+# What has equations of its own and is no call of them.
 _NO_CALLS = frozenset({"scan", "while", "cond", "pallas_call", "custom_root", "custom_linear_solve"})
 # Longer loops are one operation.
 _LONGEST = 64
@@ -105,7 +105,7 @@ class _Around:
     is_closed: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Literal:
     """A number that stands in an equation itself."""
 
@@ -182,12 +182,10 @@ class _Evaluation:
             return self._scanned(of, taken, around)
         if name == "while":
             return self._looped(of, taken, around)
+        # A rule of somebody's own is for derivatives, of which most tapes have none.
         is_closed = name in _NO_CALLS or (self.with_rules and name.startswith("custom_"))
-        inner = None if is_closed else next((of[key] for key in _CALLS if key in of), None)
-        if inner is None or not hasattr(getattr(inner, "jaxpr", inner), "eqns"):
-            return None
-        jaxpr, consts = (inner.jaxpr, inner.consts) if hasattr(inner, "consts") else (inner, ())
-        return self.evaluated(jaxpr, consts, taken, _closed(jaxpr, around))
+        inner = None if is_closed else opened(equation)
+        return self.evaluated(*inner, taken, _closed(inner[0], around)) if inner is not None else None
 
     def _scanned(self, of: Mapping[str, Any], taken: list[Place], around: _Around) -> list[Place]:
         """A loop over the first axis, each time round by itself."""
@@ -213,10 +211,8 @@ class _Evaluation:
         tests, bodies = of["cond_nconsts"], of["body_nconsts"]
         test, body = of["cond_jaxpr"], of["body_jaxpr"]
         state = [self._array(each) for each in taken[tests + bodies :]]
-        fixed = (
-            [self._array(each) for each in taken[:tests]],
-            [self._array(each) for each in taken[tests : tests + bodies]],
-        )
+        of_test, of_body = taken[:tests], taken[tests : tests + bodies]
+        fixed = [[self._array(each) for each in places] for places in (of_test, of_body)]
         turns = 0
         while bool(eval_jaxpr(test.jaxpr, test.consts, *fixed[0], *state)[0]):
             state = eval_jaxpr(body.jaxpr, body.consts, *fixed[1], *state)
@@ -225,19 +221,11 @@ class _Evaluation:
                 return None
         carry = taken[tests + bodies :]
         for _ in range(turns):
-            carry = self.evaluated(body.jaxpr, body.consts, [*taken[tests : tests + bodies], *carry], around)
+            carry = self.evaluated(body.jaxpr, body.consts, [*of_body, *carry], around)
         return carry
 
     def _applied(self, equation: Any, taken: list[Place], around: _Around) -> list[int]:
-        bound = equation.primitive.get_bind_params(equation.params)
-        # A pair until jax 0.9, the parameters alone since.
-        subfunctions, parameters = bound if isinstance(bound, tuple) else ((), bound)
-
-        def run(arrays: list[Any]) -> Sequence[Any]:
-            made = equation.primitive.bind(*subfunctions, *arrays, **parameters)
-            return made if equation.primitive.multiple_results else [made]
-
-        return self._step(equation.primitive.name, run, taken, around, _lines_inside(equation))
+        return self._step(equation.primitive.name, partial(applied, equation), taken, around, _lines_inside(equation))
 
     def _step(
         self,
@@ -292,11 +280,7 @@ class _Evaluation:
                 place: self.arrays[place] + array for place, array in added.items() if self.values[place].kind != "made"
             }
             for step in self.steps:
-                arrays = [
-                    each.array if isinstance(each, _Literal) else new.get(each, self.arrays[each])
-                    for each in step.inputs
-                ]
-                for place, array in zip(step.outputs, step.run(arrays), strict=True):
+                for place, array in zip(step.outputs, step.run(self._taken(step.inputs, new)), strict=True):
                     new[place] = array + added[place] if place in added else array
             return weighted([new[outputs[name]] for name in given], [jnp.asarray(each) for each in given.values()])
 
@@ -313,17 +297,20 @@ class _Evaluation:
         used = {step for _, step in uses}
         done = 0
         for number, step in enumerate(self.steps):
-            if number not in used and new.keys().isdisjoint(each for each in step.inputs if isinstance(each, int)):
+            if number not in used and new.keys().isdisjoint(step.inputs):
                 continue
             taken = [self._used(place, number, uses) for place in step.inputs]
-            arrays = [each.array if isinstance(each, _Literal) else new.get(each, self.arrays[each]) for each in taken]
-            for place, array in zip(step.outputs, step.run(arrays), strict=True):
+            for place, array in zip(step.outputs, step.run(self._taken(taken, new)), strict=True):
                 if place not in instead and place not in self.settled:
                     new[place] = array
             done += 1
             if done >= most:
                 break
         return new
+
+    def _taken(self, places: Iterable[Place], new: Mapping[int, Any]) -> list[Any]:
+        """The arrays for an operation, new ones where there are."""
+        return [new[each] if each in new else self._array(each) for each in places]
 
     def _like(self, array: np.ndarray, place: int) -> jax.Array:
         own = self.arrays[place]
@@ -361,11 +348,11 @@ def _closed(jaxpr: Jaxpr, around: _Around) -> _Around:
 def _lines_inside(equation: Any) -> tuple[Line, ...]:
     """The lines of the model's own code in a call that is not opened."""
     found: dict[Line, None] = {}
-    for inner in (equation.params[key] for key in _CALLS if key in equation.params):
-        for each in getattr(getattr(inner, "jaxpr", inner), "eqns", ()):
-            line = _line(each)
-            found.update(dict.fromkeys([line] if line else []))
-            found.update(dict.fromkeys(_lines_inside(each)))
+    inner = opened(equation)
+    for each in inner[0].eqns if inner is not None else ():
+        line = _line(each)
+        found.update(dict.fromkeys([line] if line else []))
+        found.update(dict.fromkeys(_lines_inside(each)))
     return tuple(found)
 
 
