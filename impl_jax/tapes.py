@@ -27,8 +27,8 @@ from ..common.wing import (
     TapeArrays,
     Taper,
     TapeUses,
-    Traced,
     Value,
+    WatchedCall,
     check_size,
     innermost,
     is_floating,
@@ -51,16 +51,9 @@ Passing = Callable[[Arrays, Any, ModuleStack], Any]
 class Scopes(ModuleStack):
     """Leaves the path of a module in the equations that its call makes."""
 
-    def around(
-        self,
-        module: Traced,
-        function: Callable[..., Any],
-        run: Callable[..., Any],
-        arguments: Sequence[Any],
-        named: Mapping[str, Any],
-    ) -> Any:
-        with jax.named_scope(f"{_SCOPE}{module.path}"):
-            return super().around(module, function, run, arguments, named)
+    def around(self, call: WatchedCall) -> Any:
+        with jax.named_scope(f"{_SCOPE}{call.module.path}"):
+            return super().around(call)
 
 
 def taper_of(side: Functional, passing: Passing, inputs: Inputs, dtype: str) -> Taper:

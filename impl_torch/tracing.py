@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..common.wing import Call, CallRecorder, Inputs, Trace, Traced, Tracer, plain
+from ..common.wing import Call, CallRecorder, Inputs, Trace, Traced, Tracer, WatchedCall, plain
 from .access import neutral, tensor
 from .core import called, cast_copy, given, inference
 from .devices import dtype_of, under_test
@@ -71,7 +71,7 @@ def watch(module: nn.Module, known: Traced, recorder: CallRecorder) -> None:
     run, forward = module._call_impl, type(module).forward
 
     def watched(*arguments: Any, **named: Any) -> Any:
-        return recorder.around(known, forward, run, arguments, named)
+        return recorder.around(WatchedCall(known, forward, run, arguments, named))
 
     vars(module)["_call_impl"] = watched
 

@@ -52,6 +52,7 @@ from .traces import Setting as Setting
 from .traces import Trace as Trace
 from .traces import Traced as Traced
 from .traces import Tracer as Tracer
+from .traces import WatchedCall as WatchedCall
 from .traces import arrays_in as arrays_in
 from .traces import first_nonfinite as first_nonfinite
 from .traces import is_floating as is_floating

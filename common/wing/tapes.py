@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 
 from ..errors import NotExpressibleError
-from .traces import CallRecorder, Traced
+from .traces import CallRecorder, WatchedCall
 
 Kind = Literal["input", "parameter", "constant", "made"]
 # Of all values of a pass together: 800 MB in float64.
@@ -108,17 +108,10 @@ class ModuleStack(CallRecorder):
     def module(self) -> str:
         return self.open[-1] if self.open else ""
 
-    def around(
-        self,
-        module: Traced,
-        function: Callable[..., Any],
-        run: Callable[..., Any],
-        arguments: Sequence[Any],
-        named: Mapping[str, Any],
-    ) -> Any:
-        self.open.append(module.path)
+    def around(self, call: WatchedCall) -> Any:
+        self.open.append(call.module.path)
         try:
-            return run(*arguments, **named)
+            return call.run()
         finally:
             self.open.pop()
 

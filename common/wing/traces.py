@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .. import paths
-from ..trees import is_array, members, walk
+from ..trees import exchanged, is_array, members, walk
 
 Setting = bool | int | float | str | tuple[int | float | str, ...]
 
@@ -60,6 +60,32 @@ class Traced:
     subtree: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class WatchedCall:
+    """A call of a module that a recorder is told of, to be run any number of times.
+
+    function: the unbound method, for the names of its arguments. method: the method itself.
+    """
+
+    module: Traced
+    function: Callable[..., Any]
+    method: Callable[..., Any]
+    arguments: Sequence[Any]
+    named: Mapping[str, Any]
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The arguments by name."""
+        return named_arguments(self.function, self.arguments, self.named)
+
+    def run(self) -> Any:
+        return self.method(*self.arguments, **self.named)
+
+    def on(self, new: Mapping[int, Any]) -> WatchedCall:
+        """The same with other arrays, by the `id` of what they replace."""
+        return replace(self, arguments=exchanged(tuple(self.arguments), new), named=exchanged(dict(self.named), new))
+
+
 class CallRecorder:
     """Takes down calls as they begin and end. One recorder is for one pass, in one thread.
 
@@ -82,21 +108,11 @@ class CallRecorder:
         """What surrounds the pass."""
         return nullcontext()
 
-    def around(
-        self,
-        module: Traced,
-        function: Callable[..., Any],
-        run: Callable[..., Any],
-        arguments: Sequence[Any],
-        named: Mapping[str, Any],
-    ) -> Any:
-        """The output of a call, which is run here.
-
-        function: the unbound method, for the names of its arguments. run: the method itself.
-        """
-        self.begin(module, named_arguments(function, arguments, named))
+    def around(self, call: WatchedCall) -> Any:
+        """The output of a call, which is run here."""
+        self.begin(call.module, call.inputs)
         try:
-            output = run(*arguments, **named)
+            output = call.run()
         except BaseException:
             self.abandon()
             raise

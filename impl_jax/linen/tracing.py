@@ -13,7 +13,7 @@ import numpy as np
 from flax import linen
 
 from ...common.trees import entries, walk
-from ...common.wing import Call, CallRecorder, Inputs, Trace, Traced, Tracer, plain
+from ...common.wing import Call, CallRecorder, Inputs, Trace, Traced, Tracer, WatchedCall, plain
 from ..core import INFERENCE, given, recorded
 from ..devices import check_dtype
 from ..trees import Keys, dotted
@@ -87,7 +87,7 @@ class Interceptor:
             finally:
                 self._within.pop()
 
-        return self._recorder.around(self._traced(module, place), unbound, run, arguments, named)
+        return self._recorder.around(WatchedCall(self._traced(module, place), unbound, run, arguments, named))
 
     def _traced(self, module: Any, place: Keys) -> Traced:
         members = {each.name: getattr(module, each.name, None) for each in fields(module)}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from ...common.wing import Call, CallRecorder, Inputs, Trace, Traced, Tracer, plain
+from ...common.wing import Call, CallRecorder, Inputs, Trace, Traced, Tracer, WatchedCall, plain
 from ..core import given, recorded
 from ..devices import check_dtype
 from ..trees import Keys, arrays_of, dotted
@@ -129,6 +129,6 @@ def _watching(
             finally:
                 within.pop()
 
-        return recorder.around(known[place], method, run, arguments, named)
+        return recorder.around(WatchedCall(known[place], method, run, arguments, named))
 
     return watched

@@ -6,14 +6,13 @@ two answers cancel each other but for the square of that; of what rounds on the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ...common.seeding import generator
-from ...common.trees import exchanged
-from ...common.wing import CallRecorder, Traced, arrays_in, is_floating, named_arguments
+from ...common.wing import CallRecorder, WatchedCall, arrays_in, is_floating
 from .comparing import apart, unit
 
 Arrays = Mapping[str, np.ndarray]
@@ -97,26 +96,19 @@ class CoarseCalls(CallRecorder):
         self._busy = False
         self.found: dict[tuple[str, int], float] = {}
 
-    def around(
-        self,
-        module: Traced,
-        function: Callable[..., Any],
-        run: Callable[..., Any],
-        arguments: Sequence[Any],
-        named: Mapping[str, Any],
-    ) -> Any:
+    def around(self, call: WatchedCall) -> Any:
         if self._busy:
-            return run(*arguments, **named)
-        output = super().around(module, function, run, arguments, named)
-        place = (module.path, self._counts.get(module.path, 0) - 1)
+            return call.run()
+        output = super().around(call)
+        place = (call.module.path, self._counts.get(call.module.path, 0) - 1)
         if place not in self._wanted or self.missed:
             return output
-        inputs = named_arguments(function, arguments, named)
+        inputs = call.inputs
 
         def at(size: float, draw: int) -> Arrays:
             new = nudged(inputs, size, draw, self._convert, self._restored)
             try:
-                return self._arrays(run(*exchanged(tuple(arguments), new), **exchanged(dict(named), new)))
+                return self._arrays(call.on(new).run())
             # One that does not take what is moved a little tells nothing of its rounding.
             except Exception:
                 return {}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...common.trees import exchanged
-from ...common.wing import CallRecorder, Traced, arrays_in, is_floating, named_arguments
+from ...common.wing import CallRecorder, Traced, WatchedCall, arrays_in, is_floating
 from ..closeness import FACTOR
 from ..precision import ROUNDINGS
 from .coarseness import SINGLE, is_single, noise_of, nudged
@@ -69,29 +69,10 @@ class _Run:
 
 
 @dataclass(frozen=True)
-class _Call:
-    """A call of the port that can be run any number of times."""
-
-    module: Traced
-    function: Callable[..., Any]
-    run: Callable[..., Any]
-    arguments: Sequence[Any]
-    named: Mapping[str, Any]
-
-    @property
-    def inputs(self) -> dict[str, Any]:
-        return named_arguments(self.function, self.arguments, self.named)
-
-    def on(self, new: Mapping[int, Any]) -> _Call:
-        """The same with other arrays, by the `id` of what they replace."""
-        return replace(self, arguments=exchanged(tuple(self.arguments), new), named=exchanged(dict(self.named), new))
-
-
-@dataclass(frozen=True)
 class _Differing:
     """A call that differs on the reference's inputs: run as it is, and again with its parts steered."""
 
-    call: _Call
+    call: WatchedCall
     partner: ModuleCall
     first: _Run
     again: _Run
@@ -136,21 +117,14 @@ class Steered(CallRecorder):
         except Exception as error:
             self.stopped = _said(error)
 
-    def around(
-        self,
-        module: Traced,
-        function: Callable[..., Any],
-        run: Callable[..., Any],
-        arguments: Sequence[Any],
-        named: Mapping[str, Any],
-    ) -> Any:
-        call, frame = _Call(module, function, run, arguments, named), self._frames[-1]
+    def around(self, call: WatchedCall) -> Any:
+        module, frame = call.module, self._frames[-1]
         inputs = self._arrays(call.inputs)
         expected, self._expected = self._expected, None
         partner = expected or (None if self.missed else self._partners.of(module, inputs, frame))
         frame.times[module.path] += 1
         if partner is None:
-            output = run(*arguments, **named)
+            output = call.run()
             frame.same.append((module, self._floating(output)))
             return output
         frame.used.add(partner.index)
@@ -163,24 +137,24 @@ class Steered(CallRecorder):
 
     # Calls that are run
 
-    def _entered(self, call: _Call, frame: _Open) -> _Run:
+    def _entered(self, call: WatchedCall, frame: _Open) -> _Run:
         self._frames.append(frame)
         try:
-            output = call.run(*call.arguments, **call.named)
+            output = call.run()
         finally:
             self._frames.pop()
         arrays = self._floating(output)
         frame.unit = max(frame.unit, rounding(arrays))
         return _Run(frame, output, arrays)
 
-    def _attempt(self, call: _Call, frame: _Open) -> _Run:
+    def _attempt(self, call: WatchedCall, frame: _Open) -> _Run:
         try:
             return self._entered(call, frame)
         # A module that is not finished may raise anything; it is told.
         except Exception as error:
             return _Run(frame, raised=_said(error))
 
-    def _watched(self, call: _Call, partner: ModuleCall, frame: _Open) -> Any:
+    def _watched(self, call: WatchedCall, partner: ModuleCall, frame: _Open) -> Any:
         """The output of a call inside of one that is run as it is."""
         made = self._entered(call, _Open(partner))
         frame.unit = max(frame.unit, made.frame.unit)
@@ -192,7 +166,7 @@ class Steered(CallRecorder):
             frame.outcomes.append(told)
         return made.output
 
-    def _steered(self, call: _Call, partner: ModuleCall, inputs: Arrays, frame: _Open) -> Any:
+    def _steered(self, call: WatchedCall, partner: ModuleCall, inputs: Arrays, frame: _Open) -> Any:
         """What a call is followed by: its own output if it gives what its partner gave, else that."""
         given = self._partners.given(partner.trace, inputs)
         self._note_given(call, given, frame)
@@ -224,10 +198,10 @@ class Steered(CallRecorder):
             frame.passed[partner.index] = passed
         return passed
 
-    def _note_given(self, call: _Call, given: Mapping[str, Given], frame: _Open) -> None:
+    def _note_given(self, call: WatchedCall, given: Mapping[str, Given], frame: _Open) -> None:
         frame.given.append((call.module.path, max((each.error for each in given.values()), default=0.0)))
 
-    def _new(self, call: _Call, arrays: Arrays) -> dict[int, Any]:
+    def _new(self, call: WatchedCall, arrays: Arrays) -> dict[int, Any]:
         """Arrays for some of a call's inputs, by the `id` of what they replace."""
         return {id(own): self._restored(arrays[name], own) for name, own in arrays_in(call.inputs) if name in arrays}
 
@@ -266,7 +240,7 @@ class Steered(CallRecorder):
         # The same numbers in an order that no order of the axes gives are not the same.
         return apart(found.aligned, found.exact) if found else np.inf
 
-    def _told(self, call: _Call, partner: ModuleCall, made: _Run, verdict: Verdict = "agrees") -> Outcome:
+    def _told(self, call: WatchedCall, partner: ModuleCall, made: _Run, verdict: Verdict = "agrees") -> Outcome:
         """The outcome of a run. Allowed is how large an error rounding makes in the coarsest type that shows."""
         unit = max(self._eps, made.frame.unit, self._partners.unit(partner))
         allowed = FACTOR * unit * max(len(partner.rows), 1) ** 0.5
@@ -274,7 +248,7 @@ class Steered(CallRecorder):
             partner, call.module.path, call.module.name, verdict, self._error(partner, made), allowed, words=made.raised
         )
 
-    def _among_the_same(self, call: _Call, told: Outcome, made: _Run) -> Outcome | None:
+    def _among_the_same(self, call: WatchedCall, told: Outcome, made: _Run) -> Outcome | None:
         """Of calls inside of each other that hold the same the two that give the same, whichever they are."""
         if made.raised:
             return None
@@ -283,7 +257,7 @@ class Steered(CallRecorder):
             found.append(self._told(replace(call, module=module), told.reference, replace(made, arrays=arrays)))
         return next((each for each in found if each.error <= each.allowed), None)
 
-    def _with_whole_numbers(self, call: _Call, told: Outcome, inputs: Arrays, frame: _Open) -> Outcome | None:
+    def _with_whole_numbers(self, call: WatchedCall, told: Outcome, inputs: Arrays, frame: _Open) -> Outcome | None:
         """The outcome on the reference's whole numbers, if it agrees on these: the port gives it others."""
         ours, theirs = (_whole(arrays) for arrays in (told.reference.trace.inputs, inputs))
         if len(ours) != 1 or len(theirs) != 1:
