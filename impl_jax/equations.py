@@ -24,6 +24,6 @@ def applied(equation: Any, arguments: Sequence[Any]) -> Sequence[Any]:
 
 def opened(equation: Any) -> tuple[Jaxpr, Sequence[Any]] | None:
     """The equations of a call and their constants; None of what is no call, or shows none."""
-    inner = next((equation.params[name] for name in _INSIDE if name in equation.params), None)
+    inner: Any = next((equation.params[name] for name in _INSIDE if name in equation.params), None)
     jaxpr, consts = (inner.jaxpr, inner.consts) if hasattr(inner, "consts") else (inner, ())
     return (jaxpr, consts) if hasattr(jaxpr, "eqns") else None

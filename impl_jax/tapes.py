@@ -303,7 +303,7 @@ class _Evaluation:
 
     def _taken(self, places: Iterable[Place], new: Mapping[int, Any]) -> list[Any]:
         """The arrays for an operation, new ones where there are."""
-        return [new[each] if each in new else self._array(each) for each in places]
+        return [new[each] if isinstance(each, int) and each in new else self._array(each) for each in places]
 
     def _like(self, array: np.ndarray, place: int) -> jax.Array:
         own = self.arrays[place]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,39 +58,50 @@ def taper(model: nn.Module, inputs: Inputs, call: Call | None = None, *, dtype: 
         stack = ModuleStack()
         for module, known in traced_modules(own).items():
             watch(module, known, stack)
-
-        def passed(instead: TapeArrays, uses: TapeUses, watched: _Watched) -> _Recorded:
-            made = _Recorded(stack, instead, uses, watched)
-            with inference(own), torch.enable_grad():
-                arguments = given(own, inputs, of_type)
-                made.hold(own, arguments)
-                # The kernels for speed are one operation, whose inside nobody sees.
-                with sdpa_kernel(SDPBackend.MATH), made, suppress(_Enough):
-                    output = floating(called(own, arguments, call))
-                    made.outputs.update({name: made.place(array) for name, array in output.items()})
-            stack.open.clear()
-            return made
-
-        def taped(instead: TapeArrays, uses: TapeUses) -> Tape:
-            whole = passed(instead, uses, _Watched())
-
-            def replay(other: TapeArrays, in_uses: TapeUses, most: float) -> dict[int, np.ndarray]:
-                again = passed({**instead, **other}, {**uses, **in_uses}, _Watched(frozenset({*other, *in_uses}), most))
-                pairs = enumerate(zip(whole.values, again.values, strict=False))
-                return {
-                    place: new.array
-                    for place, (old, new) in pairs
-                    if not np.array_equal(new.array, old.array, equal_nan=True)
-                }
-
-            def settle(other: TapeArrays, in_uses: TapeUses) -> Tape:
-                return taped({**instead, **other}, {**uses, **in_uses})
-
-            return Tape(tuple(whole.values), whole.outputs, replay, settle, whole.cotangents)
-
-        return taped({}, {})
+        return _Program(own, inputs, call, of_type, stack).tape({}, {})
 
     return run
+
+
+@dataclass(frozen=True)
+class _Program:
+    """A model of its own to be run any number of times. stack: knows in which of its modules a pass is."""
+
+    model: nn.Module
+    inputs: Inputs
+    call: Call | None
+    dtype: torch.dtype
+    stack: ModuleStack
+
+    def tape(self, instead: TapeArrays, uses: TapeUses) -> Tape:
+        whole = self.passed(instead, uses, _Watched())
+
+        def replay(other: TapeArrays, in_uses: TapeUses, most: float) -> dict[int, np.ndarray]:
+            watched = _Watched(frozenset({*other, *in_uses}), most)
+            again = self.passed({**instead, **other}, {**uses, **in_uses}, watched)
+            # It may have ended before.
+            pairs = enumerate(zip(whole.values, again.values, strict=False))
+            return {
+                place: new.array
+                for place, (old, new) in pairs
+                if not np.array_equal(new.array, old.array, equal_nan=True)
+            }
+
+        def settle(other: TapeArrays, in_uses: TapeUses) -> Tape:
+            return self.tape({**instead, **other}, {**uses, **in_uses})
+
+        return Tape(tuple(whole.values), whole.outputs, replay, settle, whole.cotangents)
+
+    def passed(self, instead: TapeArrays, uses: TapeUses, watched: _Watched) -> _Recorded:
+        made = _Recorded(self.stack, instead, uses, watched)
+        with inference(self.model), torch.enable_grad():
+            arguments = given(self.model, self.inputs, self.dtype)
+            made.hold(self.model, arguments)
+            # The kernels for speed are one operation, whose inside nobody sees.
+            with sdpa_kernel(SDPBackend.MATH), made, suppress(_Enough):
+                output = floating(called(self.model, arguments, self.call))
+                made.outputs.update({name: made.place(array) for name, array in output.items()})
+        return made
 
 
 class _Watched(NamedTuple):
@@ -130,9 +142,8 @@ class _Recorded(TorchDispatchMode):
         """The tensors that the pass begins with."""
         for path, each in owned(model).items():
             self._add(each.array, path, "parameter")
-        for number, array in enumerate(tree_leaves(arguments)):
-            if isinstance(array, torch.Tensor):
-                self._add(array, f"input {number}", "input")
+        for number, array in enumerate(_tensors(arguments)):
+            self._add(array, f"input {number}", "input")
 
     def place(self, array: torch.Tensor) -> int:
         """The place of a tensor's value as it is now."""
@@ -148,8 +159,7 @@ class _Recorded(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         named = dict(kwargs or {})
-        tensors = [each for each in tree_leaves((args, named)) if isinstance(each, torch.Tensor)]
-        taken = {id(array): self.place(array) for array in tensors}
+        taken = {id(array): self.place(array) for array in _tensors((args, named))}
         self._step += 1
         put = {key: new for key, place in taken.items() if (new := self._put(place)) is not None}
 
@@ -166,9 +176,8 @@ class _Recorded(TorchDispatchMode):
         made = tree_map(lambda array: self._instead_of(array, operation, line, made_of), made)
         if func._schema.is_mutable:
             for array in _mutated(func, args, named):
-                memory = _memory(array)
                 place = self._places[id(array)] if id(array) in self._places else self.place(array)
-                self._written.setdefault(memory, []).append(place)
+                self._written.setdefault(_memory(array), []).append(place)
         self._count()
         return made
 
@@ -217,7 +226,7 @@ class _Recorded(TorchDispatchMode):
         array: torch.Tensor,
         operation: str,
         kind: Kind = "made",
-        line: Any = None,
+        line: Line | None = None,
         made_of: tuple[int, ...] = (),
     ) -> int:
         place = len(self.values)
@@ -231,8 +240,8 @@ class _Recorded(TorchDispatchMode):
         return place
 
 
-def _made(output: Any) -> Iterator[torch.Tensor]:
-    return (each for each in tree_leaves(output) if isinstance(each, torch.Tensor))
+def _tensors(tree: Any) -> Iterator[torch.Tensor]:
+    return (each for each in tree_leaves(tree) if isinstance(each, torch.Tensor))
 
 
 def _memory(array: torch.Tensor) -> int:
@@ -245,4 +254,4 @@ def _mutated(func: Callable[..., Any], args: tuple[Any, ...], named: Mapping[str
     for number, argument in enumerate(schema.arguments):
         value = args[number] if number < len(args) else named.get(argument.name)
         if argument.alias_info is not None and argument.alias_info.is_write:
-            yield from _made(value)
+            yield from _tensors(value)
