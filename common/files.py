@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from .errors import UsageError
+
+# Linux's ways to rename: not over anything, and two that change places. Where there are none, several steps do it.
+_NOREPLACE, _EXCHANGE = 1, 2
+_HERE = -100
+_UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM)
 
 
 @contextmanager
@@ -54,3 +63,70 @@ def check_writable(path: str | Path, what: str) -> None:
         raise UsageError(what, f"a folder {str(file.parent)!r} to write {file.name!r} in", "none", "Make it first.")
     if not os.access(file.parent, os.W_OK):
         raise UsageError(what, f"a folder to write {file.name!r} in", f"{str(file.parent)!r}, which is read-only")
+
+
+def kind_of(path: Path) -> str:
+    """What is there, in words, links not followed; "" for nothing.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    names = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a folder", stat.S_IFREG: "a file"}
+    return names.get(stat.S_IFMT(mode), "a device, pipe or socket")
+
+
+def move_new(made: Path, destination: Path) -> None:
+    """Move a file or folder to where nothing is, on the same disk, in one step.
+
+    Raises:
+        FileExistsError: something is there; it stays as it is.
+        OSError: it cannot be moved.
+    """
+    if _renamed(made, destination, _NOREPLACE):
+        return
+    if kind_of(made) == "a file":
+        # A second name is not given over another file.
+        os.link(made, destination)
+        made.unlink()
+        return
+    if kind_of(destination):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(destination))
+    made.rename(destination)
+
+
+def exchange(made: Path, destination: Path, aside: Path) -> None:
+    """Move a folder to where another is, which is then at `made` or, where two steps are needed, at `aside`.
+
+    Raises:
+        OSError: it cannot be moved; what was there is there still.
+    """
+    if _renamed(made, destination, _EXCHANGE):
+        return
+    destination.rename(aside)
+    try:
+        made.rename(destination)
+    except OSError:
+        aside.rename(destination)
+        raise
+
+
+def _renamed(source: Path, target: Path, how: int) -> bool:
+    """Whether the system could do it; False if it does not know how."""
+    call = _renameat2()
+    if call is None:
+        return False
+    if call(_HERE, os.fsencode(source), _HERE, os.fsencode(target), how) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in _UNSUPPORTED:
+        return False
+    raise OSError(code, os.strerror(code), str(source), None, str(target))
+
+
+@cache
+def _renameat2() -> Any:
+    return getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)

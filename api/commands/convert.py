@@ -28,7 +28,7 @@ NUMBERS = 36
 )
 @click.option("--keep", multiple=True, metavar="PATH", help="Of a tie with two values, keep this path's.")
 @click.option("--skip", multiple=True, metavar="PATH", help="Leave out this entry of SOURCE; * stands for any text.")
-@click.option("--overwrite", is_flag=True, help="Replace a destination that is there.")
+@click.option("--overwrite", is_flag=True, help="Replace a file, or a folder with an Orbax checkpoint.")
 def convert(
     source: str,
     destination: str,

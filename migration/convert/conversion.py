@@ -86,16 +86,18 @@ def convert(
             is no model.
     """
     target = Path(destination)
+    inputs = [Path(each) for each in (source, map, like) if isinstance(each, str | os.PathLike)]
     cast = None if dtype is None else cast_to(dtype)
     check_kind(target)
-    check_free(target, overwrite)
+    check_free(target, overwrite, inputs)
     made = map if isinstance(map, Map) else Map.load(Path(map))
     shapes = None if like is None else target_entries(like)
     weights = open_source(Path(source))
     if skip:
         weights = Skipping(weights, skip)
     plan = planned(weights, made, cast, inverse, shapes, keep)
-    _write(plan, weights, target, overwrite, on_progress)
+    with draft(target, overwrite, [*inputs, *weights.files]) as file:
+        _write(plan, weights, file, target, on_progress)
     return Conversion(
         target,
         plan.map.direction,
@@ -107,17 +109,16 @@ def convert(
     )
 
 
-def _write(plan: Plan, source: Source, target: Path, overwrite: bool, on_progress: Progress | None) -> None:
-    with draft(target, overwrite) as file:
+def _write(plan: Plan, source: Source, file: Path, target: Path, on_progress: Progress | None) -> None:
+    try:
+        made = open_destination(file, plan.entries, _aliases(plan), plan.map.direction[1])
         try:
-            made = open_destination(file, plan.entries, _aliases(plan), plan.map.direction[1])
-            try:
-                execute(plan, source, made, on_progress)
-                made.finish()
-            finally:
-                made.close()
-        except OSError as error:
-            raise unwritable(target, error) from None
+            execute(plan, source, made, on_progress)
+            made.finish()
+        finally:
+            made.close()
+    except OSError as error:
+        raise unwritable(target, error) from None
 
 
 def _aliases(plan: Plan) -> dict[str, str]:

@@ -9,26 +9,41 @@ from __future__ import annotations
 import fcntl
 import glob
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ...common.errors import CheckpointError
+from ...common.files import exchange, kind_of, move_new
+from .readers import ORBAX_FILE
+from .writers import FILE
 
 PART = ".paritree-part"
+# What Orbax writes into a checkpoint's folder. Nothing else of a folder is ours to remove.
+FILES = re.compile(
+    r"_METADATA|_CHECKPOINT_METADATA|_sharding|commit_success\.txt|array_metadatas/process_\d+"
+    r"|(ocdbt\.process_\d+/)?(manifest\.ocdbt|d/[0-9a-f]{32})"
+)
+FOLDERS = re.compile(r"array_metadatas|(ocdbt\.process_\d+/)?d|ocdbt\.process_\d+")
+NOTHING = re.compile(r"(?!)")
+KEPT = "It was not touched."
+# How often another process may make or remove the destination just when it is to be published.
+TRIES = 100
 
 
 @contextmanager
-def draft(destination: Path, overwrite: bool) -> Iterator[Path]:
+def draft(destination: Path, overwrite: bool, inputs: Collection[Path] = ()) -> Iterator[Path]:
     """Where to make the destination. At the end of the block it is published; after an error nothing is left.
 
+    inputs: what it is made from, which it must not replace.
+
     Raises:
-        CheckpointError: the destination is there and not to be overwritten, its folder is not there, or a folder or
-            file cannot be made in it.
+        CheckpointError: as `check_free`, before the block and again after it, or a folder or file cannot be made.
     """
-    check_free(destination, overwrite)
+    check_free(destination, overwrite, inputs)
     try:
         _remove_stale(destination)
         folder = Path(tempfile.mkdtemp(PART, f".{destination.name}.", destination.parent))
@@ -38,15 +53,20 @@ def draft(destination: Path, overwrite: bool) -> Iterator[Path]:
     try:
         made = folder / destination.name
         yield made
-        _publish(made, destination)
+        _publish(made, destination, overwrite, inputs)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         if lock is not None:
             os.close(lock)
 
 
-def check_free(destination: Path, overwrite: bool) -> None:
+def check_free(destination: Path, overwrite: bool, inputs: Collection[Path] = ()) -> None:
     """Refuse a destination whose folder is not there, or that is there itself and not to be overwritten.
+
+    Overwritten is only what a conversion to that name could have written: a file by a file, and a folder that is an
+    Orbax checkpoint and holds nothing else by a folder.
+
+    inputs: what the destination is made from.
 
     Raises:
         CheckpointError: see `draft`.
@@ -54,11 +74,56 @@ def check_free(destination: Path, overwrite: bool) -> None:
     folder = destination.parent
     if not folder.is_dir():
         raise CheckpointError(str(destination), f"a folder {str(folder)!r}", "none", "Make it first.")
-    if destination.exists() and not overwrite:
-        found = "a folder" if destination.is_dir() else "a file"
+    try:
+        found = kind_of(destination)
+        if found and not overwrite:
+            remedy = "Remove it, or ask to overwrite it."
+            raise CheckpointError(str(destination), "a destination that is not there yet", found, remedy)
+        if found:
+            _check_replaceable(destination, found, inputs)
+    except OSError as error:
+        raise unwritable(destination, error) from None
+
+
+def _check_replaceable(destination: Path, found: str, inputs: Collection[Path]) -> None:
+    wanted = "a file" if destination.suffix == FILE else "a folder"
+    if found == "a symbolic link":
+        remedy = f"Give the place itself, or remove the link. {KEPT}"
         raise CheckpointError(
-            str(destination), "a destination that is not there yet", found, "Remove it, or ask to overwrite it."
+            str(destination), f"{wanted} to overwrite", f"{found} to {os.readlink(destination)!r}", remedy
         )
+    if found != wanted:
+        raise CheckpointError(str(destination), f"{wanted} to overwrite", found, f"Remove it first. {KEPT}")
+    for path in inputs:
+        if _is_lost(Path(os.path.realpath(path)), Path(os.path.realpath(destination))):
+            remedy = f"Give another destination. {KEPT}"
+            raise CheckpointError(str(destination), "a destination apart from what it is made from", str(path), remedy)
+    stranger = _stranger(destination) if found == "a folder" else ""
+    if stranger:
+        expected = "a folder with an Orbax checkpoint and nothing else to overwrite"
+        raise CheckpointError(str(destination), expected, stranger, f"Remove it first. {KEPT}")
+
+
+def _is_lost(path: Path, destination: Path) -> bool:
+    """Whether a file or folder that is read would be replaced: it is the destination, or one lies in the other."""
+    if any(each.exists() and each.samefile(destination) for each in (path, *path.parents)):
+        return True
+    return destination.is_dir() and any(each.samefile(path) for each in destination.parents if path.exists())
+
+
+def _stranger(folder: Path) -> str:
+    """What a folder has that an Orbax checkpoint of ours has not, or lacks; "" if there is nothing."""
+    for place, folders, files in os.walk(folder, onerror=_raised):
+        for name in sorted([*folders, *files]):
+            entry = Path(place, name)
+            known = FOLDERS if kind_of(entry) == "a folder" else FILES if kind_of(entry) == "a file" else NOTHING
+            if not known.fullmatch(entry.relative_to(folder).as_posix()):
+                return f"{entry.relative_to(folder).as_posix()!r} in it"
+    return "" if (folder / ORBAX_FILE).is_file() else f"a folder without {ORBAX_FILE}"
+
+
+def _raised(error: OSError) -> None:
+    raise error
 
 
 def unwritable(destination: Path, error: OSError) -> CheckpointError:
@@ -71,15 +136,30 @@ def unwritable(destination: Path, error: OSError) -> CheckpointError:
     )
 
 
-def _publish(made: Path, destination: Path) -> None:
-    try:
-        if destination.is_dir():
-            # Folders do not replace each other: the old one goes into the draft, which is removed.
-            os.rename(destination, made.with_name(f"{made.name}.before"))
+def _publish(made: Path, destination: Path, overwrite: bool, inputs: Collection[Path]) -> None:
+    """Another process may have made or removed the destination in the meantime, or may just now."""
+    for _ in range(TRIES):
+        check_free(destination, overwrite, inputs)
+        try:
+            _move(made, destination)
+            _sync(destination.parent)
+            return
+        except (FileExistsError, FileNotFoundError) as error:
+            met = error
+        except OSError as error:
+            raise unwritable(destination, error) from None
+    raise unwritable(destination, met) from None
+
+
+def _move(made: Path, destination: Path) -> None:
+    found = kind_of(destination)
+    if not found:
+        move_new(made, destination)
+    elif found == "a folder":
+        # The old one is then in the draft, which is removed.
+        exchange(made, destination, made.with_name(f"{made.name}.before"))
+    else:
         os.replace(made, destination)
-        _sync(destination.parent)
-    except OSError as error:
-        raise unwritable(destination, error) from None
 
 
 def _sync(folder: Path) -> None:

@@ -31,11 +31,13 @@ class Source(Protocol):
     entries: each tensor once, in the order in which it is best read.
     aliases: further paths of an entry, where the checkpoint itself says that the two are one tensor.
     others: what it holds besides tensors.
+    files: those that it is read from besides the one that was named.
     """
 
     entries: Mapping[str, TensorEntry]
     aliases: Mapping[str, str]
     others: tuple[str, ...]
+    files: tuple[Path, ...]
 
     def array(self, path: str) -> np.ndarray:
         """An entry's values, of its shape and dtype, not to be written to."""
@@ -76,6 +78,7 @@ class SafetensorsFile(MappedTensors):
     """See `Source`. Metadata `{alias: canonical}`, as `safetensors.torch.save_model` writes it, is read as ties."""
 
     others: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
     def __init__(self, file: Path) -> None:
         """Raises CheckpointError: the file is cut short or damaged."""
@@ -96,6 +99,8 @@ class TorchCheckpoint:
     The weights are the mapping in the file, or, if no entry of it is a tensor, the one under the first of `WEIGHTS`
     that is there. Nested mappings are joined with dots.
     """
+
+    files: tuple[Path, ...] = ()
 
     def __init__(self, file: Path) -> None:
         """Raises CheckpointError as the torch wing's `files.read` does, and if the file holds no tensor."""
@@ -174,6 +179,7 @@ class OrbaxFolder:
     """See `Source`. An Orbax checkpoint, by way of the JAX wings; it is read whole, and what was released is gone."""
 
     aliases: Mapping[str, str] = {}
+    files: tuple[Path, ...] = ()
 
     def __init__(self, folder: Path) -> None:
         """Raises CheckpointError: it is no Orbax checkpoint, or damaged."""
@@ -233,6 +239,7 @@ class Shards:
             if alias not in self.entries
         }
         self.others: tuple[str, ...] = tuple(other for shard in self._shards.values() for other in shard.others)
+        self.files: tuple[Path, ...] = tuple(index.parent / name for name in self._shards)
 
     def array(self, path: str) -> np.ndarray:
         name = self._homes[path]
@@ -306,6 +313,7 @@ class Skipping:
             alias: path for alias, path in source.aliases.items() if not {alias, path} & skipped
         }
         self.others: tuple[str, ...] = (*_in(source.entries, skipped), *_in(source.aliases, skipped), *source.others)
+        self.files: tuple[Path, ...] = source.files
         self._source = source
 
     def array(self, path: str) -> np.ndarray:

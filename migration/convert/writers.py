@@ -17,6 +17,8 @@ from ...common.errors import CheckpointError
 from ...common.safetensors import TensorEntry, encoded, ordered
 from ...pairs.maps import nested
 
+# The ending of a name that is a file's; any other is a folder's, for Orbax.
+FILE = ".safetensors"
 # Endings of files that a name without one of ours may well mean, so that no folder is made of that name.
 OTHER = (".bin", ".ckpt", ".gz", ".h5", ".json", ".msgpack", ".npy", ".npz", ".onnx", ".pkl", ".pt", ".pth", ".zip")
 # The disk begins with what is written when so much of it waits, so that little is left to wait for at the end.
@@ -65,7 +67,7 @@ def open_destination(
         CheckpointError: a dtype that the kind does not have.
         OSError: there is no room.
     """
-    kind = SafetensorsWriter if draft.suffix == ".safetensors" else OrbaxWriter
+    kind = SafetensorsWriter if draft.suffix == FILE else OrbaxWriter
     return kind(draft, entries, aliases, framework)
 
 

@@ -68,7 +68,7 @@ def test_a_killed_conversion_leaves_a_draft_that_the_next_one_removes(destinatio
 
 def test_a_draft_in_use_is_left_alone(tmp_path: Path) -> None:
     source = saved(tmp_path / "source.safetensors", weights())
-    with publish.draft(tmp_path / "port.safetensors", False) as place:
+    with publish.draft(tmp_path / "port.safetensors", True) as place:
         convert(source, tmp_path / "port.safetensors", example())
         assert place.parent.is_dir()
         assert not place.exists()
