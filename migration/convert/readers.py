@@ -14,7 +14,7 @@ import numpy as np
 from ...common.errors import CheckpointError, UsageError, nearest
 from ...common.safetensors import MappedTensors, TensorEntry, check_size, read_header
 from ...common.tables import counted
-from ...common.trees import leaves
+from ...common.trees import is_array, leaves
 
 INDEX = ".index.json"
 TORCH = (".pt", ".pth", ".bin", ".ckpt")
@@ -105,14 +105,11 @@ class TorchCheckpoint:
     def __init__(self, file: Path) -> None:
         """Raises CheckpointError as the torch wing's `files.read` does, and if the file holds no tensor."""
         self._file = file
-        self._arrays: dict[str, np.ndarray] | None = None
+        self._arrays: dict[str, Any] | None = None
         weights, beside = _weights(self._read(), file)
-        found = dict(leaves(weights))
-        self.others: tuple[str, ...] = (
-            *beside,
-            *(path for path, value in found.items() if not isinstance(value, np.ndarray)),
-        )
-        arrays = {path: value for path, value in found.items() if isinstance(value, np.ndarray)}
+        found = _by_path(weights, file)
+        self.others: tuple[str, ...] = (*beside, *(path for path, value in found.items() if not is_array(value)))
+        arrays = {path: value for path, value in found.items() if is_array(value)}
         if not arrays:
             raise _no_weights(file, weights)
         self.aliases: Mapping[str, str] = _shared(arrays)
@@ -123,10 +120,11 @@ class TorchCheckpoint:
         if self._arrays is None:
             weights, _ = _weights(self._read(), self._file)
             self._arrays = {name: value for name, value in leaves(weights) if name in self.entries}
-        return self._arrays[path]
+        return self._arrays[path].read()
 
     def release(self, path: str) -> None:
-        """PyTorch's mapping is released as a whole; see `close`."""
+        if self._arrays is not None:
+            self._arrays[path].release()
 
     def close(self) -> None:
         """Unmap the file, unless an array of it is still in use. `array` maps it again."""
@@ -136,7 +134,17 @@ class TorchCheckpoint:
         return import_module("...impl_torch.files", __package__).read(self._file)
 
 
-def _entries(arrays: Mapping[str, np.ndarray]) -> dict[str, TensorEntry]:
+def _by_path(tree: Any, file: Path) -> dict[str, Any]:
+    """Raises CheckpointError for two entries of one path, of which one would be lost."""
+    found: dict[str, Any] = {}
+    for path, value in leaves(tree):
+        if path in found:
+            raise CheckpointError(f"{file}: {path}", "one entry of each path", "two", "Rename one of them.")
+        found[path] = value
+    return found
+
+
+def _entries(arrays: Mapping[str, Any]) -> dict[str, TensorEntry]:
     return {path: TensorEntry(array.shape, array.dtype) for path, array in arrays.items()}
 
 
@@ -144,7 +152,7 @@ def _weights(content: Any, file: Path) -> tuple[Mapping[str, Any], tuple[str, ..
     """The mapping with the weights, and the keys beside it."""
     if not isinstance(content, Mapping):
         raise _no_weights(file, content)
-    if any(isinstance(value, np.ndarray) for value in content.values()):
+    if any(is_array(value) for value in content.values()):
         return content, ()
     for key in WEIGHTS:
         if isinstance(content.get(key), Mapping):
@@ -153,7 +161,7 @@ def _weights(content: Any, file: Path) -> tuple[Mapping[str, Any], tuple[str, ..
 
 
 def _no_weights(file: Path, content: Any) -> CheckpointError:
-    if isinstance(content, np.ndarray):
+    if is_array(content):
         found = "one tensor"
     elif isinstance(content, Mapping):
         found = "one without tensors: " + (", ".join(repr(key) for key in content) or "it is empty")
@@ -163,13 +171,12 @@ def _no_weights(file: Path, content: Any) -> CheckpointError:
     return CheckpointError(str(file), "a mapping from paths to tensors", found, remedy)
 
 
-def _shared(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Further paths of tensors that lie at one address with one shape and one order."""
+def _shared(arrays: Mapping[str, Any]) -> dict[str, str]:
+    """Further paths of tensors that lie in one place with one shape and one order."""
     owners: dict[Any, str] = {}
     found = {}
     for path, array in arrays.items():
-        memory = (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype)
-        owner = owners.setdefault(memory, path) if array.size else path
+        owner = owners.setdefault(array.memory, path) if 0 not in array.shape else path
         if owner != path:
             found[path] = owner
     return found
@@ -183,7 +190,7 @@ class OrbaxFolder:
 
     def __init__(self, folder: Path) -> None:
         """Raises CheckpointError: it is no Orbax checkpoint, or damaged."""
-        found = dict(leaves(import_module("...impl_jax.files", __package__).read(_checkpoint(folder))))
+        found = _by_path(import_module("...impl_jax.files", __package__).read(_checkpoint(folder)), folder)
         arrays = {path: np.asarray(value) for path, value in found.items() if hasattr(value, "dtype")}
         self.others: tuple[str, ...] = tuple(path for path in found if path not in arrays)
         # An nnx.State that was saved as it is has a Variable, and so a node, about every array.
