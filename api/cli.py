@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
+from typing import Any
 
 import click
 
 from .commands import COMMANDS, progress
-from .common.files import write_whole
+from .common import drafts
+from .common.files import check_writable, write_whole
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+# What ends a process besides an interrupt: `kill`, a batch system's end of time, a terminal that is closed.
+ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+# A bar of progress hides it.
+SHOW_CURSOR = b"\x1b[?25h"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -72,6 +81,8 @@ def study(rows: tuple[str, ...], as_json: bool, markdown: str | None, listed: bo
         raise click.UsageError("--json and --markdown are two outputs: give one.")
     from .study import catalogue, outcomes, pages, terminal
 
+    if markdown:
+        check_writable(markdown, "--markdown")
     if listed:
         terminal.show(terminal.titles(catalogue.identifiers(rows)))
         return OK
@@ -82,7 +93,7 @@ def study(rows: tuple[str, ...], as_json: bool, markdown: str | None, listed: bo
 
         click.echo(json.dumps(pages.as_json(found), indent=1))
     elif markdown:
-        write_whole(markdown, pages.rosetta(found))
+        _write_page(markdown, pages.rosetta(found))
     else:
         terminal.show(*(terminal.page(outcome) for outcome in found) if rows else (terminal.overview(found),))
     problems = [problem for outcome in found for problem in outcome.problems()]
@@ -107,7 +118,8 @@ def layers(names: tuple[str, ...], as_json: bool, markdown: str | None) -> int:
 
         click.echo(json.dumps(pages.as_json(), indent=1))
     elif markdown:
-        write_whole(markdown, pages.page())
+        check_writable(markdown, "--markdown")
+        _write_page(markdown, pages.page())
     elif names:
         terminal.show(*(part for name in names for part in pages.shown(name)))
     else:
@@ -140,10 +152,17 @@ def doctor(as_json: bool) -> int:
     return OK
 
 
+def _write_page(file: str, text: str) -> None:
+    """Write Markdown, over nothing but a page of the same title."""
+    title, _, _ = text.partition("\n")
+    write_whole(file, text, re.compile(re.escape(title.encode())))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     if arguments is None:
-        signal.signal(signal.SIGINT, _interrupted)
+        _handle((signal.SIGINT,))
+        drafts.while_drafting = _ended_cleanly
     try:
         code = cli.main(arguments, prog_name="paritree", standalone_mode=False)
     except click.ClickException as error:
@@ -158,11 +177,35 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _interrupted(number: int, frame: object) -> None:
+@contextmanager
+def _ended_cleanly() -> Iterator[None]:
+    """For the time of a draft we answer these signals too. At other times the system does, also within a framework."""
+    before = _handle(ENDING)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _handle(numbers: Iterable[int]) -> dict[int, Any]:
+    """Answer those signals that are not ignored, as `nohup` has it, or answered by the user's file; what was before."""
+    answers = (signal.SIG_DFL, signal.default_int_handler)
+    return {number: signal.signal(number, _end) for number in numbers if signal.getsignal(number) in answers}
+
+
+def _end(number: int, frame: object) -> None:
     """End at once. An exception could be swallowed by whatever a framework happens to run, and taking the interpreter
     down under its threads can crash."""
-    os.write(2, b"\ninterrupted\n")
-    os._exit(INTERRUPTED)
+    drafts.remove_drafts()
+    if os.isatty(2):
+        os.write(2, SHOW_CURSOR)
+    if number == signal.SIGINT:
+        os.write(2, b"\ninterrupted\n")
+        os._exit(INTERRUPTED)
+    # What started us is to see the signal, as if we had not answered it.
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def _explained(error: Exception) -> int:

@@ -330,7 +330,10 @@ def _check_options(config: pytest.Config) -> None:
         if Path(report).suffix not in FORMS:
             remedy = nearest(Path(report).suffix, FORMS)
             raise UsageError("--paritree-report", f"a file that ends in {', '.join(FORMS)}", repr(report), remedy)
-        check_writable(config.invocation_params.dir / report, "--paritree-report")
+        from .conformance.reports import BEGINNINGS
+
+        file = config.invocation_params.dir / report
+        check_writable(file, "--paritree-report", BEGINNINGS[file.suffix])
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
@@ -354,13 +357,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(config, "workerinput"):
         config.workeroutput["paritree"] = pickle.dumps(found.suites)  # type: ignore[attr-defined]
     elif found.is_reported:
+        from .common.errors import ParitreeError
         from .common.files import write_whole
+        from .conformance.reports import BEGINNINGS
 
         file = Path(str(config.getoption("paritree_report")))
         text = getattr(found.report(), FORMS[file.suffix])()
         try:
-            write_whole(config.invocation_params.dir / file, text)
-        except OSError as error:
+            write_whole(config.invocation_params.dir / file, text, BEGINNINGS[file.suffix])
+        except (OSError, ParitreeError) as error:
             # The tests are done; that they are not reported is said after them.
             found.unwritten = str(error)
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR

@@ -1,132 +1,90 @@
-"""Files that are the old ones or the new ones, never half of one."""
+"""Files that are the old ones or the new ones, never half of one, and never in the place of something else."""
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import os
-import stat
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
+from .drafts import drafted, kind_of, sync
 from .errors import UsageError
 
-# Linux's ways to rename: not over anything, and two that change places. Where there are none, several steps do it.
-_NOREPLACE, _EXCHANGE = 1, 2
-_HERE = -100
-_UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM)
+# Of a file that is there so much is looked at, to see whether it is one that we have written.
+_BEGINNING = 4096
 
 
 @contextmanager
-def written_whole(file: Path) -> Iterator[IO[bytes]]:
-    """A stream to a draft beside the file, which takes its place at the end, and is not left behind by a failure.
+def written_whole(file: Path, ours: re.Pattern[bytes] | None) -> Iterator[IO[bytes]]:
+    """A stream to a draft, which takes the file's place at the end, and is not left behind by a failure.
+
+    ours: how a file of this kind begins; any other that is there is not replaced. None if what is there was read.
 
     Raises:
+        UsageError: as `check_replaceable`.
         OSError: it cannot be written; what was there is there still.
     """
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    check_replaceable(file, ours)
     try:
-        with draft.open("wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(file)
-    finally:
-        draft.unlink(missing_ok=True)
+        with drafted(file) as made:
+            with made.open("xb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            check_replaceable(file, ours)
+            os.replace(made, file)
+            sync(file.parent)
+    except OSError as error:
+        # The file that was meant, not its draft.
+        raise OSError(error.errno, error.strerror or str(error), str(file)) from error
 
 
-def write_whole(path: str | Path, text: str) -> None:
+def write_whole(path: str | Path, text: str, ours: re.Pattern[bytes] | None) -> None:
     """Write a file, whole or not at all.
 
     Raises:
-        OSError: it cannot be written; what was there is there still.
+        UsageError, OSError: as `written_whole`.
     """
-    with written_whole(Path(path)) as stream:
+    with written_whole(Path(path), ours) as stream:
         stream.write(text.encode())
 
 
-def check_writable(path: str | Path, what: str) -> None:
-    """Before long work, whose result is to be written there.
+def check_replaceable(file: Path, ours: re.Pattern[bytes] | None, what: str = "") -> None:
+    """Refuse to write over anything but a file of its kind, or an empty one.
 
-    what: the option that names the file.
+    ours: how a file of its kind begins; None for any.
+    what: the option that names the file, if one does.
 
     Raises:
-        UsageError: it is a folder, or is to be in one that is not there or may not be written.
+        UsageError: a folder, a symbolic link, a device or a file of another kind is there.
+        OSError: it cannot be looked at.
+    """
+    found = kind_of(file)
+    if found == "a file":
+        with file.open("rb") as stream:
+            begin = stream.read(_BEGINNING)
+        if not begin or ours is None or ours.match(begin):
+            return
+        found = "another file"
+    if found:
+        where = f"{str(file)!r}, which is {found}" if what else found
+        remedy = "Remove it first, or give another place. It was not touched."
+        raise UsageError(what or str(file), "a file to write, or to replace by one of its kind", where, remedy)
+
+
+def check_writable(path: str | Path, what: str, ours: re.Pattern[bytes] | None = None) -> None:
+    """Before long work, whose result is to be written there.
+
+    what: the option that names the file. ours: as `check_replaceable`.
+
+    Raises:
+        UsageError: as `check_replaceable`, or it is to be in a folder that is not there or may not be written.
     """
     file = Path(path)
-    if file.is_dir():
-        raise UsageError(what, "a file to write", f"{str(path)!r}, which is a folder")
     if not file.parent.is_dir():
         raise UsageError(what, f"a folder {str(file.parent)!r} to write {file.name!r} in", "none", "Make it first.")
     if not os.access(file.parent, os.W_OK):
         raise UsageError(what, f"a folder to write {file.name!r} in", f"{str(file.parent)!r}, which is read-only")
-
-
-def kind_of(path: Path) -> str:
-    """What is there, in words, links not followed; "" for nothing.
-
-    Raises:
-        OSError: it cannot be looked at.
-    """
-    try:
-        mode = path.lstat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-    names = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a folder", stat.S_IFREG: "a file"}
-    return names.get(stat.S_IFMT(mode), "a device, pipe or socket")
-
-
-def move_new(made: Path, destination: Path) -> None:
-    """Move a file or folder to where nothing is, on the same disk, in one step.
-
-    Raises:
-        FileExistsError: something is there; it stays as it is.
-        OSError: it cannot be moved.
-    """
-    if _renamed(made, destination, _NOREPLACE):
-        return
-    if kind_of(made) == "a file":
-        # A second name is not given over another file.
-        os.link(made, destination)
-        made.unlink()
-        return
-    if kind_of(destination):
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(destination))
-    made.rename(destination)
-
-
-def exchange(made: Path, destination: Path, aside: Path) -> None:
-    """Move a folder to where another is, which is then at `made` or, where two steps are needed, at `aside`.
-
-    Raises:
-        OSError: it cannot be moved; what was there is there still.
-    """
-    if _renamed(made, destination, _EXCHANGE):
-        return
-    destination.rename(aside)
-    try:
-        made.rename(destination)
-    except OSError:
-        aside.rename(destination)
-        raise
-
-
-def _renamed(source: Path, target: Path, how: int) -> bool:
-    """Whether the system could do it; False if it does not know how."""
-    call = _renameat2()
-    if call is None:
-        return False
-    if call(_HERE, os.fsencode(source), _HERE, os.fsencode(target), how) == 0:
-        return True
-    code = ctypes.get_errno()
-    if code in _UNSUPPORTED:
-        return False
-    raise OSError(code, os.strerror(code), str(source), None, str(target))
-
-
-@cache
-def _renameat2() -> Any:
-    return getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    check_replaceable(file, ours, what)

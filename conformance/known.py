@@ -98,7 +98,7 @@ def accept(file: str | Path, found: Iterable[KnownDifference], reason: str) -> t
     new = tuple(replace(known, reason=reason) for known in found if (known.contract, known.path) not in there)
     if new:
         before = path.read_text(encoding="utf-8").rstrip("\n") if path.exists() else ""
-        write_whole(path, "\n\n".join((*filter(None, [before]), *map(_table, new))) + "\n")
+        write_whole(path, "\n\n".join((*filter(None, [before]), *map(_table, new))) + "\n", ours=None)
     return new
 
 

@@ -37,11 +37,15 @@ def align(target: str, output: str | None, dtype: str, rules: tuple[str, ...]) -
 
     Exit codes: 0 found and proved, 1 not proved, 2 usage or unreadable input.
     """
+    from ..common.files import check_writable
     from ..migration import AlignmentError
     from ..migration import align as run
+    from ..pairs.maps import BEGINNING
     from ..targets import load_pair
 
     given = _rules(rules)
+    if output is not None:
+        check_writable(output, "-o", BEGINNING)
     try:
         with progress() as told:
             told(f"loading {target}")

@@ -79,6 +79,7 @@ def check(targets: tuple[str, ...], json_file: str | None, junit: str | None, ht
     Exit codes: 0 all contracts hold, 1 some fail, 2 usage or unreadable input.
     """
     from ..common.files import check_writable, write_whole
+    from ..conformance.reports import BEGINNINGS
 
     if json_file not in (None, STDOUT) and not json_file.endswith(".json"):
         # `--json mlp`: the next word is a target.
@@ -86,14 +87,15 @@ def check(targets: tuple[str, ...], json_file: str | None, junit: str | None, ht
     accepting = _accepting(options["accept"], options["reason"])
     files = {"--json": None if json_file == STDOUT else json_file, "--junit": junit, "--html": html}
     named = {option: file for option, file in files.items() if file is not None}
+    begins = dict(zip(files, BEGINNINGS.values(), strict=True))
     for option, file in named.items():
-        check_writable(file, option)
+        check_writable(file, option, begins[option])
     report = _report(targets, options)
     report = _accepted(report, *accepting) if accepting else report
     forms = {"--json": report.to_json, "--junit": report.to_junit, "--html": report.to_html}
     # All are made before one is written.
-    for file, text in [(file, forms[option]()) for option, file in named.items()]:
-        write_whole(file, text)
+    for option, text in [(option, forms[option]()) for option in named]:
+        write_whole(named[option], text, begins[option])
     click.echo(report.to_json() if json_file == STDOUT else coloured(str(report)))
     return HOLD if report.ok else FAILED
 

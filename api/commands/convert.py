@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +9,6 @@ from typing import Any
 
 import click
 
-INTERRUPTED = 130
 # The width of the numbers beside the bar, so that it stays in one line of a narrow terminal.
 NUMBERS = 36
 
@@ -52,7 +50,7 @@ def convert(
     from ..migration import convert as run
 
     shapes = None if like is None else _like(like)
-    with _interruptible(), _bar() as on_progress:
+    with _bar() as on_progress:
         done = run(
             source,
             destination,
@@ -74,22 +72,6 @@ def _like(text: str) -> Any:
     from ..targets import load_target
 
     return load_target(text) if text.rpartition(":")[0].endswith(".py") else text
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """An interrupt ends the conversion by an exception, so that its draft is removed."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    except KeyboardInterrupt:
-        click.echo("\ninterrupted", err=True)
-        sys.exit(INTERRUPTED)
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -57,9 +57,10 @@ def record(
     Exit codes: 0 recorded, 2 usage, a model that cannot be recorded, or unreadable input.
     """
     from ..common.files import check_writable
+    from ..pairs.records import BEGINNING
     from ..recording import record as run
 
-    check_writable(output, "-o")
+    check_writable(output, "-o", BEGINNING)
     side = _side(target, of)
     options: dict[str, Any] = {"precisions": precisions} if precisions else {}
     if activation_limit is not None:

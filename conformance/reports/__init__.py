@@ -1,5 +1,6 @@
 """The forms of a report: text for a terminal, JSON, JUnit's XML, and one page of HTML; each made by one function."""
 
+from .beginnings import BEGINNINGS as BEGINNINGS
 from .html import to_html as to_html
 from .json_form import from_json as from_json
 from .json_form import to_json as to_json

@@ -13,7 +13,7 @@ from ...pairs.maps import Map
 from .execute import Progress, execute
 from .matching import target_entries
 from .planning import Plan, cast_to, planned
-from .publish import check_free, draft, unwritable
+from .publish import check_free, draft, other_drafts, unwritable
 from .readers import Skipping, Source, open_source
 from .writers import check_kind, open_destination
 
@@ -30,6 +30,7 @@ class Conversion:
     left_out: what the source held and the destination does not: what the map has no row for, what was skipped, and what
         is no weight.
     absent: the destination's tensors that the map has no row for; the model keeps its own.
+    other_drafts: drafts for the same place that lie beside it, which other users or processes have or left.
     """
 
     destination: Path
@@ -39,6 +40,7 @@ class Conversion:
     aliases: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
+    other_drafts: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         ties = f", {counted(len(self.aliases), 'alias', 'aliases')}" if self.aliases else ""
@@ -48,6 +50,7 @@ class Conversion:
         ]
         lines += [f"left out: {path}" for path in self.left_out]
         lines += [f"not written, as the map has no row for it: {path}" for path in self.absent]
+        lines += [f"left alone, another's draft, at work or killed: {name}" for name in self.other_drafts]
         return "\n".join(lines)
 
 
@@ -106,6 +109,7 @@ def convert(
         tuple(_aliases(plan)),
         plan.left_out,
         plan.absent,
+        other_drafts(target),
     )
 
 

@@ -1,27 +1,18 @@
-"""A destination appears whole or not at all: it is made in a draft folder beside it, and then moved there.
-
-A run that is killed leaves its draft, a folder `.NAME.*.paritree-part`; the next run to the same path removes it. A
-draft in use is locked, and left alone.
-"""
+"""Where a conversion may write, and how what it made comes there from its draft."""
 
 from __future__ import annotations
 
-import fcntl
-import glob
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ...common.drafts import TRIES, drafted, drafts_of, exchange, kind_of, move_new, sync
 from ...common.errors import CheckpointError
-from ...common.files import exchange, kind_of, move_new
 from .readers import ORBAX_FILE
 from .writers import FILE
 
-PART = ".paritree-part"
 # What Orbax writes into a checkpoint's folder. Nothing else of a folder is ours to remove.
 FILES = re.compile(
     r"_METADATA|_CHECKPOINT_METADATA|_sharding|commit_success\.txt|array_metadatas/process_\d+"
@@ -30,8 +21,6 @@ FILES = re.compile(
 FOLDERS = re.compile(r"array_metadatas|(ocdbt\.process_\d+/)?d|ocdbt\.process_\d+")
 NOTHING = re.compile(r"(?!)")
 KEPT = "It was not touched."
-# How often another process may make or remove the destination just when it is to be published.
-TRIES = 100
 
 
 @contextmanager
@@ -45,19 +34,20 @@ def draft(destination: Path, overwrite: bool, inputs: Collection[Path] = ()) -> 
     """
     check_free(destination, overwrite, inputs)
     try:
-        _remove_stale(destination)
-        folder = Path(tempfile.mkdtemp(PART, f".{destination.name}.", destination.parent))
+        with drafted(destination) as made:
+            yield made
+            _publish(made, destination, overwrite, inputs)
     except OSError as error:
         raise unwritable(destination, error) from None
-    lock = _locked(folder)
+
+
+def other_drafts(destination: Path) -> tuple[str, ...]:
+    """Drafts for the same place that could not be removed: another process is at work, or they are another user's."""
     try:
-        made = folder / destination.name
-        yield made
-        _publish(made, destination, overwrite, inputs)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
+        return tuple(str(each) for each in drafts_of(destination))
+    except OSError:
+        # A folder that may be written and not read.
+        return ()
 
 
 def check_free(destination: Path, overwrite: bool, inputs: Collection[Path] = ()) -> None:
@@ -142,13 +132,11 @@ def _publish(made: Path, destination: Path, overwrite: bool, inputs: Collection[
         check_free(destination, overwrite, inputs)
         try:
             _move(made, destination)
-            _sync(destination.parent)
+            sync(destination.parent)
             return
         except (FileExistsError, FileNotFoundError) as error:
             met = error
-        except OSError as error:
-            raise unwritable(destination, error) from None
-    raise unwritable(destination, met) from None
+    raise met
 
 
 def _move(made: Path, destination: Path) -> None:
@@ -156,35 +144,6 @@ def _move(made: Path, destination: Path) -> None:
     if not found:
         move_new(made, destination)
     elif found == "a folder":
-        # The old one is then in the draft, which is removed.
-        exchange(made, destination, made.with_name(f"{made.name}.before"))
+        exchange(made, destination)
     else:
         os.replace(made, destination)
-
-
-def _sync(folder: Path) -> None:
-    """Have the folder's entries survive a power cut."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
-
-
-def _remove_stale(destination: Path) -> None:
-    for folder in destination.parent.glob(f".{glob.escape(destination.name)}.*{PART}"):
-        lock = _locked(folder)
-        if lock is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(lock)
-
-
-def _locked(folder: Path) -> int | None:
-    """A lock that ends with this process; None if another one has it."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(opened)
-        return None
-    return opened

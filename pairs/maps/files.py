@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ Made = TypeVar("Made", bound=Correspondence)
 
 FORMAT = "paritree map"
 VERSION = 2
+# How a file of a map begins, of any version; no other file is replaced by one.
+BEGINNING = re.compile(rb'\s*\{\s*"format"\s*:\s*"paritree map"')
 # The fields of a Map that name what has no row, in its order.
 WITHOUT_ROWS = ("unmatched_reference", "unmatched_port", "aside_reference", "aside_port")
 
@@ -27,9 +30,9 @@ def save(made: Correspondence, file: Path) -> None:
     """Write the file, whole or not at all.
 
     Raises:
-        OSError: it cannot be written.
+        UsageError: something else than a map is there. OSError: it cannot be written.
     """
-    with written_whole(file) as stream:
+    with written_whole(file, BEGINNING) as stream:
         stream.write(text(made).encode())
 
 

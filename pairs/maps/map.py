@@ -109,9 +109,10 @@ class Map(Correspondence):
         return fitted(self, shapes, port)
 
     def save(self, file: str | Path) -> None:
-        """Write the map as JSON, one row a line. The file appears whole or not at all; one that is there is replaced.
+        """Write the map as JSON, one row a line. The file appears whole or not at all; a map that is there is replaced.
 
         Raises:
+            UsageError: something else is there.
             OSError: the file cannot be written.
         """
         files.save(self, Path(file))

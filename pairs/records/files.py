@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from .forms import Form, digest
 
 FORMAT = "paritree record"
 SCHEMA = 1
+# How a file of a record begins, of any schema; no other file is replaced by one.
+BEGINNING = re.compile(rb'.{8}\{"__metadata__":\{"format":"paritree record"', re.DOTALL)
 _ANEW = "It is cut short or damaged: copy it again, or record again."
 
 
@@ -31,6 +34,7 @@ def save(content: Form, arrays: Mapping[str, np.ndarray], file: Path) -> None:
 
     Raises:
         RecordError: an array of a dtype that the format does not have.
+        UsageError: something else than a record is there.
         OSError: the file cannot be written.
     """
     for array in arrays.values():
@@ -42,7 +46,7 @@ def save(content: Form, arrays: Mapping[str, np.ndarray], file: Path) -> None:
     text = json.dumps(content, separators=(",", ":"))
     about = {"format": FORMAT, "schema": str(SCHEMA), "digest": _digest(text, entries), "content": text}
     head, _ = safetensors.encoded(entries, about)
-    with written_whole(file) as stream:
+    with written_whole(file, BEGINNING) as stream:
         stream.write(head)
         for key in keys:
             stream.write(np.asarray(arrays[key], order="C").reshape(-1).view(np.uint8).data)

@@ -78,9 +78,10 @@ class Record(Answering):
         return Record(content, arrays)
 
     def save(self, file: str | Path) -> None:
-        """Write the record as one safetensors file. It appears whole or not at all; one that is there is replaced.
+        """Write the record as one safetensors file. It appears whole or not at all; a record that is there is replaced.
 
         Raises:
+            UsageError: something else is there.
             RecordError: an array of a dtype that safetensors does not have; OSError: the file cannot be written.
         """
         files.save(self._content, self._arrays, Path(file))

@@ -235,7 +235,12 @@ def test_study_writes_a_page_whole(tmp_path: Path, capsys: pytest.CaptureFixture
     assert [file.name for file in tmp_path.iterdir()] == ["page.md"]
     code, _, err = call(capsys, "study", "W6", "--markdown", str(tmp_path / "no" / "page.md"))
     assert code == 2
-    assert "No such file or directory" in err
+    assert "page.md' in, found none. Make it first." in err
+    target.write_text("# Notes of mine")
+    code, _, err = call(capsys, "study", "W6", "--markdown", str(target))
+    assert code == 2
+    assert "to replace by one of its kind, found another file. Remove it first" in err
+    assert target.read_text() == "# Notes of mine"
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:

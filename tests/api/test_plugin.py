@@ -362,7 +362,9 @@ def test_a_report_that_cannot_be_written_is_said_before_anything_runs(pytester: 
     (pytester.path / "taken.json").mkdir()
     for file, found in {
         "no/port.json": f"a folder '{pytester.path / 'no'}' to write 'port.json' in, found none. Make it first.",
-        "taken.json": f"a file to write, found '{pytester.path / 'taken.json'}', which is a folder.",
+        "taken.json": f"a file to write, or to replace by one of its kind, found "
+        f"'{pytester.path / 'taken.json'}', which is a folder. Remove it first, or give another place. It was not "
+        "touched.",
     }.items():
         result = pytester.runpytest_inprocess(*PLAIN, f"--paritree-report={file}")
         assert result.ret == pytest.ExitCode.USAGE_ERROR

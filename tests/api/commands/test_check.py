@@ -235,13 +235,13 @@ def test_nothing_but_the_report_is_in_a_pipe(folder: Path) -> None:
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "page.html"
-    files.write_whole(target, "old")
+    files.write_whole(target, "old", None)
 
     def full(*_: object) -> None:
         raise OSError("no space left on device")
 
     monkeypatch.setattr(files.os, "replace", full)
     with pytest.raises(OSError, match="no space left"):
-        files.write_whole(target, "new")
+        files.write_whole(target, "new", None)
     assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
     assert target.read_text() == "old"

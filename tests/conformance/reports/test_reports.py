@@ -16,6 +16,7 @@ import pytest
 from paritree.common.errors import UsageError
 from paritree.conformance.consequences import with_consequences
 from paritree.conformance.report import ContractFailure, Report
+from paritree.conformance.reports import BEGINNINGS
 from paritree.conformance.reports.terminal import to_text
 from paritree.conformance.results import Result, versions
 
@@ -260,6 +261,9 @@ def test_json_gives_an_equal_report_back(report: Report) -> None:
     assert (again.facts, again.environment, again.ok) == (report.facts, report.environment, report.ok)
     assert again.to_json() == report.to_json()
     assert again.to_html() == report.to_html()
+    forms = {".json": again.to_json(), ".xml": again.to_junit(), ".html": again.to_html()}
+    for ending, text in forms.items():
+        assert [name for name, begins in BEGINNINGS.items() if begins.match(text.encode())] == [ending]
 
 
 def test_a_report_without_nan_is_equal_to_what_is_read() -> None:

@@ -184,7 +184,7 @@ def test_what_appears_in_the_meantime_is_not_replaced(
     name: str, has_renames: bool, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not has_renames:
-        monkeypatch.setattr("paritree.common.files._renamed", lambda *_: False)
+        monkeypatch.setattr("paritree.common.drafts._renamed", lambda *_: False)
     place = source.with_name(name)
 
     def on_progress(done: int, total: int) -> None:
@@ -200,7 +200,7 @@ def test_what_appears_in_the_meantime_is_not_replaced(
 @pytest.mark.parametrize("has_renames", [True, False])
 def test_a_checkpoint_is_replaced(has_renames: bool, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not has_renames:
-        monkeypatch.setattr("paritree.common.files._renamed", lambda *_: False)
+        monkeypatch.setattr("paritree.common.drafts._renamed", lambda *_: False)
     other = saved(source.with_name("other.safetensors"), weights(1))
     for name in NAMES:
         convert(source, source.with_name(name), example())
@@ -211,7 +211,7 @@ def test_a_checkpoint_is_replaced(has_renames: bool, source: Path, monkeypatch: 
 
 
 def test_a_folder_that_cannot_be_published_is_left_as_it_was(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paritree.common.files._renamed", lambda *_: False)
+    monkeypatch.setattr("paritree.common.drafts._renamed", lambda *_: False)
     folder = source.with_name("port")
     convert(source, folder, example())
     before, rename = contents(folder), Path.rename

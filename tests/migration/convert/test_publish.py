@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from paritree import CheckpointError, convert
+from paritree.common import drafts
 from paritree.migration.convert import publish, writers
 
 from .checkpoints import assert_equal, example, loaded, saved, weights
@@ -27,7 +28,7 @@ def slow(self, run):
     seen.append(run)
     if len(seen) == 2:
         print("working", flush=True)
-        time.sleep(5)
+        time.sleep(3)
     return make(self, run)
 execute._Making.__call__ = slow
 cli.main()
@@ -60,7 +61,7 @@ def test_a_killed_conversion_leaves_a_draft_that_the_next_one_removes(destinatio
     assert stopped(tmp_path, destination, signal.SIGKILL)[0] == -signal.SIGKILL
     draft, *others = names(tmp_path)
     assert draft.startswith(f".{destination}.")
-    assert draft.endswith(publish.PART)
+    assert draft.endswith(drafts.PART)
     assert others == ["map.json", "source.safetensors"]
     convert(tmp_path / "source.safetensors", tmp_path / destination, example())
     assert names(tmp_path) == ["map.json", destination, "source.safetensors"]
@@ -69,7 +70,8 @@ def test_a_killed_conversion_leaves_a_draft_that_the_next_one_removes(destinatio
 def test_a_draft_in_use_is_left_alone(tmp_path: Path) -> None:
     source = saved(tmp_path / "source.safetensors", weights())
     with publish.draft(tmp_path / "port.safetensors", True) as place:
-        convert(source, tmp_path / "port.safetensors", example())
+        done = convert(source, tmp_path / "port.safetensors", example())
+        assert str(done).endswith(f"\nleft alone, another's draft, at work or killed: {place.parent}")
         assert place.parent.is_dir()
         assert not place.exists()
         place.write_bytes(b"later")
@@ -157,7 +159,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.
     def denied(*_: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr(publish.tempfile, "mkdtemp", denied)
+    monkeypatch.setattr(Path, "mkdir", denied)
     with pytest.raises(CheckpointError, match=r"port\.safetensors: expected to write there, found Permission denied"):
         convert(source, tmp_path / "port.safetensors", example())
 
@@ -166,6 +168,26 @@ def test_an_interrupted_conversion_leaves_nothing(tmp_path: Path) -> None:
     code, errors = stopped(tmp_path, "port.safetensors", signal.SIGINT)
     assert (code, errors) == (130, "\ninterrupted\n")
     assert names(tmp_path) == ["map.json", "source.safetensors"]
+
+
+@pytest.mark.parametrize("destination", ["port.safetensors", "port"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_a_conversion_leaves_nothing_and_is_seen(
+    number: int, destination: str, tmp_path: Path
+) -> None:
+    assert stopped(tmp_path, destination, number) == (-number, "")
+    assert names(tmp_path) == ["map.json", "source.safetensors"]
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    """As `nohup` has it, and a shell for what it runs in the background."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        before = signal.signal(number, signal.SIG_IGN)
+        try:
+            assert stopped(tmp_path, "port.safetensors", number)[0] == 0
+        finally:
+            signal.signal(number, before)
+        (tmp_path / "port.safetensors").unlink()
 
 
 def test_an_error_of_the_callers_own_ends_the_work_first(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from paritree import Map, MapError, MapRow
+from paritree import Map, MapError, MapRow, UsageError
+from paritree.pairs.maps import files
 from paritree.pairs.maps.pieces import parsed
 
 BOTH = (("h", 2),)
@@ -85,7 +86,8 @@ def test_an_edited_map_is_verified_no_more(tmp_path: Path) -> None:
 
 def test_a_save_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "map.json"
-    file.write_text("before")
+    MAP.save(file)
+    before = file.read_text()
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
@@ -93,7 +95,26 @@ def test_a_save_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space left on device"):
         MAP.save(file)
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("map.json", "before")]
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("map.json", before)]
+
+
+def test_a_map_replaces_only_a_map(tmp_path: Path) -> None:
+    file = tmp_path / "pair.py"
+    file.write_text('model = train_for_a_week()  # as JSON: {"format": "paritree map"}')
+    with pytest.raises(
+        UsageError, match=r"pair\.py: expected a file to write, or to replace by one of its kind, found "
+    ):
+        MAP.save(file)
+    assert file.read_text().startswith("model = train_for_a_week()")
+    for there in (
+        "",
+        files.text(MAP),
+        json.dumps(json.loads(files.text(MAP)), indent=4),
+        '{"format": "paritree map", "version": 1}',
+    ):
+        file.write_text(there)
+        MAP.save(file)
+        assert file.read_text() == files.text(MAP)
 
 
 def _first(**changes: Any) -> Any:

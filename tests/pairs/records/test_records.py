@@ -470,3 +470,18 @@ def test_the_next_release_of_a_flax_model(apart):
     assert paritree.check(Pair(made, Port(), made.inputs), same, contracts=contracts).ok
     changed = paritree.check(Pair(made, Port(epsilon=1e-2), made.inputs), same, contracts=contracts)
     assert [result.contract for result in changed.failures] == ["forward"]
+
+
+def test_a_record_replaces_only_a_record(tmp_path: Path) -> None:
+    """The weights of a model have the same ending."""
+    file = tmp_path / "model.safetensors"
+    save_file({"weight": np.zeros(2)}, file, {"format": "pt"})
+    with pytest.raises(
+        paritree.UsageError, match=r"one of its kind, found another file\. Remove it first, or give anoth"
+    ):
+        recordfiles.save({}, {}, file)
+    assert safe_open(file, "numpy").keys() == ["weight"]
+    file.unlink()
+    for content in ({"content": 1}, {"content": 2}):
+        recordfiles.save(content, {}, file)
+        assert recordfiles.load(file)[0] == content
