@@ -136,8 +136,9 @@ class _Evaluation:
         return place if isinstance(place, int) else self.leaf(place.array, "constant", "constant")
 
     def _add(self, array: Any, value: Value) -> int:
-        self.numbers += value.array.size
-        check_size(self.numbers)
+        if value.kind == "made":
+            self.numbers += value.array.size
+            check_size(self.numbers)
         self.values.append(value)
         self.arrays.append(array)
         return len(self.values) - 1

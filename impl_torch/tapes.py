@@ -230,8 +230,9 @@ class _Recorded(TorchDispatchMode):
         made_of: tuple[int, ...] = (),
     ) -> int:
         place = len(self.values)
-        self._numbers += array.numel()
-        check_size(self._numbers)
+        if kind == "made":
+            self._numbers += array.numel()
+            check_size(self._numbers)
         held = np.array(neutral(array))
         step = self._step if kind == "made" else -1
         self.values.append(Value(held, operation, kind, line, self._stack.module, made_of, step))

@@ -22,7 +22,7 @@ from ..errors import NotExpressibleError
 from .traces import CallRecorder, WatchedCall
 
 Kind = Literal["input", "parameter", "constant", "made"]
-# Of all values of a pass together: 800 MB in float64.
+# Of all values together that one pass makes: 800 MB in float64.
 MOST_NUMBERS = 100_000_000
 # What runs a model and is none of its code. `transformers` and the like are: their models are what is compared.
 _ENGINES = ("torch", "jax", "jaxlib", "flax", "numpy", "functorch", "optax", "chex", "einops")
@@ -117,10 +117,10 @@ class ModuleStack(CallRecorder):
 
 
 def check_size(numbers: int) -> None:
-    """Raises NotExpressibleError for more numbers than a tape may hold."""
+    """Raises NotExpressibleError for more numbers than a tape may hold of what is made."""
     if numbers > MOST_NUMBERS:
-        found = f"more than {MOST_NUMBERS:,}"
-        raise NotExpressibleError("", "a pass whose values can be held at once", found, "Give smaller inputs.")
+        expected = f"a pass that makes {MOST_NUMBERS:,} numbers at most, which are all held"
+        raise NotExpressibleError("", expected, "more", "Give smaller inputs, or a shorter model.")
 
 
 def innermost(frames: Iterable[tuple[str, str, int]], begin: tuple[str, str]) -> Line | None:

@@ -6,13 +6,15 @@ two answers cancel each other but for the square of that; of what rounds on the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ...common.seeding import generator
 from ...common.wing import CallRecorder, WatchedCall, arrays_in, is_floating
+from ..precision import Setting
+from ..side import Side
 from .comparing import apart, unit
 
 Arrays = Mapping[str, np.ndarray]
@@ -119,3 +121,18 @@ class CoarseCalls(CallRecorder):
         finally:
             self._busy = False
         return output
+
+
+Calls = Mapping[tuple[str, int], float]
+
+
+def noise_of_calls(side: Side, weights: Arrays, setting: Setting, wanted: Iterable[tuple[str, int]]) -> Calls | None:
+    """By a module's path and the number of its call how large the rounding of that call is; None of a record."""
+    made: list[CoarseCalls] = []
+
+    def recorder(convert: Callable[..., Any], restored: Callable[..., Any]) -> CoarseCalls:
+        made.append(CoarseCalls(convert, restored, frozenset(wanted)))
+        return made[-1]
+
+    side.traced(weights, setting, recorder)
+    return made[-1].found if made else None

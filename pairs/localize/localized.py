@@ -20,6 +20,7 @@ class Localized:
     error, input_error: of the output and of the inputs, beside the norm of the reference's.
     before: inside of them (or before all that differs) the last calls that agree. after: the first whose inputs do not.
     stretches: the lines of both programs between which it arises, one for each difference.
+    unseen: why no values were seen that could tell lines.
     module_cause: what the modules' inputs and outputs tell; `cause` may be told by the lines alone.
     """
 
@@ -33,6 +34,7 @@ class Localized:
     calls: Cause | None = None
     stretches: tuple[Stretch, ...] = ()
     module_cause: Cause | None = None
+    unseen: str = ""
 
     @property
     def tells(self) -> bool:
@@ -54,7 +56,8 @@ class Localized:
         is_backward = any(stretch.is_backward for stretch in self.stretches)
         what = "gradients" if is_backward else "programs"
         if len(self.stretches) < 2:
-            return f"The {what} are {self.stretches[0]}." if self.stretches else ""
+            unseen = f"No lines are told: {self.unseen}" if self.unseen else ""
+            return f"The {what} are {self.stretches[0]}." if self.stretches else unseen
         told = [
             f"({number}) {stretch}" + (f": {stretch.cause}" if stretch.cause else "")
             for number, stretch in enumerate(self.stretches, 1)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from ...common.errors import NotExpressibleError
-from ...common.wing import PairError, Tape
+from ...common.wing import PairError, Tape, Trace
 from ..comparison import Comparison, Point
 from ..precision import Setting
+from ..side import Side, Weights
 from ..values import cotangents
+from .coarseness import SINGLE, noise_of_calls
 from .first_module import Units, localize
 from .lines import Marked, Stretch, backward_stretches, noise_on, stretches_of, units_of_modules
 from .localized import Localized
+
+# More than this is no rounding of float64.
+_SINGLE_SHOWS = 2.0**-36
 
 
 def locate(comparison: Comparison, point: Point) -> Localized | None:
@@ -36,8 +42,9 @@ def locate_gradients(comparison: Comparison, point: Point) -> Localized | None:
 
     In float64: what cannot be run or differentiated in it tells nothing.
     """
-    tapes = _tapes(comparison, point, Setting(comparison.setting.device, "float64"), with_rules=True)
-    if tapes is None:
+    try:
+        tapes = _tapes(comparison, point, Setting(comparison.setting.device, "float64"), with_rules=True)
+    except (PairError, NotExpressibleError):
         return None
     shapes = [_output_shapes(tape) for tape in tapes]
     if shapes[0] != shapes[1]:
@@ -52,41 +59,46 @@ def locate_gradients(comparison: Comparison, point: Point) -> Localized | None:
 
 
 def _traced_apart(comparison: Comparison, point: Point, setting: Setting) -> Localized | None:
-    units, stretches = _taped_apart(comparison, point, setting)
-    place = _modules_apart(comparison, point, setting, units)
-    if not stretches:
-        return place and replace(place, module_cause=place.cause)
+    taped = _taped_apart(comparison, point, setting)
+    place = _modules_apart(comparison, point, setting, taped.units)
+    if not taped.stretches:
+        return place and replace(place, module_cause=place.cause, unseen=taped.unseen)
     place = place or Localized(None, None, math.nan, math.nan)
-    cause = place.cause or next((each.cause for each in stretches if each.cause), None)
-    return replace(place, stretches=stretches, cause=cause, module_cause=place.cause)
+    cause = place.cause or next((each.cause for each in taped.stretches if each.cause), None)
+    return replace(place, stretches=taped.stretches, cause=cause, module_cause=place.cause)
 
 
-def _taped_apart(
-    comparison: Comparison, point: Point, setting: Setting
-) -> tuple[tuple[Units, Units], tuple[Stretch, ...]]:
-    """How coarse the modules of both sides compute inside, and where the values part; nothing where none are seen."""
-    tapes = _tapes(comparison, point, setting)
-    if tapes is None:
-        return ({}, {}), ()
-    ours, theirs = tapes
+class _Taped(NamedTuple):
+    """What the values of both sides tell: how coarse their modules compute inside, and where the values part.
+
+    units: None where no values are seen. unseen: why.
+    """
+
+    units: tuple[Units, Units] | None = None
+    stretches: tuple[Stretch, ...] = ()
+    unseen: str = ""
+
+
+def _taped_apart(comparison: Comparison, point: Point, setting: Setting) -> _Taped:
+    try:
+        ours, theirs = _tapes(comparison, point, setting)
+    except PairError:
+        return _Taped()
+    except NotExpressibleError as error:
+        return _Taped(unseen=f"expected {error.expected}, found {error.found}. {error.remedy}".rstrip())
     units = units_of_modules(ours, setting.eps), units_of_modules(theirs, setting.eps)
     names = list(ours.outputs) if set(ours.outputs) == set(theirs.outputs) else list(theirs.outputs)
     if sorted(_output_shapes(ours)) != sorted(_output_shapes(theirs)):
-        return units, ()
+        return _Taped(units)
     partners = dict(zip(ours.outputs, names, strict=True))
     depth, is_guess = len(comparison.map.rows), not comparison.map.verified
-    return units, tuple(stretches_of(ours, theirs, partners, setting.eps, depth, is_guess=is_guess))
+    return _Taped(units, tuple(stretches_of(ours, theirs, partners, setting.eps, depth, is_guess=is_guess)))
 
 
-def _tapes(
-    comparison: Comparison, point: Point, setting: Setting, *, with_rules: bool = False
-) -> tuple[Tape, Tape] | None:
-    """Those of both sides, or None: code that cannot be traced has no tape, and a record has none."""
-    try:
-        ours = comparison.reference.taped(point.ours, setting, with_rules=with_rules)
-        theirs = comparison.port.taped(point.theirs, setting, with_rules=with_rules)
-    except (PairError, NotExpressibleError):
-        return None
+def _tapes(comparison: Comparison, point: Point, setting: Setting, *, with_rules: bool = False) -> tuple[Tape, Tape]:
+    """Those of both sides. Raises NotExpressibleError for a record, code that cannot be traced, and too many values."""
+    ours = comparison.reference.taped(point.ours, setting, with_rules=with_rules)
+    theirs = comparison.port.taped(point.theirs, setting, with_rules=with_rules)
     return _loosened(ours, comparison.map.by_reference), _loosened(theirs, comparison.map.by_port)
 
 
@@ -105,12 +117,18 @@ def _loosened(tape: Tape, mapped: Container[str]) -> Tape:
 
 
 def _modules_apart(
-    comparison: Comparison, point: Point, setting: Setting, units: tuple[Units, Units]
+    comparison: Comparison, point: Point, setting: Setting, units: tuple[Units, Units] | None
 ) -> Localized | None:
-    (ours, again), (theirs, once_more) = (
-        [side.traced(weights, setting) for _ in range(2)]
-        for side, weights in ((comparison.reference, point.ours), (comparison.port, point.theirs))
-    )
+    both = (comparison.reference, point.ours), (comparison.port, point.theirs)
+    (ours, again), (theirs, once_more) = ([side.traced(weights, setting) for _ in range(2)] for side, weights in both)
+    if units is None:
+        units = _units_seen(*both[0], setting, ours), _units_seen(*both[1], setting, theirs)
     held = {path: native.array for path, native in comparison.reference.tensors.items()} | dict(point.ours)
     limit = setting.allowed(len(comparison.map.rows))
     return localize(ours, theirs, comparison.map, held, limit=limit, again=(again, once_more), units=units)
+
+
+def _units_seen(side: Side, weights: Weights, setting: Setting, traces: Sequence[Trace]) -> Units:
+    """The modules that compute in single precision inside, by what they make of inputs that are moved a little."""
+    calls = noise_of_calls(side, weights, setting, ((trace.path, trace.call) for trace in traces)) or {}
+    return {path: SINGLE for (path, _), noise in calls.items() if noise > _SINGLE_SHOWS}

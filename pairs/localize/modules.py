@@ -11,7 +11,7 @@ from ...common.wing import PairError, Trace
 from ..comparison import Comparison
 from ..precision import Setting
 from ..side import Side
-from .coarseness import CoarseCalls
+from .coarseness import noise_of_calls
 from .outcomes import Outcome
 from .partners import Partners
 from .steering import Steered
@@ -90,14 +90,8 @@ def _alone(side: Side, known: Mapping[str, object]) -> frozenset[str]:
 def _noise(comparison: Comparison, setting: Setting, partners: Partners, doubtful: set[int]) -> dict[int, float]:
     """How large the rounding of some calls of the reference is."""
     places = {(call.trace.path, call.trace.call): call.index for call in partners.calls if call.index in doubtful}
-    made: list[CoarseCalls] = []
-
-    def recorder(convert: Callable[..., Any], restored: Callable[..., Any]) -> CoarseCalls:
-        made.append(CoarseCalls(convert, restored, frozenset(places)))
-        return made[-1]
-
-    comparison.reference.traced(comparison.bound.ours, setting, recorder)
-    if not made:
+    found = noise_of_calls(comparison.reference, comparison.bound.ours, setting, places)
+    if found is None:
         expected = "a live model, whose rounding is to be seen"
         raise NotExpressibleError("reference", expected, "a record", "Check the contract where the model itself is.")
-    return {places[place]: size for place, size in made[-1].found.items()}
+    return {places[place]: size for place, size in found.items()}

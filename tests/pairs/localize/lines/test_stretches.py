@@ -129,6 +129,21 @@ def test_too_many_values_are_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.place is None or not caught.value.place.stretches
 
 
+def test_what_is_too_large_for_lines_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    from paritree.common.wing import tapes
+
+    monkeypatch.setattr(tapes, "MOST_NUMBERS", LENGTH * WIDTH)
+    place = _place_of_blocks()
+    assert not place.stretches
+    assert str(place).endswith(
+        "No module differs by itself: the difference arises between reference 'up' (Linear) = port 'up' (Linear), "
+        "which agrees, and reference 'down' (Linear) = port 'down' (Linear). No lines are told: expected a pass that "
+        "makes 80 numbers at most, which are all held, found more. Give smaller inputs, or a shorter model. Likely "
+        "cause: of the output of 'up' (Linear) the reference takes the exact GELU and the port GELU's tanh "
+        "approximation."
+    )
+
+
 def test_a_stretch_has_a_size_and_modules() -> None:
     (stretch,) = _place("activation").stretches
     assert stretch.module == "'' = ''"
@@ -156,13 +171,17 @@ class PortedBlock(nnx.Module):
         return x + self.down(jax.nn.gelu(self.up(x)))
 
 
-def test_a_softmax_in_float32_is_not_blamed_for_what_stands_behind_it() -> None:
+def _place_of_blocks() -> Any:
     torch.manual_seed(0)
     x = np.random.default_rng(0).normal(size=(2, LENGTH, WIDTH)).astype(np.float32)
     with pytest.raises(paritree.AlignmentError) as caught:
         paritree.align(paritree.Pair(Block(), PortedBlock(nnx.Rngs(0)), (x,)))
-    place = caught.value.place
-    assert place is not None
+    assert caught.value.place is not None
+    return caught.value.place
+
+
+def test_a_softmax_in_float32_is_not_blamed_for_what_stands_behind_it() -> None:
+    place = _place_of_blocks()
     said = str(place)
     assert "attention" not in said.partition("The programs are")[0]
     assert "between reference 'up' (Linear) = port 'up' (Linear), which agrees, and reference 'down'" in said
