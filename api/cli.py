@@ -211,8 +211,9 @@ def _end(number: int, frame: object) -> None:
 def _explained(error: Exception) -> int:
     """Print one of our own errors in a line; any other is a defect of ours and keeps its traceback."""
     from .common.errors import DeviceError, ParitreeError
+    from .common.text import printable
 
     if not isinstance(error, ParitreeError | OSError):
         raise error
-    click.echo(f"paritree: {error}", err=True)
+    click.echo(f"paritree: {printable(str(error))}", err=True)
     return FAILED if isinstance(error, DeviceError) else USAGE

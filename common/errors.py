@@ -9,9 +9,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from .text import one_line, printable
+
 
 class ParitreeError(Exception):
-    """The family: catch this one to catch them all."""
+    """The family: catch this one to catch them all.
+
+    has_lines: whether what was found is told in lines; what another error names can make none.
+    """
+
+    has_lines = False
 
     def __init__(self, path: str, expected: str, found: str, remedy: str = "") -> None:
         self.path = path
@@ -19,7 +26,8 @@ class ParitreeError(Exception):
         self.found = found
         self.remedy = remedy
         where = f"{path}: " if path else ""
-        super().__init__(f"{where}expected {expected}, found {found}. {remedy}".rstrip())
+        text = f"{where}expected {expected}, found {found}. {remedy}".rstrip()
+        super().__init__(printable(text) if self.has_lines else one_line(text))
 
     def __reduce__(self) -> tuple[type[ParitreeError], tuple[str, str, str, str]]:
         return type(self), (self.path, self.expected, self.found, self.remedy)

@@ -19,6 +19,7 @@ from . import paths
 from .errors import ChildNameError, DtypeError, InitializerError, PathError, ShapeError, WeightsError, nearest
 from .initializers import Initializer
 from .layouts import SAME, Layout
+from .text import one_line
 from .ties import Tie, TieGroup, group
 
 Kind = Literal["parameter", "buffer"]
@@ -336,7 +337,11 @@ def _short(text: str) -> str:
 
 
 def columns(cells: list[tuple[str, ...]]) -> list[str]:
-    """Lines of cells, each column as wide as its widest cell; every line has as many cells."""
+    """Lines of cells, each column as wide as its widest cell; every line has as many cells.
+
+    What cannot be printed, or would end the line, is escaped.
+    """
+    cells = [tuple(map(one_line, line)) for line in cells]
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     return ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
 

@@ -16,6 +16,8 @@ _WIDTH = 110
 class ContractFailure(ParitreeError, AssertionError):
     """Raised by `Report.raise_for_failure`; the text lists every failing contract."""
 
+    has_lines = True
+
 
 @dataclass(frozen=True)
 class Report(Results):

@@ -53,6 +53,7 @@ def align(target: str, output: str | None, dtype: str, rules: tuple[str, ...]) -
     except AlignmentError as error:
         click.echo(f"paritree: {target}: {error}", err=True)
         return NOT_PROVED
+    from ..common.text import one_line
     from ..study import terminal
 
     if output is None:
@@ -61,10 +62,10 @@ def align(target: str, output: str | None, dtype: str, rules: tuple[str, ...]) -
         found.save(output)
     terminal.show(_summary(found))
     for note in found.notes:
-        click.echo(f"note: {note}")
+        click.echo(f"note: {one_line(note)}")
     for side in ("unmatched_reference", "unmatched_port"):
         for path in getattr(found, side):
-            click.echo(f"{side.replace('_', ' ')}: {path}")
+            click.echo(f"{side.replace('_', ' ')}: {one_line(path)}")
     return FOUND
 
 

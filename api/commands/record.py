@@ -128,9 +128,11 @@ def _call(names: dict[str, Any], asked: str | None) -> Call | None:
 
 
 def _summary(made: Any, output: str) -> str:
+    from ..common.text import one_line
+
     kept = f", of which activations {_size(made.activations_nbytes)}" if made.activations else ""
     lines = [f"{output}: {made}, {_size(made.nbytes)}{kept}"]
-    return "\n".join((*lines, *(f"note: {note}" for note in made.notes)))
+    return "\n".join((*lines, *(f"note: {one_line(note)}" for note in made.notes)))
 
 
 def _size(count: int) -> str:

@@ -11,8 +11,9 @@ from html import escape
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
+from ...common.text import printable
 from ..results import Result
-from .units import both_paths, measured, number, printable
+from .units import both_paths, measured, number
 
 ROLES = ("reference", "port")
 # About as wide as a character of an axis is drawn.

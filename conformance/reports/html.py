@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...common.tables import counted
+from ...common.text import printable
 from ..consequences import Fault, faults
 from ..known import as_code, proposed
 from ..results import Result, Results
@@ -25,7 +26,6 @@ from .units import (
     grouped,
     measured,
     number,
-    printable,
     setting,
     skipped,
     units,

@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree as ET
 
+from ...common.text import printable
 from ..results import Result, Results
-from .units import allowed, both_paths, grouped, measured, printable
+from .units import allowed, both_paths, grouped, measured
 from .words import title, told
 
 

@@ -13,10 +13,11 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, repeat
 
 from ...common.tables import columns, counted
+from ...common.text import one_line, printable
 from ..consequences import Fault, faults, first_sentence, place_of
 from ..known import as_code, proposed
 from ..results import Result, Results
-from .units import UnitResults, both_paths, grouped, number, printable, setting, severity, skipped, units, varying
+from .units import UnitResults, both_paths, grouped, number, setting, severity, skipped, units, varying
 from .words import causes, notes, sentence, statistics, summary, title, told, told_of
 
 # Failures that are told in full: of one contract at one setting, and of the whole report.
@@ -127,7 +128,7 @@ def _overview(found: Sequence[UnitResults], shown: Sequence[str], width: int) ->
 
 
 def _cells(unit: UnitResults, shown: Sequence[str]) -> tuple[str, ...]:
-    return tuple(map(printable, (*setting(unit, shown), unit.contract, *unit.cells, unit.status)))
+    return tuple(map(one_line, (*setting(unit, shown), unit.contract, *unit.cells, unit.status)))
 
 
 def _cut(path: str, room: int) -> str:

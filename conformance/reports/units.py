@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from ...common.text import one_line
 from ..results import Result, Status
 
 # What a group of results says as a whole is the first of these that occurs in it.
 _ORDER: tuple[Status, ...] = ("fail", "known", "pass", "skip")
 SETTING = ("model", "wing", "device", "precision")
-# Control characters, lone surrogates and non-characters: not allowed in XML, and orders to a terminal.
-_NOT_PRINTABLE = re.compile(r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -118,11 +116,6 @@ def severity(result: Result) -> float:
     return over / under if under else math.inf
 
 
-def printable(text: str) -> str:
-    """The text with every character that is none written as its escape."""
-    return _NOT_PRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
-
-
 def number(value: float | None) -> str:
     """Two significant digits; a count in full; nothing for None."""
     if value is None:
@@ -146,4 +139,4 @@ def allowed(result: Result) -> str:
 
 def both_paths(result: Result) -> str:
     """`reference = port`, or the one there is."""
-    return " = ".join(path for path in (result.path, result.port_path) if path)
+    return " = ".join(one_line(path) for path in (result.path, result.port_path) if path)

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from ...common.tables import counted
+from ...common.text import printable
 from ..consequences import Fault, first_sentence
 from ..results import Result, Results
-from .units import SETTING, UnitResults, allowed, both_paths, distinct, measured, printable, setting, units
+from .units import SETTING, UnitResults, allowed, both_paths, distinct, measured, setting, units
 
 # Smallest effects that the sentence on statistics names; the page has them all.
 _EFFECTS = 3

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...common.tables import counted
+from ...common.text import one_line
 from ...pairs.maps import Map
 from .execute import Progress, execute
 from .matching import target_entries
@@ -48,9 +49,9 @@ class Conversion:
             f"{self.direction[0]} -> {self.direction[1]}: {counted(self.tensors, 'tensor')}, "
             f"{self.nbytes:,} bytes{ties}"
         ]
-        lines += [f"left out: {path}" for path in self.left_out]
-        lines += [f"not written, as the map has no row for it: {path}" for path in self.absent]
-        lines += [f"left alone, another's draft, at work or killed: {name}" for name in self.other_drafts]
+        lines += [f"left out: {one_line(path)}" for path in self.left_out]
+        lines += [f"not written, as the map has no row for it: {one_line(path)}" for path in self.absent]
+        lines += [f"left alone, another's draft, at work or killed: {one_line(name)}" for name in self.other_drafts]
         return "\n".join(lines)
 
 

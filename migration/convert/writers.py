@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -67,8 +67,36 @@ def open_destination(
         CheckpointError: a dtype that the kind does not have.
         OSError: there is no room.
     """
-    kind = SafetensorsWriter if draft.suffix == FILE else OrbaxWriter
+    is_file = draft.suffix == FILE
+    check_names((*entries, *aliases), is_file)
+    kind = SafetensorsWriter if is_file else OrbaxWriter
     return kind(draft, entries, aliases, framework)
+
+
+def check_names(names: Iterable[str], is_file: bool) -> None:
+    """Refuse a name that the destination would lose, or take for something else.
+
+    Raises:
+        CheckpointError: what safetensors has for itself, and what is no Unicode; for Orbax a part that is empty, or
+            holds a slash or NUL, with which its storage parts and ends names.
+    """
+    for name in names:
+        reason = _refused_in_file(name) if is_file else _refused_in_folder(name)
+        if any("\ud800" <= sign <= "\udfff" for sign in name):
+            reason = "half of a surrogate pair, which is no Unicode"
+        if reason:
+            kind = "a .safetensors file" if is_file else "an Orbax folder"
+            raise CheckpointError(repr(name), f"a name that {kind} can hold", reason, "Rename it in the model.")
+
+
+def _refused_in_file(name: str) -> str:
+    return f"{name!r}, which the format has for itself" if name in ("__metadata__", "format", "") else ""
+
+
+def _refused_in_folder(name: str) -> str:
+    bad = (repr(part) for part in name.split(".") if not part or "/" in part or "\0" in part)
+    part = next(bad, "")
+    return f"the part {part}" if part else ""
 
 
 class SafetensorsWriter:

@@ -16,6 +16,9 @@ from .resize import Faults, fitting
 from .rows import MapRow
 from .shared import copies, is_kept
 
+# Of a whole number in a path; longer ones are names.
+_MOST_DIGITS = 18
+
 
 def given_arrays(made: Correspondence, weights: Any, keep: Collection[str] = ()) -> dict[str, Any]:
     """The reference's arrays by owner, in their own shapes and dtypes, checked against the map's rows.
@@ -194,7 +197,7 @@ def nested(arrays: Mapping[str, Any], *, with_numbers: bool) -> dict[str, Any]:
     """
     tree: dict[Any, Any] = {}
     for path, array in arrays.items():
-        keys: list[Any] = [int(key) if with_numbers and key.isdecimal() else key for key in path.split(".")]
+        keys: list[Any] = [int(key) if with_numbers and _is_number(key) else key for key in path.split(".")]
         node = tree
         for key in keys[:-1]:
             node = node.setdefault(key, {})
@@ -204,6 +207,11 @@ def nested(arrays: Mapping[str, Any], *, with_numbers: bool) -> dict[str, Any]:
             raise _both(path)
         node[keys[-1]] = array
     return tree
+
+
+def _is_number(key: str) -> bool:
+    """Whether a key is how a whole number is written: `01` is a name of its own."""
+    return key.isdecimal() and key.isascii() and len(key) <= _MOST_DIGITS and str(int(key)) == key
 
 
 def _both(path: str) -> MapError:

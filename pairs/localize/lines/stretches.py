@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ....common.text import one_line
 from ....common.wing import Line
 from ..gap import Cause
 
@@ -60,7 +61,7 @@ class Stretch:
         """The lines of both programs, as far as their files can be read."""
         for passage in (self.reference, self.port):
             for line in passage.lines[:MOST_SHOWN]:
-                text = excerpt(line)
+                text = one_line(excerpt(line))
                 if text:
                     yield f"{line}  {text}"
 
