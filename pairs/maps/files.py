@@ -46,9 +46,16 @@ def text(made: Correspondence) -> str:
         # What was verified is these rows: a change of them makes the digest another one.
         "verified": _digest(made) if made.verified else None,
     }
-    lines = [f'"{key}": {json.dumps(value, ensure_ascii=False)}' for key, value in head.items()]
-    rows = ",\n".join(f"  {json.dumps(_written(row), ensure_ascii=False)}" for row in made.rows)
+    lines = [f'"{key}": {_as_json(value)}' for key, value in head.items()]
+    rows = ",\n".join(f"  {_as_json(_written(row))}" for row in made.rows)
     return "{\n" + ",\n".join([*lines, f'"rows": [\n{rows}\n]']) + "\n}\n"
+
+
+def _as_json(value: Any) -> str:
+    """Readable where it can be: half of a surrogate pair is no Unicode, and JSON has it as an escape alone."""
+    text = json.dumps(value, ensure_ascii=False)
+    is_unicode = not any("\ud800" <= sign <= "\udfff" for sign in text)
+    return text if is_unicode else json.dumps(value)
 
 
 def load(file: Path, kind: type[Made]) -> Made:

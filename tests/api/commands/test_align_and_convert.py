@@ -278,3 +278,23 @@ def test_a_port_that_is_not_compiled_is_noted(capsys: pytest.CaptureFixture[str]
     code, out, _ = call(capsys, "align", f"{file}:pair")
     assert code == 0
     assert "note: the port: it is run op by op, since jax.jit cannot trace it (ConcretizationTypeError)\n" in out
+
+
+def test_names_forge_no_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name, shown = "w\nproved  yes\x1b[32m", r"w\nproved  yes\x1b[32m"
+    (tmp_path / "forged.py").write_text(
+        PAIR + f"tree = {{{name!r}: reference[0].weight.detach().numpy()}}\n"
+        "model = torch.nn.Linear(4, 6, bias=False)\n"
+        f"forged = Pair(model, tree, inputs, port_call=lambda tree, x: x[0] @ tree[{name!r}].T)\n"
+    )
+    code, output, error = call(capsys, "align", f"{tmp_path / 'forged.py'}:forged")
+    assert code == 0, error
+    assert shown in output
+    assert name not in output
+    assert "\x1b" not in output
+    save_file({"weight": np.ones((6, 4), np.float32), name: np.ones(2, np.float32)}, tmp_path / "source.safetensors")
+    call(capsys, "align", f"{tmp_path / 'forged.py'}:forged", "-o", str(tmp_path / "map.json"))
+    arguments = [str(tmp_path / each) for each in ("source.safetensors", "made.safetensors")]
+    code, output, error = call(capsys, "convert", *arguments, "--map", str(tmp_path / "map.json"), "--skip", name)
+    assert code == 0, error
+    assert f"left out: {shown}" in output

@@ -228,3 +228,10 @@ def test_a_file_that_is_cut_short_or_absent_is_refused(tmp_path: Path) -> None:
         MapError, match=r"expected a map in JSON, found no JSON \(.*\)\. The file is cut short or no map"
     ):
         Map.load(file)
+
+
+def test_a_name_that_is_no_unicode_is_kept_as_an_escape(tmp_path: Path) -> None:
+    made = Map((MapRow("half \ud800", "größe", (2,), (2,), "a -> a", "name"),), ("torch", "linen"), verified=True)
+    made.save(tmp_path / "map.json")
+    assert '"half \\ud800"' in (tmp_path / "map.json").read_text(encoding="utf-8")
+    assert Map.load(tmp_path / "map.json") == made
