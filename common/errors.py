@@ -7,9 +7,16 @@ keeps the four as attributes. Nothing was changed when one of them is raised.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import reprlib
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from .text import one_line, printable
+
+# No part of a message is longer: a file with a million names is not to be told as a whole.
+_LONGEST = 10_000
+# Of so many names the nearest is looked for, and of no longer ones.
+_MOST_NAMES, _LONGEST_NAME = 10_000, 200
 
 
 class ParitreeError(Exception):
@@ -21,12 +28,12 @@ class ParitreeError(Exception):
     has_lines = False
 
     def __init__(self, path: str, expected: str, found: str, remedy: str = "") -> None:
-        self.path = path
-        self.expected = expected
-        self.found = found
-        self.remedy = remedy
-        where = f"{path}: " if path else ""
-        text = f"{where}expected {expected}, found {found}. {remedy}".rstrip()
+        self.path = shortened(path)
+        self.expected = shortened(expected)
+        self.found = shortened(found)
+        self.remedy = shortened(remedy)
+        where = f"{self.path}: " if path else ""
+        text = f"{where}expected {self.expected}, found {self.found}. {self.remedy}".rstrip()
         super().__init__(printable(text) if self.has_lines else one_line(text))
 
     def __reduce__(self) -> tuple[type[ParitreeError], tuple[str, str, str, str]]:
@@ -88,10 +95,43 @@ class UsageError(ParitreeError):
 def nearest(name: str, names: Iterable[str]) -> str:
     """A remedy that names the closest of the existing names, or lists the first few."""
     existing = [item for item in names if item]
-    close = difflib.get_close_matches(name, existing, n=1, cutoff=0.5)
+    short = [item for item in existing[:_MOST_NAMES] if len(item) <= _LONGEST_NAME]
+    close = difflib.get_close_matches(name, short if len(name) <= _LONGEST_NAME else [], n=1, cutoff=0.5)
     if close:
         return f"Did you mean {close[0]!r}?"
     if not existing:
         return "There are none."
     shown = ", ".join(repr(item) for item in existing[:6])
     return f"There {'is' if len(existing) == 1 else 'are'} {shown}{', ...' if len(existing) > 6 else '.'}"
+
+
+def listed(entries: Sequence[str], most: int = 8, separator: str = "; ") -> str:
+    """Entries for a message, the first few of many and how many more there are."""
+    shown = separator.join(entries[:most])
+    return shown if len(entries) <= most else f"{shown}{separator}and {len(entries) - most:,} more"
+
+
+def unfit(faults: Sequence[str]) -> str:
+    """What was found where things do not fit: how many, and the first of them."""
+    return f"{len(faults):,} that {'does' if len(faults) == 1 else 'do'} not fit: {listed(faults, 20)}"
+
+
+def shortened(text: str) -> str:
+    """A part of a message, its end left out where it is very long."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ... ({len(text):,} characters)"
+
+
+class _Shown(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother, self.maxlong = 4, 100, 100, 100
+        self.maxlist = self.maxtuple = self.maxdict = 8
+
+    def repr_int(self, value: int, level: int) -> str:
+        # Python writes no number of more than 4,300 digits.
+        return repr(value) if value.bit_length() < 400 else f"<a number of {value.bit_length():,} bits>"
+
+
+def shown(value: Any) -> str:
+    """A value that was read, as a message shows it: of what is deep, long or of many digits only a part."""
+    return _Shown().repr(value)

@@ -1,13 +1,22 @@
-"""Files as they are read: every reader opens them here, so that none waits for a pipe or reads a device without end."""
+"""Files as they are read: every reader opens them here, so that none waits for a pipe or reads a device without end.
+
+What is parsed as a whole is of bounded size, and what a parser raises of it is a ValueError, whatever it was.
+"""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+# No text that is parsed as a whole is longer; safetensors' own library has this limit for headers.
+MOST_BYTES = 100_000_000
+# What is longer is not the length of an axis or an array, and Python writes no number of more than 4,300 digits.
+LONGEST, MOST_AXES = 2**63 - 1, 64
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -38,7 +47,71 @@ def opened(file: Path) -> IO[bytes]:
     return stream
 
 
+def check_folder(folder: Path) -> None:
+    """Hold all that lies in a folder for regular files and folders, none of them elsewhere, before others read it.
+
+    Raises:
+        OSError: it is something else, or a link that leads out of the folder.
+    """
+    root = folder.resolve()
+    for place, folders, files in os.walk(folder):
+        for path in (Path(place, name) for name in (*folders, *files)):
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                raise OSError(errno.EINVAL, f"{path.name!r}, a link that leads out of it", str(path))
+            if not path.is_dir():
+                _check_regular(path, path.stat().st_mode)
+
+
 def _check_regular(file: Path, mode: int) -> None:
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "something else")
         raise OSError(errno.EINVAL, f"{kind}, which is no regular file", str(file))
+
+
+def read_text(file: Path) -> str:
+    """A regular file's text in UTF-8.
+
+    Raises:
+        OSError: it cannot be read, is no regular file or is longer than `MOST_BYTES`; ValueError: it is no such text.
+    """
+    with opened(file) as stream:
+        content = stream.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"one of more than {MOST_BYTES:,} bytes", str(file))
+    return content.decode("utf-8")
+
+
+def read_json(file: Path) -> Any:
+    """What a regular file's JSON says.
+
+    Raises:
+        OSError, ValueError: as `read_text` and `parsed_json`.
+    """
+    return parsed_json(read_text(file))
+
+
+def parsed_json(text: str) -> Any:
+    """What JSON says, in which every key stands once.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_once)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise ValueError(f"it has the key {twice[:100]!r} twice")
+    return found
+
+
+def are_lengths(values: Iterable[Any]) -> bool:
+    """Whether they are whole numbers that axes may be long, and no more of them than an array has axes."""
+    found = list(values)
+    return len(found) <= MOST_AXES and all(type(each) is int and 0 <= each <= LONGEST for each in found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from .errors import CheckpointError
+from .errors import CheckpointError, shown
+from .reading import MOST_BYTES, are_lengths, opened, parsed_json
 
 # In the order of safetensors' own list: a file holds the tensors of the last type first.
 DTYPES: dict[str, np.dtype] = {
@@ -101,12 +103,15 @@ def encoded(entries: Mapping[str, TensorEntry], metadata: Mapping[str, str]) -> 
     """The header of a new file, whose tensors lie in the order of `entries`, as bytes and as it will be read.
 
     Raises:
-        CheckpointError: a dtype that the format does not have.
+        CheckpointError: a dtype that the format does not have, or more than a header may hold.
     """
     tensors = described(entries)
     content = {_METADATA: dict(metadata), **tensors} if metadata else tensors
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
+    if len(text) > MOST_BYTES:
+        found = f"one of {len(text):,}"
+        raise CheckpointError("", f"a header of at most {MOST_BYTES:,} bytes", found, "Write fewer tensors.")
     start = 8 + len(text)
     offsets = {path: start + tensor["data_offsets"][0] for path, tensor in tensors.items()}
     size = start + sum(entry.nbytes for entry in entries.values())
@@ -120,15 +125,20 @@ def read_header(file: Path) -> Header:
         CheckpointError: it is cut short within the header, damaged or no such file.
         OSError: it cannot be read.
     """
-    size = file.stat().st_size
-    with file.open("rb") as stream:
+    with opened(file) as stream:
+        size = os.fstat(stream.fileno()).st_size
         first = stream.read(8)
         length = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
         if length < 2 or length > size - 8:
             raise _no_file(file, f"{size:,} bytes that begin with no header")
+        if length > MOST_BYTES:
+            raise _no_file(file, f"a header of {length:,} bytes, more than {MOST_BYTES:,}")
         text = stream.read(length)
     try:
-        content = json.loads(text)
+        content = parsed_json(text.decode("utf-8"))
+        if b"\\u" in text:
+            # Half of a surrogate pair is no Unicode, and JSON has it as an escape alone.
+            json.dumps(content, ensure_ascii=False).encode()
     except ValueError as error:
         raise _no_file(file, f"a header that is no JSON ({error})") from None
     if not isinstance(content, dict):
@@ -146,7 +156,8 @@ def check_size(file: Path, header: Header) -> None:
         CheckpointError: it has another one.
         OSError: it cannot be looked at.
     """
-    size = file.stat().st_size
+    with opened(file) as stream:
+        size = os.fstat(stream.fileno()).st_size
     if size != header.size:
         raise CheckpointError(str(file), f"a file of {header.size:,} bytes, as its header says", f"{size:,}", _ANEW)
 
@@ -157,7 +168,7 @@ class MappedTensors:
     def __init__(self, file: Path, header: Header) -> None:
         """Raises OSError if it cannot be mapped. `header` must be the file's, whose length `check_size` looks at."""
         self._header = header
-        with file.open("rb") as stream:
+        with opened(file) as stream:
             self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
 
     def array(self, path: str) -> np.ndarray:
@@ -188,14 +199,14 @@ def _header(content: dict[str, Any], metadata: Mapping[str, str], start: int, fi
 def _span(value: Any, where: str) -> tuple[TensorEntry, int, int]:
     try:
         name, shape, (begin, stop) = value["dtype"], value["shape"], value["data_offsets"]
-        numbers = (*shape, begin, stop)
+        shape = [*shape]
     except (TypeError, KeyError, ValueError):
-        raise CheckpointError(where, "a dtype, a shape and two offsets", repr(value), _ANEW) from None
-    if not all(type(number) is int and number >= 0 for number in numbers):
-        raise CheckpointError(where, "lengths and offsets", f"{shape!r} and {[begin, stop]!r}", _ANEW)
-    if name not in DTYPES:
+        raise CheckpointError(where, "a dtype, a shape and two offsets", shown(value), _ANEW) from None
+    if not are_lengths(shape) or not are_lengths((begin, stop)):
+        raise CheckpointError(where, "lengths and offsets", f"{shown(shape)} and {shown([begin, stop])}", _ANEW)
+    if not isinstance(name, str) or name not in DTYPES:
         known = "one of " + ", ".join(DTYPES)
-        raise CheckpointError(where, known, f"the dtype {name!r}", "Cast the tensor where the file is made.")
+        raise CheckpointError(where, known, f"the dtype {shown(name)}", "Cast the tensor where the file is made.")
     return TensorEntry(tuple(shape), DTYPES[name]), begin, stop
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import numpy as np
 
 from . import paths
-from .errors import ChildNameError, DtypeError, InitializerError, PathError, ShapeError, WeightsError, nearest
+from .errors import ChildNameError, DtypeError, InitializerError, PathError, ShapeError, WeightsError, nearest, unfit
 from .initializers import Initializer
 from .layouts import SAME, Layout
 from .text import one_line
@@ -211,7 +211,7 @@ class Table:
             raise WeightsError(
                 "",
                 f"one array for each of {counted(len(wanted), 'owner')}, in the canonical layout",
-                f"{len(faults)} that {'does' if len(faults) == 1 else 'do'} not fit: " + "; ".join(faults),
+                unfit(faults),
                 "Nothing was loaded.",
             )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..common.errors import UsageError, nearest
 from ..common.files import write_whole
+from ..common.reading import read_text
 from .explain import FRAMEWORK
 from .results import Result
 
@@ -97,7 +98,7 @@ def accept(file: str | Path, found: Iterable[KnownDifference], reason: str) -> t
     there = {(known.contract, known.path) for known in (load(path) if path.exists() else ())}
     new = tuple(replace(known, reason=reason) for known in found if (known.contract, known.path) not in there)
     if new:
-        before = path.read_text(encoding="utf-8").rstrip("\n") if path.exists() else ""
+        before = read_text(path).rstrip("\n") if path.exists() else ""
         write_whole(path, "\n\n".join((*filter(None, [before]), *map(_table, new))) + "\n", ours=None)
     return new
 
@@ -116,8 +117,8 @@ def load(file: str | Path) -> tuple[KnownDifference, ...]:
         UsageError: a file that cannot be read, or has anything else in it.
     """
     try:
-        found = tomllib.loads(Path(file).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        found = tomllib.loads(read_text(Path(file)))
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(str(file), "a readable TOML file", f"{type(error).__name__}: {error}") from error
     for key in found:
         if key != "known_difference":

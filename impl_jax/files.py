@@ -14,6 +14,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import type_handlers
 
 from ..common.errors import CheckpointError
+from ..common.reading import check_folder
 
 
 def read(folder: Path) -> Any:
@@ -21,7 +22,9 @@ def read(folder: Path) -> Any:
 
     Raises:
         CheckpointError: it is damaged or no checkpoint.
+        OSError: it leads out of its folder, or to what is no regular file.
     """
+    check_folder(folder)
     try:
         with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
             found = checkpointer.metadata(folder.absolute())
@@ -30,9 +33,10 @@ def read(folder: Path) -> Any:
                 raise _unreadable(folder, "it does not say what it holds")
             wanted = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), found.tree)
             return checkpointer.restore(folder.absolute(), restore_args=wanted)
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        if isinstance(error, CheckpointError):
-            raise
+    except CheckpointError:
+        raise
+    except Exception as error:
+        # Orbax holds little of its metadata against what it needs of it.
         raise _unreadable(folder, str(error).splitlines()[0] if str(error) else type(error).__name__) from None
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import NotExpressibleError, ParitreeError, WeightsError
+from ..errors import NotExpressibleError, ParitreeError, WeightsError, unfit
 from ..trees import is_array
 
 
@@ -57,7 +57,7 @@ def check_fit(shapes: Mapping[str, tuple[int, ...]], arrays: Mapping[str, Any]) 
         raise WeightsError(
             "",
             "arrays for owners of the model, in their native shapes",
-            f"{len(faults)} that {'does' if len(faults) == 1 else 'do'} not fit: " + "; ".join(faults),
+            unfit(faults),
             "Nothing was changed.",
         )
 

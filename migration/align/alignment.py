@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from ...common.errors import DtypeError, NotExpressibleError
+from ...common.errors import DtypeError, NotExpressibleError, listed
 from ...pairs.comparison import Bound
 from ...pairs.maps import Map, MapRow
 from ...pairs.pair import Pair, check_two
 from ...pairs.precision import STRICT, Setting
 from ...pairs.side import Side, sides_of
 from .effects import assign_by_effect
-from .errors import AlignmentError, listed
+from .errors import AlignmentError
 from .guesses import Guess
 from .interchangeable import assign_interchangeable
 from .matching import Matching, matched, offer_zero_gradients

@@ -38,9 +38,3 @@ class AlignmentError(ParitreeError, ValueError):
         """The same error with the place at which the programs part ways. where: what is said of it."""
         remedy = " ".join(text for text in (self.remedy, where) if text)
         return AlignmentError(self.path, self.expected, self.found, remedy, found_map=found_map, place=place)
-
-
-def listed(entries: list[str], most: int = 8) -> str:
-    """Entries for a message, the first few of many."""
-    shown = "; ".join(entries[:most])
-    return shown if len(entries) <= most else f"{shown}; and {len(entries) - most:,} more"

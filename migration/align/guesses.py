@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from ...common.errors import NotExpressibleError
+from ...common.errors import NotExpressibleError, listed
 from ...common.tables import shape_text
 from ...common.wing import PairError
 from ...pairs.closeness import relative_error
@@ -17,7 +17,7 @@ from ...pairs.side import Side
 from .approximate import by_modules, by_tensors, calls_of
 from .candidates import Candidates
 from .effects import assigned_by_outputs
-from .errors import AlignmentError, listed
+from .errors import AlignmentError
 from .freedoms import Freedoms
 from .points import SymmetricPoint, are_of_one_shape
 from .proof import apart_at, output_errors, outputs_agree_at_all_points, outputs_apart, prove

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...common.errors import listed
 from ...common.seeding import generator
 from ...common.tables import counted, shape_text
 from ...common.wing import PairError, Probe, first_nonfinite
@@ -26,7 +27,7 @@ from ...pairs.side import Side
 from ...pairs.values import ShapeClass, drawn, shape_class
 from .additive import AdditiveParameters
 from .axis_groupings import PLAIN, AxisGrouping, Shape, Structure
-from .errors import AlignmentError, listed
+from .errors import AlignmentError
 from .proof import outputs_apart
 
 

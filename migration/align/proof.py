@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...common.errors import listed
 from ...common.wing import PairError, Probe
 from ...pairs.closeness import is_comparable, is_zero_gradient, largest_gradient, relative_error
 from ...pairs.comparison import Bound, Comparison, Point
 from ...pairs.kept import kept_rows
 from ...pairs.maps import MapRow
 from ...pairs.precision import COARSEST, ROUNDINGS
-from .errors import AlignmentError, listed
+from .errors import AlignmentError
 
 
 def prove(comparison: Comparison) -> None:

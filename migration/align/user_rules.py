@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from math import prod
 
-from ...common.errors import nearest
+from ...common.errors import listed, nearest
 from ...common.tables import shape_text
 from ...pairs.side import Side
-from .errors import AlignmentError, listed
+from .errors import AlignmentError
 from .matching import Matching, offer_if_silent
 
 # A reference's path to the port's. `{name}` in both stands for a part of a path that is the same in both.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,16 @@ class Conversion:
             f"{self.direction[0]} -> {self.direction[1]}: {counted(self.tensors, 'tensor')}, "
             f"{self.nbytes:,} bytes{ties}"
         ]
-        lines += [f"left out: {one_line(path)}" for path in self.left_out]
-        lines += [f"not written, as the map has no row for it: {one_line(path)}" for path in self.absent]
-        lines += [f"left alone, another's draft, at work or killed: {one_line(name)}" for name in self.other_drafts]
+        lines += _told("left out", self.left_out)
+        lines += _told("not written, as the map has no row for it", self.absent)
+        lines += _told("left alone, another's draft, at work or killed", self.other_drafts)
         return "\n".join(lines)
+
+
+def _told(what: str, paths: Sequence[str], most: int = 50) -> list[str]:
+    """A line for each path, and one for how many more there are."""
+    more = [f"and {len(paths) - most:,} more"] if len(paths) > most else []
+    return [f"{what}: {one_line(each)}" for each in (*paths[:most], *more)]
 
 
 def convert(

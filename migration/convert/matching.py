@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...common.errors import UsageError, WeightsError
+from ...common.errors import UsageError, WeightsError, unfit
 from ...common.safetensors import TensorEntry
 from ...common.tables import counted, shape_text
 from ...common.wing import SideWing
@@ -111,7 +111,7 @@ def _unfit(source: Source, made: Map, faults: Sequence[str]) -> WeightsError:
     return WeightsError(
         "",
         f"one tensor for each of {counted(len(made.by_reference), 'tensor')} of the map's {made.direction[0]} side",
-        f"{len(faults)} that {'does' if len(faults) == 1 else 'do'} not fit: {'; '.join(faults)}",
+        unfit(faults),
         f"{SKIP} {NOTHING}" if any(_extra(source, made)) else NOTHING,
     )
 

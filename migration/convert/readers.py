@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 from importlib import import_module
@@ -11,7 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ...common.errors import CheckpointError, UsageError, nearest
+from ...common.errors import CheckpointError, UsageError, listed, nearest, shown
+from ...common.reading import read_json
 from ...common.safetensors import MappedTensors, TensorEntry, check_size, read_header
 from ...common.tables import counted
 from ...common.trees import is_array, leaves
@@ -54,15 +54,16 @@ def open_source(checkpoint: Path) -> Source:
     Raises:
         CheckpointError: there is none, or it is of no kind that is read, cut short or damaged.
     """
-    if not checkpoint.exists():
-        raise CheckpointError(str(checkpoint), KINDS, "nothing there", "Give its path from here.")
     try:
+        if not checkpoint.exists():
+            raise CheckpointError(str(checkpoint), KINDS, "nothing there", "Give its path from here.")
         if checkpoint.is_dir():
             return OrbaxFolder(checkpoint)
         return Shards(checkpoint) if checkpoint.name.endswith(INDEX) else _open_file(checkpoint)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise CheckpointError(str(checkpoint), "what can be read", reason, "Look at its permissions.") from None
+        remedy = "Look at its permissions." if isinstance(error, PermissionError) else "Give another, or copy it again."
+        raise CheckpointError(str(checkpoint), "what can be read", reason, remedy) from None
 
 
 def _open_file(file: Path) -> SafetensorsFile | TorchCheckpoint:
@@ -164,7 +165,7 @@ def _no_weights(file: Path, content: Any) -> CheckpointError:
     if is_array(content):
         found = "one tensor"
     elif isinstance(content, Mapping):
-        found = "one without tensors: " + (", ".join(repr(key) for key in content) or "it is empty")
+        found = "one without tensors: " + (listed([shown(key) for key in content], separator=", ") or "it is empty")
     else:
         found = type(content).__name__
     remedy = "Save `model.state_dict()`, alone or under the key 'state_dict'."
@@ -211,7 +212,7 @@ def _checkpoint(folder: Path) -> Path:
         if (candidate / ORBAX_FILE).is_file():
             return candidate
     inside = sorted(each.name for each in folder.iterdir())
-    found = f"a folder with {', '.join(map(repr, inside[:6]))}{', ...' if len(inside) > 6 else ''}"
+    found = f"a folder with {listed([repr(each) for each in inside], 6, ', ')}"
     remedy = "Give the step's own folder, or the file itself if there is one in it."
     expected = f"an Orbax checkpoint, which has a file {ORBAX_FILE}"
     raise CheckpointError(str(folder), expected, found if inside else "an empty folder", remedy)
@@ -229,9 +230,7 @@ class Shards:
         self._shards: dict[str, Source] = {}
         self._current = ""
         for name in dict.fromkeys(homes.values()):
-            if not (index.parent / name).is_file():
-                remedy = "Put all shards beside the index."
-                raise CheckpointError(str(index), f"the shard {name!r} beside it", "no such file", remedy)
+            _check_beside(index, name)
             self._shards[name] = _open_file(index.parent / name)
             self._leave(name)
         _check_held(homes, self._shards, index)
@@ -267,17 +266,31 @@ class Shards:
 def _weight_map(index: Path) -> dict[str, str]:
     expected = "JSON with a 'weight_map' from paths to files"
     try:
-        content: Any = json.loads(index.read_text(encoding="utf-8"))
+        content: Any = read_json(index)
     except ValueError as error:
         raise CheckpointError(str(index), expected, f"no JSON ({error})", "Copy the index again.") from None
     homes = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(homes, dict) or not homes or not all(isinstance(name, str) for name in homes.values()):
         raise CheckpointError(str(index), expected, "another content", "Copy the index again.")
     # A name that leads elsewhere would read a file that the index has no business with.
-    strays = [name for name in homes.values() if Path(name).name != name]
+    strays = [name for name in homes.values() if Path(name).name != name or name in ("", "..")]
     if strays:
         raise CheckpointError(str(index), "the names of files beside it", repr(strays[0]), "Copy the index again.")
     return homes
+
+
+def _check_beside(index: Path, name: str) -> None:
+    """A shard is where its index is, or both are links to one folder, as in the cache of a hub.
+
+    Raises:
+        CheckpointError: it is not there, or leads elsewhere.
+    """
+    shard, remedy = index.parent / name, "Put all shards beside the index."
+    if not shard.exists():
+        raise CheckpointError(str(index), f"the shard {name!r} beside it", "no such file", remedy)
+    if shard.resolve().parent not in (index.parent.resolve(), index.resolve().parent):
+        found = f"a link to {str(shard.resolve())!r}"
+        raise CheckpointError(str(index), f"the shard {name!r} beside it", found, remedy)
 
 
 def _check_held(homes: Mapping[str, str], shards: Mapping[str, Source], index: Path) -> None:
@@ -292,7 +305,7 @@ def _check_held(homes: Mapping[str, str], shards: Mapping[str, Source], index: P
         faults += [f"{path} is in {seen[path]} and in {name}" for path in shard.entries if path in seen]
         seen |= dict.fromkeys(shard.entries, name)
     if faults:
-        found = f"{counted(len(faults), 'difference')}: " + "; ".join(faults)
+        found = f"{counted(len(faults), 'difference')}: " + listed(faults, 20)
         raise CheckpointError(str(index), "shards that hold what it says", found, "Copy index and shards again.")
 
 

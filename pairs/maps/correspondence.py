@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ...common.errors import MapError
+from ...common.errors import MapError, listed
 from ...common.tables import counted, shape_text
 from .pieces import Piece, coverage
 from .rows import MapRow, giving_zeros
@@ -115,10 +115,11 @@ def _check_tensor(path: str, side: SideName, rows: Sequence[MapRow]) -> None:
     fewest, most = coverage(pieces, shape)
     if (fewest, most) != (1, 1):
         faults = ["entries in no row"] * (fewest < 1) + ["entries in several rows"] * (most > 1)
+        told = listed([str(each) or "whole" for each in pieces], separator=", ")
         raise MapError(
             path,
             f"every entry of the {side}'s tensor of shape {shape_text(shape)} in one row",
-            f"{' and '.join(faults)}, of {counted(len(rows), 'row')}: {_listed(str(each) for each in pieces)}",
+            f"{' and '.join(faults)}, of {counted(len(rows), 'row')}: {told}",
             "Correct the pieces.",
         )
 
@@ -132,11 +133,6 @@ def _check_alike(path: str, side: SideName, rows: Sequence[MapRow]) -> None:
     if len(aliases) > 1:
         found = " and ".join(str(list(each)) for each in aliases)
         raise MapError(path, f"the same aliases of the {side}'s tensor in all of its rows", found)
-
-
-def _listed(texts: Iterable[str]) -> str:
-    shown = [text or "whole" for text in texts]
-    return ", ".join(shown[:8]) + (", ..." if len(shown) > 8 else "")
 
 
 def _twice(path: str, side: SideName) -> MapError:

@@ -10,8 +10,9 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ...common.errors import MapError, ShapeError, nearest
+from ...common.errors import MapError, ShapeError, nearest, shown
 from ...common.files import written_whole
+from ...common.reading import are_lengths, read_json
 from .correspondence import Correspondence
 from .pieces import Piece, parsed
 from .rows import EVIDENCE, MapRow
@@ -65,7 +66,7 @@ def load(file: Path, kind: type[Made]) -> Made:
         MapError: see `Map.load`.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
     except OSError as error:
         raise MapError(str(file), "a file with a map", error.strerror or str(error)) from None
     except ValueError as error:
@@ -75,7 +76,7 @@ def load(file: Path, kind: type[Made]) -> Made:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise MapError(str(file), f'JSON with "format": "{FORMAT}"', "something else", "Give a file of Map.save.")
     if content.get("version") != VERSION:
-        found = f"version {content.get('version')!r}"
+        found = f"version {shown(content.get('version'))}"
         remedy = "Make the map anew, or use the release that wrote it."
         if content.get("version") == 1:
             remedy = "Version 1 was about other paths and had no pieces: align the models anew."
@@ -142,19 +143,19 @@ def _text(value: Any, where: str) -> str:
 
 def _texts(value: Any, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise MapError(where, "a list of texts", repr(value))
+        raise MapError(where, "a list of texts", shown(value))
     return tuple(value)
 
 
 def _shape(value: Any, where: str) -> tuple[int, ...]:
-    if not isinstance(value, list) or not all(type(length) is int and length >= 0 for length in value):
-        raise MapError(where, "a list of lengths", repr(value))
+    if not isinstance(value, list) or not are_lengths(value):
+        raise MapError(where, "a list of lengths", shown(value))
     return tuple(value)
 
 
 def _sizes(value: Any, where: str) -> tuple[tuple[str, int], ...]:
-    if not isinstance(value, dict) or not all(type(length) is int and length >= 0 for length in value.values()):
-        raise MapError(where, "an object with the length of each bracketed axis", repr(value))
+    if not isinstance(value, dict) or not are_lengths(value.values()):
+        raise MapError(where, "an object with the length of each bracketed axis", shown(value))
     return tuple(value.items())
 
 
@@ -167,13 +168,13 @@ def _piece(value: Any, where: str) -> Piece:
 
 def _evidence(value: Any, where: str) -> str:
     if value not in EVIDENCE:
-        raise MapError(where, "one of " + ", ".join(map(repr, EVIDENCE)), repr(value))
+        raise MapError(where, "one of " + ", ".join(map(repr, EVIDENCE)), shown(value))
     return value
 
 
 def _flag(value: Any, where: str) -> bool:
     if not isinstance(value, bool):
-        raise MapError(where, "true or false", repr(value))
+        raise MapError(where, "true or false", shown(value))
     return value
 
 

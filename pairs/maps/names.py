@@ -6,6 +6,7 @@ import re
 from itertools import combinations
 from typing import NamedTuple
 
+from ...common.errors import listed
 from .correspondence import Correspondence
 from .rows import MapRow
 
@@ -59,9 +60,9 @@ def crossing_note(made: Correspondence) -> str:
     found = crossings(made)
     if not found:
         return ""
-    listed = "; ".join(map(str, found[:_SHOWN])) + (f"; and {len(found) - _SHOWN} more" * (len(found) > _SHOWN))
+    told = listed([*map(str, found)], _SHOWN)
     return (
-        f"the map crosses names that both sides have: {listed}. The port's program may use the one where it means the "
+        f"the map crosses names that both sides have: {told}. The port's program may use the one where it means the "
         "other; if it was not meant, exchange them in the program and align again"
     )
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 from math import prod
 
 from ...common import layouts
-from ...common.errors import MapError
+from ...common.errors import MapError, shown
 from ...common.layouts import ELLIPSIS, Names, Side
 
 # The lengths of axes by their names.
@@ -33,7 +33,7 @@ def sides(pattern: str, rank: int) -> tuple[Side, Side]:
 
 
 def _unreadable(pattern: str) -> MapError:
-    return MapError("", "an einops pattern such as 'o i -> i o', with the same axes on both sides", repr(pattern))
+    return MapError("", "an einops pattern such as 'o i -> i o', with the same axes on both sides", shown(pattern))
 
 
 @lru_cache(maxsize=65536)
@@ -75,5 +75,5 @@ def _unfit(pattern: str, shape: tuple[int, ...], sizes: Sizes) -> MapError:
     return MapError(
         "",
         "an einops pattern that fits the shape, with sizes for its bracketed axes",
-        f"{pattern!r} for the shape {shape}{with_sizes}",
+        f"{shown(pattern)} for the shape {shape}{with_sizes}",
     )

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ...common.errors import ShapeError
+from ...common.errors import ShapeError, shown
 
 # Start, stop and step, each as NumPy has it; a `slice` has no hash before Python 3.12.
 Span = tuple[int | None, int | None, int | None]
@@ -93,7 +93,7 @@ def parsed(text: str) -> Piece:
     """
     found = _PIECE.fullmatch(text.strip())
     if found is None:
-        raise ShapeError("", "a piece such as '[8:16]', '[:, 1]' or '(2 3 8)[:, 1]'", repr(text))
+        raise ShapeError("", "a piece such as '[8:16]', '[:, 1]' or '(2 3 8)[:, 1]'", shown(text))
     view, index = found.groups()
     axes = index.split(", ") if index else []
     return Piece(tuple(map(int, view.split())) if view else (), tuple(_axis(each) for each in axes))

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ...common.errors import MapError
+from ...common.errors import MapError, shown
 
 _OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
 _OPPOSITE = {"+": "-", "-": "+", "*": "/", "/": "*"}
@@ -81,7 +81,7 @@ def transform_of(text: str) -> Transform:
     steps = _steps(" ".join(text.split()))
     if steps is None:
         expected = "a transform such as 'x + 1', 'x / 8.0' or 'x * 2 - 1', which has an inverse"
-        raise MapError("", expected, repr(text))
+        raise MapError("", expected, shown(text))
     return Transform(steps)
 
 

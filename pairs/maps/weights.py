@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...common.arrays import as_numpy
-from ...common.errors import MapError, WeightsError
+from ...common.errors import MapError, WeightsError, unfit
 from ...common.tables import counted, shape_text
 from ...common.trees import leaves
 from .correspondence import Correspondence
@@ -53,7 +53,7 @@ def given_arrays(made: Correspondence, weights: Any, keep: Collection[str] = ())
         raise WeightsError(
             "",
             f"one array for each of {counted(len(made.by_reference), 'tensor')} of the map",
-            f"{len(faults)} that {'does' if len(faults) == 1 else 'do'} not fit: " + "; ".join(faults),
+            unfit(faults),
             f"Nothing was carried.{_resized(made, shapes)}",
         )
     return found

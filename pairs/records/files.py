@@ -13,6 +13,7 @@ import numpy as np
 from ...common import safetensors
 from ...common.errors import CheckpointError, ParitreeError
 from ...common.files import written_whole
+from ...common.reading import parsed_json
 from ...common.safetensors import Header, TensorEntry
 from .forms import Form, digest
 
@@ -35,6 +36,7 @@ def save(content: Form, arrays: Mapping[str, np.ndarray], file: Path) -> None:
     Raises:
         RecordError: an array of a dtype that the format does not have.
         UsageError: something else than a record is there.
+        CheckpointError: more than a file's header may hold.
         OSError: the file cannot be written.
     """
     for array in arrays.values():
@@ -61,13 +63,12 @@ def load(file: Path) -> tuple[Form, dict[str, np.ndarray]]:
     try:
         header = safetensors.read_header(file)
         content = _content(header, file)
-        if file.stat().st_size != header.size:
-            raise RecordError(str(file), f"{header.size:,} bytes", f"{file.stat().st_size:,}", _ANEW)
+        safetensors.check_size(file, header)
         mapped = safetensors.MappedTensors(file, header)
     except OSError as error:
         raise RecordError(str(file), "a file with a record", error.strerror or str(error)) from None
-    except CheckpointError:
-        raise RecordError(str(file), "a safetensors file", "none that can be read", _ANEW) from None
+    except CheckpointError as error:
+        raise RecordError(error.path, error.expected, error.found, _ANEW) from None
     arrays = {key: mapped.array(key) for key in header.entries}
     wrong = [key for key, array in arrays.items() if digest(array) != key]
     if wrong:
@@ -85,7 +86,10 @@ def _content(header: Header, file: Path) -> Form:
     text = about.get("content", "")
     if _digest(text, header.entries) != about.get("digest"):
         raise RecordError(str(file), "a header with the digest it names", "another", _ANEW)
-    return json.loads(text)
+    try:
+        return parsed_json(text)
+    except ValueError as error:
+        raise RecordError(str(file), "content in JSON", f"none ({error})", _ANEW) from None
 
 
 def _digest(text: str, entries: Mapping[str, TensorEntry]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ...common.errors import NotExpressibleError
+from ...common.errors import NotExpressibleError, listed
 from ...common.wing import (
     Call,
     CallRecorder,
@@ -325,7 +325,7 @@ def _named(inputs: Inputs) -> dict[Any, np.ndarray]:
 
 
 def _listed(names: Mapping[Any, Any]) -> str:
-    return "inputs " + ", ".join(map(repr, names)) if names else "no inputs"
+    return "inputs " + listed([repr(name) for name in names], separator=", ") if names else "no inputs"
 
 
 def _kind(array: np.ndarray) -> str:

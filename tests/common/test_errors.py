@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from paritree.common import errors
-from paritree.common.errors import ParitreeError, nearest
+from paritree.common.errors import ParitreeError, listed, nearest, shown, unfit
 
 FAMILY = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, ParitreeError)]
 
@@ -79,3 +79,37 @@ def test_an_error_survives_pickling_and_copying(kind, again):
 )
 def test_nearest_suggests_the_closest_name_or_lists_the_first_six(name, names, text):
     assert nearest(name, iter(names)) == text
+
+
+def test_a_list_says_how_many_more_there_are():
+    assert listed(["a", "b"], 2) == "a; b"
+    assert listed([str(each) for each in range(1_000_000)], 2, ", ") == "0, 1, and 999,998 more"
+    assert unfit(["a is missing"]) == "1 that does not fit: a is missing"
+    assert unfit(["a"] * 1_000_000).endswith("a; and 999,980 more")
+
+
+def test_no_message_is_longer_than_a_page():
+    error = ParitreeError("p" * 10**6, "e", "f" * 10**7, "r")
+    assert len(str(error)) < 25_000
+    assert "f ... (10,000,000 characters). r" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"a": [1, 2.5, None]}, "{'a': [1, 2.5, None]}"),
+        (1 << 100_000, "<a number of 100,001 bits>"),
+        ([[[[[[[1]]]]]]], "[[[[[...]]]]]"),
+        (list(range(10)), "[0, 1, 2, 3, 4, 5, 6, 7, ...]"),
+        ("a" * 200, f"'{'a' * 47}...{'a' * 48}'"),
+    ],
+    ids=range(5),
+)
+def test_a_value_that_was_read_is_shown_in_part(value, text):
+    assert shown(value) == text
+
+
+def test_the_nearest_of_a_million_names_is_not_looked_for_in_all():
+    names = [f"name {number}" for number in range(1_000_000)]
+    assert nearest("name 7x", names).startswith("Did you mean ")
+    assert nearest("x" * 10**6, ["y" * 10**6, "b"]).startswith("There are ")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ....common.reading import read_text
 from ....common.text import one_line
 from ....common.wing import Line
 from ..gap import Cause
@@ -99,7 +100,7 @@ def filled(lines: Iterable[Line]) -> tuple[Line, ...]:
 def excerpt(line: Line) -> str:
     """The line's source, empty where there is none."""
     try:
-        lines = Path(line.file).read_text().splitlines()
-    except (OSError, UnicodeDecodeError):
+        lines = read_text(Path(line.file)).splitlines()
+    except (OSError, ValueError):
         return ""
     return lines[line.number - 1].strip() if line.number <= len(lines) else ""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from ....common.errors import MapError
+from ....common.errors import MapError, listed
 from ..correspondence import Correspondence
 from ..rows import MapRow
 from .drafts import RowDraft, Shape, piece_of
@@ -41,7 +41,7 @@ class Faults:
     def add_open(self, row: str, lengths: list[str]) -> None:
         """A row of which nothing tells these lengths."""
         self.is_open = True
-        self.add_row(row, f"nothing tells {', '.join(lengths)}")
+        self.add_row(row, f"nothing tells {listed(lengths, separator=', ')}")
 
     def __len__(self) -> int:
         rows = {row for named in self.rows.values() for row in named}
@@ -54,7 +54,7 @@ class Faults:
             *(f"{path} is not in the map" for path in self.extra),
             *(f"the port's {path} is not in the map" for path in self.port_extra),
         ]
-        return f"{len(self)} that {'does' if len(self) == 1 else 'do'} not fit: {'; '.join(parts)}"
+        return f"{len(self)} that {'does' if len(self) == 1 else 'do'} not fit: {listed(parts, 20)}"
 
     def error(self, remedy: str) -> MapError:
         return MapError("", "the shapes of the same model in another size", str(self), remedy)
@@ -182,5 +182,4 @@ def _with_rows(
 def _listed(rows: list[str]) -> str:
     if len(rows) == 1:
         return rows[0]
-    named = ", ".join(rows[:NAMED])
-    return f"{len(rows)} rows ({named}{', ...' if len(rows) > NAMED else ''})"
+    return f"{len(rows)} rows ({listed(rows, NAMED, ', ')})"

@@ -121,10 +121,10 @@ def test_the_command_says_what_tells_the_shapes_and_takes_it(file: Path, capsys:
         2,
         "",
         "paritree: expected the shapes of the same model in another size, found 4 that do not fit: 4 rows (in_proj -> "
-        "attention.query.kernel, in_proj -> attention.key.kernel, in_proj -> attention.value.kernel, ...): nothing "
-        "tells the length of 'd', the length of 'h', the shape of the port. Give the shapes of the nnx side: --like "
-        "with a checkpoint or a live model (FILE.py:MODEL) of this size, in Python like=... Or align models of this "
-        "size. Nothing was written.\n",
+        "attention.query.kernel, in_proj -> attention.key.kernel, in_proj -> attention.value.kernel, and 1 more): "
+        "nothing tells the length of 'd', the length of 'h', the shape of the port. Give the shapes of the nnx side: "
+        "--like with a checkpoint or a live model (FILE.py:MODEL) of this size, in Python like=... Or align models of "
+        "this size. Nothing was written.\n",
     )
     assert run(file.parent, capsys, "--like", f"{file}:Port") == (0, "torch -> nnx: 4 tensors, 2,048 bytes\n", "")
     assert_equal(loaded(file.parent / "port.safetensors"), small("nnx", 8, 4).arrays(large()))

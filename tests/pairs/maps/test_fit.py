@@ -71,9 +71,9 @@ def test_without_the_ports_shapes_the_heads_are_not_known() -> None:
         decoder(2, 8, 2).fit(shapes(full)[0])
     assert str(caught.value) == (
         "expected the shapes of the same model in another size, found 12 that do not fit: 12 rows (h.0.attn.in_proj -> "
-        "params.h_0.q.kernel, h.0.attn.in_proj -> params.h_0.k.kernel, h.0.attn.in_proj -> params.h_0.v.kernel, ...): "
-        "nothing tells the length of 'd', the length of 'h', the shape of the port. Give the port's shapes too, or "
-        "align models of this size."
+        "params.h_0.q.kernel, h.0.attn.in_proj -> params.h_0.k.kernel, h.0.attn.in_proj -> params.h_0.v.kernel, "
+        "and 9 more): nothing tells the length of 'd', the length of 'h', the shape of the port. Give the port's "
+        "shapes too, or align models of this size."
     )
 
 

@@ -425,7 +425,7 @@ SETS: dict[str, tuple[tuple[MapRow, ...], str]] = {
     "nine of them, of which eight are shown": (
         _pieces(*["[0:1]"] * 9),
         "all: expected every entry of the reference's tensor of shape (4, 2) in one row, found entries in no row and "
-        f"entries in several rows, of 9 rows: {', '.join(['[0:1]'] * 8)}, .... Correct the pieces.",
+        f"entries in several rows, of 9 rows: {', '.join(['[0:1]'] * 8)}, and 1 more. Correct the pieces.",
     ),
     "one piece alone": (
         _pieces("[0:3]"),

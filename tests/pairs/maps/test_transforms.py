@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from paritree import MapError
+from paritree.common.errors import shown
 from paritree.pairs.maps import transform_of
 
 # Each with what it makes of 3.0, and as it is written.
@@ -56,7 +57,7 @@ def test_a_text_that_is_no_transform_is_refused(text: str) -> None:
     with pytest.raises(MapError) as caught:
         transform_of(text)
     assert str(caught.value) == (
-        f"expected a transform such as 'x + 1', 'x / 8.0' or 'x * 2 - 1', which has an inverse, found {text!r}."
+        f"expected a transform such as 'x + 1', 'x / 8.0' or 'x * 2 - 1', which has an inverse, found {shown(text)}."
     )
 
 

@@ -202,7 +202,9 @@ def test_a_file_that_is_cut_short_is_refused(file: Path, tmp_path: Path) -> None
     raw = file.read_bytes()
     (tmp_path / "r").write_bytes(raw[:-8])
     remedy = "It is cut short or damaged: copy it again, or record again."
-    message = f"{tmp_path / 'r'}: expected {len(raw):,} bytes, found {len(raw) - 8:,}. {remedy}"
+    message = (
+        f"{tmp_path / 'r'}: expected a file of {len(raw):,} bytes, as its header says, found {len(raw) - 8:,}. {remedy}"
+    )
     with refused(RecordError, message):
         Record.load(tmp_path / "r")
 

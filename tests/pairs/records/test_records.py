@@ -169,11 +169,11 @@ def later(raw: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("damage", "expected", "found", "remedy"),
     [
-        (cut, "{size:,} bytes", "{less:,}", ANEW),
-        (long, "{size:,} bytes", "{more:,}", ANEW),
-        (headless, "a safetensors file", "none that can be read", ANEW),
-        (lambda raw: b"", "a safetensors file", "none that can be read", ANEW),
-        (lambda raw: b"PK" * 99, "a safetensors file", "none that can be read", ANEW),
+        (cut, "a file of {size:,} bytes, as its header says", "{less:,}", ANEW),
+        (long, "a file of {size:,} bytes, as its header says", "{more:,}", ANEW),
+        (headless, "a safetensors file", "40 bytes that begin with no header", ANEW),
+        (lambda raw: b"", "a safetensors file", "0 bytes that begin with no header", ANEW),
+        (lambda raw: b"PK" * 99, "a safetensors file", "198 bytes that begin with no header", ANEW),
         (flipped, "arrays with the digests they are named by", "1 others", ANEW),
         (renamed, "a header with the digest it names", "another", ANEW),
         (later, "a record of schema 1", "schema 2", "Record again, or use the release that wrote it."),
@@ -197,7 +197,7 @@ def test_another_safetensors_file_and_none_are_refused(tmp_path):
     with refused(RecordError, expected):
         Record.load(path)
     path.write_bytes(struct.pack("<Q", 2) + b"[]")
-    with refused(RecordError, f"{path}: expected a safetensors file, found none that can be read. {ANEW}"):
+    with refused(RecordError, f"{path}: expected a safetensors file, found a header that is list. {ANEW}"):
         Record.load(path)
 
 
