@@ -13,11 +13,13 @@ from .conformance.report import Report
 from .migration import AlignmentError, aligned
 from .pairs.comparison import Bound
 from .pairs.maps import Map
+from .pairs.modes import measuring
 from .pairs.pair import Pair, check_two
 from .pairs.records import Record, identity_map
 from .pairs.side import Side, sides_of
 
 
+@measuring()
 def check(
     pair: Pair,
     map: Map | None = None,
@@ -48,7 +50,8 @@ def check(
 
     Raises:
         PairError: a side that raises, ignores its seed or does not take the inputs, or outputs of unequal structure.
-        UsageError: a side that is no model; a contract, device, precision or file that does not exist.
+        UsageError: a side that is no model; a contract, device, precision or file that does not exist; a call from
+            inside of a function that JAX or PyTorch traces or transforms, where arrays have no values.
         DeviceError: the required device is absent.
     """
     declared = load(known_differences) if isinstance(known_differences, str | Path) else tuple(known_differences)

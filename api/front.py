@@ -13,6 +13,7 @@ from .common.spec import Layer, table_of
 from .common.tables import Row, Table
 from .common.trees import is_array, members, walk
 from .common.wing import Wing, is_tree, name_of
+from .pairs.modes import ordinary
 from .pairs.wings import load_wing, side_wing
 
 
@@ -25,6 +26,7 @@ def wing(of: Any) -> Wing:
     return load_wing(of if isinstance(of, str) else name_of(of))
 
 
+@ordinary()
 def build(
     spec: Layer | ReferenceModel, wing: str, *, seed: int = 0, dtype: str = "float32", device: str = "cpu"
 ) -> Any:
@@ -42,6 +44,7 @@ def build(
     return load_wing(wing).build(layer, seed=seed, dtype=dtype, device=device)
 
 
+@ordinary()
 def table(model: Any, inputs: Sequence[Any] | None = None) -> Table:
     """The table of a spec, a reference model, an `nn.Module`, an `nnx.Module`, `(linen module, variables)` or a pytree.
 

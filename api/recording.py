@@ -13,6 +13,7 @@ from .conformance.report import Report
 from .conformance.results import Result
 from .migration import AlignmentError, aligned
 from .pairs.comparison import Bound
+from .pairs.modes import measuring
 from .pairs.pair import Pair
 from .pairs.records import MOST_BYTES, Record, Recorder, RecordError, identity_map
 from .pairs.side import Side, sides_of
@@ -22,6 +23,7 @@ from .pairs.wings import side_wing
 _NEEDED = ("forward", "determinism")
 
 
+@measuring()
 def record(
     model: Any,
     inputs: Inputs,
@@ -56,7 +58,8 @@ def record(
         PairError: a model that raises or does not take the inputs; a record.
         RecordError: a model that does not agree with itself, as one that is random, a dtype that has no name there, or
             more activations than are allowed.
-        UsageError: what is no model; a contract or precision that does not exist. DeviceError: no such device.
+        UsageError: what is no model; a contract or precision that does not exist; a call from inside of a function that
+            is traced. DeviceError: no such device.
         OSError: the file cannot be written.
     """
     live = model_of(model, role="model")

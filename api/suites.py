@@ -24,6 +24,7 @@ from .conformance.contracts import Sampling
 from .conformance.known import KnownDifference, load
 from .conformance.results import Result
 from .pairs.maps import Map
+from .pairs.modes import measuring
 from .pairs.pair import Pair
 from .pairs.wings import HOMES, load_wing
 
@@ -174,6 +175,7 @@ class PartVerdict:
 class SuiteRun:
     """A suite under the options of a session: the parts that are tests, and their results, each unit measured once."""
 
+    @measuring()
     def __init__(self, suite: Suite, options: Options, name: str) -> None:
         wanted, map = suite.wanted(options), suite.loaded_map()
         self.required_device = options.required_device
@@ -232,6 +234,7 @@ class SuiteRun:
         native = self.examination.bound.reference.stored_tensors.get(path)
         return native is not None and not native.trainable
 
+    @measuring()
     def results(self, unit: Unit) -> tuple[Result, ...]:
         """All of a unit. An error of its measurement is raised again for each test that asks.
 

@@ -25,6 +25,7 @@ from ..common.tables import Row, Table, alike, shape_text
 from ..common.wing import WINGS, PairError, SideWing, StoredTensor, Wing
 from ..pairs.comparison import Bound
 from ..pairs.maps import Map, MapRow
+from ..pairs.modes import measuring
 from ..pairs.precision import Setting
 from ..pairs.side import Side
 from ..pairs.wings import absence, load_wing, require
@@ -227,6 +228,7 @@ EXAMINED = tuple(contract for contract in DEFAULT_CONTRACTS if contract not in _
 CONTRACTS = (*OF_SPEC, *EXAMINED, "initialization")
 
 
+@measuring()
 def check_reference_models(
     names: Sequence[str] = (),
     *,

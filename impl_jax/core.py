@@ -118,7 +118,7 @@ def _device() -> Any:
 def _typed(array: Any, dtype: str, device: Any) -> jax.Array:
     """A jax array on the device, if floating in `dtype`. One of NumPy's is copied: JAX would share its memory."""
     # A conversion even to its own dtype, after which the dtype is no weak one: that would be a program of its own.
-    own = array.astype(dtype if is_floating(array) else array.dtype)
+    own = array.astype(dtype if is_floating(array) else jax.dtypes.canonicalize_dtype(array.dtype))
     # Typed as JAX holds them: outside of 64-bit mode there is no float64 array to be had.
     return jax.device_put(own if isinstance(own, jax.Array) else jnp.array(own), device)
 

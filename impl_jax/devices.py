@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from ..common.errors import DeviceError, DtypeError
+from .modes import ordinary
 
 
 def devices() -> tuple[str, ...]:
@@ -38,17 +39,21 @@ def device_of(name: str) -> Any:
 
 
 @contextmanager
-def running(device: str = "cpu", dtype: str = "float32", tf32: bool = False) -> Iterator[None]:
+def running(device: str = "cpu", dtype: str | None = "float32", tf32: bool = False) -> Iterator[None]:
     """Strict arithmetic in `dtype` on `device`: full matmul precision unless TF32 is asked for, put back afterwards.
+
+    In no mode of the caller's. 64-bit types are enabled where `dtype` is float64 and only there; None leaves that to
+    the caller.
 
     Raises:
         DeviceError: JAX does not see the device.
     """
     with ExitStack() as stack:
+        stack.enter_context(ordinary())
         stack.enter_context(jax.default_device(device_of(device)))
         stack.enter_context(jax.default_matmul_precision("tensorfloat32" if tf32 else "highest"))
-        if dtype == "float64":
-            stack.enter_context(jax.enable_x64(True))
+        if dtype is not None:
+            stack.enter_context(jax.enable_x64(dtype == "float64"))
         yield
 
 

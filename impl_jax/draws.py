@@ -226,7 +226,7 @@ def draws_of(factory: Any, seeds: Sequence[int], look: Look, device: str, target
             # No seed of its own is at fault: the first ones were drawn from before, and the others will be one by one.
             return None
 
-    with running(device):
+    with running(device, None):
         return drawn(made, seeds, target, together)
 
 

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 import torch
 
 from ..common.errors import DeviceError, DtypeError
+from .modes import ordinary
 
 # The device under test, where one is.
 _UNDER_TEST: ContextVar[str | None] = ContextVar("device under test", default=None)
@@ -49,8 +50,11 @@ def under_test() -> torch.device | None:
 
 
 @contextmanager
-def running(device: str = "cpu", dtype: str = "float32", tf32: bool = False) -> Iterator[None]:
+def running(device: str = "cpu", dtype: str | None = "float32", tf32: bool = False) -> Iterator[None]:
     """Strict arithmetic in `dtype` on `device`: deterministic, without TF32 unless asked for, put back afterwards.
+
+    In no mode of the caller's. What a program makes of numbers alone is in float64 where `dtype` is, and in float32
+    where it is another; None leaves that to the caller.
 
     Raises:
         DeviceError: PyTorch does not see the device.
@@ -63,7 +67,10 @@ def running(device: str = "cpu", dtype: str = "float32", tf32: bool = False) -> 
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = tf32, True, False
     try:
-        yield
+        with ordinary(device):
+            if dtype is not None:
+                torch.set_default_dtype(torch.float64 if dtype == "float64" else torch.float32)
+            yield
     finally:
         _UNDER_TEST.reset(entered)
         torch.set_float32_matmul_precision(precision)

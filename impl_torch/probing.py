@@ -89,8 +89,8 @@ def site_gradients(
 
 
 def _objective(model: nn.Module, inputs: Sequence[np.ndarray], cotangent: np.ndarray) -> torch.Tensor:
-    """<output, cotangent> as a scalar tensor with its graph."""
-    with torch.enable_grad():
+    """<output, cotangent> as a scalar tensor with its graph, also in a mode that has none."""
+    with torch.inference_mode(False), torch.enable_grad():
         output = called(model, given(model, inputs))
         check_cotangent(cotangent, output)
         return weighted([output], [tensor(cotangent).to(output.device)])

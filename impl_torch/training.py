@@ -46,7 +46,7 @@ def step(
         ShapeError: targets of another shape than the output's; NotExpressibleError: the output is not one array.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    with generators_kept(model), in_mode(model, training=True):
+    with generators_kept(model), in_mode(model, training=True), torch.inference_mode(False), torch.enable_grad():
         torch.manual_seed(seed)
         output = called(model, given(model, inputs))
         check_targets(targets, output)

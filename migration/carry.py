@@ -7,9 +7,11 @@ from typing import Any
 
 from ..common.wing import name_of
 from ..pairs.maps import Map
+from ..pairs.modes import ordinary
 from ..pairs.wings import load_wing, side_wing
 
 
+@ordinary()
 def carry(source: Any, target: Any, map: Map | None = None, *, keep: Collection[str] = ()) -> Any:
     """The target with the source's weights, whichever frameworks the two belong to; ties stay as the target has them.
 

@@ -277,6 +277,12 @@ class Comparison:
         return largest_gradient(self.probes[0].gradients), largest_gradient(self.probes[1].gradients)
 
     @cached_property
+    def has_gradients(self) -> bool:
+        """Whether any parameter of the map has a gradient on either side; where none has, nothing is compared."""
+        ours, theirs = (probe.gradients for probe in self.probes)
+        return any(_is_any(ours, row.reference) or _is_any(theirs, row.port) for row in self.bound.rows)
+
+    @cached_property
     def rounding(self) -> Rounding:
         """What rounding does to the reference at the ordinary values."""
         return Rounding(self.reference, self.bound.ours, self.setting)

@@ -194,6 +194,12 @@ class Side:
                     raise
                 raise NotExpressibleError(self.role, error.expected, error.found, error.remedy) from None
 
+    @contextmanager
+    def making(self, device: str) -> Iterator[None]:
+        """What surrounds its factory, whose models are of the caller's types wherever they are made."""
+        with self.wing.running(device, None), reported(self.role), noting(self.notes):
+            yield
+
     def probe(
         self,
         weights: Weights,
@@ -291,7 +297,7 @@ class Side:
 
     def draws(self, seeds: Sequence[int], device: str, target: int) -> dict[str, np.ndarray]:
         """Initial values by path, at least `target` entries of each if the seeds suffice: (draws, *native shape)."""
-        with self.running(Setting(device)):
+        with self.making(device):
             return self.wing.draws(self.given, seeds, device=device, target=target)
 
     @property

@@ -1,6 +1,7 @@
 """What a wing is and gives: its Protocols, stored tensors, runs, traces, sites, training, saving, factories."""
 
 from .factories import drawn as drawn
+from .protocols import Modes as Modes
 from .protocols import SelfAnswering as SelfAnswering
 from .protocols import SideWing as SideWing
 from .protocols import Wing as Wing

@@ -38,6 +38,9 @@ class SideWing(Protocol):
 
     Of `draws`, target: how many entries of a tensor are enough: it is kept from as many of the first seeds as give that
     many, from two at least, and no more models are made than that takes. Without it all are kept from all seeds.
+
+    Of `running`, dtype: what the types are that a program makes of numbers alone; None for the caller's own, which are
+    those of a model that a factory makes.
     """
 
     NAME: str
@@ -74,8 +77,20 @@ class SideWing(Protocol):
     ) -> dict[str, np.ndarray]: ...
     def devices(self) -> tuple[str, ...]: ...
     def running(
-        self, device: str = "cpu", dtype: str = "float32", tf32: bool = False
+        self, device: str = "cpu", dtype: str | None = "float32", tf32: bool = False
     ) -> AbstractContextManager[None]: ...
+
+
+class Modes(Protocol):
+    """What a framework's `modes.py` gives: its modes that a caller may be in, put aside.
+
+    `hindrance`: the name of what cannot be put aside; empty for nothing. `ordinary`: surrounds what runs or makes a
+    model. `random_kept`: the framework's global generators are as they were afterwards.
+    """
+
+    def hindrance(self) -> str: ...
+    def ordinary(self) -> AbstractContextManager[None]: ...
+    def random_kept(self) -> AbstractContextManager[None]: ...
 
 
 class Wing(SideWing, Protocol):

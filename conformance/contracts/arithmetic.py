@@ -154,6 +154,11 @@ def gradients(comparison: Comparison) -> Iterator[Finding]:
         yield Finding("", None, None, None, words)
         return
     found = {row: _pair_of(comparison, row) for row in comparison.bound.rows}
+    if not comparison.has_gradients:
+        count = sum(both is not None for both in found.values())
+        if count:
+            yield Finding("", False, count, 0, _NOTHING.format(count=count), cause="no gradient")
+        return
     judged: dict[MapRow, _Error] = {}
     for row, both in found.items():
         if both is None:
@@ -203,6 +208,14 @@ def gradients(comparison: Comparison) -> Iterator[Finding]:
         words = f"{_named(row)}: the gradient {diagnosis.words}{where[0]}"
         module = where[1] or comparison.bound.modules(row)
         yield _finding(row.reference, each, words, row.port, cause, module, details.get(row))
+
+
+# Zeros agree whatever the port does with its parameters.
+_NOTHING = (
+    "no gradient was compared: those of all {count} parameters are zero on both sides. Take what stops them (no_grad, "
+    "detach, stop_gradient) out of the calls, or give inputs that reach the parameters. Two programs that are never "
+    "trained are to be checked without this contract, or with it as a known difference"
+)
 
 
 def _gradient_diagnosis(
@@ -353,6 +366,9 @@ _MOST = 0.9
 
 def layout(comparison: Comparison) -> Iterator[Finding]:
     """No other order of the axes fits: where the shape allows one, the gradient tells which is right."""
+    if not comparison.has_gradients:
+        yield Finding("", None, None, None, "no parameter has a gradient on either side, and nothing else tells")
+        return
     for row in comparison.bound.rows:
         both = _pair_of(comparison, row)
         if both is None:

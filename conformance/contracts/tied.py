@@ -33,6 +33,9 @@ def tied_gradients(comparison: Comparison) -> Iterator[Finding]:
     if not tied:
         yield Finding("", None, None, None, "no parameter has more than one site")
         return
+    if not comparison.has_gradients:
+        yield Finding("", None, None, None, "no parameter has a gradient on either side: there is no sum to compare")
+        return
     for row, shares in tied.items():
         yield _finding(comparison, row, shares)
 

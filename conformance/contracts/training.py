@@ -42,6 +42,7 @@ def training(comparison: Comparison) -> Iterator[Finding]:
     Where the port holds a parameter in another form, the same step leads elsewhere; it is left out, and a single step
     is made, so that nothing else has seen what came of it.
     """
+    idle: dict[str, str] = {}
     for optimizer in OPTIMIZERS:
         reformed = _reformed(comparison, optimizer)
         try:
@@ -49,7 +50,10 @@ def training(comparison: Comparison) -> Iterator[Finding]:
         except NotExpressibleError as refused:
             yield Finding("", None, None, None, str(refused))
             return
-        yield from _moved(steps, ours, theirs, reformed)
+        idle = idle or _idle(steps, ours, theirs)
+        if idle and optimizer is OPTIMIZERS[0]:
+            yield _of_idle(comparison, len(idle))
+        yield from _moved(steps, ours, theirs, reformed | idle)
         for side, trained in ((comparison.reference, ours), (comparison.port, theirs)):
             yield from _still_tied(comparison, side, trained.stored_tensors, steps)
 
@@ -69,6 +73,35 @@ def _reformed(comparison: Comparison, optimizer: Optimizer) -> dict[str, str]:
         elif row.transform and optimizer.weight_decay:
             reasons[row.port] = f"the port holds {row.transform} in the place of x, and weight decay shrinks either"
     return reasons
+
+
+def _idle(steps: Steps, ours: Training, theirs: Training) -> dict[str, str]:
+    """By port path why nothing is compared, where the gradient alone moves parameters and moves none on either side.
+
+    What weight decay makes of them is no more than they were. None where training is to leave all of them alone.
+    """
+    comparison, start = steps.comparison, steps.start
+    if steps.optimizer.weight_decay:
+        return {}
+    free = [row for row in comparison.bound.rows if _is_free(comparison, row)]
+    moved = (steps.moves(comparison.reference, start, ours), steps.moves(comparison.port, start, theirs))
+    is_moved = any(each[row.port].any() for row in free for each in moved if row.port in each)
+    return {} if is_moved else {row.port: "no gradient moves a parameter on either side" for row in free}
+
+
+def _is_free(comparison: Comparison, row: MapRow) -> bool:
+    return comparison.reference.is_free(row.reference) and comparison.port.is_free(row.port)
+
+
+def _of_idle(comparison: Comparison, count: int) -> Finding:
+    """A failure, unless `gradients` has said so already."""
+    words = (
+        f"training was not compared: no gradient moves any of {count} parameters on either side. Take what stops them "
+        "(no_grad, detach, stop_gradient) out of the calls in training mode, or give inputs that reach the parameters"
+    )
+    if not comparison.has_gradients:
+        return Finding("", None, None, None, words)
+    return Finding("", False, count, 0, words, cause="no gradient")
 
 
 def _trained(comparison: Comparison, optimizer: Optimizer, count: int) -> tuple[Steps, Training, Training]:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from ...common.errors import DtypeError, NotExpressibleError, listed
 from ...pairs.comparison import Bound
 from ...pairs.maps import Map, MapRow
+from ...pairs.modes import measuring
 from ...pairs.pair import Pair, check_two
 from ...pairs.precision import STRICT, Setting
 from ...pairs.side import Side, sides_of
@@ -29,6 +30,7 @@ Progress = Callable[[str], None]
 MOST_FREED = 2
 
 
+@measuring()
 def align(
     pair: Pair, *, dtype: str = "float32", rules: Rules = MappingProxyType({}), progress: Progress = lambda what: None
 ) -> Map:
@@ -50,7 +52,8 @@ def align(
         AlignmentError: the programs differ, also in the shapes of their outputs, a row is open, or the proof failed:
             what and by how much.
         PairError: outputs of unequal structure, or two sides that are one object.
-        UsageError: a side that is no model; NotExpressibleError: an output that is no structure of arrays.
+        UsageError: a side that is no model, or a call from inside of a function that is traced;
+        NotExpressibleError: an output that is no structure of arrays.
     """
     if dtype not in ("float32", "float64"):
         raise DtypeError("", "'float32' or 'float64'", repr(dtype))

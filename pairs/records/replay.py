@@ -35,7 +35,7 @@ class Running(NamedTuple):
     """What `running` was entered with."""
 
     device: str = "cpu"
-    dtype: str = "float32"
+    dtype: str | None = "float32"
     tf32: bool = False
 
 
@@ -149,14 +149,14 @@ class Replay:
         return ("cpu", "cuda")
 
     @contextmanager
-    def running(self, device: str = "cpu", dtype: str = "float32", tf32: bool = False) -> Iterator[None]:
+    def running(self, device: str = "cpu", dtype: str | None = "float32", tf32: bool = False) -> Iterator[None]:
         """How the side is asked; one that is live enters its own wing's."""
         with asking(device, dtype, tf32):
             yield
 
 
 @contextmanager
-def asking(device: str = "cpu", dtype: str = "float32", tf32: bool = False) -> Iterator[None]:
+def asking(device: str = "cpu", dtype: str | None = "float32", tf32: bool = False) -> Iterator[None]:
     """What `asked_with` tells as long as the context lasts."""
     entered = _RUNNING.set(Running(device, dtype, tf32))
     try:
