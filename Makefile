@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: check test wheel-test mutants mutations clean-runs bench lint types clean
+.PHONY: check test wheel-test mutants mutations clean-runs killed bench lint types clean
 
 check: $(VENV)/.installed
 	$(BIN)/paritree check
@@ -42,6 +42,10 @@ mutations: $(VENV)/.installed-test
 # More than a thousand runs of pairs without a fault: a false alarm is an error.
 clean-runs: $(VENV)/.installed-test
 	$(BIN)/python -m tests.conformance.mutants.clean_runs
+
+# Thousands of conversions that are killed or race: what they leave is old or new, and whole.
+killed: $(VENV)/.installed-test
+	$(BIN)/python -m tests.migration.convert.killed --kills 2000 --races 2000 --walk 1
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks

@@ -197,15 +197,18 @@ def _handle(numbers: Iterable[int]) -> dict[int, Any]:
 def _end(number: int, frame: object) -> None:
     """End at once. An exception could be swallowed by whatever a framework happens to run, and taking the interpreter
     down under its threads can crash."""
-    drafts.remove_drafts()
-    if os.isatty(2):
-        os.write(2, SHOW_CURSOR)
-    if number == signal.SIGINT:
-        os.write(2, b"\ninterrupted\n")
-        os._exit(INTERRUPTED)
-    # What started us is to see the signal, as if we had not answered it.
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
+    try:
+        drafts.remove_drafts()
+        if os.isatty(2):
+            os.write(2, SHOW_CURSOR)
+        if number == signal.SIGINT:
+            os.write(2, b"\ninterrupted\n")
+    finally:
+        if number == signal.SIGINT:
+            os._exit(INTERRUPTED)
+        # What started us is to see the signal, as if we had not answered it.
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
 
 def _explained(error: Exception) -> int:

@@ -97,6 +97,8 @@ def kind_of(path: Path) -> str:
         mode = path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return ""
+    except ValueError:
+        raise OSError(errno.EINVAL, "a name that no file can have", str(path)) from None
     names = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a folder", stat.S_IFREG: "a file"}
     return names.get(stat.S_IFMT(mode), "a device, pipe or socket")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,7 +46,7 @@ def write(folder: Path, tree: Mapping[str, Any]) -> None:
     """Save nested mappings of NumPy arrays as an Orbax checkpoint in a folder that is not there yet.
 
     Raises:
-        CheckpointError: Orbax cannot write it.
+        CheckpointError: Orbax cannot write it. OSError: the system cannot.
     """
     # Orbax would copy every array first, against changes in the meantime, and compress what hardly gets smaller.
     registry = type_handlers.create_type_handler_registry(
@@ -55,6 +57,10 @@ def write(folder: Path, tree: Mapping[str, Any]) -> None:
         with _quiet(), ocp.Checkpointer(handler) as checkpointer:
             checkpointer.save(folder.absolute(), tree)
     except ValueError as error:
+        # What the system said is in the text alone.
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        if code:
+            raise OSError(int(code[1]), os.strerror(int(code[1])), str(folder)) from None
         raise CheckpointError(str(folder), "to write an Orbax checkpoint", str(error).splitlines()[0]) from None
 
 
@@ -63,7 +69,7 @@ def _quiet() -> Iterator[None]:
     """Orbax warns of what it will also raise."""
     logger = logging.getLogger("absl")
     before = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:

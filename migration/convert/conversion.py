@@ -99,7 +99,7 @@ def convert(
     inputs = [Path(each) for each in (source, map, like) if isinstance(each, str | os.PathLike)]
     cast = None if dtype is None else cast_to(dtype)
     check_kind(target)
-    check_free(target, overwrite, inputs)
+    check_free(target, overwrite)
     made = map if isinstance(map, Map) else Map.load(Path(map))
     shapes = None if like is None else target_entries(like)
     weights = open_source(Path(source))

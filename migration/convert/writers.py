@@ -23,6 +23,8 @@ FILE = ".safetensors"
 OTHER = (".bin", ".ckpt", ".gz", ".h5", ".json", ".msgpack", ".npy", ".npz", ".onnx", ".pkl", ".pt", ".pth", ".zip")
 # The disk begins with what is written when so much of it waits, so that little is left to wait for at the end.
 SYNCED = 128 << 20
+# What Orbax takes besides the tensors, at most: for a checkpoint, and for each tensor of it.
+ROOM, ROOM_EACH = 128 << 10, 1 << 10
 # What the `format` of a file's metadata says, which transformers wants to know.
 FORMATS = {"torch": "pt", "linen": "flax", "nnx": "flax"}
 
@@ -49,7 +51,8 @@ def check_kind(destination: Path) -> None:
     Raises:
         CheckpointError: it ends as other files do.
     """
-    if destination.suffix in OTHER:
+    ending = destination.suffix.lower()
+    if ending in OTHER or ending == FILE != destination.suffix:
         expected = "a destination that ends in .safetensors, or for Orbax a folder's name"
         found = f"one that ends in {destination.suffix!r}"
         raise CheckpointError(str(destination), expected, found, "Choose one of the two.")
@@ -169,7 +172,8 @@ class OrbaxWriter:
         self, folder: Path, entries: Mapping[str, TensorEntry], aliases: Mapping[str, str], framework: str
     ) -> None:
         """Raises OSError if there is no room for it."""
-        if sum(entry.nbytes for entry in entries.values()) > shutil.disk_usage(folder.parent).free:
+        needed = ROOM + sum(entry.nbytes + ROOM_EACH for entry in entries.values())
+        if needed > shutil.disk_usage(folder.parent).free:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._folder = folder
         self._framework = framework

@@ -267,6 +267,10 @@ def test_a_destination_that_is_none(tmp_path: Path) -> None:
     cases = {
         "port.msgpack": "expected a destination that ends in .safetensors, or for Orbax a folder's name, found one "
         "that ends in '.msgpack'. Choose one of the two.",
+        "port.SAFETENSORS": "expected a destination that ends in .safetensors, or for Orbax a folder's name, found one "
+        "that ends in '.SAFETENSORS'. Choose one of the two.",
+        "port\0.safetensors": "expected to write there, found a name that no file can have. Make room or give another "
+        "place. Nothing is left of it.",
         "no/port.safetensors": f"expected a folder '{tmp_path / 'no'}', found none. Make it first.",
         "source.safetensors": "expected a destination that is not there yet, found a file. Remove it, or ask to "
         "overwrite it.",
@@ -275,5 +279,6 @@ def test_a_destination_that_is_none(tmp_path: Path) -> None:
     for name, message in cases.items():
         with pytest.raises(CheckpointError) as refusal:
             convert(source, tmp_path / name, example())
-        assert str(refusal.value) == f"{tmp_path / name}: {message}"
+        shown = str(tmp_path / name).replace("\0", "\\x00")
+        assert str(refusal.value) == f"{shown}: {message}"
     assert [file.name for file in tmp_path.iterdir()] == ["source.safetensors"]
