@@ -85,6 +85,8 @@ def convert(
         map does not tell.
     keep: for a tie of which the source has two different values, the path whose value is kept.
     skip: entries of the source that are left out, each a path or a pattern with the wildcards of `fnmatch`.
+    overwrite: replace what a conversion to that name could have written: a file, or a folder that is an Orbax
+        checkpoint and nothing else; never a link, nor what the destination is made from.
     on_progress: called with the bytes that are done and the bytes in all, in the caller's thread.
 
     Raises:

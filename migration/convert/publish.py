@@ -128,15 +128,15 @@ def unwritable(destination: Path, error: OSError) -> CheckpointError:
 
 def _publish(made: Path, destination: Path, overwrite: bool, inputs: Collection[Path]) -> None:
     """Another process may have made or removed the destination in the meantime, or may just now."""
-    for _ in range(TRIES):
+    for left in reversed(range(TRIES)):
         check_free(destination, overwrite, inputs)
         try:
             _move(made, destination)
             sync(destination.parent)
             return
-        except (FileExistsError, FileNotFoundError) as error:
-            met = error
-    raise met
+        except (FileExistsError, FileNotFoundError):
+            if not left:
+                raise
 
 
 def _move(made: Path, destination: Path) -> None:

@@ -61,7 +61,6 @@ def forked(work: Callable[[], object], log: Path) -> int:
         opened = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(opened, 1)
         os.dup2(opened, 2)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
         work()
         code = 0
     except SystemExit as end:
@@ -292,16 +291,14 @@ def judge_race(
             ground.expect(each.code in (*CODES.get(number, (-number, 0)), 2), "status", each, *about)
         elif each.code == 2:
             # Only a place that another one took first is refused.
-            taken = "expected a destination that is not there yet, found a fi", "that is not there yet, found a fo"
-            ground.expect(not overwrite and any(each_ in each.said for each_ in taken), "refused", each, *about)
+            is_taken = "expected a destination that is not there yet, found a f" in each.said
+            ground.expect(not overwrite and is_taken, "refused", each, *about)
         else:
             ground.expect(each.code == 0, "status", each, *about)
     for name in {*names}:
         own = [index for index, each in enumerate(names) if each == name]
         held = {sources[index] for index in own if done[index].code != 2}
-        allowed = (
-            {*held, None} if {index for index in own if index != killed and done[index].code == 0} == set() else held
-        )
+        allowed = held if any(done[index].code == 0 for index in own if index != killed) else {*held, None}
         ground.expect(ground.content(name) in allowed, "destination", name, ground.content(name), "of", allowed, *about)
         if not overwrite:
             ground.expect(sum(done[index].code == 0 for index in own) <= 1, "two were first", name, *about)
@@ -373,6 +370,8 @@ def main() -> None:
         options.add_argument(f"--{name}", type=int, default=0)
     given = options.parse_args()
     chance = random.Random(given.seed)
+    # As the processes that are forked begin with it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "ground")
         folder.mkdir()
