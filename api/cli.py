@@ -198,11 +198,12 @@ def _end(number: int, frame: object) -> None:
     """End at once. An exception could be swallowed by whatever a framework happens to run, and taking the interpreter
     down under its threads can crash."""
     try:
+        said = (SHOW_CURSOR if os.isatty(2) else b"") + (b"\ninterrupted\n" if number == signal.SIGINT else b"")
+        errors = os.dup(2)
+        # A framework's threads would tell that their files are gone, and a bar would be drawn once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         drafts.remove_drafts()
-        if os.isatty(2):
-            os.write(2, SHOW_CURSOR)
-        if number == signal.SIGINT:
-            os.write(2, b"\ninterrupted\n")
+        os.write(errors, said)
     finally:
         if number == signal.SIGINT:
             os._exit(INTERRUPTED)

@@ -385,7 +385,7 @@ def main() -> None:
             for line in lines:
                 print(line, flush=True)
         print(f"{len(ground.wrong)} wrong")
-        print("\n".join(ground.wrong[:20]))
+        print("\n".join(each[:1000] for each in ground.wrong[:20]))
         os.chdir("/")
     sys.exit(bool(ground.wrong))
 
