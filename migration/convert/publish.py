@@ -106,14 +106,17 @@ def _stranger(folder: Path) -> str:
     for place, folders, files in os.walk(folder, onerror=_raised):
         for name in sorted([*folders, *files]):
             entry = Path(place, name)
-            known = FOLDERS if kind_of(entry) == "a folder" else FILES if kind_of(entry) == "a file" else NOTHING
-            if not known.fullmatch(entry.relative_to(folder).as_posix()):
+            found = kind_of(entry)
+            known = FOLDERS if found == "a folder" else FILES if found == "a file" else NOTHING
+            # What has gone since it was listed went with a folder that another process has just replaced.
+            if found and not known.fullmatch(entry.relative_to(folder).as_posix()):
                 return f"{entry.relative_to(folder).as_posix()!r} in it"
     return "" if (folder / ORBAX_FILE).is_file() else f"a folder without {ORBAX_FILE}"
 
 
 def _raised(error: OSError) -> None:
-    raise error
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def unwritable(destination: Path, error: OSError) -> CheckpointError:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from paritree import CheckpointError, convert
+from paritree.migration.convert import publish
 
 from .checkpoints import example, saved, weights
 
@@ -226,3 +227,25 @@ def test_a_folder_that_cannot_be_published_is_left_as_it_was(source: Path, monke
         convert(source, folder, example(), overwrite=True)
     assert contents(folder) == before
     assert sorted(os.listdir(source.parent)) == sorted(("port", source.name))
+
+
+def test_a_checkpoint_that_is_replaced_while_it_is_looked_at_is_one(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, other = source.with_name("port"), source.with_name("other")
+    for place in (folder, other):
+        convert(source, place, example())
+    look, seen = publish.kind_of, []
+
+    def changing(path: Path) -> str:
+        if path.parent == folder and not seen:
+            seen.append(path)
+            folder.rename(source.with_name("before"))
+            other.rename(folder)
+            # The names of what is in it are others, and that of what is looked at just now is.
+            path = folder / "gone"
+        return look(path)
+
+    monkeypatch.setattr(publish, "kind_of", changing)
+    convert(source, folder, example(), overwrite=True)
+    assert seen
