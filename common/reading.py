@@ -9,7 +9,8 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from math import prod
 from pathlib import Path
 from typing import IO, Any
 
@@ -112,6 +113,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def are_lengths(values: Iterable[Any]) -> bool:
-    """Whether they are whole numbers that axes may be long, and no more of them than an array has axes."""
-    found = list(values)
-    return len(found) <= MOST_AXES and all(type(each) is int and 0 <= each <= LONGEST for each in found)
+    """Whether they are whole numbers that a file or an axis may be long."""
+    return all(type(each) is int and 0 <= each <= LONGEST for each in values)
+
+
+def is_shape(values: Collection[Any]) -> bool:
+    """Whether they are the lengths of an array's axes, of one that a system has room for, if it is not empty."""
+    return len(values) <= MOST_AXES and are_lengths(values) and prod(max(each, 1) for each in values) <= LONGEST // 16

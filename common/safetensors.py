@@ -20,7 +20,7 @@ import ml_dtypes
 import numpy as np
 
 from .errors import CheckpointError, shown
-from .reading import MOST_BYTES, are_lengths, opened, parsed_json
+from .reading import MOST_BYTES, are_lengths, is_shape, opened, parsed_json
 
 # In the order of safetensors' own list: a file holds the tensors of the last type first.
 DTYPES: dict[str, np.dtype] = {
@@ -202,7 +202,7 @@ def _span(value: Any, where: str) -> tuple[TensorEntry, int, int]:
         shape = [*shape]
     except (TypeError, KeyError, ValueError):
         raise CheckpointError(where, "a dtype, a shape and two offsets", shown(value), _ANEW) from None
-    if not are_lengths(shape) or not are_lengths((begin, stop)):
+    if not is_shape(shape) or not are_lengths((begin, stop)):
         raise CheckpointError(where, "lengths and offsets", f"{shown(shape)} and {shown([begin, stop])}", _ANEW)
     if not isinstance(name, str) or name not in DTYPES:
         known = "one of " + ", ".join(DTYPES)

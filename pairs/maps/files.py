@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from ...common.errors import MapError, ShapeError, nearest, shown
 from ...common.files import written_whole
-from ...common.reading import are_lengths, read_json
+from ...common.reading import are_lengths, is_shape, read_json
 from .correspondence import Correspondence
 from .pieces import Piece, parsed
 from .rows import EVIDENCE, MapRow
@@ -148,7 +148,7 @@ def _texts(value: Any, where: str) -> tuple[str, ...]:
 
 
 def _shape(value: Any, where: str) -> tuple[int, ...]:
-    if not isinstance(value, list) or not are_lengths(value):
+    if not isinstance(value, list) or not is_shape(value):
         raise MapError(where, "a list of lengths", shown(value))
     return tuple(value)
 

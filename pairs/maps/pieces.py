@@ -81,8 +81,12 @@ class Piece:
 
 
 WHOLE = Piece()
-_AXIS = r"(?:\d+|\d*:\d*(?::\d+)?|::-1)"
-_PIECE = re.compile(rf"(?:\((\d+(?: \d+)*)\))?(?:\[({_AXIS}(?:, {_AXIS})*)\])?")
+# No axis is as long as a number of twenty digits, and no piece takes every entry that lies no step further.
+_LENGTH = r"\d{1,19}"
+_AXIS = rf"(?:{_LENGTH}|(?:{_LENGTH})?:(?:{_LENGTH})?(?::(?!0+\b){_LENGTH})?|::-1)"
+_PIECE = re.compile(rf"(?:\(({_LENGTH}(?: {_LENGTH})*)\))?(?:\[({_AXIS}(?:, {_AXIS})*)\])?", re.ASCII)
+# A person's pieces of a tensor have hundreds of bounds; a grid of more boxes would only fill the memory.
+_MOST_BOXES = 1 << 26
 
 
 def parsed(text: str) -> Piece:
@@ -166,13 +170,21 @@ def coverage(pieces: Sequence[Piece], shape: tuple[int, ...]) -> tuple[int, int]
     views = {piece.view or shape for piece in pieces if piece.index}
     if len(views) > 1:
         blocks = gcd(prod(shape), *(_free(piece, shape) for piece in pieces))
-        counts = np.zeros(prod(shape) // blocks, np.int32)
+        counts = _counts((prod(shape) // blocks,), shape)
         for piece in pieces:
             _in_blocks(piece, shape, blocks).of(counts)[...] += 1
     else:
         seen = views.pop() if views else shape
         counts = _box_counts([piece.index for piece in pieces], seen)
     return int(counts.min()), int(counts.max())
+
+
+def _counts(boxes: Sequence[int], shape: tuple[int, ...]) -> np.ndarray:
+    if prod(boxes) > _MOST_BOXES:
+        expected = f"pieces that part an array into {_MOST_BOXES:,} boxes at most"
+        found = f"{prod(boxes):,} in an array of shape {shape}"
+        raise ShapeError("", expected, found, "Take larger pieces.")
+    return np.zeros(boxes, np.int32)
 
 
 def _free(piece: Piece, shape: tuple[int, ...]) -> int:
@@ -189,7 +201,7 @@ def _box_counts(indices: Sequence[Index], shape: tuple[int, ...]) -> np.ndarray:
     """How many indices take each box of the coarsest grid in which every index is of whole boxes."""
     rank = max((len(index) for index in indices), default=0)
     bounds = [_bounds([index[axis] for index in indices if axis < len(index)], shape[axis]) for axis in range(rank)]
-    counts = np.zeros([len(each) - 1 for each in bounds], np.int32)
+    counts = _counts([len(each) - 1 for each in bounds], shape)
     boxes = [{bound: number for number, bound in enumerate(each)} for each in bounds]
     for index in indices:
         spans = [_bound(axis, length) for axis, length in zip(index, shape, strict=False)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
-from ...common.errors import MapError, ShapeError
+from ...common.errors import DtypeError, MapError, ShapeError
 from ...common.layouts import Layout, inverted
 from ...common.tables import shape_text
 from .patterns import Sizes, laid_out
@@ -97,13 +97,18 @@ class MapRow:
         A view where the piece is one, the axes are only permuted and there is no transform.
 
         Raises:
-            ShapeError: an array of another shape.
+            ShapeError: an array of another shape. DtypeError: one in whose dtype the transform loses its values.
         """
         if tuple(array.shape) != self.shape:
             found = shape_text(tuple(array.shape))
             raise ShapeError(self.reference, f"the shape {shape_text(self.shape)}", found, "Compare the two models.")
         value = self.laid_out(array)
-        return transform_of(self.transform).of(value) if self.transform else value
+        if not self.transform:
+            return value
+        try:
+            return transform_of(self.transform).of(value)
+        except DtypeError as error:
+            raise DtypeError(self.reference, error.expected, error.found, error.remedy) from None
 
     def to_reference(self, piece: Any) -> Any:
         """What `to_port` made the port's `piece` of."""

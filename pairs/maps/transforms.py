@@ -14,9 +14,10 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
-from ...common.errors import MapError, shown
+from ...common.errors import DtypeError, MapError, shown
 
 _OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
 _OPPOSITE = {"+": "-", "-": "+", "*": "/", "/": "*"}
@@ -26,6 +27,9 @@ _NUMBER = re.compile(r"-?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?", re.ASCII | re.IGNOR
 _CHARACTERS = re.compile(r"[x()+*/\d.e\s-]*", re.ASCII | re.IGNORECASE)
 # What is longer might be nested more deeply than Python's own parser goes.
 _LONGEST = 1000
+# What a transform must keep apart: the numbers that weights are, and those a million times smaller and larger.
+_WEIGHTS = np.array([-2, -1, -0.5, 0.5, 1, 2], np.float32)
+_SLOPES = (1e-30, 1e30)
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,19 @@ class Transform:
         return Transform(tuple((_OPPOSITE[sign], number) for sign, number in reversed(self.steps)))
 
     def of(self, array: Any) -> Any:
-        """The port's value of any framework's array, in its shape and dtype: a new array unless there is no step."""
+        """The port's value of any framework's array, in its shape and dtype: a new array unless there is no step.
+
+        Raises:
+            DtypeError: a dtype of NumPy in which the numbers of the steps leave nothing of ordinary weights.
+        """
+        is_floating = isinstance(array, np.ndarray) and "float" in array.dtype.name
+        if self.steps and is_floating and not _is_kept(self, array.dtype):
+            expected = f"a dtype in which {self} keeps the values of weights"
+            raise DtypeError("", expected, array.dtype.name, "Cast the weights to float32 first.")
+        return self.taken(array)
+
+    def taken(self, array: Any) -> Any:
+        """As `of`, whatever becomes of the values."""
         found = array
         for sign, number in self.steps:
             found = _OPERATIONS[sign](found, float(number))
@@ -82,7 +98,21 @@ def transform_of(text: str) -> Transform:
     if steps is None:
         expected = "a transform such as 'x + 1', 'x / 8.0' or 'x * 2 - 1', which has an inverse"
         raise MapError("", expected, shown(text))
-    return Transform(steps)
+    found = Transform(steps)
+    if not _is_kept(found, np.dtype(np.float32)):
+        expected = "a transform that keeps the values of ordinary weights in float32, there and back"
+        raise MapError("", expected, shown(text), "Take numbers that are neither so large nor so small.")
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _is_kept(transform: Transform, dtype: np.dtype) -> bool:
+    """Whether weights come back: not where all of them become zero, or infinite, or are lost beside what is added."""
+    given = _WEIGHTS.astype(dtype)
+    with np.errstate(all="ignore"):
+        back = transform.inverse.taken(transform.taken(given)).astype(np.float64)
+    near = np.allclose(back, _WEIGHTS, rtol=max(0.01, 8 * float(ml_dtypes.finfo(dtype).eps)), atol=0)
+    return near and _SLOPES[0] <= abs(transform.slope) <= _SLOPES[1]
 
 
 def _steps(text: str) -> tuple[tuple[str, str], ...] | None:

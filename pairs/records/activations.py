@@ -90,17 +90,6 @@ def sizes_of(form: Form, sizes: Mapping[str, int]) -> int:
     return sum(sizes[key] for key in {*named})
 
 
-def check(form: Form, arrays: Mapping[str, np.ndarray], file: str) -> None:
-    """Raises RecordError for what is no form of activations, or names an array that is not there."""
-    try:
-        for address in form["passes"]:
-            traces_of(form, address, arrays.__getitem__, "float64")
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        found = f"{type(error).__name__}: {error}"
-        remedy = "Record again, or use the release that wrote it."
-        raise RecordError(file, "activations as a record has them", found, remedy) from None
-
-
 def _keys(call: Form) -> list[str]:
     return [*call["inputs"].values(), *call["outputs"].values()]
 

@@ -38,7 +38,7 @@ from ...common.wing import (
     asked,
 )
 from ..maps import Map, MapRow
-from . import activations, files
+from . import activations, files, schema
 from . import forms as forms
 from .files import RecordError as RecordError
 from .replay import Answering, asked_with
@@ -73,8 +73,7 @@ class Record(Answering):
             RecordError: the file is not there, is no record, is one of another schema, or is damaged.
         """
         content, arrays = files.load(Path(file))
-        if "activations" in content:
-            activations.check(content["activations"], arrays, str(file))
+        schema.check(content, arrays, str(file))
         return Record(content, arrays)
 
     def save(self, file: str | Path) -> None:

@@ -35,11 +35,26 @@ def test_a_text_is_read_and_written_again(text: str) -> None:
     assert piece.is_whole == (not text)
 
 
-@pytest.mark.parametrize("text", ["8:16", "[8:16", "[-1]", "[a]", "(2 3)[:, 1", "[1,2]", "[1:2:3:4]"])
+@pytest.mark.parametrize(
+    "text", ["8:16", "[8:16", "[-1]", "[a]", "(2 3)[:, 1", "[1,2]", "[1:2:3:4]", "[0:8:0]", "[::00]", "[\u0663]"]
+)
 def test_a_text_that_is_no_piece_is_refused(text: str) -> None:
     with pytest.raises(ShapeError) as caught:
         parsed(text)
     assert str(caught.value) == (f"expected a piece such as '[8:16]', '[:, 1]' or '(2 3 8)[:, 1]', found {text!r}.")
+
+
+def test_a_number_without_end_is_refused() -> None:
+    for text in (f"[{'1' * 5000}]", f"({'1' * 5000})[1]", "(" * 100_000):
+        with pytest.raises(ShapeError, match=r"found '.*\.\.\..*'\.$"):
+            parsed(text)
+
+
+def test_pieces_that_would_fill_the_memory_are_not_counted() -> None:
+    expected = "expected pieces that part an array into 67,108,864 boxes at most, found"
+    for pieces in ([parsed("[::2]"), parsed("[1::2]")], [parsed(f"({2**40} 2)[::2]"), parsed(f"(2 {2**40})[1]")]):
+        with pytest.raises(ShapeError, match=f"^{expected} "):
+            coverage(pieces, (2**41,))
 
 
 @pytest.mark.parametrize("framework", [np.asarray, torch.tensor, jnp.asarray])

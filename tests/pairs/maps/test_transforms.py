@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
 
-from paritree import MapError
+from paritree import DtypeError, MapError
 from paritree.common.errors import shown
 from paritree.pairs.maps import transform_of
 
@@ -65,3 +66,25 @@ def test_a_text_of_a_thousand_characters_is_read() -> None:
     text = "x" + " + 1" * 248 + " + 1000"
     assert len(text) == 1000
     assert transform_of(text).of(0.0) == 1248
+
+
+@pytest.mark.parametrize("text", ["x * 1e-320", "x / 1e38", "x + 1e9", "x - 1e300", "x * 1e-30 * 1e-30 * 1e60"])
+def test_a_transform_that_makes_zeros_of_weights_is_refused(text: str) -> None:
+    with pytest.raises(MapError) as caught:
+        transform_of(text)
+    assert str(caught.value) == (
+        "expected a transform that keeps the values of ordinary weights in float32, there and back, found "
+        f"{text!r}. Take numbers that are neither so large nor so small."
+    )
+
+
+def test_a_dtype_in_which_a_transform_makes_zeros_of_weights_is_refused() -> None:
+    made = transform_of("x * 1e-9")
+    assert made.of(np.ones(2, np.float32)).any()
+    assert made.of(np.ones(2, ml_dtypes.bfloat16)).any()
+    with pytest.raises(DtypeError) as caught:
+        made.of(np.ones(2, np.float16))
+    assert str(caught.value) == (
+        "expected a dtype in which x * 1e-9 keeps the values of weights, found float16. Cast the weights to float32 "
+        "first."
+    )

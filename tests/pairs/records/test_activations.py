@@ -226,11 +226,17 @@ def test_an_array_of_another_shape_is_refused(file: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        (lambda content: content.update(activations=[]), "TypeError: list indices must be integers or slices, not str"),
-        (lambda content: content["activations"].pop("modules"), "KeyError: 'modules'"),
-        (lambda content: first_pass(content)[0].pop("depth"), "KeyError: 'depth'"),
-        (lambda content: first_pass(content)[0].update(module=99), "IndexError: list index out of range"),
-        (lambda content: first_pass(content)[0].update(outputs={"": "0123"}), "KeyError: '0123'"),
+        (lambda content: content.update(activations=[]), "activations: expected an object, found []"),
+        (lambda content: content["activations"].pop("modules"), "activations: expected an entry 'modules', found none"),
+        (lambda content: first_pass(content)[0].pop("depth"), "[0]: expected an entry 'depth', found none"),
+        (
+            lambda content: first_pass(content)[0].update(module=99),
+            "[0].module: expected the number of one of 5 modules, found 99",
+        ),
+        (
+            lambda content: first_pass(content)[0].update(outputs={"": "0123"}),
+            "[0].outputs.: expected the digest of one of the record's arrays, found '0123'",
+        ),
     ],
 )
 def test_what_are_no_activations_is_refused(
@@ -239,9 +245,10 @@ def test_what_are_no_activations_is_refused(
     content, arrays = recordfiles.load(file)
     change(content)
     recordfiles.save(content, arrays, tmp_path / "r")
-    message = f"{tmp_path / 'r'}: expected activations as a record has them, found {found}. {ANEW}"
-    with refused(RecordError, message):
+    with pytest.raises(RecordError) as caught:
         Record.load(tmp_path / "r")
+    assert str(caught.value).startswith(f"{tmp_path / 'r'}: activations")
+    assert str(caught.value).endswith(f"{found}. {ANEW}")
 
 
 def test_a_record_of_before_is_read_and_one_without_them_is_written_as_before(file: Path, tmp_path: Path) -> None:
