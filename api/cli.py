@@ -41,10 +41,10 @@ for command in COMMANDS:
 @click.argument("target", required=False, metavar="[FILE.py:MODEL]")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
 def table(target: str | None, as_json: bool) -> int:
-    """Names, shapes, layouts, initializers and ties of a model.
+    """Show a model's parameters: names, shapes, initializers and ties.
 
     MODEL is a spec, an nn.Module, an nnx.Module, a tuple (linen module, variables), a pytree of arrays, or a function
-    from a seed to one of these. A reference model or architecture is meant by its name alone; without a target they are
+    from a seed to one of these. The name alone is that of a reference model or architecture; without a target they are
     listed.
     """
     import json
@@ -71,20 +71,28 @@ def table(target: str | None, as_json: bool) -> int:
 @click.argument("rows", nargs=-1, metavar="[ROW]...")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
 @click.option("--markdown", type=click.Path(dir_okay=False), help="Write the rows to this file as one Markdown page.")
-@click.option("--list", "listed", is_flag=True, help="List ids and titles; run nothing.")
-def study(rows: tuple[str, ...], as_json: bool, markdown: str | None, listed: bool) -> int:
-    """The study catalogue, side by side, executed now: all rows, or those named (W6).
+@click.option("--list", "listed", is_flag=True, help="List the rows that are named; run nothing.")
+@click.option("--run", "everything", is_flag=True, help="Without a ROW: run all rows, which takes a minute.")
+def study(rows: tuple[str, ...], as_json: bool, markdown: str | None, listed: bool, everything: bool) -> int:
+    """List or run the study's rows: one behaviour in each framework.
 
-    The exit code is 1 if a row's verdict or figure is not confirmed by the run.
+    ROW is the id of a row (W6) or the letter of a section (W): it is executed now and shown. Without a ROW all rows are
+    listed, and with --run they are executed. --json and --markdown execute what they write.
+
+    The exit code is 1 if the run does not confirm a row's verdict or a number that it states.
     """
-    if as_json and markdown:
-        raise click.UsageError("--json and --markdown are two outputs: give one.")
+    outputs = {"--json": as_json, "--markdown": bool(markdown), "--list": listed}
+    given = [option for option, is_given in outputs.items() if is_given]
+    if given[1:]:
+        raise click.UsageError(f"{' and '.join(given)} are {len(given)} outputs: give one.")
+    if everything and (rows or listed):
+        raise click.UsageError("--run is about all rows: leave out ROW and --list.")
     from .study import catalogue, outcomes, pages, terminal
 
     if markdown:
         check_writable(markdown, "--markdown")
-    if listed:
-        terminal.show(terminal.titles(catalogue.identifiers(rows)))
+    if listed or not (rows or given or everything):
+        terminal.show(terminal.titles(catalogue.listed(rows)))
         return OK
     with progress() as told:
         found = outcomes(rows, told)
@@ -107,7 +115,13 @@ def study(rows: tuple[str, ...], as_json: bool, markdown: str | None, listed: bo
 @click.option("--json", "as_json", is_flag=True, help="Print all layers as JSON.")
 @click.option("--markdown", type=click.Path(dir_okay=False), help="Write all layers to this file as one Markdown page.")
 def layers(names: tuple[str, ...], as_json: bool, markdown: str | None) -> int:
-    """The migration table: each layer's names, layouts, settings and default initializers in both frameworks."""
+    """Look up a layer: its names and settings in each framework.
+
+    The migration table has each layer's classes, the layouts of its arrays, what its settings become, its default
+    initializers and the traps on the way. Without a NAME all layers are listed.
+
+    NAME is a layer's, or that of a class of PyTorch or Flax: Conv2d, Dense, nnx.MultiHeadAttention.
+    """
     if sum(map(bool, (names, as_json, markdown))) > 1:
         raise click.UsageError("NAME, --json and --markdown are three outputs: give one.")
     from .study import layers as pages
@@ -130,7 +144,7 @@ def layers(names: tuple[str, ...], as_json: bool, markdown: str | None) -> int:
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the settings as JSON.")
 def doctor(as_json: bool) -> int:
-    """Versions, devices, precision settings and determinism settings."""
+    """Show versions, devices and the settings of the frameworks."""
     import json
 
     from .common.wing import WINGS

@@ -9,10 +9,11 @@ from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from inspect import signature
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
-from .common.errors import UsageError, nearest
+from .common.errors import UsageError, listed, nearest
+from .common.wing import name_of
 from .pairs.pair import Pair
 
 
@@ -26,16 +27,17 @@ def load_target(target: str) -> Any:
     Raises:
         UsageError: no such file, no such name in it, or the file or the factory raises.
     """
-    file, colon, name = target.rpartition(":")
-    if not colon:
+    file, name = _parted(target)
+    if not file:
         return _named(target)
     path = Path(file)
     if not path.is_file():
         raise UsageError(target, f"a file {file!r}", "none", "Give FILE.py:NAME, with the file's path from here.")
     module = _run(path, target)
+    if not name:
+        raise UsageError(target, "a file and a name in it, FILE.py:NAME", "the file alone", _names_in(module))
     if not hasattr(module, name):
-        public = [key for key in vars(module) if not key.startswith("_")]
-        raise UsageError(target, f"the name {name!r} in {path.name}", "none", nearest(name, public))
+        raise UsageError(target, f"the name {name!r} in {path.name}", "none", nearest(name, _public(module)))
     found = getattr(module, name)
     if not isinstance(found, FunctionType | type | partial):
         return found
@@ -44,6 +46,49 @@ def load_target(target: str) -> Any:
             return found()
     with _explained(target, f"{name}(0), a factory called with a seed, to return a model", "Give it one argument."):
         return found(0)
+
+
+def is_in_file(target: str) -> bool:
+    """Whether a target is one of a file, its name given or forgotten, and not a reference model's name."""
+    return bool(_parted(target)[0])
+
+
+def _parted(target: str) -> tuple[str, str]:
+    """The file, which a reference model has not, and the name in it, which may have been forgotten."""
+    file, colon, name = target.rpartition(":")
+    return (file, name) if colon else (target, "") if target.endswith(".py") else ("", target)
+
+
+def _names_in(module: ModuleType) -> str:
+    """What a name may be forgotten of: the pairs and models of a file, and its functions, which may make one."""
+    names = _public(module)
+    groups = {
+        "Pairs": [name for name, each in names.items() if isinstance(each, Pair)],
+        "Models": [name for name, each in names.items() if _is_model(each)],
+        "Functions": [name for name, each in names.items() if _is_function_of(module, each)],
+    }
+    parts = [f"{kind}: {listed(list(map(repr, found)), separator=', ')}." for kind, found in groups.items() if found]
+    return " ".join(parts) or "There is no pair, no model and no function in it."
+
+
+def _public(module: ModuleType) -> dict[str, Any]:
+    return {name: each for name, each in vars(module).items() if not name.startswith("_")}
+
+
+def _is_function_of(module: ModuleType, found: Any) -> bool:
+    return isinstance(found, FunctionType) and found.__module__ == module.__name__
+
+
+def _is_model(found: Any) -> bool:
+    from .common.spec import Layer
+
+    if isinstance(found, Layer):
+        return True
+    try:
+        name_of(found)
+    except UsageError:
+        return False
+    return True
 
 
 def _takes_one(factory: Any) -> bool:
@@ -67,7 +112,7 @@ def _named(name: str) -> Any:
     return MODELS[name]
 
 
-def _run(path: Path, target: str) -> Any:
+def _run(path: Path, target: str) -> ModuleType:
     spec = spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise UsageError(target, "a Python file", f"{path.name}", "Its name must end in .py.")

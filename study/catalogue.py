@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Collection, Iterable
 from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
 
 from ..common.errors import UsageError, nearest
-from .record import Behaviour, Outcome, run
+from .record import Behaviour, Outcome, Verdict, run
 
 SECTIONS: dict[str, tuple[str, str, int]] = {
     # letter: (heading, folder, how many rows)
@@ -39,6 +42,29 @@ def load(identifier: str) -> Behaviour:
     """The record of one row, by its id. This imports the frameworks that the row shows."""
     name = _known(identifier, IDS)
     return import_module(f".behaviours.{SECTIONS[name[0]][1]}.{name.lower()}", __package__).RECORD
+
+
+class Listed(NamedTuple):
+    """What a list of rows shows of one: what its author says, without a run."""
+
+    id: str
+    title: str
+    verdict: Verdict
+
+
+def listed(wanted: Iterable[str] = ()) -> tuple[Listed, ...]:
+    """The rows that are meant, as their records say. Their files are read and not run: no framework is imported."""
+    return tuple(map(_listed, identifiers(wanted)))
+
+
+def _listed(identifier: str) -> Listed:
+    file = Path(__file__).parent / "behaviours" / SECTIONS[identifier[0]][1] / f"{identifier.lower()}.py"
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == Behaviour.__name__:
+            said = {each.arg: each.value for each in node.keywords}
+            verdict = Verdict[ast.unparse(said["verdict"]).removeprefix("Verdict.")]
+            return Listed(identifier, ast.literal_eval(said["title"]), verdict)
+    raise AssertionError(f"{file.name} has no record")
 
 
 def _known(given: str, names: Collection[str]) -> str:

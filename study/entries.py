@@ -7,6 +7,7 @@ classes, the settings and the traps. docs/layers.md and `paritree layers` are ma
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ..common import layers as spec
@@ -524,11 +525,43 @@ _ALL = (
 ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ALL}
 
 
-def entry(name: str) -> Entry:
-    """The entry of that name, whatever its case; raises UsageError naming the nearest one."""
-    by_lower = {known.lower(): known for known in ENTRIES}
-    if name.lower() not in by_lower:
-        close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
-        remedy = nearest(by_lower[close[0]] if close else name, ENTRIES)
-        raise UsageError(name, "the name of a layer", "none of that name", remedy)
-    return ENTRIES[by_lower[name.lower()]]
+# As the frameworks are usually imported.
+_IMPORTED = {"nn": ("torch.nn", "flax.linen", "jax.nn"), "linen": ("flax.linen",), "jnp": ("jax.numpy",)}
+
+
+def named(name: str) -> tuple[Entry, ...]:
+    """The layers that a name means: a layer's own (`Conv2d`, `conv2d`), or that of a class or function of either
+    framework (`Dense`, `nnx.Conv`, `nn.LSTMCell`), which may be several.
+
+    Raises:
+        UsageError: no such layer and no such class; the message names the nearest one.
+    """
+    for spelt in (str, str.lower):
+        own = tuple(each for each in ENTRIES.values() if spelt(each.name) == spelt(name))
+        found = own or tuple(each for each in ENTRIES.values() if _is_of(each, spelt(name), spelt))
+        if found:
+            return found
+    # A layer's own name is the better spelling of a function's.
+    known = [*(word for each in ENTRIES.values() for word in _last_words(each)), *ENTRIES]
+    by_lower = {each.lower(): each for each in known}
+    asked = name.rpartition(".")[2].lower()
+    close = difflib.get_close_matches(asked, by_lower, n=1, cutoff=0.5)
+    expected = "the name of a layer, or of a class of PyTorch or Flax"
+    remedy = nearest(by_lower[close[0]] if close else name, [*ENTRIES, *known])
+    raise UsageError(name, expected, "none of that name", remedy)
+
+
+def _is_of(each: Entry, name: str, spelt: Callable[[str], str]) -> bool:
+    """Whether a layer has that class in one of the frameworks, spelt with all, some or none of its modules."""
+    module, _, last = name.rpartition(".")
+    wanted = [f"{full}.{last}" for full in _IMPORTED.get(module, ())] or [name]
+    return any(f".{spelt(known)}".endswith(f".{one}") for known in _classes(each) for one in wanted)
+
+
+def _classes(each: Entry) -> tuple[str, ...]:
+    cells = tuple(f"flax.{name}" for name, cell in spec.CELLS.items() if cell.layer is type(each.example))
+    return tuple(filter(None, (each.torch, each.linen, each.nnx))) + cells
+
+
+def _last_words(each: Entry) -> tuple[str, ...]:
+    return tuple(name.rpartition(".")[2] for name in _classes(each))

@@ -20,7 +20,7 @@ from ..common.initializers import Initializer
 from ..common.layers import CELLS
 from ..common.spec import Native, ParameterSpec
 from ..common.tables import shape_text
-from .entries import ENTRIES, Entry, entry
+from .entries import ENTRIES, Entry, named
 from .markdown import code, escaped, paragraph, table
 from .traps import TRAPS
 
@@ -220,8 +220,21 @@ def _short(name: str) -> str:
 
 
 def shown(name: str) -> list[RenderableType]:
-    """One layer, for a terminal. Raises UsageError for a name that is none."""
-    each = entry(name)
+    """What a name means, for a terminal: one layer, or all that have that class in one of the frameworks.
+
+    Raises:
+        UsageError: a name that is none.
+    """
+    found = named(name)
+    parts: list[RenderableType] = []
+    if found[1:]:
+        parts += [Text(f"{name} is the class of {_and([each.name for each in found])}."), Text()]
+    for each in found:
+        parts += _shown(each)
+    return parts
+
+
+def _shown(each: Entry) -> list[RenderableType]:
     parts: list[RenderableType] = [Rule(Text(each.name, style="bold"), characters="─"), Text(repr(each.example))]
     made = zip(_SIDES, _classes(each), strict=True)
     parts += [_grid([(side, name or "a module of ours") for side, name in made]), Text()]

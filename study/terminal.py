@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.rule import Rule
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from .catalogue import SECTIONS, load
+from .catalogue import SECTIONS, Listed
 from .pages import as_text
 from .record import WINGS, Outcome, Verdict
 
@@ -57,9 +57,11 @@ def overview(outcomes: Sequence[Outcome]) -> RenderableType:
     return _listing(("row", "title", "verdict"), lines)
 
 
-def titles(identifiers: Sequence[str]) -> RenderableType:
-    """Ids and titles. Nothing is run, but the rows are imported, and the frameworks with them."""
-    return _listing(("row", "title"), [(row.id, (row.title,)) for row in map(load, identifiers)])
+def titles(rows: Sequence[Listed]) -> RenderableType:
+    """Ids, titles and verdicts as the records say, without a run."""
+    lines = [(row.id, (row.title, _verdict(row.verdict))) for row in rows]
+    hint = Text(f"To run one and see its code: paritree study {rows[0].id}. To run all: paritree study --run.")
+    return Group(_listing(("row", "title", "verdict"), lines), hint)
 
 
 def _listing(header: Sequence[str], lines: Sequence[tuple[str, Sequence[str | Text]]]) -> Table:

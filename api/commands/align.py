@@ -28,12 +28,13 @@ FOUND, NOT_PROVED = 0, 1
     "rules",
     multiple=True,
     metavar="PATH=PATH",
-    help="A path of the reference and the port's, for what measurement cannot settle; {i} in both is the same part.",
+    help="A path of the reference and its path in the port, where measuring cannot tell; {i} is the same part in both.",
 )
 def align(target: str, output: str | None, dtype: str, rules: tuple[str, ...]) -> int:
-    """Find which tensor of a pair's reference is which of its port, and prove it.
+    """Find which tensor of the reference is which of the port.
 
-    PAIR is a paritree.Pair, or a function that gives one, of no argument or of a seed. Without -o the rows are printed.
+    The map that is found is proved by runs of both. PAIR is a paritree.Pair, or a function that returns one and takes
+    nothing or a seed. Without -o the rows are printed.
 
     Exit codes: 0 found and proved, 1 not proved, 2 usage or unreadable input.
     """

@@ -56,25 +56,29 @@ def _file(option: str, what: str) -> Any:
     multiple=True,
     help="Of a pair: float32 (the default), tf32 or bfloat16; may be repeated.",
 )
-@click.option("--map", "map_file", metavar="FILE", help="Of a pair: its map, a file of `paritree align`.")
+@click.option("--map", "map_file", metavar="FILE", help="Of a pair: its map, a file that `paritree align` has written.")
 @click.option("--known-differences", metavar="FILE.toml", help="Of a pair: the failures that are accepted.")
-@_file("--accept", "Of a pair: write what the frameworks themselves differ in into this TOML file, with a reason.")
-@click.option("--reason", help="With --accept: why it is accepted; without it, it is asked for on a terminal.")
+@_file("--accept", "Of a pair: write the differences that the frameworks themselves make into this TOML file.")
+@click.option("--reason", help="With --accept: why these are accepted. Without it, a terminal is asked.")
 @click.option(
-    "--alpha", help="Of a pair: the chance of a false alarm of all initializations together; 1e-6 by default."
+    "--alpha", help="Of a pair: how likely the test of initial values may fail for a right port; 1e-6 by default."
 )
 @click.option(
-    "--loaded", is_flag=True, default=None, help="Of a pair: fail if the port holds none of the reference's values."
+    "--loaded",
+    is_flag=True,
+    default=None,
+    help="Of a pair: the port was given the reference's values; fail if it holds none of them.",
 )
 def check(targets: tuple[str, ...], json_file: str | None, junit: str | None, html: str | None, **options: Any) -> int:
-    """Check a pair of models of a file, contract by contract; or the reference models: all, or those named.
+    """Check a pair of models, or the reference models.
 
-    PAIR is a paritree.Pair, or a function that gives one, of no argument or of a seed. Without --map the two are
-    aligned first. A device that is not there is skipped, with a row that says so.
+    PAIR is a paritree.Pair in a file, or a function that returns one and takes nothing or a seed. Without --map the two
+    models are aligned first. Without a target all reference models are checked. A device that is not there is skipped,
+    and a row says so.
 
-    A row shows the worst of what was measured and what is allowed: an error relative to the tensor's norm against a
-    float64 run; for an initialization the smallest p-value and the level it must stay above; for structure the number
-    of paths that differ.
+    A row of the table shows the worst that was measured, and what is allowed. For values it is an error, relative to
+    the tensor's norm, against a float64 run. For an initialization it is the smallest p-value, which must stay above
+    the level beside it. For names and shapes it is the number of paths that differ.
 
     Exit codes: 0 all contracts hold, 1 some fail, 2 usage or unreadable input.
     """
@@ -114,7 +118,7 @@ def _accepting(file: str | None, reason: str | None) -> tuple[str, str | None] |
             raise click.UsageError("--reason is about --accept FILE.toml.")
         return None
     if reason is None and not sys.stdin.isatty():
-        raise click.UsageError("--accept wants a reason, and there is no terminal to ask for it: give --reason TEXT.")
+        raise click.UsageError("--accept needs a reason, and there is no terminal to ask for one: give --reason TEXT.")
     if reason is not None and not reason.strip():
         raise click.UsageError("--reason is empty: say why the differences are accepted.")
     check_writable(file, "--accept")
@@ -140,12 +144,16 @@ def _accepted(report: Report, file: str, reason: str | None) -> Report:
     click.echo(f"{file}: {len(new)} accepted{old}" if found else f"{file}: nothing to accept", err=True)
     for result in report.failures:
         place = f" at {result.path!r}" if result.path else ""
-        click.echo(f"not accepted: {result.contract}{place}, which no difference of the frameworks explains", err=True)
+        click.echo(
+            f"not accepted: {result.contract}{place}; no difference between the frameworks explains it", err=True
+        )
     return report
 
 
 def _report(targets: tuple[str, ...], options: dict[str, Any]) -> Report:
-    pairs = [target for target in targets if ":" in target]
+    from ..targets import is_in_file
+
+    pairs = [target for target in targets if is_in_file(target)]
     given = {name: value for name, value in options.items() if value not in (None, ())}
     _refuse(given, _OF_MODELS if pairs else _OF_PAIRS, "reference models" if pairs else "a pair, FILE.py:PAIR")
     given = {name: value for name, value in given.items() if name not in ("accept", "reason")}

@@ -17,14 +17,25 @@ NUMBERS = 36
 @click.argument("source", type=click.Path())
 @click.argument("destination", type=click.Path())
 @click.option("--map", "map_file", required=True, type=click.Path(), help="The map, a file of `paritree align`.")
-@click.option("--dtype", help="Cast what is floating to float32, bfloat16 or float16; else it is kept.")
-@click.option("--inverse", is_flag=True, help="SOURCE is the map's port; without, its paths tell which side it is.")
+@click.option(
+    "--dtype", help="Cast floating-point arrays to float32, bfloat16 or float16; without it their types stay."
+)
+@click.option(
+    "--inverse",
+    is_flag=True,
+    help="SOURCE is of the map's port. Without it, the paths in SOURCE tell which side it is.",
+)
 @click.option(
     "--like",
     metavar="FILE|FILE.py:MODEL",
-    help="A checkpoint or live model of the destination's side that has the shapes to make.",
+    help="A checkpoint or a model of the destination's side, whose shapes are those to make.",
 )
-@click.option("--keep", multiple=True, metavar="PATH", help="Of a tie with two values, keep this path's.")
+@click.option(
+    "--keep",
+    multiple=True,
+    metavar="PATH",
+    help="Where SOURCE has two values for tied paths: take the one of this path.",
+)
 @click.option("--skip", multiple=True, metavar="PATH", help="Leave out this entry of SOURCE; * stands for any text.")
 @click.option("--overwrite", is_flag=True, help="Replace a file, or a folder with an Orbax checkpoint.")
 def convert(
@@ -38,7 +49,9 @@ def convert(
     skip: tuple[str, ...],
     overwrite: bool,
 ) -> int:
-    """Write the checkpoint SOURCE of one side of a map as the checkpoint DESTINATION of the other.
+    """Carry a checkpoint file over to the other framework, by a map.
+
+    SOURCE is a checkpoint of one side of the map, and DESTINATION becomes one of the other side.
 
     SOURCE is a .safetensors file, a torch checkpoint (.pt, .pth, .bin, .ckpt), an index with shards (*.index.json) or
     an Orbax folder. DESTINATION is a file that ends in .safetensors, or a folder's name for Orbax; it appears whole or

@@ -32,13 +32,20 @@ class _Side(NamedTuple):
 @click.option("--side", type=click.Choice(("reference", "port")), help="Of a pair: which; the reference by default.")
 @click.option("--inputs", metavar="NAME", help="Of a model: its inputs in FILE.py, by default INPUTS or inputs.")
 @click.option("--call", metavar="NAME", help="Of a model: the function call(model, inputs) in FILE.py, if any.")
-@click.option("--train-call", metavar="NAME", help="Of a model: the same in training mode.")
-@click.option("--contracts", help="Record what these contracts ask only, separated by commas.")
+@click.option("--train-call", metavar="NAME", help="Of a model: the call in training mode, if it is another one.")
+@click.option("--contracts", help="Record only what these contracts need, separated by commas.")
 @click.option("--precision", "precisions", multiple=True, help="float32 (default), tf32, bfloat16; may be repeated.")
 @click.option(
-    "--activations", is_flag=True, help="Keep what each call of a module takes and gives: a check has a place."
+    "--activations",
+    is_flag=True,
+    help="Keep what each module takes and gives, so that a check can name the module that differs.",
 )
-@click.option("--activation-limit", type=click.IntRange(min=1), metavar="MIB", help="Of activations at most; 1024.")
+@click.option(
+    "--activation-limit",
+    type=click.IntRange(min=1),
+    metavar="MIB",
+    help="The most that activations may take; 1024 by default.",
+)
 def record(
     target: str,
     output: str,
@@ -48,11 +55,12 @@ def record(
     activation_limit: int | None,
     **of: str | None,
 ) -> int:
-    """Record one side of a pair: its table, outputs, gradients and initial values, as one safetensors file.
+    """Keep one side of a pair in a file, to check against it later.
 
-    MODEL is a model, a function from a seed to one, whose initial values are then recorded too, or a paritree.Pair. The
-    record is the reference of a pair where its framework is not, or after the model has changed:
-    Pair(Record.load(FILE), port, inputs).
+    The file, of safetensors, holds its table, outputs, gradients and initial values. It can be the reference of a pair
+    where the framework is not installed, or after the model has changed: Pair(Record.load(FILE), port, inputs).
+
+    MODEL is a model, a function from a seed to one (its initial values are then recorded too), or a paritree.Pair.
 
     Exit codes: 0 recorded, 2 usage, a model that cannot be recorded, or unreadable input.
     """

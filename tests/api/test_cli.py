@@ -15,6 +15,7 @@ import pytest
 
 from paritree import cli
 from paritree.conformance.results import Result
+from paritree.study import IDS
 
 COMMAND = [sys.executable, "-m", "paritree"]
 
@@ -47,7 +48,14 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "0 all contracts hold, 1 some fail, 2 usage or unreadable input" in out
 
 
-NO_FRAMEWORK = [("--help",), ("--version",), ("table", "shared-layer"), ("table", "gpt2"), ("layers", "LSTM")]
+NO_FRAMEWORK = [
+    ("--help",),
+    ("--version",),
+    ("table", "shared-layer"),
+    ("table", "gpt2"),
+    ("layers", "LSTM"),
+    ("study",),
+]
 
 
 @pytest.mark.parametrize("arguments", NO_FRAMEWORK)
@@ -118,6 +126,26 @@ def test_a_target_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixt
     for target, message in cases.items():
         code, out, err = call(capsys, "table", target)
         assert (code, out, err) == (2, "", f"paritree: {target}: {message}\n")
+
+
+@pytest.mark.parametrize("command", [("check",), ("align",), ("table",), ("record", "-o", "record.safetensors")])
+def test_a_file_whose_name_was_forgotten_tells_what_is_in_it(
+    command: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import numpy as np\nimport torch\nfrom textwrap import dedent\nimport paritree\n"
+        "net = torch.nn.Linear(2, 3)\ndef port(seed):\n    return torch.nn.Linear(2, 3)\n"
+        "same = paritree.Pair(net, port, (np.ones((1, 2), np.float32),))\n_hidden = same\n"
+    )
+    code, out, err = call(capsys, *command, str(file))
+    assert (code, out) == (2, "")
+    assert err == (
+        f"paritree: {file}: expected a file and a name in it, FILE.py:NAME, found the file alone. "
+        "Pairs: 'same'. Models: 'net'. Functions: 'port'.\n"
+    )
+    file.write_text("number = 3\n")
+    assert call(capsys, *command, str(file))[2].endswith("There is no pair, no model and no function in it.\n")
 
 
 def test_check_prints_a_table_and_exits_with_zero(capsys: pytest.CaptureFixture[str]) -> None:
@@ -315,7 +343,35 @@ def test_a_check_of_nothing_does_not_pass(capsys: pytest.CaptureFixture[str], mo
     assert call(capsys, "check", "mlp", "--require-device", "gpuu")[0] == 2
 
 
+def test_study_without_a_row_lists_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "study")
+    words = [line.split() for line in out.splitlines()]
+    assert code == 0
+    assert [line[0] for line in words if line and line[0] in IDS] == list(IDS)
+    assert " ".join(out.split()).endswith("paritree study A1. To run all: paritree study --run.")
+    code, out, _ = call(capsys, "study", "--list", "L")
+    words = [line.split() for line in out.splitlines()]
+    assert [line[0] for line in words if line and line[0] in IDS] == ["L1", "L2", "L3", "L4"]
+
+
+def test_study_runs_all_rows_when_it_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from paritree import study
+
+    one = study.outcome("W6")
+    asked = []
+    monkeypatch.setattr(study, "outcomes", lambda rows, told: asked.append(rows) or (one,))
+    code, out, _ = call(capsys, "study", "--run")
+    assert (code, asked) == (0, [()])
+    assert "must differ" in out
+    for wrong in (("--run", "W6"), ("--run", "--list")):
+        code, _, err = call(capsys, "study", *wrong)
+        assert code == 2
+        assert "--run is about all rows: leave out ROW and --list." in err
+
+
 def test_study_has_one_output(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = call(capsys, "study", "W6", "--json", "--markdown", "page.md")
     assert code == 2
-    assert "--json and --markdown are two outputs: give one." in err
+    assert "--json and --markdown are 2 outputs: give one." in err

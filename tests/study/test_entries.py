@@ -22,7 +22,7 @@ from paritree.common.spec.layer import Layer
 from paritree.conformance import load_wing
 from paritree.impl_jax.functions import ACTIVATIONS
 from paritree.study import layers
-from paritree.study.entries import ENTRIES, Entry, entry
+from paritree.study.entries import ENTRIES, Entry, named
 from paritree.study.traps import TRAPS
 
 PAGE = Path(__file__).parents[2] / "docs" / "layers.md"
@@ -93,19 +93,19 @@ def test_what_the_spec_leaves_out_comes_with_what_to_do_instead() -> None:
 
 
 def test_a_tied_layer_holds_what_its_owner_gives_it() -> None:
-    held = {name: [row[:4] for row in layers.held(entry(name))] for name in ("Decoder", "Transposed", "Parameter")}
+    held = {name: [row[:4] for row in layers.held(ENTRIES[name])] for name in ("Decoder", "Transposed", "Parameter")}
     assert held == {
         "Decoder": [("weight", "(9, 4)", "embedding", "(9, 4)"), ("bias", "(9,)", "bias", "(9,)")],
         "Transposed": [("bias", "(4,)", "bias", "(4,)")],
         "Parameter": [("(its path)", "(1, 4)", "value", "(1, 4)")],
     }
-    weight = layers.held(entry("Decoder"))[0]
-    assert weight[5] == layers.held(entry("Embedding"))[0][5] == "Normal(mean=0, std=1)"
+    weight = layers.held(ENTRIES["Decoder"])[0]
+    assert weight[5] == layers.held(ENTRIES["Embedding"])[0][5] == "Normal(mean=0, std=1)"
     for wing in map(load_wing, ("torch", "linen", "nnx")):
-        model = Block({"tokens": spec.Embedding(9, 4), "decoder": entry("Decoder").example})
+        model = Block({"tokens": spec.Embedding(9, 4), "decoder": ENTRIES["Decoder"].example})
         rows = {row.path: row.shape for row in wing.table(wing.build(model))}
         assert rows["decoder.bias"] == (9,)
-        model = Block({"encoder": spec.Linear(4, 8), "back": entry("Transposed").example})
+        model = Block({"encoder": spec.Linear(4, 8), "back": ENTRIES["Transposed"].example})
         rows = {row.path: row.shape for row in wing.table(wing.build(model))}
         assert set(rows) == {"encoder.weight", "encoder.bias", "back.bias"}
         assert rows["back.bias"] == (4,)
@@ -179,18 +179,53 @@ def test_the_traps_are_those_with_a_number() -> None:
     assert {number for each in ENTRIES.values() for number in each.traps} <= set(TRAPS)
 
 
-def test_a_name_is_found_whatever_its_case_and_another_is_refused() -> None:
-    assert entry("conv2d").name == "Conv2d"
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("conv2d", "Conv2d"),
+        ("silu", "SiLU"),
+        ("Dense", "Linear TransposedLinear"),
+        ("linen.Dense", "Linear TransposedLinear"),
+        ("nnx.MultiHeadAttention", "MultiheadAttention"),
+        ("nn.MultiHeadDotProductAttention", "MultiheadAttention"),
+        ("embed", "Embedding Decoder"),
+        ("flax.nnx.Conv", "Conv1d Conv2d Conv3d"),
+        ("nn.LSTMCell", "LSTM"),
+        ("nnx.OptimizedLSTMCell", "LSTM"),
+        ("jnp.tanh", "Tanh"),
+        ("jax.nn.gelu", "GELU"),
+        # GPT-2's, and not a convolution in other letters.
+        ("Conv1D", "TransposedLinear"),
+    ],
+)
+def test_a_layer_is_found_by_the_names_of_either_framework(name: str, layers: str) -> None:
+    assert [each.name for each in named(name)] == layers.split()
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("silo", "SiLU"),
+        ("LINERA", "Linear"),
+        ("softmaks", "Softmax"),
+        ("prellu", "PReLU"),
+        ("nnx.MultiHedAttention", "MultiheadAttention"),
+        ("nnx.Dense", "Dense"),
+        ("inear", "Linear"),
+    ],
+)
+def test_a_name_of_no_framework_is_refused(name: str, near: str) -> None:
     with pytest.raises(UsageError) as caught:
-        entry("Conv4d")
-    text = "Conv4d: expected the name of a layer, found none of that name. Did you mean 'Conv3d'?"
-    assert str(caught.value) in {text.replace("3d", f"{n}d") for n in (1, 2, 3)}
-    assert entry("silu").name == "SiLU"
-    for name, near in (("silo", "SiLU"), ("LINERA", "Linear"), ("softmaks", "Softmax"), ("prellu", "PReLU")):
-        with pytest.raises(UsageError) as caught:
-            entry(name)
-        expected = f"{name}: expected the name of a layer, found none of that name. Did you mean {near!r}?"
-        assert str(caught.value) == expected
+        named(name)
+    expected = "the name of a layer, or of a class of PyTorch or Flax"
+    assert str(caught.value) == f"{name}: expected {expected}, found none of that name. Did you mean {near!r}?"
+
+
+def test_several_layers_of_one_class_are_said_to_be() -> None:
+    text = printed(80, "Dense")
+    assert text.startswith("Dense is the class of Linear and TransposedLinear.\n")
+    assert "in_features" in text
+    assert "GPT-2's Conv1D" in text
 
 
 def printed(width: int, *names: str) -> str:

@@ -11,7 +11,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
-from paritree.study import Outcome, terminal
+from paritree.study import IDS, Outcome, load, terminal
+from paritree.study.catalogue import listed
 from paritree.study.record import WINGS, Behaviour, Verdict, run
 
 ESCAPE = "\x1b"
@@ -143,10 +144,17 @@ def test_titles_are_listed_without_a_run(monkeypatch: pytest.MonkeyPatch) -> Non
         raise AssertionError(f"{row.id} was run")
 
     monkeypatch.setattr(sys.modules["paritree.study.catalogue"], "run", refuse)
-    lines = [" ".join(line.split()) for line in printed(terminal.titles(("L2", "T2")), 120)]
+    lines = [" ".join(line.split()) for line in printed(terminal.titles(listed(("L2", "T2"))), 120)]
 
-    assert "L2 A lazy tie exists before its weight does" in lines
-    assert "T2 A parameter is an array in PyTorch and Linen, and holds one in NNX" in lines
+    assert "L2 A lazy tie exists before its weight does must differ" in lines
+    assert "T2 A parameter is an array in PyTorch and Linen, and holds one in NNX absent" in lines
+    assert lines[-1] == "To run one and see its code: paritree study L2. To run all: paritree study --run."
+
+
+def test_what_is_listed_is_what_the_records_say() -> None:
+    rows = [load(identifier) for identifier in IDS]
+
+    assert list(listed()) == [(row.id, row.title, row.verdict) for row in rows]
 
 
 def test_a_pipe_that_is_closed_is_left_to_the_caller(

@@ -71,7 +71,7 @@ def test_a_fault_is_not_accepted(folder: Path, capsys: pytest.CaptureFixture[str
     assert code == 1
     assert err.splitlines() == [
         "known.toml: 1 accepted",
-        "not accepted: initialization at '0.bias', which no difference of the frameworks explains",
+        "not accepted: initialization at '0.bias'; no difference between the frameworks explains it",
     ]
     assert [known.path for known in load("known.toml")] == ["0.weight"]
 
@@ -90,7 +90,7 @@ def test_a_terminal_is_asked_for_the_reason(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--accept", "known.toml"), "--accept wants a reason, and there is no terminal to ask for it: give --reason"),
+        (("--accept", "known.toml"), "--accept needs a reason, and there is no terminal to ask for one: give --reason"),
         (("--accept", "known.toml", "--reason", " "), "--reason is empty: say why the differences are accepted."),
         (("--reason", REASON), "--reason is about --accept FILE.toml."),
         (("--accept", "away/known.toml", "--reason", REASON), "expected a folder 'away' to write 'known.toml' in"),
