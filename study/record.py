@@ -23,10 +23,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from ..common.drawing import Figure
 from .source import source
 
 WINGS = ("torch", "linen", "nnx")
@@ -100,6 +101,12 @@ def _described(error: Exception) -> Raised:
     return Raised(type(error).__name__, text if len(text) <= 300 else text[:297] + "...")
 
 
+class Panel(Protocol):
+    """What a row declares as a figure; study/figures has the kinds of it."""
+
+    def drawn(self, outcome: Outcome) -> Figure: ...
+
+
 @dataclass(frozen=True)
 class Behaviour:
     """One row: what it says, the three functions that show it, and the verdict its author gives.
@@ -112,6 +119,7 @@ class Behaviour:
     reason: why the wings must differ or why one has no such thing; needed for those verdicts.
     notes: what else a reader should know: a defect of a source notebook, a figure that differs
         from the catalogue's and why.
+    figures: what is drawn of a run, where a figure tells more than words.
     """
 
     id: str
@@ -126,6 +134,7 @@ class Behaviour:
     reason: str = ""
     notes: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    figures: tuple[Panel, ...] = ()
 
     def function(self, wing: str) -> Callable[[], Facts]:
         return {"torch": self.torch, "linen": self.linen, "nnx": self.nnx}[wing]

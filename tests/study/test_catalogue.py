@@ -17,6 +17,7 @@ from paritree.study.catalogue import section
 from paritree.study.record import WINGS, Verdict, show
 
 COUNTS = {"A": 15, "N": 5, "I": 17, "S": 2, "T": 5, "L": 4, "W": 11, "E": 6}
+FIGURE_WORDS = {"Curves", "Equals", "Histogram", "Order", "Shares", "Tree", "initializers"}
 RECORD_WORDS = {"Absent", "Behaviour", "Facts", "Raised", "Verdict", "raised"}
 SOURCES = {"S0", "S1", "S2", "S3", "S4"}
 
@@ -49,14 +50,14 @@ def test_a_row_leaves_no_cell_empty(identifier: str, ran: Callable[[str], Outcom
 
 
 def outsiders(text: str) -> list[str]:
-    """The imports of a row that are neither a framework's nor the words of the record and the canonical forms."""
+    """The imports of a row that are neither a framework's nor the words of the record, the figures and the forms."""
     found = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names if alias.name.split(".")[0] == "paritree"]
         elif isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == "paritree"):
             place = "." * node.level + (node.module or "")
-            words = {"...record": RECORD_WORDS, "...": {"canonical"}}.get(place)
+            words = {"...record": RECORD_WORDS, "...figures": FIGURE_WORDS, "...": {"canonical"}}.get(place)
             if place not in ("...canonical", "._forms"):
                 found += [f"{place}.{alias.name}" for alias in node.names if words is None or alias.name not in words]
     return found

@@ -8,12 +8,17 @@ from flax.traverse_util import flatten_dict
 from torch import nn
 
 from ...canonical import names
+from ...figures import Tree
 from ...record import Behaviour, Verdict
 
 
-def in_torch():
+def net_in_torch():
     shared = nn.Linear(8, 8)
-    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), shared, nn.ReLU(), shared, nn.ReLU(), nn.Linear(8, 1))
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), shared, nn.ReLU(), shared, nn.ReLU(), nn.Linear(8, 1))
+
+
+def in_torch():
+    net = net_in_torch()
     net(torch.ones(2, 4))
     twin = nn.Linear(8, 8)  # for contrast, a layer of the same kind that is not shared
     return {
@@ -24,11 +29,14 @@ def in_torch():
     }
 
 
-def in_linen():
+def net_in_linen():
     shared = linen.Dense(8)
-    layers = [linen.Dense(8), linen.relu, shared, linen.relu, shared, linen.relu, linen.Dense(1)]
-    net = linen.Sequential(layers)
-    variables = net.init(jax.random.key(0), jnp.ones((2, 4)))
+    net = linen.Sequential([linen.Dense(8), linen.relu, shared, linen.relu, shared, linen.relu, linen.Dense(1)])
+    return net, net.init(jax.random.key(0), jnp.ones((2, 4)))
+
+
+def in_linen():
+    net, variables = net_in_linen()
 
     bound = net.bind(variables)  # a bound module finds its parameters; slot 4 finds those of layers_2
     kernels = [bound.layers[slot].variables["params"]["kernel"] for slot in (2, 4)]
@@ -42,11 +50,15 @@ def in_linen():
     }
 
 
-def in_nnx():
-    rngs = nnx.Rngs(0)
+def net_in_nnx(rngs):
     shared = nnx.Linear(8, 8, rngs=rngs)
     first, last = nnx.Linear(4, 8, rngs=rngs), nnx.Linear(8, 1, rngs=rngs)
-    net = nnx.Sequential(first, nnx.relu, shared, nnx.relu, shared, nnx.relu, last)
+    return nnx.Sequential(first, nnx.relu, shared, nnx.relu, shared, nnx.relu, last)
+
+
+def in_nnx():
+    rngs = nnx.Rngs(0)
+    net = net_in_nnx(rngs)
 
     kernels = [net.layers[slot].kernel for slot in (2, 4)]
     twin = nnx.Linear(8, 8, rngs=rngs).kernel
@@ -76,4 +88,9 @@ RECORD = Behaviour(
     },
     notes=("Equal rows are what a tie implies, not what it is: W3 tells equal from identical.",),
     sources=("S0", "S2", "S4"),
+    figures=(
+        Tree("torch", "two paths, one parameter", net_in_torch),
+        Tree("linen", "one name, read twice", net_in_linen, "Slot 4 is a use of `layers_2` in the program only."),
+        Tree("nnx", "two paths, one Variable", lambda: net_in_nnx(nnx.Rngs(0))),
+    ),
 )
