@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .common.wing import Call, Inputs, PairError, model_of
+from .common.wing import Accident, Call, Inputs, PairError, model_of
 from .conformance.check import DEFAULT_CONTRACTS, Examination, Wanted, check_pair
 from .conformance.report import Report
 from .conformance.results import Result
@@ -89,11 +89,11 @@ def _one_model() -> Iterator[None]:
     """Errors of a side as those of the model, which is both sides."""
     try:
         yield
-    except PairError as error:
+    except (PairError, Accident) as error:
         if error.path not in ("reference", "port"):
             raise
         remedy = error.remedy.replace("Give the pair a reference_call or a port_call.", "Give it a call.")
-        raise PairError("model", error.expected, error.found, remedy) from error.__cause__
+        raise type(error)("model", error.expected, error.found, remedy) from error.__cause__
 
 
 def _aligned(reference: Side, port: Side) -> Iterator[str]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from .checking import examined
 from .common.errors import ParitreeError, UsageError
+from .common.wing import exits_reported
 from .conformance.check import DEFAULT_CONTRACTS, DEVICES, Examination, Unit, Wanted, check_names
 from .conformance.consequences import LEADING, Fault, faults, headline, name_of, with_consequences
 from .conformance.contracts import Sampling
@@ -336,7 +337,8 @@ def told(result: Result) -> list[str]:
 
 
 def _paired(pair: Pair | Callable[[], Pair]) -> Pair:
-    found = pair() if callable(pair) and not isinstance(pair, Pair) else pair
+    with exits_reported("suite"):
+        found = pair() if callable(pair) and not isinstance(pair, Pair) else pair
     if not isinstance(found, Pair):
         remedy = "Make one: Pair(reference, port, inputs)."
         raise UsageError("suite", "a paritree.Pair or a function that gives one", type(found).__name__, remedy)

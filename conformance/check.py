@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..common.errors import NotExpressibleError, ParitreeError, UsageError, nearest
-from ..common.wing import PairError
+from ..common.wing import Accident, PairError
 from ..pairs.comparison import Bound
 from ..pairs.precision import PRECISIONS, Setting
 from ..pairs.wings import absence, require
@@ -128,7 +128,7 @@ class Examination:
     def _findings(self, unit: Unit) -> list[Finding]:
         try:
             return list(self._examined(unit))
-        except PairError:
+        except (PairError, Accident):
             # Two sides that cannot be run are no pair.
             raise
         except NotExpressibleError as error:

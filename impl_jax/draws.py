@@ -21,7 +21,7 @@ from ..common.layers import native as native_parameter
 from ..common.layouts import SAME, Layout
 from ..common.seeding import path_words
 from ..common.tables import Row
-from ..common.wing import StoredTensor, drawn, model_of
+from ..common.wing import StoredTensor, drawn, model_of, steady
 from .devices import running
 from .trees import Owned, as_stored_tensors
 
@@ -221,7 +221,7 @@ def draws_of(factory: Any, seeds: Sequence[int], look: Look, device: str, target
         if not all(0 <= seed < 2**31 for seed in all_seeds):
             return None
         try:
-            return _mapped(factory, look, np.asarray(all_seeds, np.int32), tensors)
+            return steady(lambda: _mapped(factory, look, np.asarray(all_seeds, np.int32), tensors))
         except _NOT_TRACEABLE:
             # No seed of its own is at fault: the first ones were drawn from before, and the others will be one by one.
             return None

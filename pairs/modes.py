@@ -16,7 +16,7 @@ from typing import cast
 import numpy as np
 
 from ..common.errors import UsageError
-from ..common.wing import Modes
+from ..common.wing import Accident, Modes, PairError
 
 # By the framework that has modes where they are known, below the package.
 _HOMES = {"torch": "impl_torch.modes", "jax": "impl_jax.modes"}
@@ -52,7 +52,7 @@ def measuring() -> Iterator[None]:
     """The same for whatever runs a model.
 
     Raises:
-        UsageError: the caller is inside of what cannot be put aside.
+        UsageError: the caller is inside of what cannot be put aside. PairError: an Accident of a side.
     """
     with ordinary():
         for modes in _loaded():
@@ -60,4 +60,7 @@ def measuring() -> Iterator[None]:
             if hindrance:
                 expected = "a call from where arrays have values and operations are the framework's own"
                 raise UsageError("", expected, f"one from inside of {hindrance}", "Call it outside of that.")
-        yield
+        try:
+            yield
+        except Accident as error:
+            raise PairError(error.path, error.expected, error.found, error.remedy) from error.__cause__

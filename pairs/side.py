@@ -36,6 +36,7 @@ from ..common.wing import (
     noting,
     reported,
     side_name,
+    steady,
 )
 from .collections import collections
 from .pair import Pair
@@ -213,10 +214,9 @@ class Side:
 
         rounded: see `Prober`. given: makes the cotangents of the outputs.
         """
-        setting = setting or self.setting
-        with self.running(setting):
-            run = self._made("prober", setting, lambda: self.wing.prober(*self._called, dtype=setting.dtype))
-            return run(weights, given, gradients=gradients, rounded=rounded)
+        return self._run(
+            "prober", setting or self.setting, lambda run: run(weights, given, gradients=gradients, rounded=rounded)
+        )
 
     def outputs(self, weights: Weights, setting: Setting | None = None) -> dict[str, np.ndarray]:
         """Of a run; of a small compiled program with the gradients, since to compile another one takes longer."""
@@ -230,26 +230,21 @@ class Side:
         recorder: Callable[..., CallRecorder] = CallRecorder,
     ) -> tuple[Trace, ...]:
         """What the calls of its modules took and gave; nothing for a bare pytree, which has none."""
-        setting = setting or self.setting
-        with self.running(setting):
-            run = self._made("tracer", setting, lambda: self.wing.tracer(*self._called, dtype=setting.dtype))
-            return run(weights, recorder)
+        return self._run("tracer", setting or self.setting, lambda run: run(weights, recorder))
 
     def taped(self, weights: Weights, setting: Setting, *, with_rules: bool = False) -> Tape:
         """All values of a pass, which can be replayed; `with_rules`, with cotangents."""
-        with self.running(setting):
-            run = self._made("taper", setting, lambda: self.wing.taper(*self._called, dtype=setting.dtype))
-            tape = run(weights, with_rules=with_rules)
+        tape = self._run("taper", setting, lambda run: run(weights, with_rules=with_rules))
         return self._kept_running(tape, setting)
 
     def _kept_running(self, tape: Tape, setting: Setting) -> Tape:
         def replay(instead: TapeArrays, uses: TapeUses, most: float) -> dict[int, np.ndarray]:
             with self.running(setting):
-                return tape.replay(instead, uses, most)
+                return steady(lambda: tape.replay(instead, uses, most))
 
         def settle(instead: TapeArrays, uses: TapeUses) -> Tape:
             with self.running(setting):
-                return self._kept_running(tape.settle(instead, uses), setting)
+                return self._kept_running(steady(lambda: tape.settle(instead, uses)), setting)
 
         def cotangents_of(given: Mapping[str, np.ndarray]) -> dict[int, np.ndarray]:
             with self.running(setting):
@@ -267,33 +262,26 @@ class Side:
 
     def sites(self, weights: Weights, setting: Setting, paths: Sequence[str]) -> dict[str, tuple[Site, ...]]:
         """The sites of the parameters at `paths`, with each one's share of the gradient."""
-        with self.running(setting):
-            run = self._made("site_prober", setting, lambda: self.wing.site_prober(*self._called, dtype=setting.dtype))
-            return run(weights, cotangents, paths)
+        return self._run("site_prober", setting, lambda run: run(weights, cotangents, paths))
 
     def train(
         self, weights: Weights, targets: Cotangents, optimizer: Optimizer, steps: int, setting: Setting
     ) -> Training:
         """What some steps in training mode leave, dropout switched off."""
-        with self.running(setting):
-            run = self._made(
-                "trainer",
-                setting,
-                lambda: self.wing.trainer(*self._called, dtype=setting.dtype, train_call=self.train_call),
-            )
-            return run(weights, targets, optimizer, steps)
+        return self._run(
+            "trainer", setting, lambda run: run(weights, targets, optimizer, steps), train_call=self.train_call
+        )
 
     def passed(
         self, weights: Weights, setting: Setting, *, training: bool, dropout: bool = False, seed: int = 0
     ) -> Pass:
         """What one forward pass in a mode gives."""
-        with self.running(setting):
-            run = self._made(
-                "passer",
-                setting,
-                lambda: self.wing.passer(*self._called, dtype=setting.dtype, train_call=self.train_call),
-            )
-            return run(weights, training=training, dropout=dropout, seed=seed)
+        return self._run(
+            "passer",
+            setting,
+            lambda run: run(weights, training=training, dropout=dropout, seed=seed),
+            train_call=self.train_call,
+        )
 
     def draws(self, seeds: Sequence[int], device: str, target: int) -> dict[str, np.ndarray]:
         """Initial values by path, at least `target` entries of each if the seeds suffice: (draws, *native shape)."""
@@ -303,6 +291,19 @@ class Side:
     @property
     def _called(self) -> tuple[Any, Inputs, Call | None]:
         return self.model, self.inputs, self.call
+
+    def _run(self, what: str, setting: Setting, run: Callable[[Any], Made], **others: Any) -> Made:
+        """What a run of the side gives. what: the function of its wing that makes it ready, with `others`.
+
+        Raises:
+            Accident: what its own code raises once and not again, which no other run is to hide, or an exit.
+        """
+
+        def ready() -> Any:
+            return getattr(self.wing, what)(*self._called, dtype=setting.dtype, **others)
+
+        with self.running(setting):
+            return steady(lambda: run(self._made(what, setting, ready)))
 
     def _made(self, what: str, setting: Setting, make: Callable[[], Made]) -> Made:
         key = (what, setting)

@@ -11,6 +11,7 @@ from .recognition import is_tree as is_tree
 from .recognition import model_of as model_of
 from .recognition import name_of as name_of
 from .recognition import side_name as side_name
+from .runs import Accident as Accident
 from .runs import Call as Call
 from .runs import Cotangents as Cotangents
 from .runs import Inputs as Inputs
@@ -22,11 +23,14 @@ from .runs import SiteProber as SiteProber
 from .runs import asked as asked
 from .runs import check_cotangent as check_cotangent
 from .runs import check_targets as check_targets
+from .runs import exits_reported as exits_reported
 from .runs import named_arrays as named_arrays
 from .runs import note as note
 from .runs import noting as noting
 from .runs import one_array as one_array
+from .runs import raised_once as raised_once
 from .runs import reported as reported
+from .runs import steady as steady
 from .stored import RoundTrip as RoundTrip
 from .stored import StoredTensor as StoredTensor
 from .stored import all_unlike as all_unlike

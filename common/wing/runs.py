@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from .. import paths
 from ..errors import NotExpressibleError, ParitreeError, PathError, ShapeError, nearest
 from ..trees import is_array, members, walk
 
+Made = TypeVar("Made")
 # Neutral arrays: by position, or by the name of the argument.
 Inputs = tuple[np.ndarray, ...] | Mapping[str, np.ndarray]
 # call(model, inputs): the output, an array or a tree of arrays. The inputs reach it as that side's own arrays.
@@ -46,6 +47,16 @@ class PairError(ParitreeError, ValueError):
     """Two sides that cannot be held against each other: inputs that are none, outputs of unequal structure."""
 
 
+_NO_EXIT = "Leave the exit to who runs it as a program."
+
+
+class Accident(ParitreeError):
+    """What a side's own code has raised and no other way to run it is to hide: an exit, or what it raised once.
+
+    Many a caller does without a run that a program has not, as one in float64. At the interface it is a PairError.
+    """
+
+
 @contextmanager
 def reported(
     role: str,
@@ -58,19 +69,63 @@ def reported(
     """
     try:
         yield
-    except PairError as error:
+    except (PairError, Accident) as error:
         if error.path:
             raise
-        raise PairError(role, error.expected, error.found, error.remedy) from error.__cause__
+        raise type(error)(role, error.expected, error.found, error.remedy) from error.__cause__
     except ParitreeError:
         raise
-    # A model may raise anything; nothing is swallowed, since each error goes on with the side's name and its own.
-    except Exception as error:
+    # A model may raise anything; nothing is swallowed, since each error goes on with the side's name and its own. An
+    # exit of its own would be ours, and one with 0 a success.
+    except (Exception, SystemExit) as error:
         raise PairError(role, expected, _said(error), remedy) from error
 
 
+@contextmanager
+def exits_reported(role: str) -> Iterator[None]:
+    """The same of an exit alone, where all else that the code raises is its caller's."""
+    try:
+        yield
+    except SystemExit as error:
+        raise PairError(
+            role, "code that returns", _said(error), "Leave the exit to who runs it as a program."
+        ) from error
+
+
+def steady(run: Callable[[], Made]) -> Made:
+    """What a side's own code gives when it is run, and what it raises, if it raises that again.
+
+    Raises:
+        Accident: it exits, or did not raise again.
+    """
+    try:
+        return run()
+    except ParitreeError:
+        raise
+    except SystemExit as error:
+        raise Accident("", "code that returns", _said(error), _NO_EXIT) from error
+    except Exception as error:
+        try:
+            run()
+        except type(error):
+            raise error from None
+        except Exception:
+            pass
+        raise raised_once("", _said(error)) from error
+
+
+def raised_once(role: str, said: str) -> Accident:
+    """Of what a side raised, and not when the same was run again."""
+    found, remedy = f"{said}; the same run did not raise it again", "Look for what it depends on besides its arguments."
+    return Accident(role, "code that runs alike each time", found, remedy)
+
+
 def _said(error: BaseException) -> str:
-    """An exception's type and the first line of its message."""
+    """An exception's type and the first line of its message; of an exit the code."""
+    if isinstance(error, SystemExit):
+        is_code = error.code is None or isinstance(error.code, int)
+        words = f" ({str(error.code).strip().partition(chr(10))[0]})" * (not is_code)
+        return f"SystemExit: it exits with code {int(error.code or 0) if is_code else 1}{words}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return ": ".join([type(error).__name__, *lines[:1]]).rstrip(".")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...common.errors import NotExpressibleError
-from ...common.wing import PairError, Trace
+from ...common.wing import PairError, Trace, raised_once
 from ..comparison import Comparison
 from ..precision import Setting
 from ..side import Side
@@ -32,8 +32,9 @@ class ModuleOutcomes:
     stopped: str = ""
 
     @property
-    def has_raised(self) -> bool:
-        return any(each.verdict == "raises" for each in self.outcomes)
+    def raised(self) -> str:
+        """What was raised, in a module or around them all; empty for nothing."""
+        return next((each.words for each in self.outcomes if each.verdict == "raises"), self.stopped)
 
 
 def module_outcomes(comparison: Comparison) -> ModuleOutcomes:
@@ -50,10 +51,12 @@ def module_outcomes(comparison: Comparison) -> ModuleOutcomes:
     except PairError:
         return _outcomes(comparison, plain, comparison.reference.traced(comparison.bound.ours, plain))
     found = _outcomes(comparison, fine, traces)
-    if not found.has_raised:
+    if not found.raised:
         return found
     other = _outcomes(comparison, plain, comparison.reference.traced(comparison.bound.ours, plain))
-    return found if other.has_raised else other
+    if not other.raised and not _outcomes(comparison, fine, traces).raised:
+        raise raised_once("port", found.raised)
+    return found if other.raised else other
 
 
 def _outcomes(comparison: Comparison, setting: Setting, traces: tuple[Trace, ...]) -> ModuleOutcomes:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...common.errors import ParitreeError
 from ...common.wing import (
+    Accident,
     Call,
     CallRecorder,
     Cotangents,
@@ -25,10 +26,12 @@ from ...common.wing import (
     Site,
     SiteProber,
     StoredTensor,
+    Trace,
     Tracer,
     Trainer,
     Training,
     reported,
+    steady,
 )
 from ..values import rounded
 from . import forms as forms
@@ -138,6 +141,8 @@ class Recorder(Answering):
         with asking(asked_with().device, "float64"):
             try:
                 self._probe(weights, cotangents, gradients, "float64")
+            except Accident:
+                raise
             except ParitreeError:
                 # Noted as the answer: some programs run in one type alone.
                 return
@@ -151,11 +156,16 @@ class Recorder(Answering):
             with asking(asked_with().device, dtype), self._running():
                 try:
                     with reported(""):
-                        traces = self._trace(dtype=dtype)(weights)
+                        traces = steady(partial(self._traced, weights, dtype))
+                except Accident:
+                    raise
                 except ParitreeError:
                     continue
             self._activations.add(address, traces)
             return
+
+    def _traced(self, weights: Mapping[str, Any], dtype: str) -> tuple[Trace, ...]:
+        return self._trace(dtype=dtype)(weights)
 
     def tracer(self, inputs: Inputs, call: Call | None, dtype: str) -> Tracer:
         """The live model's: its answers are not recorded."""
@@ -263,7 +273,7 @@ class Recorder(Answering):
     def _noted(self, address: str, asked: Callable[[], Answer], form: Callable[[Answer], forms.Form]) -> Answer:
         try:
             with reported(""):
-                found = asked()
+                found = steady(asked)
         except ParitreeError as error:
             self._runs.setdefault(address, forms.error_form(error))
             raise

@@ -294,6 +294,27 @@ def test_a_pair_that_cannot_be_examined_is_one_failure(folder: pytest.Pytester) 
     )
 
 
+def test_a_call_a_factory_or_a_pair_that_exits_is_a_failure_and_the_session_goes_on(folder: pytest.Pytester) -> None:
+    body = (
+        "def leave(*given): raise SystemExit(3)\n"
+        "test_pair = suite(leave)\n"
+        "test_factory = suite(lambda: Pair(leave, Net(), inputs))\n"
+        "test_call = suite(Pair(Net(), Net(), inputs, leave), 'same.json', contracts=['forward'], devices=['cpu'])\n"
+        "def test_other(): pass\n"
+    )
+    result = ran(folder, body)
+    result.assert_outcomes(failed=3, passed=1)
+    told = "found SystemExit: it exits with code 3. Leave the exit to who runs it as a program."
+    result.stdout.fnmatch_lines(
+        [
+            f"PairError: suite: expected code that returns, {told}",
+            "PairError: reference: expected a factory that makes a model, found SystemExit: it exits with code 3. "
+            "A factory is a function of a seed.",
+            f"PairError: reference: expected code that returns, {told}",
+        ]
+    )
+
+
 def test_inputs_that_a_side_does_not_take_are_said_in_each_test_once(folder: pytest.Pytester) -> None:
     given = "contracts=('forward', 'gradients'), devices=['cpu']"
     body = f"test_port = suite(lambda: Pair(Net(), Net(), (inputs[0][:, :3],)), 'same.json', {given})"

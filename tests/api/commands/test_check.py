@@ -39,6 +39,10 @@ def drifted():
     return Pair(Net(), Net(1.5), inputs)
 def broken():
     raise OSError("no weights")
+def leave(*given):
+    raise SystemExit
+leaving = Pair(Net(), Net(), inputs, None, leave)
+made_leaving = Pair(leave, Net(), inputs)
 """
 KNOWN = '[[known_difference]]\ncontract = "forward"\nreason = "a slope of its own"\n'
 
@@ -77,6 +81,20 @@ def test_a_pair_that_holds(folder: Path, capsys: pytest.CaptureFixture[str], nam
     assert (code, err) == (0, "")
     assert [line.split()[0] for line in out.splitlines() if line.endswith("pass")] == ["names", "shapes", "forward"]
     assert out.splitlines()[-1] == f"3 contracts of pairs.py:{name} (torch -> torch; cpu; float32): all hold"
+
+
+def test_an_exit_of_a_side_is_no_success(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = "found SystemExit: it exits with code 0."
+    assert checked(capsys, "leaving") == (
+        2,
+        "",
+        f"paritree: port: expected code that returns, {told} Leave the exit to who runs it as a program.\n",
+    )
+    assert checked(capsys, "made_leaving") == (
+        2,
+        "",
+        f"paritree: reference: expected a factory that makes a model, {told} A factory is a function of a seed.\n",
+    )
 
 
 def test_without_a_map_the_pair_is_aligned(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
