@@ -38,36 +38,6 @@ for command in COMMANDS:
 
 
 @cli.command()
-@click.argument("target", required=False, metavar="[FILE.py:MODEL]")
-@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
-def table(target: str | None, as_json: bool) -> int:
-    """Show a model's parameters: names, shapes, initializers and ties.
-
-    MODEL is a spec, an nn.Module, an nnx.Module, a tuple (linen module, variables), a pytree of arrays, or a function
-    from a seed to one of these. The name alone is that of a reference model or architecture; without a target they are
-    listed.
-    """
-    import json
-
-    from .targets import load_target
-
-    if target is None:
-        from .common.models import MODELS
-        from .common.models.architectures import ARCHITECTURES
-
-        titles = {name: each.title for name, each in {**MODELS, **ARCHITECTURES}.items()}
-        width = max(map(len, titles))
-        lines = [f"{name:<{width}}  {title}" for name, title in titles.items()]
-        click.echo("\n".join(lines))
-        return OK
-    from .front import table as table_of
-
-    found = table_of(load_target(target))
-    click.echo(json.dumps(found.to_json(), indent=1) if as_json else str(found))
-    return OK
-
-
-@cli.command()
 @click.argument("rows", nargs=-1, metavar="[ROW]...")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
 @click.option("--markdown", type=click.Path(dir_okay=False), help="Write the rows to this file as one Markdown page.")

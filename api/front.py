@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from .common import paths
 from .common.errors import UsageError
@@ -12,8 +14,9 @@ from .common.models import ReferenceModel
 from .common.spec import Layer, table_of
 from .common.tables import Row, Table
 from .common.trees import is_array, members, walk
-from .common.wing import Wing, is_tree, name_of
+from .common.wing import Call, Inputs, Wing, is_tree, name_of
 from .pairs.modes import ordinary
+from .pairs.side import Side
 from .pairs.wings import load_wing, side_wing
 
 
@@ -45,24 +48,42 @@ def build(
 
 
 @ordinary()
-def table(model: Any, inputs: Sequence[Any] | None = None) -> Table:
+def table(model: Any, inputs: Inputs | None = None, *, call: Call | None = None) -> Table:
     """The table of a spec, a reference model, an `nn.Module`, an `nnx.Module`, `(linen module, variables)` or a pytree.
 
-    inputs: arrays of one call. Only a Linen module needs them, to show its layers; without, its names and layouts are
-        those that are stored, as they are for a bare pytree: nested mappings and sequences of arrays, and nodes that
-        are registered with JAX.
+    inputs: arrays of one call, as a tuple or a dict. With them the model is called once, in inference mode, and the
+        table has the modules that were called: what each gives, and how much it holds. A Linen module needs them, given
+        by position, to show its layers; without, its names and layouts are those that are stored, as they are for a
+        bare pytree: nested mappings and sequences of arrays, and nodes that are registered with JAX.
+    call: `call(model, inputs)` for a model that wants another call than `model(*inputs)`; see `Pair`.
 
     Raises:
-        UsageError: none of these.
+        UsageError: none of these; inputs for a spec, which cannot be called. PairError: a call that raises.
     """
-    if isinstance(model, Table):
-        return model
-    if isinstance(model, ReferenceModel):
-        return model.table()
-    if isinstance(model, Layer):
-        return table_of(model)
+    if isinstance(model, Table | ReferenceModel | Layer):
+        if inputs is not None:
+            remedy = 'Build the spec first: paritree.build(spec, "torch").'
+            raise UsageError("inputs", "a live model, which can be called", type(model).__name__, remedy)
+        return _of_spec(model)
     if isinstance(model, str):
         raise UsageError(model, "a model", "a text", "Reference models are in paritree.MODELS.")
+    if inputs is None:
+        return _of_live(model, None)
+    given = {name: np.asarray(each) for name, each in inputs.items()} if isinstance(inputs, Mapping) else None
+    arrays = tuple(map(np.asarray, inputs)) if given is None else ()
+    side = Side("model", side_wing(model), model, model, arrays if given is None else given, call)
+    modules = tuple(side.modules())
+    is_plain = given is None and call is None
+    return replace(_of_live(model, arrays if is_plain else None), modules=modules)
+
+
+def _of_spec(model: Table | ReferenceModel | Layer) -> Table:
+    if isinstance(model, Table):
+        return model
+    return model.table() if isinstance(model, ReferenceModel) else table_of(model)
+
+
+def _of_live(model: Any, inputs: Sequence[np.ndarray] | None) -> Table:
     try:
         return wing(model).table(model, inputs)
     except UsageError as error:

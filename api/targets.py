@@ -13,7 +13,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from .common.errors import UsageError, listed, nearest
-from .common.wing import name_of
+from .common.wing import Call, Inputs, name_of
 from .pairs.pair import Pair
 
 
@@ -154,3 +154,41 @@ def load_pair(target: str) -> Pair:
     if not isinstance(found, Pair):
         raise UsageError(target, "a paritree.Pair", type(found).__name__, "Make one: Pair(reference, port, inputs).")
     return found
+
+
+def names_beside(target: str) -> dict[str, Any]:
+    """What else is in the file of a target that was loaded."""
+    return vars(sys.modules[Path(_parted(target)[0]).stem])
+
+
+def inputs_of(target: str, name: str | None) -> Inputs:
+    """The inputs of that name beside a target that was loaded, or of a pair of that name; INPUTS or inputs for no name.
+
+    Raises:
+        UsageError: there are none.
+    """
+    names = names_beside(target)
+    for known in (name,) if name else ("INPUTS", "inputs"):
+        if known in names:
+            return names[known].inputs if isinstance(names[known], Pair) else names[known]
+    wanted = f"the name {name!r}" if name else "the name 'INPUTS' or 'inputs'"
+    known = [
+        each for each, found in names.items() if isinstance(found, tuple | dict | Pair) and not each.startswith("_")
+    ]
+    remedy = nearest(name, known) if name else "Name the tuple or dict of arrays with --inputs."
+    raise UsageError("--inputs" if name else target, f"{wanted} in the model's file", "none", remedy)
+
+
+def call_of(target: str, name: str | None) -> Call | None:
+    """The function of that name beside a target that was loaded; None for no name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name is None:
+        return None
+    names = names_beside(target)
+    if not callable(names.get(name)):
+        known = [each for each, found in names.items() if callable(found) and not each.startswith("_")]
+        raise UsageError(name, "a function in the model's file", "none of that name", nearest(name, known))
+    return names[name]

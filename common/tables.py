@@ -7,98 +7,38 @@ lists. Shapes are in the canonical layout.
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from . import paths
-from .errors import ChildNameError, DtypeError, InitializerError, PathError, ShapeError, WeightsError, nearest, unfit
-from .initializers import Initializer
-from .layouts import SAME, Layout
-from .text import one_line
+from . import table_text
+from .columns import columns as columns
+from .columns import terminal_width
+from .errors import ChildNameError, DtypeError, PathError, ShapeError, WeightsError, nearest, unfit
+from .rows import Kind as Kind
+from .rows import ModuleRow as ModuleRow
+from .rows import Row as Row
+from .rows import Shape as Shape
+from .rows import native_text as native_text
+from .rows import shape_text as shape_text
+from .table_text import modules_in_order as modules_in_order
+from .text import counted as counted
 from .ties import Tie, TieGroup, group
-
-Kind = Literal["parameter", "buffer"]
-Shape = tuple[int | None, ...]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One path of a model.
-
-    shape: in the canonical layout; an axis is None until a lazy layer has seen an input.
-    layer: the kind of layer that owns it, in the spec's words where they exist (`Linear`).
-    initializer: known for a spec, None for a live model.
-    tie: set on an alias only.
-    native_path, layout: how the wing spells and stores it; () and the identity for a spec.
-    persistent: whether PyTorch's `state_dict` would list it.
-    name: what its layer calls it, where that is more than the path's last component (`out_proj.weight`), or nothing.
-    axes: lengths of axes that a native layout tells apart and the shape does not (see ParameterSpec); of a spec only.
-    """
-
-    path: str
-    shape: Shape
-    dtype: str
-    kind: Kind = "parameter"
-    layer: str = ""
-    initializer: Initializer | None = None
-    tie: Tie | None = None
-    native_path: tuple[str | int, ...] = ()
-    layout: Layout = SAME
-    persistent: bool = True
-    name: str | None = None
-    axes: tuple[tuple[str, int], ...] = ()
-
-    @property
-    def in_layer(self) -> str:
-        """What its layer calls it: `weight`, or `out_proj.weight` in a layer that holds layers."""
-        return paths.leaf(self.path) if self.name is None else self.name
-
-    @property
-    def of_layer(self) -> str:
-        """The path of the layer that holds it."""
-        return self.path[: len(self.path) - len(self.in_layer)].removesuffix(".")
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """The shape, where every axis is known.
-
-        Raises:
-            ShapeError: a lazy layer has not seen an input yet.
-        """
-        if any(axis is None for axis in self.shape):
-            found = shape_text(self.shape)
-            raise ShapeError(self.path, "a shape without unknown axes", found, "Give the spec its widths, or an input.")
-        return tuple(axis for axis in self.shape if axis is not None)
-
-    @property
-    def drawn_from(self) -> Initializer:
-        """The initializer, where it is known.
-
-        Raises:
-            InitializerError: the row is a live model's, which does not tell what it was drawn from.
-        """
-        if self.initializer is None:
-            raise InitializerError(
-                self.path, "an initializer", "none, since a live model keeps none", "Use the spec's row."
-            )
-        return self.initializer
-
-    @property
-    def size(self) -> int:
-        """The number of scalars; 0 while an axis is unknown."""
-        return math.prod(axis or 0 for axis in self.shape)
 
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a model, in the order in which PyTorch registers them."""
+    """The rows of a model, in the order in which PyTorch registers them.
+
+    modules: those that a forward pass called, each behind the one that it lies in; none where there was no pass.
+
+    Two are equal if their rows are.
+    """
 
     rows: tuple[Row, ...]
+    modules: tuple[ModuleRow, ...] = field(default=(), compare=False)
     _by_path: Mapping[str, Row] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
@@ -233,9 +173,23 @@ class Table:
             for row in self.rows
         ]
 
+    def modules_json(self) -> list[dict[str, Any]]:
+        """The modules as plain data, in order."""
+        return [{**asdict(each), "outputs": [list(shape) for shape in each.outputs]} for each in self.modules]
+
     def __str__(self) -> str:
-        """A plain-text table, one path a line, with the totals below it."""
-        return "\n".join((*columns(_cells(self.rows)), "", self.summary))
+        """As wide as the terminal; see `text`."""
+        return self.text(terminal_width())
+
+    def text(self, width: int | None = None, depth: int | None = None) -> str:
+        """Plain text with the totals below it: one path a line, or the modules as a tree where there are any.
+
+        width: of a line; where one path a line is wider, the rows stand layer by layer. None for as wide as it is.
+        depth: of the deepest modules that are shown, 0 for the model itself; all of them unless it is given.
+        """
+        rows = self.rows
+        found = table_text.as_tree(rows, self.modules, width, depth) if self.modules else table_text.listed(rows, width)
+        return "\n".join((*found, "", self.summary))
 
     @property
     def summary(self) -> str:
@@ -246,11 +200,6 @@ class Table:
         if self.buffers:
             parts.append(counted(len(self.buffers), "buffer"))
         return ", ".join(parts)
-
-
-def counted(number: int, singular: str, plural: str = "") -> str:
-    """`1 alias`, `2 aliases`."""
-    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 Named = TypeVar("Named", bound="HasPath")
@@ -307,51 +256,3 @@ def _shape_remedy(row: Row, found: tuple[int, ...]) -> str:
     if tuple(found) == row.shape[::-1]:
         return "It is transposed: give arrays in the canonical layout, PyTorch's."
     return "Give the array in the canonical layout, PyTorch's."
-
-
-def _cells(rows: tuple[Row, ...]) -> list[tuple[str, ...]]:
-    """Header and cells; a column that says nothing in any row is left out."""
-    header = ("path", "shape", "dtype", "kind", "layer", "initializer", "tie", "native path", "layout")
-    table: list[tuple[str, ...]] = [header]
-    for row in rows:
-        table.append(
-            (
-                row.path,
-                shape_text(row.shape),
-                row.dtype,
-                row.kind,
-                row.layer,
-                "" if row.initializer is None or row.tie else _short(repr(row.initializer)),
-                f"= {row.tie}" if row.tie else "",
-                "" if row.native_path == paths.split(row.path) else native_text(row.native_path),
-                "" if row.layout.is_identity else str(row.layout),
-            )
-        )
-    kept = [i for i in range(len(header)) if i < 4 or any(line[i] for line in table[1:])]
-    return [tuple(line[i] for i in kept) for line in table]
-
-
-def _short(text: str) -> str:
-    """Numbers to four significant digits; `to_json` has them in full."""
-    return re.sub(r"\d+\.\d+(e-?\d+)?", lambda number: f"{float(number[0]):.4g}", text)
-
-
-def columns(cells: list[tuple[str, ...]]) -> list[str]:
-    """Lines of cells, each column as wide as its widest cell; every line has as many cells.
-
-    What cannot be printed, or would end the line, is escaped.
-    """
-    cells = [tuple(map(one_line, line)) for line in cells]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
-
-
-def shape_text(shape: Shape) -> str:
-    """`(8, ?)`: an axis that is not known yet is a question mark."""
-    axes = ", ".join("?" if axis is None else str(axis) for axis in shape)
-    return f"({axes},)" if len(shape) == 1 else f"({axes})"
-
-
-def native_text(native_path: tuple[str | int, ...]) -> str:
-    """`layers/0/kernel`: a native path in one word."""
-    return "/".join(str(part) for part in native_path)

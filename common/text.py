@@ -22,3 +22,8 @@ def _escaped(text: str, kept: str) -> str:
     return "".join(
         sign if sign.isprintable() or sign in kept else sign.encode("unicode_escape").decode("ascii") for sign in text
     )
+
+
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """`1 alias`, `2 aliases`."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..common import paths
 from ..common.errors import NotExpressibleError, ParitreeError
-from ..common.tables import Row
+from ..common.tables import ModuleRow, Row, modules_in_order
 from ..common.wing import (
     Call,
     CallRecorder,
@@ -231,6 +231,17 @@ class Side:
     ) -> tuple[Trace, ...]:
         """What the calls of its modules took and gave; nothing for a bare pytree, which has none."""
         return self._run("tracer", setting or self.setting, lambda run: run(weights, recorder))
+
+    def modules(self) -> tuple[ModuleRow, ...]:
+        """The modules that one forward pass calls at the model's own values, each behind the one that it lies in."""
+        sizes = {path: each.array.size for path, each in self.stored_tensors.items() if each.trainable}
+        found: dict[str, ModuleRow] = {}
+        for trace in self.traced({}):
+            seen = found.get(trace.path)
+            outputs = tuple(each.shape for each in trace.outputs.values()) if seen is None else seen.outputs
+            held = sum(sizes.get(path, 0) for path in dict.fromkeys(trace.subtree))
+            found[trace.path] = ModuleRow(trace.path, trace.name, 0, outputs, 1 + (seen.calls if seen else 0), held)
+        return tuple(modules_in_order(list(found.values())))
 
     def taped(self, weights: Weights, setting: Setting, *, with_rules: bool = False) -> Tape:
         """All values of a pass, which can be replayed; `with_rules`, with cotangents."""

@@ -5,5 +5,6 @@ from .check import check
 from .convert import convert
 from .output import progress as progress
 from .record import record
+from .table import table
 
-COMMANDS = (align, check, convert, record)
+COMMANDS = (align, check, convert, record, table)

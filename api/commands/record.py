@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -89,7 +87,7 @@ def record(
 def _side(target: str, of: dict[str, str | None]) -> _Side:
     from ..common.errors import UsageError
     from ..pairs.pair import Pair
-    from ..targets import load_target
+    from ..targets import call_of, inputs_of, is_in_file, load_target, names_beside
 
     found = load_target(target)
     if isinstance(found, Pair):
@@ -102,37 +100,13 @@ def _side(target: str, of: dict[str, str | None]) -> _Side:
         )
     if of["side"] is not None:
         raise UsageError("--side", "a pair, which has sides", type(found).__name__, "Leave the option out.")
-    file, _, name = target.rpartition(":")
-    if not file:
+    if not is_in_file(target):
         raise UsageError(target, "FILE.py:MODEL", "the name of a reference model", "Build it in a file.")
-    # As the target was loaded; a factory is recorded as one.
-    names = vars(sys.modules[Path(file).stem])
-    given = names[name]
+    # A factory is recorded as one.
+    given = names_beside(target)[target.rpartition(":")[2]]
     model = given if isinstance(given, FunctionType) else found
-    return _Side(model, _inputs(names, of["inputs"], target), _call(names, of["call"]), _call(names, of["train_call"]))
-
-
-def _inputs(names: dict[str, Any], asked: str | None, target: str) -> Inputs:
-    from ..common.errors import UsageError, nearest
-
-    known = [name for name in names if not name.startswith("_")]
-    for name in (asked,) if asked else ("INPUTS", "inputs"):
-        if name in names:
-            return names[name]
-    wanted = f"the name {asked!r}" if asked else "the name 'INPUTS' or 'inputs'"
-    remedy = nearest(asked, known) if asked else "Name the tuple or dict of arrays with --inputs."
-    raise UsageError("--inputs" if asked else target, f"{wanted} in the model's file", "none", remedy)
-
-
-def _call(names: dict[str, Any], asked: str | None) -> Call | None:
-    from ..common.errors import UsageError, nearest
-
-    if asked is None:
-        return None
-    if not callable(names.get(asked)):
-        known = [name for name, each in names.items() if callable(each) and not name.startswith("_")]
-        raise UsageError(asked, "a function in the model's file", "none of that name", nearest(asked, known))
-    return names[asked]
+    calls = (call_of(target, of[name]) for name in ("call", "train_call"))
+    return _Side(model, inputs_of(target, of["inputs"]), *calls)
 
 
 def _summary(made: Any, output: str) -> str:

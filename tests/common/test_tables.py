@@ -14,7 +14,7 @@ from paritree.common.layers import Decoder, Embedding, FixedLinear, Linear, ReLU
 from paritree.common.layouts import TRANSPOSED
 from paritree.common.spec import Block, Sequential, Shared
 from paritree.common.spec.expansion import table_of
-from paritree.common.tables import Row, Table, counted, dtype_name, native_text, shape_text
+from paritree.common.tables import ModuleRow, Row, Table, counted, dtype_name, modules_in_order, native_text, shape_text
 from paritree.common.ties import Tie, TieGroup
 
 from .conftest import refused
@@ -118,11 +118,88 @@ def test_a_column_that_says_nothing_in_any_row_is_left_out():
         "path      shape   dtype    kind       native path      layout",
         "0.weight  (8, 4)  float32  parameter  layers/0/kernel  o i -> i o",
         "0.bias    (8,)    float32  parameter  layers/0/bias",
-        "scale     ()      float64  parameter",
+        "scale     ()      float64  parameter  scale",
         "",
         "3 parameters, 41 scalars",
     ]
     assert str(Table(())).splitlines() == ["path  shape  dtype  kind", "", "0 parameters, 0 scalars"]
+
+
+NARROW = [
+    "layer",
+    "  name    shape   dtype    kind       initializer                  tie",
+    "embed  Embedding",
+    "  weight  (6, 4)  float32  parameter  Normal(mean=0, std=1)",
+    "hidden  Linear",
+    "  weight  (4, 4)  float32  parameter  Normal(mean=0, std=0.01)",
+    "  bias    (4,)    float32  parameter  Uniform(low=-0.5, high=0.5)",
+]
+NARROWER = [
+    "embed  Embedding",
+    "  weight  (6, 4)  float32",
+    "    parameter",
+    "    Normal(mean=0, std=1)",
+]
+
+
+def test_what_is_too_wide_stands_layer_by_layer_and_no_word_is_torn():
+    wide = max(map(len, str(MIXED).splitlines()))
+    assert MIXED.text(wide) == str(MIXED) == MIXED.text()
+    narrow = MIXED.text(wide - 1).splitlines()
+    assert narrow[: len(NARROW)] == NARROW
+    assert narrow[-1] == MIXED.summary
+    assert MIXED.text(26).splitlines()[: len(NARROWER)] == NARROWER
+    words = set(str(MIXED).replace("embed.weight", "").split())
+    for width in (26, 40, 60):
+        lines = MIXED.text(width).splitlines()[:-2]
+        assert max(map(len, lines)) <= width
+        assert {"parameter", "Normal(mean=0,", "std=0.01)", "FixedLinear", "(6,"} <= set(
+            " ".join(lines).split()
+        ) & words
+
+
+def test_the_modules_of_a_table_are_a_tree_with_their_counts():
+    rows = (
+        Row("0.weight", (8, 4), "float32", native_path=("layers_0", "kernel"), layout=TRANSPOSED),
+        Row("0.bias", (8,), "float32", native_path=("layers_0", "bias")),
+        Row("gain", (), "float32", native_path=("gain",)),
+        Row("inner.seen", (3,), "int32", "buffer", native_path=("inner", "seen")),
+    )
+    modules = (
+        ModuleRow("layers_0", "Dense", 0, ((2, 8),), 2, 40),
+        ModuleRow("", "Net", 0, ((2, 8), (2,)), 1, 41),
+        ModuleRow("inner.leaf", "Leaf", 0, ((2, 3),), 1, 0),
+    )
+    table = Table(rows, tuple(modules_in_order(modules)))
+    assert table == Table(rows)
+    assert table.text().splitlines() == [
+        "module or parameter  type     output or shape  scalars",
+        "(the model itself)   Net      (2, 8), (2,)          41",
+        "  gain               float32  ()                     1",
+        "  inner.seen         int32    (3,)                   3  buffer",
+        "  layers_0           Dense    (2, 8)                40  called 2 times",
+        "    weight           float32  (8, 4)                32",
+        "    bias             float32  (8,)                   8",
+        "  inner.leaf         Leaf     (2, 3)                 0",
+        "",
+        "3 parameters, 41 scalars, 1 buffer",
+    ]
+    assert [line.split()[0] for line in table.text(depth=0).splitlines()[1:4]] == ["(the", "gain", "inner.seen"]
+    assert "  layers_0  Dense  (2, 8)  40\n    called 2 times\n" in table.text(32)
+    assert table.modules_json()[1] == {
+        "path": "layers_0",
+        "name": "Dense",
+        "depth": 1,
+        "outputs": [[2, 8]],
+        "calls": 2,
+        "scalars": 40,
+    }
+
+
+def test_what_no_called_module_holds_is_listed_first():
+    rows = (Row("one.weight", (2,), "float32"), Row("two.weight", (3,), "float32"))
+    table = Table(rows, (ModuleRow("two", "Linear", 0, ((1,),), 1, 3),))
+    assert [line.split()[0] for line in table.text().splitlines()[1:4]] == ["one.weight", "two", "weight"]
 
 
 ONE = Linear(1, 1, bias=False)
