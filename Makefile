@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: check test wheel-test mutants mutations clean-runs killed bench lint types clean
+.PHONY: check test wheel-test mutants mutations clean-runs fuzz killed bench lint types clean
 
 check: $(VENV)/.installed
 	$(BIN)/paritree check
@@ -46,6 +46,12 @@ clean-runs: $(VENV)/.installed-test
 # Thousands of conversions that are killed or race: what they leave is old or new, and whole.
 killed: $(VENV)/.installed-test
 	$(BIN)/python -m tests.migration.convert.killed --kills 2000 --races 2000 --walk 1
+
+# Ten minutes of coverage-guided fuzzing of all that reads a file; without atheris for this Python, of property tests.
+SECONDS ?= 600
+fuzz: $(VENV)/.installed-test
+	$(PIP_INSTALL) -e ".[test,fuzz]" || echo "atheris cannot be installed here"
+	$(BIN)/python -m tests.fuzzing --seconds $(SECONDS)
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks
