@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[3]
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("--kills", "40"),
-        ("--races", "40"),
-        ("--walk", "61"),
+        ("--kills", "16"),
+        ("--races", "16"),
+        ("--walk", "151"),
         pytest.param(("--kills", "2000"), marks=pytest.mark.thorough),
         pytest.param(("--races", "2000"), marks=pytest.mark.thorough),
         pytest.param(("--walk", "1"), marks=pytest.mark.thorough),
