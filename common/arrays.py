@@ -9,6 +9,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from .errors import NotExpressibleError
+
 
 def as_numpy(array: Any) -> np.ndarray:
     """An array of any framework as NumPy's: the same memory where it can be seen from there, and not to be written to.
@@ -16,13 +18,22 @@ def as_numpy(array: Any) -> np.ndarray:
     Shape and dtype stay; bfloat16 and float8 of PyTorch are types that NumPy has from ml_dtypes.
 
     Raises:
+        NotExpressibleError: a tensor of PyTorch's meta device.
         TypeError, RuntimeError: what PyTorch says of a tensor that NumPy cannot have, such as a sparse one.
     """
     if isinstance(array, np.ndarray):
         return array
     if hasattr(array, "detach"):
+        if getattr(array, "is_meta", False):
+            raise on_meta("")
         return _of_torch(array.detach().cpu())
     return np.asarray(array)
+
+
+def on_meta(path: str) -> NotExpressibleError:
+    """What is said of a tensor without values, which whoever reads or writes it would take for one."""
+    remedy = "Make it on a device that holds values, or load its weights first."
+    return NotExpressibleError(path, "a tensor with values", "one on PyTorch's meta device", remedy)
 
 
 def _of_torch(tensor: Any) -> np.ndarray:

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from ..common import paths
-from ..common.arrays import as_numpy
+from ..common.arrays import as_numpy, on_meta
 from ..common.errors import ShapeError
 from ..common.wing import RoundTrip, StoredTensor, check_fit, has_safetensors, loading, saving, unlike
 from .access import tensor
@@ -81,7 +81,7 @@ def owned(model: nn.Module) -> dict[str, Owned]:
     """The live tensors by their owners' paths.
 
     Raises:
-        ShapeError: a lazy parameter that has no values yet.
+        ShapeError: a lazy parameter that has no values yet. NotExpressibleError: a tensor on the meta device.
     """
     names: dict[int, list[str]] = {}
     found: dict[str, Owned] = {}
@@ -92,6 +92,8 @@ def owned(model: nn.Module) -> dict[str, Owned]:
             path = paths.join(prefix, name)
             if isinstance(array, (UninitializedParameter, UninitializedBuffer)):
                 raise ShapeError(path, "a shape that is known", "(?,)", "Send an input through the model first.")
+            if array.is_meta:
+                raise on_meta(path)
             names.setdefault(id(array), []).append(path)
             # Of two names of a buffer one that is saved suffices.
             persistent = name not in module._non_persistent_buffers_set

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -435,3 +436,18 @@ def test_a_native_knows_floating_types_that_numpy_has_from_elsewhere() -> None:
     kinds = {"float32": True, "int32": False, "bool": False}
     assert {name: StoredTensor("p", np.zeros(1, name), True).is_floating for name in kinds} == kinds
     assert StoredTensor("p", np.zeros(1, ml_dtypes.float8_e4m3fn), True).is_floating
+
+
+def test_a_model_without_values_is_neither_read_nor_written() -> None:
+    live, meta = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2, device="meta")
+    made = paritree.align(paritree.Pair(live, copy.deepcopy(live), (np.ones((1, 2), np.float32),)))
+    expected = (
+        "expected a tensor with values, found one on PyTorch's meta device. Make it on a device that holds values, or "
+        "load its weights first."
+    )
+    for call in (lambda: paritree.carry(meta, live, made), lambda: paritree.carry(live, meta, made)):
+        with pytest.raises(NotExpressibleError) as caught:
+            call()
+        assert str(caught.value) == f"weight: {expected}"
+    with pytest.raises(NotExpressibleError, match=f"^{expected}$"):
+        made.carry(meta.state_dict())
