@@ -5,9 +5,11 @@ PYTHON ?= python3
 JOBS ?= 2
 VENV ?= .venv
 BIN := $(VENV)/bin
+# What is left of a package that was built before would be put into the next one.
+BUILT := build/lib build/bdist.* build/types
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: check test wheel-test mutants mutations clean-runs fuzz killed bench lint types clean
+.PHONY: check test docs wheel-test mutants mutations clean-runs fuzz killed bench lint types clean
 
 check: $(VENV)/.installed
 	$(BIN)/paritree check
@@ -16,6 +18,11 @@ check: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --durations=15 --durations-min=3
 
+# The site, in build/docs. The study is run for it, which takes a minute or two; a warning is an error.
+docs: $(VENV)/.installed-docs
+	rm -rf build/docs build/doctrees
+	$(BIN)/python -m sphinx -W --keep-going -q -d build/doctrees docs build/docs
+
 # What the wheel can change, in an environment that has never seen the tree: its contents, its imports, its entry points
 # (the command line and the plugin), its data (the report's template), and one file of tests for each room.
 WHEEL_TESTS := tests/test_package.py tests/api tests/common/test_tables.py tests/wings/test_build.py \
@@ -23,7 +30,7 @@ WHEEL_TESTS := tests/test_package.py tests/api tests/common/test_tables.py tests
 	tests/conformance/reports tests/study/test_source.py
 
 wheel-test:
-	rm -rf build dist $(VENV)-wheel
+	rm -rf $(BUILT) dist $(VENV)-wheel
 	$(PYTHON) -m venv $(VENV)-wheel
 	$(VENV)-wheel/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
@@ -62,7 +69,7 @@ lint: $(VENV)/.installed-dev
 
 # Of the package as it installs: a type checker cannot follow the mapping of folders to packages in an editable install.
 types: $(VENV)/.installed-dev
-	rm -rf build
+	rm -rf $(BUILT)
 	$(PIP_INSTALL) --no-deps --target build/types .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
@@ -75,6 +82,10 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP_INSTALL) -e ".[test]"
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP_INSTALL) -e ".[docs]"
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed-test

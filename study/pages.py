@@ -15,7 +15,7 @@ from .catalogue import IDS, SECTIONS
 from .record import WINGS, Absent, Missing, Outcome, Raised, Verdict, show
 from .source import USUAL
 
-COMMAND = "paritree study --markdown docs/rosetta.md"
+COMMAND = "paritree study --markdown FILE"
 _LONGEST = 64  # a fact with a longer value stands below the table
 
 _INTRODUCTION = """\
@@ -113,9 +113,9 @@ def _row(outcome: Outcome) -> list[str]:
     blocks += _facts(outcome)
     for wing in WINGS:
         blocks += [f"**{wing}**", markdown.fence(row.code(wing))]
-    notes = [markdown.paragraph(markdown.escaped(note), "- ") for note in row.notes]
-    if notes:
-        blocks += ["Notes:", "\n".join(notes)]
+    for heading, texts in (("Notes:", row.notes), ("In the source notebooks:", row.mistakes)):
+        if texts:
+            blocks += [heading, "\n".join(markdown.paragraph(markdown.escaped(text), "- ") for text in texts)]
     if row.sources:
         blocks.append(f"Sources: {', '.join(row.sources)}.")
     return blocks
@@ -167,12 +167,14 @@ def _as_object(outcome: Outcome) -> dict[str, Any]:
         "id": row.id,
         "section": SECTIONS[row.id[0]][0],
         "title": row.title,
+        "question": row.question,
         "statement": row.statement,
         "verdict": outcome.verdict.words,
         "reason": row.reason,
         "facts": {name: verdict.words for name, verdict in outcome.verdicts.items()},
         "wings": {wing: {"code": row.code(wing), "output": plain(outcome.facts[wing])} for wing in WINGS},
         "notes": list(row.notes),
+        "mistakes": list(row.mistakes),
         "sources": list(row.sources),
         "problems": outcome.problems(),
     }

@@ -28,7 +28,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..common.drawing import Figure
-from .source import source
+from .source import source, standalone
 
 WINGS = ("torch", "linen", "nnx")
 
@@ -117,8 +117,9 @@ class Behaviour:
     expect: figures that must come out, by wing and fact: numbers within 1 part in 1,000, an exception
         by the name of its type.
     reason: why the wings must differ or why one has no such thing; needed for those verdicts.
-    notes: what else a reader should know: a defect of a source notebook, a figure that differs
-        from the catalogue's and why.
+    notes: what else a reader should know.
+    mistakes: what a source notebook gets wrong here.
+    question: of an exercise, what is asked: it is read before anything that answers it.
     figures: what is drawn of a run, where a figure tells more than words.
     """
 
@@ -133,6 +134,8 @@ class Behaviour:
     expect: Mapping[str, Facts] = field(default_factory=dict)
     reason: str = ""
     notes: tuple[str, ...] = ()
+    mistakes: tuple[str, ...] = ()
+    question: str = ""
     sources: tuple[str, ...] = ()
     figures: tuple[Panel, ...] = ()
 
@@ -142,6 +145,10 @@ class Behaviour:
     def code(self, wing: str) -> str:
         """The source of the wing's function, as its author wrote it, and what it uses of its module."""
         return source(self.function(wing))
+
+    def script(self, wing: str) -> str:
+        """The same with every import that it needs: pasted into a file, it prints the facts."""
+        return standalone(self.function(wing))
 
 
 @dataclass(frozen=True)

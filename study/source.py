@@ -2,7 +2,8 @@
 
 Above the function stand the definitions that it uses from its own folder (the data of an exercise, a
 rounding), and above these the imports that a reader could not guess. The usual imports are the same
-in every row, so a page names them once; so are `raised` and `Absent`, the words of the records.
+in every row, so a page may name them once; so are `raised` and `Absent`, the words of the records.
+`standalone` leaves nothing out: it can be pasted and run.
 """
 
 from __future__ import annotations
@@ -23,19 +24,38 @@ USUAL = (
     "from flax import nnx",
     "import numpy as np",
 )
-_ROWS = f"{__package__}.behaviours."
+_ROOM = str(__package__)
+_ROWS = f"{_ROOM}.behaviours."
+# From a name and the statement that binds it to the line of import that is shown, or to nothing.
+ImportOf = Callable[[str, ast.stmt], str]
 
 
 def source(function: Callable[..., object]) -> str:
     """The function as its author wrote it, below the imports and definitions that it uses."""
+    return _assembled(function, _unusual_import)
+
+
+def standalone(function: Callable[..., object]) -> str:
+    """The same below every import that it needs, and a last line that prints what it returns."""
+    return f"{_assembled(function, _any_import)}\n\n\nprint({function.__name__}())"
+
+
+def _assembled(function: Callable[..., object], import_of: ImportOf) -> str:
     imports: dict[str, None] = {}
     definitions: dict[str, str] = {}
-    _collect(function, imports, definitions)
-    head = ["\n".join(sorted(imports))] if imports else []
+    _collect(function, import_of, imports, definitions)
+    head = ["\n".join(sorted(imports, key=_as_sorted_by_hand))] if imports else []
     return "\n\n".join([*head, *definitions.values()])
 
 
-def _collect(function: Callable[..., object], imports: dict[str, None], definitions: dict[str, str]) -> None:
+def _as_sorted_by_hand(line: str) -> tuple[bool, bool, str]:
+    """Modules before names of them, and what is our own last."""
+    return line.startswith(f"from {_ROOM} "), line.startswith("from "), line
+
+
+def _collect(
+    function: Callable[..., object], import_of: ImportOf, imports: dict[str, None], definitions: dict[str, str]
+) -> None:
     """Add what a function uses, and then the function, so that everything stands above its users."""
     text = inspect.getsource(sys.modules[function.__module__])
     statements = _statements(text)
@@ -45,22 +65,28 @@ def _collect(function: Callable[..., object], imports: dict[str, None], definiti
             continue  # one of Python's own names, or there already
         own = getattr(value, "__module__", "")
         if inspect.isfunction(value) and (own == function.__module__ or own.startswith(_ROWS)):
-            _collect(value, imports, definitions)
+            _collect(value, import_of, imports, definitions)
         elif isinstance(statement, ast.Assign):
             definitions[name] = ast.get_source_segment(text, statement) or ""
-        elif line := _import_of(name, statement):
+        elif line := import_of(name, statement):
             imports[line] = None
     definitions[function.__name__] = inspect.getsource(function).rstrip()
 
 
-def _import_of(name: str, statement: ast.stmt) -> str:
+def _unusual_import(name: str, statement: ast.stmt) -> str:
     """The import of one name, or nothing if it is a usual one or comes from this room."""
-    if not isinstance(statement, (ast.Import, ast.ImportFrom)) or getattr(statement, "level", 0):
+    line = _any_import(name, statement)
+    return "" if line in USUAL or line.startswith(f"from {_ROOM} ") else line
+
+
+def _any_import(name: str, statement: ast.stmt) -> str:
+    """The import of one name; a word of the records comes from this room's face."""
+    if not isinstance(statement, (ast.Import, ast.ImportFrom)):
         return ""
     alias = next(alias for alias in statement.names if (alias.asname or alias.name) == name)
-    one = ast.Import([alias]) if isinstance(statement, ast.Import) else ast.ImportFrom(statement.module, [alias], 0)
-    line = ast.unparse(one)
-    return "" if line in USUAL else line
+    if isinstance(statement, ast.Import):
+        return ast.unparse(ast.Import([alias]))
+    return ast.unparse(ast.ImportFrom(_ROOM if statement.level else statement.module, [alias], 0))
 
 
 def _statements(text: str) -> dict[str, ast.stmt]:

@@ -113,6 +113,10 @@ class _Page:
         if row.notes:
             yield _bullets(row.notes)
             yield Text()
+        if row.mistakes:
+            yield Text("In the source notebooks:")
+            yield _bullets(row.mistakes)
+            yield Text()
         if row.sources:
             yield Text(f"Sources: {', '.join(row.sources)}.\n")
 

@@ -67,9 +67,9 @@ RECORD = Behaviour(
     },
     reason="In JAX differentiation turns a function into another function, and its result is a value like any other; "
     "an array that never changes has no place to keep it.",
-    notes=(
-        "S0, S2 and S4 test `grad == None`, where `grad is None` is meant: `==` is a tensor's own, element-wise "
-        "operator, and only happens to give a single False on None.",
+    mistakes=(
+        "Notebooks S0, S2 and S4 test `grad == None`, where `grad is None` is meant: `==` is a tensor's own, "
+        "element-wise operator, and only happens to give a single False on None.",
     ),
     sources=("S0", "S1", "S2", "S3", "S4"),
 )

@@ -66,9 +66,9 @@ RECORD = Behaviour(
     expect={"torch": {"index and name give one object": True, "parameters reached by index": 2}},
     reason="A PyTorch Sequential keeps its children in an ordered dict, whose keys are attributes and whose order "
     "gives the index. A Flax Sequential keeps a list. A Linen module has arrays only while it is bound to some.",
-    notes=(
-        "S3 announces the second linear layer and then takes `Linear_1`, which is the first; the second is `Linear_2` "
-        "(N4).",
+    mistakes=(
+        "Notebook S3 announces the second linear layer and then takes `Linear_1`, which is the first; the second is "
+        "`Linear_2` (N4).",
     ),
     sources=("S3",),
 )

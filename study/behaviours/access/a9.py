@@ -69,10 +69,10 @@ RECORD = Behaviour(
     },
     reason="A PyTorch module owns its parameters and is asked for them by methods. A Linen module owns none: what "
     "`init` returned is already the tree. NNX models are plain Python objects, read by functions outside of them.",
-    notes=(
-        "S3 calls `net.parameters` and `net.state_dict` equivalent. They are not: `parameters()` yields Parameters "
-        "without names, `state_dict()` gives detached tensors by name, and buffers besides (last fact).",
-        "A BatchNorm counts its batches in PyTorch only: `num_batches_tracked` has no counterpart in Flax.",
+    notes=("A BatchNorm counts its batches in PyTorch only: `num_batches_tracked` has no counterpart in Flax.",),
+    mistakes=(
+        "Notebook S3 calls `net.parameters` and `net.state_dict` equivalent. They are not: `parameters()` yields "
+        "Parameters without names, `state_dict()` gives detached tensors by name, and buffers besides (last fact).",
     ),
     sources=("S1", "S3"),
 )

@@ -164,6 +164,9 @@ def in_nnx():
 RECORD = Behaviour(
     id="E1",
     title="From one set of weights, three frameworks train alike",
+    question="Train a net whose two middle layers are one layer, from the same weights in all three frameworks, "
+    "and look at each layer's parameters and gradients on the way. How far apart are the losses after 200 "
+    "steps? How many gradients does the shared weight have?",
     statement="A 4-8-8-8-1 net with its middle layers tied starts from the same weights in all three and takes 200 "
     "SGD steps of rate 0.1. The loss, the parameters and the gradients of each layer agree at steps 0, 50, 100 and "
     "199, and the tied gradient agrees with a float64 run that adds up its two sites by hand.",

@@ -130,6 +130,9 @@ def _named(wing, value):
 RECORD = Behaviour(
     id="E2",
     title="A constant is not a parameter, and a loop on values runs only where there are values",
+    question="FancyMLP calls one linear layer twice, multiplies by a fixed random matrix, and halves its output "
+    "while the norm of the output is above 1. Which parameters does each framework list, and does "
+    "`jax.jit` accept the loop?",
     statement="FancyMLP uses one linear layer twice, multiplies by a fixed random matrix and halves its output while "
     "its norm is above 1. Only the linear layer's weight and bias are parameters. The loop runs eagerly and under a "
     "gradient, and cannot be traced.",

@@ -119,6 +119,8 @@ _HUNDREDTH = {"std": 0.01, "mean / std": 0.0, "tails end at": "open"}
 RECORD = Behaviour(
     id="E3",
     title="The same names draw different numbers: look at the spread, the mean and the tails",
+    question="Fill a weight of 1000 inputs and 600 outputs with each initializer that has the same name in PyTorch "
+    "and in JAX. Which of them draw from the same distribution?",
     statement="Each initializer fills a weight of 1000 inputs and 600 outputs, with its arguments as they come, and "
     "each layer shows its own default. Both Xavier and Kaiming agree in spread; the normal, the uniform and the "
     "truncated normal do not, nor do the layers' defaults.",

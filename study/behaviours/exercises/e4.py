@@ -95,6 +95,8 @@ def in_nnx():
 RECORD = Behaviour(
     id="E4",
     title="`isinstance` takes subclasses, `type ==` skips them, and a plain net cannot tell the two apart",
+    question="Choose the layers to initialize by `type(m) == nn.Linear` or by `isinstance(m, nn.Linear)`: when is "
+    "there a difference?",
     statement="Both tests choose both linear layers of a plain net. With a subclass in it, `type ==` misses one. "
     "PyTorch's own attention holds such a subclass; Flax's hold no linear layer of that class at all.",
     verdict=Verdict.MUST_DIFFER,
@@ -110,10 +112,12 @@ RECORD = Behaviour(
     "subclasses of Dense and Linear. And only Linen keeps parameters apart from the modules, in a dict that has no "
     "type to ask for.",
     notes=(
-        "S0 defines `init_normal_` with isinstance and then applies `init_normal`, the one with `type ==`. Its same "
-        "result is the same function twice, and on a plain net would prove nothing anyway.",
         "Use isinstance, unless subclasses must keep their own initialization. A LazyLinear is a subclass as well "
         "until its first call (L3).",
+    ),
+    mistakes=(
+        "Notebook S0 defines `init_normal_` with isinstance and then applies `init_normal`, the one with `type ==`. "
+        "Its same result is the same function twice, and on a plain net would prove nothing anyway.",
     ),
     sources=("S0",),
 )

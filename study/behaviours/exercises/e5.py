@@ -130,6 +130,7 @@ def in_nnx():
 RECORD = Behaviour(
     id="E5",
     title="Sharing saves parameters and pools their evidence; it hurts where the sites need different values",
+    question="Why is it a good idea to share parameters? And when is it a bad one?",
     statement="A tie makes 121 scalars of 193, and one parameter receives the gradients of all its sites. Two 1x1 "
     "layers fit y = 4x tied as well as untied. For y = -4x the tied pair, `w * w`, cannot go below zero: its loss "
     "stays at that of y = 0, while the untied pair fits.",

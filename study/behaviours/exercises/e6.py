@@ -73,6 +73,7 @@ _SHAPES = {"0.weight": (256, 20), "0.bias": (256,), "2.weight": (10, 256), "2.bi
 RECORD = Behaviour(
     id="E6",
     title="Before the first call an eager net has all its shapes, a lazy one none",
+    question="What shapes do the parameters have after `net.apply(init)` and before the first `net(x)`?",
     statement="Asked after apply(init) and before net(x), an eager net answers with the shapes that it always had: "
     "neither initializing nor calling changes them. A lazy PyTorch net lists its parameters without shapes, and a "
     "Linen net lists none.",

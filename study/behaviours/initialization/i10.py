@@ -83,8 +83,10 @@ RECORD = Behaviour(
     notes=(
         "`uniform(s)` of JAX is [0, s), never [-s, s): for a symmetric one write a function (I1, I11), or use "
         "variance_scaling.",
-        "S3 heads a cell with `normal_` 'all parameters to 1'. What it sets is the std: about a third of the draws "
-        "lie beyond plus and minus 1, and none is the constant 1 (I4).",
+    ),
+    mistakes=(
+        "Notebook S3 heads a cell with `normal_` 'all parameters to 1'. What it sets is the std: about a third of the "
+        "draws lie beyond plus and minus 1, and none is the constant 1 (I4).",
     ),
     sources=("S0", "S3"),
 )

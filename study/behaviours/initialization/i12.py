@@ -67,8 +67,8 @@ RECORD = Behaviour(
     id="I12",
     title="The loop drops plus and minus 5, the mask keeps them, and no random test can tell",
     statement=(
-        "S3 writes its initializer (I11) twice: a loop that zeroes -5 <= w <= 5, and a mask that keeps |w| >= 5. They "
-        "differ at exactly two values, in every wing; 65,536 draws hit neither of them."
+        "Notebook S3 writes its initializer (I11) twice: a loop that zeroes -5 <= w <= 5, and a mask that keeps |w| "
+        ">= 5. They differ at exactly two values, in every wing; 65,536 draws hit neither of them."
     ),
     verdict=Verdict.SAME,
     torch=in_torch,

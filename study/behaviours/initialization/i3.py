@@ -99,10 +99,10 @@ RECORD = Behaviour(
         "types, so there is nothing to test there. Modules that know their path exist during a call only; "
         "`module_paths` makes such a call and returns them. The test itself is Python's and gives the same everywhere."
     ),
-    notes=(
-        "S0 defines `init_normal_` with isinstance and then applies `init_normal`, the one with `type ==`. Its equal "
-        "results are one function run twice, and on its plain net the right function would have given them as well. "
-        "E4 asks the question again.",
+    mistakes=(
+        "Notebook S0 defines `init_normal_` with isinstance and then applies `init_normal`, the one with `type ==`. "
+        "Its equal results are one function run twice, and on its plain net the right function would have given them "
+        "as well. E4 asks the question again.",
     ),
     sources=("S0",),
 )

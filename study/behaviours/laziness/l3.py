@@ -108,7 +108,7 @@ RECORD = Behaviour(
     notes=(
         "The silent skip depends on when it runs: after the first call a LazyLinear's class is Linear, and the same "
         "initializer finds it.",
-        "This answers S3's question on the shapes after apply(init) and before net(x); E6 gives the table.",
+        "This answers notebook S3's question on the shapes after apply(init) and before net(x); E6 gives the table.",
     ),
     sources=("S3",),
 )

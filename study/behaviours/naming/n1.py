@@ -152,7 +152,7 @@ RECORD = Behaviour(
     "read alike, and an empty name would leave a hole. A Flax path is a sequence of keys, which needs no separator.",
     notes=(
         "The two ways: add_module and an OrderedDict (PyTorch), setattr in `setup` and `name=` in a compact call "
-        "(Linen), setattr and nnx.Dict (NNX). S0 writes `block 0`, S2 `block0`.",
+        "(Linen), setattr and nnx.Dict (NNX). Notebook S0 writes `block 0`, S2 `block0`.",
         "PyTorch's check sits in add_module, ModuleDict and OrderedDict; setattr lets both kinds of name pass.",
         "A trap: a name that holds a dot or a slash is legal in Flax, and cannot be told from two levels once "
         "the tree has been flattened with `sep='.'` or `sep='/'`. Flatten to tuples.",

@@ -76,8 +76,8 @@ RECORD = Behaviour(
     id="N3",
     title="Three levels down: indices in PyTorch, keys in Linen, lists and attributes in NNX",
     statement="The first layer of the second block of the first child: `rgnet[0][1][0].bias` has shape (8,) in the "
-    "net of S0 and S2 and (32,) in that of S3. PyTorch counts through named children; Linen and NNX ask for each "
-    "level by the key it has.",
+    "net of notebooks S0 and S2 and (32,) in that of S3. PyTorch counts through named children; Linen and NNX ask for "
+    "each level by the key it has.",
     verdict=Verdict.RELABELLED,
     torch=in_torch,
     linen=in_linen,
@@ -90,7 +90,7 @@ RECORD = Behaviour(
     notes=(
         "Here the Linen blocks sit in a plain Sequential, which numbers them; the paths are compared with `block1` "
         "read as its place, 1. N1 and N2 show how Linen keeps the names.",
-        "S0 writes `block 1`: a name with a space is no attribute that Python can spell, so NNX needs "
+        "Notebook S0 writes `block 1`: a name with a space is no attribute that Python can spell, so NNX needs "
         "`getattr(net.layers[0], 'block 1')`, where PyTorch's index is indifferent to names.",
     ),
     sources=("S0", "S2", "S3"),

@@ -91,8 +91,8 @@ RECORD = Behaviour(
     notes=(
         "The joined name cannot be split again by rule: an attribute `d_block0` has it too. A list attribute is "
         "joined in the same way (`layers_0`), which is where a Linen Sequential gets its names.",
-        "S3 speaks of the second linear layer and takes `Linear_1`; the second one is `Linear_2`.",
         "PyTorch registers no child that is kept in a plain dict, hence the ModuleDict; NNX wants nnx.Dict.",
     ),
+    mistakes=("Notebook S3 speaks of the second linear layer and takes `Linear_1`; the second one is `Linear_2`.",),
     sources=("S3",),
 )

@@ -106,9 +106,9 @@ RECORD = Behaviour(
         "inputs it does not state. Both are draws: over 5,000 seeds on these inputs the medians are 1.4e-5 and 1.6e-3, "
         "and nine in ten groups of 50 seeds give a Linen median of 0.9e-3 to 3.0e-3 with 1 to 7 such seeds (PyTorch: "
         "0.7e-5 to 2.6e-5 with 5 to 13).",
-        "S0 and S2 print 0.2672 and 0.2672, and -0.2144 and -0.2143, from nets without a seed; seeds 0 and 1 show the "
-        "like. Where the two outputs are equal in every digit, some layer's ReLUs are all off, and no gradient "
-        "reaches the layers before it.",
+        "Notebooks S0 and S2 print 0.2672 and 0.2672, and -0.2144 and -0.2143, from nets without a seed; seeds 0 and "
+        "1 show the like. Where the two outputs are equal in every digit, some layer's ReLUs are all off, and no "
+        "gradient reaches the layers before it.",
         "PyTorch runs in float64 here, since in float32 its spread is near the rounding of its output.",
     ),
     sources=("S0", "S2"),

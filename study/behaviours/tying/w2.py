@@ -90,9 +90,11 @@ RECORD = Behaviour(
     reason="PyTorch and NNX keep one object that both slots refer to. Linen keeps one entry in a dict, which both "
     "slots look up under the name of the first; a second entry would be a different parameter.",
     notes=(
-        "S4 writes data[0, 0] == 100 where it means an assignment, so its check of the tie compares two untouched "
-        "weights and would pass on a tie that is broken afterwards.",
         "In PyTorch and NNX the write is in place. In Linen it makes a new dict, and the old one keeps its values.",
+    ),
+    mistakes=(
+        "Notebook S4 writes data[0, 0] == 100 where it means an assignment, so its check of the tie compares two "
+        "untouched weights and would pass on a tie that is broken afterwards.",
     ),
     sources=("S0", "S2", "S3"),
 )
