@@ -17,6 +17,7 @@ from . import table_text
 from .columns import columns as columns
 from .columns import terminal_width
 from .errors import ChildNameError, DtypeError, PathError, ShapeError, WeightsError, nearest, unfit
+from .markup import Prose, Sheet, of_object
 from .rows import Kind as Kind
 from .rows import ModuleRow as ModuleRow
 from .rows import Row as Row
@@ -190,6 +191,13 @@ class Table:
         rows = self.rows
         found = table_text.as_tree(rows, self.modules, width, depth) if self.modules else table_text.listed(rows, width)
         return "\n".join((*found, "", self.summary))
+
+    def _repr_html_(self) -> str:
+        """The same in a notebook."""
+        header, *cells = table_text.tree(self.rows, self.modules) if self.modules else table_text.cells(self.rows)
+        codes = {"path", "initializer", "native path", "layout", "tie", "module or parameter"}
+        sheet = Sheet(header, cells, codes, {"scalars"})
+        return of_object("Table", [Prose(self.summary), sheet])
 
     @property
     def summary(self) -> str:

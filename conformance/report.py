@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 
 from ..common.errors import ParitreeError
-from .reports import folded, from_json, sentence, summary, to_html, to_json, to_junit, to_text
+from .reports import folded, from_json, sentence, summary, to_html, to_json, to_junit, to_notebook, to_text
 from .results import Results
 
 # The width of the text where there is no terminal to have one.
@@ -55,6 +55,10 @@ class Report(Results):
     def to_html(self) -> str:
         """One page with everything in it: it loads nothing and runs no script."""
         return to_html(self)
+
+    def _repr_html_(self) -> str:
+        """What it shows of itself in a notebook."""
+        return to_notebook(self)
 
     def __str__(self) -> str:
         """As wide as the terminal."""

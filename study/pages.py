@@ -12,7 +12,7 @@ import numpy as np
 
 from . import markdown
 from .catalogue import IDS, SECTIONS
-from .record import WINGS, Absent, Missing, Outcome, Raised, Verdict, show
+from .record import WINGS, Absent, Missing, Outcome, Raised, Verdict, as_text, show
 from .source import USUAL
 
 COMMAND = "paritree study --markdown FILE"
@@ -132,13 +132,6 @@ def _facts(outcome: Outcome) -> list[str]:
         else:
             short.append((markdown.escaped(name), *map(_cell, values), verdict.words))
     return [*([markdown.table(("fact", *WINGS, "verdict"), short)] if short else []), *long]
-
-
-def as_text(value: Any) -> str:
-    """A fact as a page shows it; never empty."""
-    if isinstance(value, Raised):
-        return f"raises {value}"
-    return show(value) or '""'
 
 
 def _cell(value: Any) -> str:

@@ -19,86 +19,37 @@ This module imports no framework: the rows do.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any, Protocol
 
 import numpy as np
 
+from ..common.columns import columns, fit, in_lines, terminal_width
 from ..common.drawing import Figure
+from ..common.markup import Fold, Hue, Listing, Mark, Part, Prose, Sheet, of_object
+from .facts import WINGS as WINGS
+from .facts import Absent as Absent
+from .facts import Missing as Missing
+from .facts import Raised as Raised
+from .facts import Verdict as Verdict
+from .facts import as_text as as_text
+from .facts import described
+from .facts import raised as raised
+from .facts import show as show
 from .source import source, standalone
-
-WINGS = ("torch", "linen", "nnx")
 
 Facts = dict[str, Any]
 Canonical = Callable[[str, Any], Any]
-
-
-class Verdict(IntEnum):
-    """How far apart the wings are; the order is the scale."""
-
-    SAME = 0
-    RELABELLED = 1
-    MUST_DIFFER = 2
-    ABSENT = 3
-
-    @property
-    def words(self) -> str:
-        return {
-            Verdict.SAME: "same",
-            Verdict.RELABELLED: "same after renaming and relayout",
-            Verdict.MUST_DIFFER: "must differ",
-            Verdict.ABSENT: "absent",
-        }[self]
-
-
-@dataclass(frozen=True)
-class Absent:
-    """A wing has no such thing; `reason` says why, in a clause."""
-
-    reason: str
-
-    def __str__(self) -> str:
-        return f"absent: {self.reason}"
-
-
-@dataclass(frozen=True)
-class Raised:
-    """An exception that a behaviour raises: its type's name and the first line of its text."""
-
-    type: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.type}: {self.text}" if self.text else self.type
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A fact that a wing's function did not give. It is a fault of the record, never a result."""
-
-    def __str__(self) -> str:
-        return "no value"
-
-
-def raised(action: Callable[[], object]) -> Raised:
-    """Run `action` and return the exception it raises; it is an error if it raises none.
-
-    Memory addresses are replaced, so that a page made from the text is the same in every run.
-    """
-    try:
-        value = action()
-    except Exception as error:
-        return _described(error)
-    raise AssertionError(f"expected an exception, found the value {value!r}")
-
-
-def _described(error: Exception) -> Raised:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = re.sub(r"0x[0-9a-f]{4,}", "0x...", lines[0] if lines else "")
-    return Raised(type(error).__name__, text if len(text) <= 300 else text[:297] + "...")
+_MARKS: dict[Verdict, tuple[Hue, str]] = {
+    Verdict.SAME: ("pass", "="),
+    Verdict.RELABELLED: ("pass", "≅"),
+    Verdict.MUST_DIFFER: ("known", "≠"),
+    Verdict.ABSENT: ("skip", "○"),
+}
+# Of prose in a terminal.
+_WIDTH = 100
 
 
 class Panel(Protocol):
@@ -150,6 +101,14 @@ class Behaviour:
         """The same with every import that it needs: pasted into a file, it prints the facts."""
         return standalone(self.function(wing))
 
+    def __str__(self) -> str:
+        """What it says, and what its author found, in a few lines."""
+        return "\n".join(_said(self, self.verdict))
+
+    def _repr_html_(self) -> str:
+        """The same in a notebook, with the code of the three functions."""
+        return of_object(f"{self.id}. {self.title}", _parts(self), _mark(self.verdict))
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -167,6 +126,31 @@ class Outcome:
     def verdict(self) -> Verdict:
         """As measured: the furthest verdict of the facts."""
         return max(self.verdicts.values(), default=Verdict.SAME)
+
+    def __str__(self) -> str:
+        """What it says and what the run gave, as wide as the terminal; `paritree.study.terminal` shows the code too."""
+        cells = [("fact", *WINGS, "verdict"), *self.cells()]
+        lines, width = columns(cells), terminal_width()
+        if width is not None and not fit(lines, width):
+            lines = [line for row in cells[1:] for line in _stacked(row, width)]
+        problems = [f"Not confirmed by this run: {problem}" for problem in self.problems()]
+        return "\n".join((*_said(self.behaviour, self.verdict), *problems, "", *lines))
+
+    def _repr_html_(self) -> str:
+        """The same in a notebook, with the code of the three functions."""
+        row = self.behaviour
+        said, *others = _parts(row)
+        problems = [Prose(f"Not confirmed by this run: {problem}") for problem in self.problems()]
+        rows = [(*row[:-1], _mark(verdict)) for row, verdict in zip(self.cells(), self.verdicts.values(), strict=True)]
+        facts = Sheet(("fact", *WINGS, "verdict"), rows, WINGS)
+        return of_object(f"{row.id}. {row.title}", [said, *problems, facts, *others], _mark(self.verdict))
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """A row for each fact: its name, the value of each wing as text, and the verdict in words."""
+        return [
+            (name, *(as_text(self.facts[wing][name]) for wing in WINGS), verdict.words)
+            for name, verdict in self.verdicts.items()
+        ]
 
     def problems(self) -> list[str]:
         """What is wrong with the record: whatever it says that the run does not confirm."""
@@ -207,6 +191,33 @@ class Outcome:
         return found
 
 
+def _said(row: Behaviour, verdict: Verdict) -> list[str]:
+    """Title, statement and verdict, in lines."""
+    paragraphs = (row.statement, f"Verdict: {verdict.words}. {row.reason}")
+    wrapped = (textwrap.wrap(each, _WIDTH, break_long_words=False, break_on_hyphens=False) for each in paragraphs)
+    return [f"{row.id}  {row.title}", *(line for lines in wrapped for line in lines)]
+
+
+def _stacked(cells: Sequence[str], width: int) -> list[str]:
+    """A fact and its verdict, and below them each wing's value."""
+    name, *values, verdict = cells
+    lines = in_lines((f"{name}: {verdict}",), width)
+    for wing, value in zip(WINGS, values, strict=True):
+        lines += in_lines((f"{wing:<5}  {value}",), width, 2)
+    return lines
+
+
+def _mark(verdict: Verdict) -> Mark:
+    return Mark(verdict.words, *_MARKS[verdict])
+
+
+def _parts(row: Behaviour) -> list[Part]:
+    """What a row shows besides its facts: what it says, the code of each wing, and its notes."""
+    code = Fold("Code", [Listing(row.code(wing), wing) for wing in WINGS])
+    notes = [Fold("Notes", [Prose(note) for note in row.notes])] if row.notes else []
+    return [Prose(f"{row.statement} {row.reason}".rstrip()), code, *notes]
+
+
 def run(behaviour: Behaviour) -> Outcome:
     """Execute the three functions and compare their facts."""
     facts: dict[str, Facts] = {}
@@ -215,7 +226,7 @@ def run(behaviour: Behaviour) -> Outcome:
         try:
             facts[wing] = behaviour.function(wing)()
         except Exception as error:
-            facts[wing], failures[wing] = {}, _described(error)
+            facts[wing], failures[wing] = {}, described(error)
     names = list(dict.fromkeys(name for wing in WINGS for name in facts[wing]))
     facts = {wing: {name: facts[wing].get(name, Missing()) for name in names} for wing in WINGS}
     verdicts = {name: _verdict(behaviour.canonical.get(name), {w: facts[w][name] for w in WINGS}) for name in names}
@@ -247,29 +258,3 @@ def _close(value: Any, figure: Any) -> bool:
     if isinstance(figure, (int, float)):
         return isinstance(value, (int, float, np.number)) and bool(np.isclose(value, figure, rtol=1e-3, atol=0))
     return show(value) == show(figure)
-
-
-def show(value: Any) -> str:
-    """A value as the pages print it: short, and the same on every machine.
-
-    Floats are rounded to four significant digits and sequences and arrays shown as lists, which
-    is also the precision at which facts are compared.
-    """
-    if isinstance(value, (Absent, Missing, Raised, str)):
-        return str(value)
-    if isinstance(value, (bool, np.bool_)) or value is None:
-        return str(value)
-    if isinstance(value, (float, np.floating)):
-        return f"{float(value):.4g}"
-    if isinstance(value, (int, np.integer)):
-        return str(int(value))
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {show(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, np.ndarray):
-        return show(value.tolist())
-    if isinstance(value, tuple):
-        return "(" + ", ".join(show(item) for item in value) + ("," if len(value) == 1 else "") + ")"
-    if isinstance(value, (list, frozenset, set)):
-        items = sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
-        return "[" + ", ".join(show(item) for item in items) + "]"
-    raise TypeError(f"a fact must be plain data, found {type(value).__name__}: {value!r}")

@@ -17,8 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .catalogue import SECTIONS, Listed
-from .pages import as_text
-from .record import WINGS, Outcome, Verdict
+from .record import WINGS, Outcome, Verdict, as_text
 
 CODE_COLUMN = 50  # code in a narrower column is no longer read, only folded
 _GUTTER = 3

@@ -12,7 +12,7 @@ from .output import progress
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ..pairs.maps import Map, MapRow
+    from ..pairs.maps import Map
 
 FOUND, NOT_PROVED = 0, 1
 
@@ -83,23 +83,10 @@ def _rules(rules: tuple[str, ...]) -> dict[str, str]:
 
 
 def _rows(found: Map) -> str:
-    from ..common.tables import columns
+    from ..common.columns import columns
+    from ..pairs.maps import cells
 
-    cells = [(*found.direction, "layout", "evidence")]
-    cells += [(_named(row, "reference"), _named(row, "port"), _layout(row), row.evidence) for row in found.rows]
-    return "\n".join(columns(cells)) + "\n"
-
-
-def _named(row: MapRow, side: str) -> str:
-    path, aliases = getattr(row, side), getattr(row, f"{side}_aliases")
-    return f"{path}{getattr(row, f'{side}_piece')}" + "".join(f" = {alias}" for alias in aliases)
-
-
-def _layout(row: MapRow) -> str:
-    left, _, right = row.layout.partition(" -> ")
-    sums = "summed" if row.summed else ""
-    ways = "same" if left == right else row.layout, row.transform, sums, "copied" if row.copied else ""
-    return ", ".join(part for part in ways if part)
+    return "\n".join(columns(cells(found))) + "\n"
 
 
 def _summary(found: Map) -> Table:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...common.markup import environment
 from ...common.tables import counted
-from ...common.text import printable
 from ..consequences import Fault, faults
 from ..known import as_code, proposed
 from ..results import Result, Results
@@ -62,24 +62,7 @@ def to_html(report: Results) -> str:
 
     report: of a pair or of reference models, with or without results, and whatever stands in its texts.
     """
-    # Only who wants a page waits for jinja2.
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_written,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return templates.get_template("report.html").render(_page(report))
-
-
-def _written(value: object) -> object:
-    """Any value as the template is to escape it, or a drawing and what a macro has made, which are escaped."""
-    return value if hasattr(value, "__html__") else printable(str(value))
+    return environment(Path(__file__).parent).get_template("report.html").render(_page(report))
 
 
 def _page(report: Results) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Maps: which tensor of the reference is which of the port, with which axes; applied, inverted, resized and kept."""
 
 from .files import BEGINNING as BEGINNING
+from .forms import cells as cells
 from .map import Map as Map
 from .names import crossing_note as crossing_note
 from .names import crossings as crossings

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from . import files
+from ...common.columns import terminal_width
+from ...common.markup import Mark, Prose, Sheet, of_object
+from . import files, forms
 from .correspondence import Correspondence
 from .resize import fitted
 from .shared import check_kept, without_copies
@@ -107,6 +109,17 @@ class Map(Correspondence):
         shapes = {path: tuple(shape) for path, shape in reference_shapes.items()}
         port = None if port_shapes is None else {path: tuple(shape) for path, shape in port_shapes.items()}
         return fitted(self, shapes, port)
+
+    def __str__(self) -> str:
+        """Its rows in columns, as wide as the terminal, and below them how far it goes."""
+        return forms.to_text(self, terminal_width())
+
+    def _repr_html_(self) -> str:
+        """The same in a notebook."""
+        header, *cells = forms.cells(self)
+        mark = Mark("proved", "pass") if self.verified else Mark("not proved", "skip")
+        words = [Prose(line) for line in (forms.summary(self), *forms.besides(self))]
+        return of_object("Map", [*words, Sheet(header, cells, header[:3])], mark)
 
     def save(self, file: str | Path) -> None:
         """Write the map as JSON, one row a line. The file appears whole or not at all; a map that is there is replaced.

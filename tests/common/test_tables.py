@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -194,6 +195,17 @@ def test_the_modules_of_a_table_are_a_tree_with_their_counts():
         "calls": 2,
         "scalars": 40,
     }
+
+
+def test_a_table_in_a_notebook_has_its_rows_or_its_modules():
+    html = MIXED._repr_html_()
+    cells = ["".join(each.itertext()).strip() for each in ElementTree.fromstring(html).iter("td")]
+    assert cells[:7] == ["embed.weight", "(6, 4)", "float32", "parameter", "Embedding", "Normal(mean=0, std=1)", ""]
+    assert MIXED.summary in html
+    rows = (Row("<b>.weight", (2,), "float32"),)
+    html = Table(rows, (ModuleRow("", "Net", 0, ((1,),), 1, 2),))._repr_html_()
+    assert "<code>  &lt;b&gt;.weight</code>" in html
+    assert "(the model itself)" in html
 
 
 def test_what_no_called_module_holds_is_listed_first():

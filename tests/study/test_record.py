@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -207,3 +208,32 @@ def test_raised_keeps_the_type_and_the_first_line_without_addresses() -> None:
 def test_raised_insists_on_an_exception() -> None:
     with pytest.raises(AssertionError, match=r"^expected an exception, found the value 7$"):
         raised(lambda: 7)
+
+
+def test_a_row_and_its_outcome_print_what_they_say() -> None:
+    row = record(1, 1, Absent("it has none"), Verdict.ABSENT, reason="there is none.")
+    assert str(row) == "X1  title\nstatement\nVerdict: absent. there is none."
+    assert str(run(row)) == (
+        f"{row}\n\nfact  torch  linen  nnx                  verdict\nx     1      1      absent: it has none  absent"
+    )
+    assert "Not confirmed by this run: X1: the verdict is 'same'" in str(run(record(1, 2, 1)))
+
+
+def test_an_outcome_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paritree.study.record.terminal_width", lambda: 24)
+    assert str(run(record(1, 1, "a value of words"))).endswith(
+        "x: must differ\n  torch  1\n  linen  1\n  nnx    a value of\n    words"
+    )
+
+
+def test_a_row_and_its_outcome_in_a_notebook(ran: Any) -> None:
+    html = ran("W6")._repr_html_()
+    cells = ["".join(each.itertext()).strip() for each in ElementTree.fromstring(html).iter("td")]
+    assert cells[5:10] == ["gradient", "6", "6", "6", "= same"]
+    assert cells[-1] == "≠ must differ"
+    assert html.count("<pre>") == 3
+    assert "<code>jax.grad</code>" in html
+    html = record("<i>", 1, 1, notes=("a `note` & more",))._repr_html_()
+    assert "a <code>note</code> &amp; more" in html
+    assert "def function" in html or "lambda" in html
+    assert "&lt;i&gt;" in run(record("<i>", 1, 1))._repr_html_()

@@ -595,3 +595,27 @@ def test_the_shares_are_bars_of_their_lengths() -> None:
     widths = [float(box.get("width") or 0) for box in parsed(PAIR).iter("rect") if box.get("class") == "share"]
     assert widths == pytest.approx([240 * 0.62 / 1.33, 240 * 0.71 / 1.33], abs=0.1)
     assert "1 (embedding) 62%, 2 (linear) 71%" in words(parsed(PAIR))
+
+
+# A notebook
+
+
+@every
+def test_a_report_shows_itself_in_a_notebook(report: Report) -> None:
+    root = ET.fromstring(report._repr_html_())
+    assert not list(root.iter("script"))
+    assert words(root).count("holds") or not report.results or not report.ok
+
+
+def test_a_notebook_has_causes_and_folds_what_follows() -> None:
+    root = ET.fromstring(FOLLOWING._repr_html_())
+    told = [words(each) for each in root.iter("p")]
+    assert told[0] == "tiny [torch -> nnx] ✕ does not hold"
+    assert told[1] == f"{FOLLOWING.summary}."
+    assert told[2].startswith("✕ forward: mask in 'a'")
+    assert words(next(root.iter("summary"))) == "2 that only follow from it"
+    rows = [[words(cell) for cell in row.iter("td")] for row in root.iter("tr")]
+    assert ["forward", "✕ fails", "", "", "0.5", "7.6e-06"] in rows
+    many = Report(tuple(at(f"{n}.weight", status="fail", measured=1.0) for n in range(15)))
+    assert "and 3 more, which print and to_html() tell" in words(ET.fromstring(many._repr_html_()))
+    assert "Not checked, for 2 reasons" in words(ET.fromstring(PAIR._repr_html_()))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
+from xml.etree import ElementTree
 
 import jax.numpy as jnp
 import ml_dtypes
@@ -504,3 +506,52 @@ def test_a_tensor_is_written_to_memory_of_any_strides(made: Map) -> None:
         for out in (np.zeros(right.shape, order="F"), np.zeros((*right.shape, 2))[..., 0], np.zeros(right.shape)):
             assert assemble(rows, given_.__getitem__, out) is out
             np.testing.assert_array_equal(out, right)
+
+
+TEXT = """\
+torch                   pytree             layout              evidence
+a.weight = head.weight  a.kernel           a b -> b a          fingerprint
+conv.weight             conv.kernel        a 1 b c -> b c 1 a  fingerprint
+cls                     cls                1 1 a -> a          name
+a.bias                  a.bias = b.bias    same                sibling
+
+torch -> pytree: 4 rows (fingerprint 2, name 1, sibling 1), proved by runs of both sides; 2 tensors without a partner
+no partner, in the reference (torch): pooler.bias
+not mapped, since each side has its own, in the reference (torch): count
+no partner, in the port (pytree): extra"""
+
+
+def test_a_map_prints_as_a_table() -> None:
+    squeezed = [" ".join(line.split()) for line in str(MAP).splitlines()]
+    assert squeezed == [" ".join(line.split()) for line in TEXT.splitlines()]
+    text = str(replace(PACKED, notes=("the port was run op by op",)))
+    assert "in_proj[0:4]   params.q.kernel    (h d) i -> i h d  fingerprint" in text
+    assert "bias_hh        params.bias        same, summed" in text
+    assert "norm           params.norm.scale  same, x + 1" in text
+    assert "not proved; every tensor has a partner\nnote: the port was run op by op" in text
+    assert repr(MAP).startswith("Map(rows=(MapRow(reference='a.weight'")
+
+
+def test_a_map_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paritree.pairs.maps.map.terminal_width", lambda: 44)
+    lines = str(MAP).splitlines()
+    assert lines[:3] == [
+        "a.weight = head.weight  a.kernel  a b -> b a",
+        "  fingerprint",
+        "conv.weight  conv.kernel  a 1 b c -> b c 1 a",
+    ]
+
+
+def test_a_map_in_a_notebook() -> None:
+    html = Map((row("<b>", "b", (3,), (3,), "a -> a"),), ("torch", "nnx"), verified=True)._repr_html_()
+    cells = ["".join(each.itertext()).strip() for each in ElementTree.fromstring(html).iter("td")]
+    assert cells == ["<b>", "b", "same", "fingerprint"]
+    assert '<span class="mark pass">✓ proved</span>' in html
+    assert "every tensor has a partner" in html
+    assert "○ not proved" in PACKED._repr_html_()
+
+
+def test_many_paths_without_a_row_are_counted() -> None:
+    text = str(Map((), ("torch", "torch"), tuple(f"h.{number}" for number in range(11))))
+    assert text.splitlines()[0].split() == ["torch", "torch", "(port)", "layout", "evidence"]
+    assert text.endswith("no partner, in the reference (torch): h.0, h.1, h.2, h.3, h.4, h.5, h.6, h.7 and 3 more")
