@@ -7,11 +7,12 @@ are, and a tensor for no longer than its storage. An archive's values are read h
 from __future__ import annotations
 
 import io
+import pickletools
 import re
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -61,6 +62,10 @@ def read(file: Path) -> Any:
             # Files from before PyTorch 1.6 are no archives. PyTorch holds their lengths against each other itself.
             size = stream.seek(0, io.SEEK_END)
             stream.seek(0)
+            # Magic number, version, system, content and the storages' keys.
+            for _ in range(5):
+                _check_nesting(stream, file)
+            stream.seek(0)
             return _Tree(file, size, _in_memory).of(_loaded(stream, file, "cpu"))
     return _Archived(Archive(file), file).content()
 
@@ -81,12 +86,61 @@ def _loaded(stream: IO[bytes], file: Path, location: str) -> Any:
         ) from None
 
 
+def _check_nesting(stream: IO[bytes], file: Path) -> None:
+    """Refuse a pickle with tuples in tuples without end, before it is read: Python crashes when it hashes such a key.
+
+    Raises:
+        CheckpointError: see above.
+    """
+    try:
+        is_deep = any(depth > _DEEPEST for depth in _depths(stream))
+    except (ValueError, IndexError, EOFError):
+        # It is no pickle, which PyTorch will say.
+        return
+    if is_deep:
+        found = f"tuples more than {_DEEPEST} deep"
+        raise CheckpointError(str(file), "containers as a model has them", found, _ANEW)
+
+
+def _depths(stream: IO[bytes]) -> Iterator[int]:
+    """How deep a tuple each operation of a pickle gives; its interpreter's stack is followed with no more on it."""
+    stack: list[int | None] = []
+    memo: dict[Any, int] = {}
+    for code, argument, _ in pickletools.genops(stream):
+        if code.name == "MARK":
+            stack.append(None)
+        elif code.name in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
+            memo[len(memo) if argument is None else argument] = stack[-1] or 0
+        else:
+            taken = _taken(stack, code)
+            depth = memo.get(argument, 0) if code.name in ("GET", "BINGET", "LONG_BINGET") else 0
+            if "TUPLE" in code.name:
+                depth = 1 + max(taken, default=0)
+            stack += [depth] * len(code.stack_after)
+            yield depth
+
+
+def _taken(stack: list[int | None], code: pickletools.OpcodeInfo) -> list[int]:
+    """What an operation takes from the stack."""
+    taken = []
+    for each in reversed(code.stack_before):
+        if each is pickletools.markobject or each is pickletools.stackslice:
+            while each is pickletools.stackslice and stack[-1] is not None:
+                taken.append(stack.pop() or 0)
+            if each is pickletools.markobject:
+                stack.pop()
+        else:
+            taken.append(stack.pop() or 0)
+    return taken
+
+
 def _refused(file: Path, reason: str) -> CheckpointError:
     """torch's reason in a sentence: it names the class, between advice that fits another reader."""
     named = re.search(r"(?:GLOBAL|type) ([\w.]+)", reason)
     if named is None:
         found = reason.rpartition("WeightsUnpickler error: ")[2] or reason
-        return CheckpointError(str(file), "a checkpoint of torch.save", found.splitlines()[0].rstrip(". "), _ANEW)
+        told = next((line.rstrip(". ") for line in found.splitlines() if line.strip(". ")), "what it cannot read")
+        return CheckpointError(str(file), "a checkpoint of torch.save", told, _ANEW)
     return CheckpointError(
         str(file),
         "tensors and plain containers, which can be read without running code",
@@ -111,6 +165,7 @@ class _Archived:
         self._users: dict[str, set[tuple[Any, ...]]] = {}
 
     def content(self) -> Any:
+        _check_nesting(io.BytesIO(self._archive.read(self._pickle)), self._file)
         skeleton, self._names = self._skeleton()
         found = _loaded(skeleton, self._file, "meta")
         return _Tree(self._file, self._archive.members[self._pickle].size, self._stored).of(found)

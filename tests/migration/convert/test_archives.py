@@ -271,3 +271,18 @@ def test_two_entries_of_one_path(tmp_path: Path) -> None:
 def test_a_sparse_tensor(tmp_path: Path) -> None:
     torch.save({"w": torch.ones(2).to_sparse()}, tmp_path / "a.pt")
     assert "w: expected dense tensors of a type that NumPy has" in refused(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_tuples_without_end_are_not_hashed(old: bool, tmp_path: Path) -> None:
+    """Python's own stack has no room for the hash of such a key."""
+    pickled = b"\x80\x02}" + b")" + b"\x85" * 1_000_000 + b"K\x01s."
+    if old:
+        torch.save({}, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
+        content = (tmp_path / "a.pt").read_bytes()
+        (tmp_path / "a.pt").write_bytes(content.replace(b"\x80\x02}q\x00.", pickled))
+    else:
+        packed(tmp_path / "a.pt", {"a/data.pkl": pickled, "a/version": b"3\n"})
+    assert refused(tmp_path / "a.pt") == (
+        f"a.pt: expected containers as a model has them, found tuples more than 100 deep. {SAVE}"
+    )
