@@ -14,6 +14,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from types import CodeType
+from typing import Any
 
 USUAL = (
     "import torch",
@@ -28,6 +29,8 @@ _ROOM = str(__package__)
 _ROWS = f"{_ROOM}.behaviours."
 # From a name and the statement that binds it to the line of import that is shown, or to nothing.
 ImportOf = Callable[[str, ast.stmt], str]
+# A function or a class that stands at the top of a row.
+Definition = Any
 
 
 def source(function: Callable[..., object]) -> str:
@@ -53,18 +56,18 @@ def _as_sorted_by_hand(line: str) -> tuple[bool, bool, str]:
     return line.startswith(f"from {_ROOM} "), line.startswith("from "), line
 
 
-def _collect(
-    function: Callable[..., object], import_of: ImportOf, imports: dict[str, None], definitions: dict[str, str]
-) -> None:
+def _collect(function: Definition, import_of: ImportOf, imports: dict[str, None], definitions: dict[str, str]) -> None:
     """Add what a function uses, and then the function, so that everything stands above its users."""
     text = inspect.getsource(sys.modules[function.__module__])
     statements = _statements(text)
-    for name in dict.fromkeys(_globals_of(function.__code__)):
-        value, statement = function.__globals__.get(name), statements.get(name)
+    for name in dict.fromkeys(_names_in(function)):
+        value, statement = vars(sys.modules[function.__module__]).get(name), statements.get(name)
         if statement is None or name in definitions:
             continue  # one of Python's own names, or there already
         own = getattr(value, "__module__", "")
-        if inspect.isfunction(value) and (own == function.__module__ or own.startswith(_ROWS)):
+        if (inspect.isfunction(value) or inspect.isclass(value)) and (
+            own == function.__module__ or own.startswith(_ROWS)
+        ):
             _collect(value, import_of, imports, definitions)
         elif isinstance(statement, ast.Assign):
             definitions[name] = ast.get_source_segment(text, statement) or ""
@@ -93,13 +96,21 @@ def _statements(text: str) -> dict[str, ast.stmt]:
     """The names that a module binds at its top, each with the statement that binds it."""
     found: dict[str, ast.stmt] = {}
     for statement in ast.parse(text).body:
-        if isinstance(statement, ast.FunctionDef):
+        if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
             found[statement.name] = statement
         elif isinstance(statement, ast.Assign):
             found.update({target.id: statement for target in statement.targets if isinstance(target, ast.Name)})
         elif isinstance(statement, (ast.Import, ast.ImportFrom)):
             found.update({alias.asname or alias.name: statement for alias in statement.names})
     return found
+
+
+def _names_in(definition: Definition) -> Iterator[str]:
+    """The global names that a function reads; of a class all names in it, since its body has no code that is kept."""
+    if not isinstance(definition, type):
+        return _globals_of(definition.__code__)
+    nodes = ast.walk(ast.parse(inspect.getsource(definition)))
+    return (node.id for node in nodes if isinstance(node, ast.Name) and node.id != definition.__name__)
 
 
 def _globals_of(code: CodeType) -> Iterator[str]:

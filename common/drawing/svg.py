@@ -56,7 +56,7 @@ def drawing(width: float, height: float, title: str, description: str, *body: st
         "xmlns": "http://www.w3.org/2000/svg",
         "viewBox": f"0 0 {_short(width)} {_short(height)}",
         "role": "img",
-        "style": f"width:100%;max-width:{_short(width / _FONT_SIZE)}em;height:auto",
+        "style": f"display:block;width:100%;max-width:{_short(width / _FONT_SIZE)}em;height:auto",
         "fill": "none",
         "font_family": _SANS,
         "font_size": _FONT_SIZE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -54,7 +55,7 @@ class _Line:
         """What stands behind the name: the shape as it is stored, or how much a folded line holds."""
         row = self.node.row
         if self.node.absent:
-            return "no entry of its own"
+            return "has no entry"
         if row is not None:
             return shape_text(_stored_shape(row))
         if self.folded:
@@ -73,6 +74,7 @@ def tree(
     title: str,
     *,
     hue: str = "currentColor",
+    noted: Mapping[str, str] | None = None,
     marked: Mapping[str, str] | None = None,
     folded: bool = False,
 ) -> Svg:
@@ -82,10 +84,12 @@ def tree(
     Linen, is a line in italics: the path at which the model reads its owner.
 
     hue: the colour of the dots.
-    marked: a word for each path that is to be seen, such as what differs there.
-    folded: what holds no marked path is one line.
+    noted: a word for each path of which there is something to say.
+    marked: the same, where something is wrong: a cross in another hue, and the word.
+    folded: what holds no path with a word is one line.
     """
-    words = dict(marked or {})
+    wrong = marked or {}
+    words = {**(noted or {}), **wrong}
     lines = list(_lines(_root(table), words if folded else None))
     places = {
         row.path: each for each in lines for row in ([each.node.row] if not each.folded else each.node.rows()) if row
@@ -93,9 +97,9 @@ def tree(
     ends = max((each.end for each in lines), default=0.0)
     arcs = list(_arcs(table.ties, places, ends + 14))
     reach = max((reach for reach, _ in arcs), default=ends)
-    notes = [_mark(places[path], word, reach + 8) for path, word in words.items() if path in places]
+    notes = [_note(places[path], word, reach + 10, path in wrong) for path, word in words.items() if path in places]
     width = max([reach + 8, _NARROWEST, *(end for end, _ in notes)]) + _MARGIN
-    body = [*_rails(lines), *(_drawn(each, hue, words) for each in lines), *(arc for _, arc in arcs)]
+    body = [*_rails(lines), *(_drawn(each, hue, wrong) for each in lines), *(arc for _, arc in arcs)]
     height = _LINE * max(len(lines), 1) + 2 * _MARGIN - 6
     return drawing(width, height, title, _in_words(table, words), *body, *(note for _, note in notes))
 
@@ -122,7 +126,7 @@ def _lines(root: _Node, shown: Mapping[str, str] | None) -> Iterator[_Line]:
 
     def below(node: _Node, depth: int) -> Iterator[_Line]:
         nonlocal y
-        for child in node.children.values():
+        for child in _in_order(node.children):
             folded = bool(child.children) and shown is not None and not any(row.path in shown for row in child.rows())
             yield _Line(child, depth, y, folded)
             y += _LINE
@@ -130,6 +134,15 @@ def _lines(root: _Node, shown: Mapping[str, str] | None) -> Iterator[_Line]:
                 yield from below(child, depth + 1)
 
     yield from below(root, 0)
+
+
+def _in_order(children: Mapping[str, _Node]) -> list[_Node]:
+    """As they come; those of a list by their numbers, which a table of Linen's need not be in the order of."""
+    numbers = [re.fullmatch(r"(.*?)(\d+)", name) for name in children]
+    if None in numbers or len({number and number[1] for number in numbers}) > 1:
+        return list(children.values())
+    ranks = [int(number[2]) for number in numbers if number]
+    return [node for _, node in sorted(zip(ranks, children.values(), strict=True), key=lambda pair: pair[0])]
 
 
 def _stored_shape(row: Row) -> tuple[int | None, ...]:
@@ -177,7 +190,9 @@ def _drawn(each: _Line, hue: str, marked: Mapping[str, str]) -> str:
     # A parameter is a round dot and a buffer a square one; what is stored elsewhere has none inside.
     full = hue if not is_alias else "none"
     dash = "2 2" if node.absent else None
-    if row.kind == "buffer":
+    if is_marked:
+        dot = _cross(each)
+    elif row.kind == "buffer":
         dot = element(
             "rect", x=each.x - 1.5, y=each.y - 3.5, width=7, height=7, stroke=hue, fill=full, stroke_dasharray=dash
         )
@@ -226,12 +241,14 @@ def _arc(tie: Tie, owner: _Line, alias: _Line, start: float, reach: float) -> tu
     return reach, element("g", said, *ends, arc, owned, read, **attributes)
 
 
-def _mark(each: _Line, word: str, x: float) -> tuple[float, str]:
-    """Where a mark's word ends, and the mark: a cross on the line, and the word at its end."""
-    middle, y = each.x + 2, each.y
-    cross = line((middle - 4, y - 4), (middle + 4, y + 4), stroke=MARK_HUE, stroke_width=2)
-    cross += line((middle - 4, y + 4), (middle + 4, y - 4), stroke=MARK_HUE, stroke_width=2)
-    return x + 6.6 * len(word), cross + label(x, y + 4, word, fill=MARK_HUE)
+def _note(each: _Line, word: str, x: float, is_wrong: bool) -> tuple[float, str]:
+    """Where a word at the end of a line ends, and the word."""
+    return x + 6.8 * len(word), label(x, each.y + 4, word, fill=MARK_HUE if is_wrong else "currentColor")
+
+
+def _cross(each: _Line) -> str:
+    x, y = each.x + 2, each.y
+    return "".join(line((x - 4, y - 4 * way), (x + 4, y + 4 * way), stroke=MARK_HUE, stroke_width=2) for way in (1, -1))
 
 
 def _in_words(table: Table, marked: Mapping[str, str]) -> str:

@@ -88,11 +88,13 @@ def histogram(
     if law.continuous is not None:
         counts, edges = np.histogram(spread, bins=np.linspace(low, high, 37))
         heights = counts / len(drawn) / np.diff(edges)
-        grid = np.linspace(low, high, 217)
+        grid = np.union1d(np.linspace(low, high, 217), law.continuous.ppf(np.linspace(0.001, 0.999, 61)))
         density = law.spread * np.exp(law.continuous.logpdf(grid))
-        area = area._replace(most=1.12 * max(heights.max(), density.max()))
+        # Where all lies in a bin or two, a density is much higher than the bins: it is cut off, and the bins are seen.
+        area = area._replace(most=1.12 * max(heights.max(), min(density.max(), 2 * heights.max())))
         body += _bars(area, edges, heights, hue)
-        body.append(line(*((area.x(x), area.y(y)) for x, y in zip(grid, density, strict=True)), stroke_width=1.6))
+        points = zip(map(area.x, grid), map(area.y, np.minimum(density, area.most)), strict=True)
+        body.append(line(*points, stroke_width=1.6))
     for value, mass in law.point_masses:
         body += _stem(area, value, mass, float(np.mean(drawn == value)), hue, alone=law.continuous is None)
     said = f"{len(drawn):,} draws, mean {drawn.mean():.3g}, standard deviation {drawn.std():.3g}"
@@ -122,7 +124,7 @@ def _stem(area: _Area, value: float, mass: float, share: float, hue: str, alone:
     yield line((x, area.base), (x, top), stroke_width=1.6)
     yield element("circle", cx=x, cy=dot, r=5, fill=hue, stroke="currentColor")
     words = f"all are {value:.4g}" if alone and share == 1 else f"{share:.1%} are {value:.4g}"
-    yield label(x + 10, dot + 4, words, font_size=11)
+    yield label(x, dot - 11, words, font_size=11, text_anchor="middle")
 
 
 def shares(bars: Sequence[tuple[str, Sequence[tuple[str, float]]]], title: str) -> Svg:
@@ -152,39 +154,50 @@ def curves(
     title: str,
     *,
     across: str,
+    names: Sequence[str],
+    least: float | None,
+    most: float,
     marks: Mapping[str, Sequence[tuple[float, float]]] | None = None,
-    most: float | None = None,
 ) -> Svg:
-    """Lines over the steps 0, 1, ... on a linear scale from 0, each with its name in a legend below.
+    """Lines over the steps 0, 1, ..., each with its name in a legend below.
 
-    across: what the steps are. marks: points of other measurements of the same, drawn as rings.
-    most: the top of the scale, where panels are to be compared.
+    across: what the steps are. names: of all series that are to be told apart, here or in another panel.
+    least, most: the ends of the scale, which is logarithmic; it is linear from 0 where least is None.
+    marks: points of other measurements of the same, as rings.
     """
     count = max(len(values) for values in series.values())
-    top = most or max(max(values) for values in series.values())
-    area = _Area(46, WIDTH - 12, 14, 190, 0.0, count - 1, 0.0, 1.05 * top)
-    body = list(area.axis())
-    heights = round_values(0, area.most, 4)
-    for value in heights:
-        y = area.y(value)
-        body.append(line((area.left, y), (area.right, y), stroke_opacity=0.15))
-        body.append(label(area.left - 6, y + 4, _number(value, heights), text_anchor="end", **_SOFT))
+    area = _Area(46, WIDTH - 12, 14, 190, 0.0, count - 1, 0.0, 1.05 * most)
+    if least is not None:
+        area = area._replace(least=math.floor(math.log10(least)), most=math.log10(most) + 0.1)
+    body = [*area.axis(), *_heights(area, least is not None)]
+
+    def place(step: float, value: float) -> tuple[float, float]:
+        return area.x(step), area.y(value if least is None else math.log10(max(value, least)))
+
     body.append(label((area.left + area.right) / 2, area.base + 33, across, text_anchor="middle", **_SOFT))
     y = area.base + 54
-    for index, (name, values) in enumerate(series.items()):
-        hue, dash = HUES[index % len(HUES)], DASHES[index % len(DASHES)]
-        points = [(area.x(step), area.y(value)) for step, value in enumerate(values)]
-        body.append(line(*points, stroke=hue, stroke_width=1.8, stroke_dasharray=dash, stroke_linejoin="round"))
-        for step, value in (marks or {}).get(name, ()):
-            body.append(element("circle", cx=area.x(step), cy=area.y(value), r=3.4, stroke="currentColor"))
-        column, row = index % 2, index // 2
-        x = area.left + 146 * column
-        body.append(
-            line((x, y + 18 * row - 4), (x + 24, y + 18 * row - 4), stroke=hue, stroke_width=1.8, stroke_dasharray=dash)
-        )
-        body.append(label(x + 30, y + 18 * row, name, font_family=MONO, font_size=11))
+    for position, (name, values) in enumerate(series.items()):
+        index = names.index(name)
+        look = {"stroke": HUES[index % len(HUES)], "stroke_dasharray": DASHES[index % len(DASHES)], "stroke_width": 1.8}
+        body.append(line(*(place(step, value) for step, value in enumerate(values)), stroke_linejoin="round", **look))
+        for point in (marks or {}).get(name, ()):
+            x, height = place(*point)
+            body.append(element("circle", cx=x, cy=height, r=3.4, stroke="currentColor"))
+        x, row = area.left + 146 * (position % 2), y + 18 * (position // 2)
+        body.append(line((x, row - 4), (x + 24, row - 4), **look))
+        body.append(label(x + 30, row, name, font_family=MONO, font_size=11))
     said = "; ".join(f"{name} from {values[0]:.3g} to {values[-1]:.3g}" for name, values in series.items())
     return drawing(WIDTH, y + 18 * ((len(series) - 1) // 2) + 12, title, said, *body)
+
+
+def _heights(area: _Area, is_logarithmic: bool) -> Iterator[str]:
+    """A faint line and a number at round values of the scale, or at its powers of ten."""
+    powers = [float(power) for power in range(math.ceil(area.least), math.floor(area.most) + 1)]
+    values = powers if is_logarithmic else round_values(area.least, area.most, 4)
+    for value in values:
+        y, words = area.y(value), f"{10.0**value:g}" if is_logarithmic else _number(value, values)
+        yield line((area.left, y), (area.right, y), stroke_opacity=0.15)
+        yield label(area.left - 6, y + 4, words, text_anchor="end", **_SOFT)
 
 
 def slopes(before: Sequence[str], after: Sequence[str], title: str, heads: tuple[str, str], hue: str) -> Svg:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...common.drawing import Figure, tree
 from ...common.initializers import Law
+from ...common.tables import Table
 from ...pairs.wings import load_wing
 from ..record import Outcome
 from . import charts
@@ -32,25 +33,31 @@ class Tree:
 
     model: makes an `nn.Module`, an `nnx.Module`, or `(linen module, variables)`, with the inputs of one call as a third
         entry where its layers are to be known by their kind.
+    noted: of the model, a word for each path of which there is something to say.
+    folded: what holds no such path is one line.
     """
 
     wing: str
     title: str
     model: Callable[[], Any]
     caption: str = ""
+    noted: Callable[[Any], Mapping[str, str]] | None = None
+    folded: bool = False
 
     def drawn(self, outcome: Outcome) -> Figure:
         """The figure."""
-        title, table = _headed(self.wing, self.title), self.table()
-        counts = f"{table.summary[0].upper()}{table.summary[1:]}."
-        return Figure(title, tree(table, title, hue=HUES[self.wing]), f"{counts} {self.caption}".strip())
+        model = self.model()
+        title, table = _headed(self.wing, self.title), self.table(model)
+        noted = {table[path].path: word for path, word in (self.noted(model) if self.noted else {}).items()}
+        drawing = tree(table, title, hue=HUES[self.wing], noted=noted, folded=self.folded)
+        return Figure(title, drawing, f"{table.summary}. {self.caption}".strip())
 
-    def table(self) -> Any:
-        """The table of the model."""
-        model, inputs = self.model(), None
+    def table(self, model: Any) -> Table:
+        """The table of what `model` made."""
+        inputs = None
         if isinstance(model, tuple) and len(model) == 3:
-            *model, inputs = model
-            model = tuple(model)
+            module, variables, inputs = model
+            model = module, variables
         return load_wing(self.wing).table(model, inputs)
 
 
@@ -98,6 +105,8 @@ class Curves:
 
     series: values by name, one for each step.
     marks: of the outcome, points `(step, value)` by the name of a series.
+    beside: a second panel's series, with which the scale and the hues are shared.
+    logarithmic: whether the scale is; else it is linear from 0.
     """
 
     title: str
@@ -105,12 +114,23 @@ class Curves:
     across: str
     caption: str
     marks: Callable[[Outcome], Mapping[str, Sequence[tuple[float, float]]]] | None = None
-    most: float | None = None
+    beside: Callable[[], Mapping[str, Sequence[float]]] | None = None
+    logarithmic: bool = False
 
     def drawn(self, outcome: Outcome) -> Figure:
         """The figure."""
         marks = self.marks(outcome) if self.marks else None
-        drawing = charts.curves(self.series(), self.title, across=self.across, marks=marks, most=self.most)
+        series, others = self.series(), self.beside() if self.beside else {}
+        values = [value for each in (*series.values(), *others.values()) for value in each]
+        drawing = charts.curves(
+            series,
+            self.title,
+            across=self.across,
+            names=sorted({*series, *others}),
+            least=min(values) if self.logarithmic else None,
+            most=max(values),
+            marks=marks,
+        )
         return Figure(self.title, drawing, self.caption)
 
 

@@ -92,7 +92,7 @@ def test_arcs_join_what_the_table_ties(
     groups = ElementTree.fromstring(figures(identifier)[index].svg).iter(f"{SVG}g")
 
     assert [(group.get("data-owner"), group.get("data-alias")) for group in groups] == [
-        (tie.owner, tie.alias) for tie in panel.table().ties
+        (tie.owner, tie.alias) for tie in panel.table(panel.model()).ties
     ]
 
 

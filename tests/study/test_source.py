@@ -30,7 +30,7 @@ def unexplained(text: str) -> set[str]:
             known |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
         elif isinstance(node, ast.Assign):
             known |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-        elif isinstance(node, ast.FunctionDef):
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             known.add(node.name)
     return set(read_names(compile(text, "<row>", "exec"))) - known
 
@@ -50,7 +50,7 @@ def test_an_unexplained_name_would_be_found() -> None:
     }
 
 
-@pytest.mark.parametrize("identifier", ["A12", "I17", "W5"])
+@pytest.mark.parametrize("identifier", ["A12", "I17", "N1", "W5"])
 def test_the_printed_code_runs_alone_and_gives_the_rows_facts(identifier: str, ran: Callable[[str], Outcome]) -> None:
     outcome = ran(identifier)
     for wing in WINGS:
@@ -64,7 +64,8 @@ def test_the_printed_code_runs_alone_and_gives_the_rows_facts(identifier: str, r
     [
         ("E5", "nnx", "import optax\n\nX = np.linspace(-1, 1, 9, dtype=np.float32)[:, None]\n\ndef in_nnx():\n"),
         ("N5", "torch", "def two_digits(value: float) -> float:\n"),
-        ("I17", "torch", "from zlib import crc32\n\ndef in_torch():\n"),
+        ("I17", "torch", "from zlib import crc32\n\ndef build_in_torch(*names):\n"),
+        ("N1", "nnx", "def block_in_nnx(rngs):\n"),
         ("W5", "torch", "def in_torch():\n    shared = nn.Linear(8, 8)\n"),
     ],
 )

@@ -7,6 +7,7 @@ from flax.traverse_util import flatten_dict
 from torch import nn
 
 from ...canonical import path
+from ...figures import Order
 from ...record import Behaviour, Verdict
 from ._forms import slots
 
@@ -61,6 +62,12 @@ def in_nnx():
     }
 
 
+def orders(facts):
+    """Eleven children as they were made, and as they are listed."""
+    listed = [str(name) for name in facts["eleven children, as listed"]]
+    return sorted(listed, key=lambda name: int(name.rpartition("_")[2])), listed
+
+
 RECORD = Behaviour(
     id="A12",
     title="PyTorch lists parameters as they were made, JAX sorts them: the first is the weight, or the bias",
@@ -90,4 +97,9 @@ RECORD = Behaviour(
         "begins where jax.tree does.",
     ),
     sources=("S1",),
+    figures=(
+        Order("torch", "as they were made", ("made", "listed"), orders, "Nothing moves."),
+        Order("linen", "sorted as text", ("made", "listed"), orders, "`layers_10` comes before `layers_2`."),
+        Order("nnx", "a list sorted as numbers", ("made", "listed"), orders, "The names of attributes would be text."),
+    ),
 )

@@ -7,12 +7,17 @@ from flax.traverse_util import flatten_dict
 from torch import nn
 
 from ...canonical import names
+from ...figures import Tree
 from ...record import Behaviour, Verdict
 from ._forms import native
 
 
+def net_in_torch():
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+
+
 def in_torch():
-    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+    net = net_in_torch()
     return {
         "names of one layer": [name for name, _ in net[0].named_parameters()],
         "names of the net": [name for name, _ in net.named_parameters()],
@@ -20,9 +25,14 @@ def in_torch():
     }
 
 
-def in_linen():
+def net_in_linen():
     net = linen.Sequential([linen.Dense(8), linen.relu, linen.Dense(1)])
-    params = net.init(jax.random.key(0), jnp.ones((2, 4)))["params"]
+    return net, net.init(jax.random.key(0), jnp.ones((2, 4)))
+
+
+def in_linen():
+    _, variables = net_in_linen()
+    params = variables["params"]
     flat = flatten_dict(params)
     return {
         "names of one layer": list(params["layers_0"]),
@@ -31,9 +41,13 @@ def in_linen():
     }
 
 
-def in_nnx():
+def net_in_nnx():
     rngs = nnx.Rngs(0)
-    net = nnx.Sequential(nnx.Linear(4, 8, rngs=rngs), nnx.relu, nnx.Linear(8, 1, rngs=rngs))
+    return nnx.Sequential(nnx.Linear(4, 8, rngs=rngs), nnx.relu, nnx.Linear(8, 1, rngs=rngs))
+
+
+def in_nnx():
+    net = net_in_nnx()
     flat = nnx.to_flat_state(nnx.state(net, nnx.Param))
     return {
         "names of one layer": list(nnx.state(net.layers[0], nnx.Param)),
@@ -62,4 +76,9 @@ RECORD = Behaviour(
         "The lists are compared without their order, which is a row of its own (A12).",
     ),
     sources=("S0", "S1", "S2", "S4"),
+    figures=(
+        Tree("torch", "a level is an index", net_in_torch, "A path is the names from the left, joined by dots."),
+        Tree("linen", "a level is a key of a dict", net_in_linen, "The kernel is stored as (in, out)."),
+        Tree("nnx", "the list is a level of its own", net_in_nnx, "The kernel is stored as (in, out)."),
+    ),
 )

@@ -9,6 +9,7 @@ from flax import linen, nnx
 from flax.traverse_util import flatten_dict
 from torch import nn
 
+from ...figures import Curves
 from ...record import Behaviour, Verdict
 from ._forms import by_path
 
@@ -54,26 +55,40 @@ def norm(array):
     return round(float(np.linalg.norm(array)), 4)
 
 
-def in_torch():
-    shared = nn.Linear(8, 8)
-    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), shared, nn.ReLU(), shared, nn.ReLU(), nn.Linear(8, 1))
-    weights, *data = start()
-    net.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()}, strict=False)
-    x, y = map(torch.from_numpy, data)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+def net_in_torch(weights, tied=True):
+    """The net at its start. Untied, slot 4 has a layer of its own, which starts at the same values as slot 2."""
+    first, second = nn.Linear(8, 8), nn.Linear(8, 8)
+    second = first if tied else second
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), first, nn.ReLU(), second, nn.ReLU(), nn.Linear(8, 1))
+    again = {name.replace("2.", "4.", 1): array for name, array in weights.items() if name.startswith("2.")}
+    net.load_state_dict({name: torch.from_numpy(array) for name, array in {**weights, **again}.items()})
+    return net
 
-    losses, values, gradients, tied = [], {}, {}, []
+
+def training(net, x, y):
+    """200 steps of SGD: the number and the loss of each, told when the gradients are there and nothing has moved."""
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     for step in range(200):
         optimizer.zero_grad()
         loss = nn.functional.mse_loss(net(x), y)
         loss.backward()
+        yield step, loss
+        optimizer.step()
+
+
+def in_torch():
+    weights, *data = start()
+    net = net_in_torch(weights)
+    shared = net[2]
+
+    losses, values, gradients, tied = [], {}, {}, []
+    for step, loss in training(net, *map(torch.from_numpy, data)):
         if step in SAMPLED:
             losses.append(norm(loss.detach()))
             tied.append(shared.weight.grad.numpy().copy())
             for name, weight in net.named_parameters():
                 values.setdefault(name, []).append(norm(weight.detach()))
                 gradients.setdefault(name, []).append(norm(weight.grad))
-        optimizer.step()
     return {
         "loss": losses,
         "norms of the parameters": values,
@@ -161,6 +176,26 @@ def in_nnx():
     }
 
 
+def gradient_norms(tied):
+    """The norm of each weight's gradient at every step, in PyTorch."""
+    weights, *data = start()
+    net = net_in_torch(weights, tied)
+    named = {name: weight for name, weight in net.named_parameters() if name.endswith("weight")}
+    norms = [
+        [weight.grad.norm().item() for weight in named.values()] for _ in training(net, *map(torch.from_numpy, data))
+    ]
+    return dict(zip(named, zip(*norms, strict=True), strict=True))
+
+
+def sampled_in_flax(outcome):
+    """The same norms of the tied nets of Linen and NNX, at the sampled steps."""
+    found = {}
+    for wing in ("linen", "nnx"):
+        for name, norms in by_path(wing, outcome.facts[wing]["norms of the gradients"]).items():
+            found.setdefault(name, []).extend(zip(SAMPLED, norms, strict=True))
+    return found
+
+
 RECORD = Behaviour(
     id="E1",
     title="From one set of weights, three frameworks train alike",
@@ -195,4 +230,23 @@ RECORD = Behaviour(
         "the tied weight is the sum of its sites at every sampled step: that does.",
     ),
     sources=("S0", "S3"),
+    figures=(
+        Curves(
+            "Tied: the gradient norm of each weight",
+            lambda: gradient_norms(True),
+            "step of SGD",
+            "Lines are PyTorch's; the rings are Linen's and NNX's at the sampled steps, upon each other.",
+            sampled_in_flax,
+            lambda: gradient_norms(False),
+            logarithmic=True,
+        ),
+        Curves(
+            "Untied: the gradient norm of each weight",
+            lambda: gradient_norms(False),
+            "step of SGD",
+            "Slot 4 has a layer of its own, which starts at the values of slot 2; PyTorch.",
+            beside=lambda: gradient_norms(True),
+            logarithmic=True,
+        ),
+    ),
 )

@@ -7,6 +7,7 @@ import torch
 from flax import linen, nnx
 from torch import nn
 
+from ...figures import Histogram, initializers
 from ...record import Behaviour, Verdict
 
 
@@ -116,6 +117,13 @@ def in_nnx():
 _UNIT = {"std": 1.0, "mean / std": 0.0, "tails end at": "open"}
 _HUNDREDTH = {"std": 0.01, "mean / std": 0.0, "tails end at": "open"}
 
+SHAPE = (600, 1000)
+
+
+def in_flax(initializer):
+    return lambda: initializer(jax.random.key(0), SHAPE[::-1], jnp.float32)
+
+
 RECORD = Behaviour(
     id="E3",
     title="The same names draw different numbers: look at the spread, the mean and the tails",
@@ -145,4 +153,36 @@ RECORD = Behaviour(
         "Draws of the three cannot agree number by number; what is compared is rounded to what the draws settle.",
     ),
     sources=("S3",),
+    figures=(
+        Histogram(
+            "torch",
+            "truncated normal, as it comes",
+            lambda: nn.init.trunc_normal_(torch.empty(SHAPE)),
+            initializers.TruncatedNormal().law(SHAPE),
+            "The line is N(0, 1), cut at -2 and 2.",
+        ),
+        Histogram(
+            "linen",
+            "truncated normal, as it comes",
+            in_flax(linen.initializers.truncated_normal()),
+            initializers.TruncatedNormal(std=0.01, cut="sigma").law(SHAPE),
+            "The same shape at a hundredth of the size: the axis is another one.",
+        ),
+        Histogram(
+            "torch",
+            "Kaiming normal",
+            lambda: nn.init.kaiming_normal_(torch.empty(SHAPE)),
+            initializers.Kaiming("normal").law(SHAPE),
+            "The line is a normal density.",
+            (-0.25, 0.25),
+        ),
+        Histogram(
+            "linen",
+            "Kaiming normal",
+            in_flax(linen.initializers.kaiming_normal()),
+            initializers.Kaiming("truncated_normal").law(SHAPE),
+            "The same standard deviation, but no tails: the normal is cut and widened again.",
+            (-0.25, 0.25),
+        ),
+    ),
 )

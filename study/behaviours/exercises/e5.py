@@ -8,9 +8,30 @@ import torch
 from flax import linen, nnx
 from torch import nn
 
+from ...figures import Curves
 from ...record import Behaviour, Verdict
 
 X = np.linspace(-1, 1, 9, dtype=np.float32)[:, None]
+
+
+def fitted_in_torch(slope, tied, start):
+    """y = slope * x with two 1x1 layers, that is w1 * w2 = slope: the gradients and the loss at each of 200 steps."""
+    x = torch.from_numpy(X)
+    first = nn.Linear(1, 1, bias=False)
+    second = first if tied else nn.Linear(1, 1, bias=False)
+    net = nn.Sequential(first, second)
+    for layer, value in zip(net, start, strict=True):
+        nn.init.constant_(layer.weight, value)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    gradients, losses = [], []
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss = (net(x) - slope * x).square().mean()
+        loss.backward()
+        gradients.append([weight.grad.item() for weight in net.parameters()])
+        losses.append(loss.item())
+        optimizer.step()
+    return gradients, losses
 
 
 def in_torch():
@@ -20,24 +41,9 @@ def in_torch():
         net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), first, nn.ReLU(), second, nn.ReLU(), nn.Linear(8, 1))
         return sum(weight.numel() for weight in net.parameters())
 
-    x = torch.from_numpy(X)
-
     def fit(slope, tied, start):
-        """y = slope * x with two 1x1 layers, that is w1 * w2 = slope: the first gradients and the last loss."""
-        first = nn.Linear(1, 1, bias=False)
-        second = first if tied else nn.Linear(1, 1, bias=False)
-        net = nn.Sequential(first, second)
-        for layer, value in zip(net, start, strict=True):
-            nn.init.constant_(layer.weight, value)
-        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-        gradients = []
-        for _ in range(200):
-            optimizer.zero_grad()
-            loss = (net(x) - slope * x).square().mean()
-            loss.backward()
-            gradients.append([weight.grad.item() for weight in net.parameters()])
-            optimizer.step()
-        return gradients[0], round(loss.item(), 3)
+        gradients, losses = fitted_in_torch(slope, tied, start)
+        return gradients[0], round(losses[-1], 3)
 
     tied, untied = fit(4, tied=True, start=(1.0, 1.0)), fit(4, tied=False, start=(1.0, 1.0))
     return {
@@ -127,6 +133,11 @@ def in_nnx():
     }
 
 
+def losses(slope, start):
+    """The first 40 losses, tied and untied, in PyTorch."""
+    return lambda: {name: fitted_in_torch(slope, name == "tied", start)[1][:40] for name in ("tied", "untied")}
+
+
 RECORD = Behaviour(
     id="E5",
     title="Sharing saves parameters and pools their evidence; it hurts where the sites need different values",
@@ -155,4 +166,18 @@ RECORD = Behaviour(
         "the fact above shows, and stay equal: they would be tied by symmetry and fail alike.",
     ),
     sources=("S3",),
+    figures=(
+        Curves(
+            "The loss on y = 4x",
+            losses(4, (1.0, 1.0)),
+            "step of SGD",
+            "Both fit, and the tied pair has one parameter less; PyTorch.",
+        ),
+        Curves(
+            "The loss on y = -4x",
+            losses(-4, (1.0, 0.5)),
+            "step of SGD",
+            "A square cannot be negative: the tied pair stays at the loss of y = 0; PyTorch.",
+        ),
+    ),
 )

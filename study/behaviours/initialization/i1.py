@@ -6,12 +6,17 @@ import torch
 from flax import linen, nnx
 from torch import nn
 
+from ...figures import Histogram, initializers
 from ...record import Behaviour, Verdict
 
 
-def in_torch():
+def default_in_torch():
     torch.manual_seed(0)
-    layer = nn.Linear(16, 65536)
+    return nn.Linear(16, 65536)
+
+
+def in_torch():
+    layer = default_in_torch()
 
     def in_fan_units(values):  # multiplied by sqrt(fan_in), so that the figures hold for every width
         values = values.detach() * 16**0.5
@@ -25,6 +30,10 @@ def in_torch():
     }
 
 
+def default_in_linen():
+    return linen.Dense(65536).init(jax.random.key(0), jnp.ones((1, 16)))["params"]
+
+
 def in_linen():
     def in_fan_units(values):
         values = values * 16**0.5
@@ -35,7 +44,7 @@ def in_linen():
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     x = jnp.ones((1, 16))
-    default = linen.Dense(65536).init(jax.random.key(0), x)["params"]
+    default = default_in_linen()
     kernel_init = linen.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
     torch_like = linen.Dense(65536, kernel_init=kernel_init, bias_init=uniform_bias).init(jax.random.key(0), x)[
         "params"
@@ -48,6 +57,10 @@ def in_linen():
     }
 
 
+def default_in_nnx():
+    return nnx.Linear(16, 65536, rngs=nnx.Rngs(0))
+
+
 def in_nnx():
     def in_fan_units(param):
         values = param[...] * 16**0.5
@@ -57,7 +70,7 @@ def in_nnx():
         bound = 16**-0.5
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
-    default = nnx.Linear(16, 65536, rngs=nnx.Rngs(0))
+    default = default_in_nnx()
     kernel_init = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
     torch_like = nnx.Linear(16, 65536, kernel_init=kernel_init, bias_init=uniform_bias, rngs=nnx.Rngs(0))
     return {
@@ -67,6 +80,10 @@ def in_nnx():
         "PyTorch's rule, bias * sqrt(fan_in)": in_fan_units(torch_like.bias),
     }
 
+
+WEIGHT, BIAS, SPAN = (65536, 16), (65536,), (-0.65, 0.65)
+TORCH_LAW, FLAX_LAW = initializers.TORCH_WEIGHT.law(WEIGHT), initializers.FLAX_KERNEL.law(WEIGHT)
+TORCH_BIAS_LAW, FLAX_BIAS_LAW = initializers.Uniform(-0.25, 0.25).law(BIAS), initializers.Zeros().law(BIAS)
 
 RECORD = Behaviour(
     id="I1",
@@ -107,4 +124,54 @@ RECORD = Behaviour(
         "1/0.8796, so that its std is right after the cut.",
     ),
     sources=("S0", "S1"),
+    figures=(
+        Histogram(
+            "torch",
+            "weight",
+            lambda: default_in_torch().weight.detach(),
+            TORCH_LAW,
+            "The line is the density of U(-1/4, 1/4), since fan_in is 16.",
+            SPAN,
+        ),
+        Histogram(
+            "linen",
+            "weight",
+            lambda: default_in_linen()["kernel"],
+            FLAX_LAW,
+            "The line is a normal cut at two standard deviations, of std 1/4 after the cut.",
+            SPAN,
+        ),
+        Histogram(
+            "nnx",
+            "weight",
+            lambda: default_in_nnx().kernel[...],
+            FLAX_LAW,
+            "The line is a normal cut at two standard deviations, of std 1/4 after the cut.",
+            SPAN,
+        ),
+        Histogram(
+            "torch",
+            "bias",
+            lambda: default_in_torch().bias.detach(),
+            TORCH_BIAS_LAW,
+            "The line is the density of U(-1/4, 1/4).",
+            SPAN,
+        ),
+        Histogram(
+            "linen",
+            "bias",
+            lambda: default_in_linen()["bias"],
+            FLAX_BIAS_LAW,
+            "All of the probability lies at one point.",
+            SPAN,
+        ),
+        Histogram(
+            "nnx",
+            "bias",
+            lambda: default_in_nnx().bias[...],
+            FLAX_BIAS_LAW,
+            "All of the probability lies at one point.",
+            SPAN,
+        ),
+    ),
 )

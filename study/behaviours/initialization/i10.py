@@ -5,6 +5,7 @@ import torch
 from flax import linen, nnx
 from torch import nn
 
+from ...figures import Histogram, initializers
 from ...record import Behaviour, Verdict
 
 
@@ -60,6 +61,12 @@ def in_nnx():
     }
 
 
+def as_it_comes_in_flax(initializer):
+    return initializer()(jax.random.key(0), (256, 256))
+
+
+SHAPE, WIDE, UNIT = (256, 256), (-4.2, 4.2), (-0.05, 1.05)
+
 RECORD = Behaviour(
     id="I10",
     title="`normal` and `uniform` without a scale: 1 in PyTorch, 0.01 in JAX",
@@ -89,4 +96,38 @@ RECORD = Behaviour(
         "draws lie beyond plus and minus 1, and none is the constant 1 (I4).",
     ),
     sources=("S0", "S3"),
+    figures=(
+        Histogram(
+            "torch",
+            "`normal_`, as it comes",
+            lambda: nn.init.normal_(torch.empty(SHAPE)),
+            initializers.Normal().law(SHAPE),
+            "The line is the density of N(0, 1).",
+            WIDE,
+        ),
+        Histogram(
+            "linen",
+            "`normal()`, on the same axis",
+            lambda: as_it_comes_in_flax(linen.initializers.normal),
+            initializers.Normal(0.0, 0.01).law(SHAPE),
+            "The density of `N(0, 0.01**2)` is cut off at the top.",
+            WIDE,
+        ),
+        Histogram(
+            "torch",
+            "`uniform_`, as it comes",
+            lambda: nn.init.uniform_(torch.empty(SHAPE)),
+            initializers.Uniform().law(SHAPE),
+            "The line is the density of U(0, 1).",
+            UNIT,
+        ),
+        Histogram(
+            "linen",
+            "`uniform()`, on the same axis",
+            lambda: as_it_comes_in_flax(linen.initializers.uniform),
+            initializers.Uniform(0.0, 0.01).law(SHAPE),
+            "The density of U(0, 0.01) is cut off at the top.",
+            UNIT,
+        ),
+    ),
 )

@@ -6,10 +6,11 @@ import torch
 from flax import linen, nnx
 from torch import nn
 
+from ...figures import Histogram, initializers
 from ...record import Behaviour, Verdict
 
 
-def in_torch():
+def weight_in_torch():
     def my_init(module):
         if isinstance(module, nn.Linear):
             nn.init.uniform_(module.weight, -10, 10)
@@ -19,7 +20,11 @@ def in_torch():
     torch.manual_seed(0)
     layer = nn.Linear(256, 256)
     layer.apply(my_init)
-    weight = layer.weight.detach()
+    return layer.weight.detach()
+
+
+def in_torch():
+    weight = weight_in_torch()
     return {
         "share that is 0": round((weight == 0).float().mean().item(), 2),
         "share in [5, 10]": round(((weight >= 5) & (weight <= 10)).float().mean().item(), 2),
@@ -27,13 +32,17 @@ def in_torch():
     }
 
 
-def in_linen():
+def weight_in_linen():
     def my_init(key, shape, dtype=jnp.float32):
         weight = jax.random.uniform(key, shape, dtype, -10, 10)
         return weight * (jnp.abs(weight) >= 5)
 
     layer = linen.Dense(256, kernel_init=my_init)
-    weight = layer.init(jax.random.key(0), jnp.ones((1, 256)))["params"]["kernel"]
+    return layer.init(jax.random.key(0), jnp.ones((1, 256)))["params"]["kernel"]
+
+
+def in_linen():
+    weight = weight_in_linen()
     return {
         "share that is 0": round((weight == 0).mean().item(), 2),
         "share in [5, 10]": round(((weight >= 5) & (weight <= 10)).mean().item(), 2),
@@ -41,19 +50,25 @@ def in_linen():
     }
 
 
-def in_nnx():
+def weight_in_nnx():
     def my_init(key, shape, dtype=jnp.float32):
         weight = jax.random.uniform(key, shape, dtype, -10, 10)
         return weight * (jnp.abs(weight) >= 5)
 
-    layer = nnx.Linear(256, 256, kernel_init=my_init, rngs=nnx.Rngs(0))
-    weight = layer.kernel[...]
+    return nnx.Linear(256, 256, kernel_init=my_init, rngs=nnx.Rngs(0)).kernel[...]
+
+
+def in_nnx():
+    weight = weight_in_nnx()
     return {
         "share that is 0": round((weight == 0).mean().item(), 2),
         "share in [5, 10]": round(((weight >= 5) & (weight <= 10)).mean().item(), 2),
         "share in [-10, -5]": round(((weight >= -10) & (weight <= -5)).mean().item(), 2),
     }
 
+
+LAW = initializers.Masked(initializers.Uniform(-10.0, 10.0), 5.0).law((256, 256))
+PARTS = "Half of the probability lies at 0, the stem; the line is the density of the rest."
 
 RECORD = Behaviour(
     id="I11",
@@ -76,4 +91,9 @@ RECORD = Behaviour(
         "Whether 5 itself is kept is I12, and the sign of the zeros I13.",
     ),
     sources=("S0", "S1", "S2", "S3"),
+    figures=(
+        Histogram("torch", "masked draws", weight_in_torch, LAW, PARTS),
+        Histogram("linen", "masked draws", weight_in_linen, LAW, PARTS),
+        Histogram("nnx", "masked draws", weight_in_nnx, LAW, PARTS),
+    ),
 )

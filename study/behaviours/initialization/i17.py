@@ -8,13 +8,17 @@ import torch
 from flax import linen, nnx
 from torch import nn
 
+from ...figures import Equals
 from ...record import Behaviour, Verdict
 
 
+def build_in_torch(*names):
+    torch.manual_seed(0)
+    return nn.ModuleDict({name: nn.Linear(8, 8) for name in names})
+
+
 def in_torch():
-    def build(*names):
-        torch.manual_seed(0)
-        return nn.ModuleDict({name: nn.Linear(8, 8) for name in names})
+    build = build_in_torch
 
     def build_by_name(*names):
         net = build(*names)
@@ -37,7 +41,7 @@ def in_torch():
     }
 
 
-def in_linen():
+def build_in_linen(*names):
     class Net(linen.Module):
         names: tuple
 
@@ -50,8 +54,11 @@ def in_linen():
                 x = getattr(self, name)(x)
             return x
 
-    def build(*names):
-        return Net(names).init(jax.random.key(0), jnp.ones((1, 8)))["params"]
+    return Net(names).init(jax.random.key(0), jnp.ones((1, 8)))["params"]
+
+
+def in_linen():
+    build = build_in_linen
 
     def same(layer, other):
         return jnp.array_equal(layer["kernel"], other["kernel"]).item()
@@ -66,10 +73,13 @@ def in_linen():
     }
 
 
+def build_in_nnx(*names):
+    rngs = nnx.Rngs(0)
+    return nnx.Dict({name: nnx.Linear(8, 8, rngs=rngs) for name in names})
+
+
 def in_nnx():
-    def build(*names):
-        rngs = nnx.Rngs(0)
-        return nnx.Dict({name: nnx.Linear(8, 8, rngs=rngs) for name in names})
+    build = build_in_nnx
 
     def build_by_name(*names):
         def rngs(name):
@@ -88,6 +98,16 @@ def in_nnx():
         "keyed by name, a keeps its draws if b is built first": same(
             build_by_name("a", "b")["a"], build_by_name("b", "a")["a"]
         ),
+    }
+
+
+BUILT = {"a, then b": ("a", "b"), "b, then a": ("b", "a"), "z, then b": ("z", "b")}
+
+
+def kernels(build, weight_of):
+    """The weight of each layer, of nets that are built in several ways on one seed."""
+    return lambda: {
+        head: {name: weight_of(build(*names)[name]) for name in sorted(names)} for head, names in BUILT.items()
     }
 
 
@@ -119,5 +139,25 @@ RECORD = Behaviour(
         "Linen's names under @nn.compact are numbered in the order of construction (Dense_0, Dense_1), so there an "
         "inserted layer renames, and redraws, the later ones of its class. Names given in setup do not move.",
         "A key that is used twice gives the same draws twice: layers of one shape begin as clones.",
+    ),
+    figures=(
+        Equals(
+            "torch",
+            "the first layer built draws A",
+            kernels(build_in_torch, lambda layer: layer.weight.detach()),
+            "One letter is one set of numbers; each box begins with its first one.",
+        ),
+        Equals(
+            "linen",
+            "the name decides",
+            kernels(build_in_linen, lambda layer: layer["kernel"]),
+            "The order is nothing to `a` and `b`, and the new name `z` draws anew.",
+        ),
+        Equals(
+            "nnx",
+            "the first layer built draws A",
+            kernels(build_in_nnx, lambda layer: layer.kernel[...]),
+            "As in PyTorch: what is drawn before decides, and the name does not.",
+        ),
     ),
 )

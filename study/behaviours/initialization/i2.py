@@ -6,15 +6,17 @@ import torch
 from flax import linen, nnx
 from torch import nn
 
+from ...figures import Histogram, initializers
 from ...record import Behaviour, Verdict
 
 
-def in_torch():
-    def init_normal(module):
-        if type(module) is nn.Linear:
-            nn.init.normal_(module.weight, mean=0, std=0.01)
-            nn.init.zeros_(module.bias)
+def init_normal(module):
+    if type(module) is nn.Linear:
+        nn.init.normal_(module.weight, mean=0, std=0.01)
+        nn.init.zeros_(module.bias)
 
+
+def in_torch():
     net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
     torch.manual_seed(0)
     net.apply(init_normal)
@@ -30,6 +32,11 @@ def in_torch():
     }
 
 
+def wide_in_linen():
+    layer = linen.Dense(256, kernel_init=linen.initializers.normal(0.01))
+    return layer.init(jax.random.key(0), jnp.ones((1, 256)))["params"]["kernel"]
+
+
 def in_linen():
     normal = linen.initializers.normal(0.01)
     net = linen.Sequential([linen.Dense(8, kernel_init=normal), linen.relu, linen.Dense(1, kernel_init=normal)])
@@ -40,16 +47,20 @@ def in_linen():
             return jnp.zeros_like(old)
         return normal(jax.random.key(0), old.shape, old.dtype)
 
-    wide = linen.Dense(256, kernel_init=normal).init(jax.random.key(0), jnp.ones((1, 256)))["params"]
+    wide = wide_in_linen()
     default = linen.Dense(256).init(jax.random.key(0), jnp.ones((1, 256)))["params"]
     again = jax.tree.map_with_path(by_path, default)
     return {
         "first row of layer 0": [round(value, 4) for value in params["layers_0"]["kernel"][:, 0].tolist()],
         "biases": sorted({value for layer in params.values() for value in layer["bias"].tolist()}),
-        "mean of 65,536 draws": round(abs(wide["kernel"].mean().item()), 3),
-        "std of 65,536 draws": round(wide["kernel"].std().item(), 4),
+        "mean of 65,536 draws": round(abs(wide.mean().item()), 3),
+        "std of 65,536 draws": round(wide.std().item(), 4),
         "std, re-initialized after construction": round(again["kernel"].std().item(), 4),
     }
+
+
+def wide_in_nnx():
+    return nnx.Linear(256, 256, kernel_init=nnx.initializers.normal(0.01), rngs=nnx.Rngs(0)).kernel[...]
 
 
 def in_nnx():
@@ -65,17 +76,20 @@ def in_nnx():
     net = nnx.Sequential(nnx.Linear(4, 8, rngs=rngs), nnx.relu, nnx.Linear(8, 1, rngs=rngs))
     init_normal(net, nnx.Rngs(0))
 
-    wide = nnx.Linear(256, 256, kernel_init=normal, rngs=nnx.Rngs(0))
+    wide = wide_in_nnx()
     again = nnx.Linear(256, 256, rngs=nnx.Rngs(1))
     init_normal(again, nnx.Rngs(0))
     return {
         "first row of layer 0": [round(value, 4) for value in net.layers[0].kernel[:, 0].tolist()],
         "biases": sorted({value for layer in (net.layers[0], net.layers[2]) for value in layer.bias[...].tolist()}),
-        "mean of 65,536 draws": round(abs(wide.kernel[...].mean().item()), 3),
-        "std of 65,536 draws": round(wide.kernel[...].std().item(), 4),
+        "mean of 65,536 draws": round(abs(wide.mean().item()), 3),
+        "std of 65,536 draws": round(wide.std().item(), 4),
         "std, re-initialized after construction": round(again.kernel[...].std().item(), 4),
     }
 
+
+LAW = initializers.Normal(0.0, 0.01).law((256, 256))
+SPAN = (-0.045, 0.045)
 
 RECORD = Behaviour(
     id="I2",
@@ -104,4 +118,16 @@ RECORD = Behaviour(
     ),
     notes=("The seed is set just before apply: construction also draws, from the default initializers.",),
     sources=("S0", "S2"),
+    figures=(
+        Histogram(
+            "torch",
+            "a wide layer",
+            lambda: nn.Linear(256, 256).apply(init_normal).weight.detach(),
+            LAW,
+            "The line is the density of `N(0, 0.01**2)`.",
+            SPAN,
+        ),
+        Histogram("linen", "a wide layer", wide_in_linen, LAW, "The same law, other numbers.", SPAN),
+        Histogram("nnx", "a wide layer", wide_in_nnx, LAW, "The same law, other numbers.", SPAN),
+    ),
 )

@@ -7,10 +7,11 @@ from flax import linen, nnx
 from torch import nn
 
 from ... import canonical
+from ...figures import Histogram, initializers
 from ...record import Behaviour, Verdict
 
 
-def in_torch():
+def weights_in_torch():
     def xavier(module):
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)
@@ -18,7 +19,11 @@ def in_torch():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(20, 256), nn.ReLU(), nn.Linear(256, 10))
     net.apply(xavier)
-    weights = [net[0].weight, net[2].weight]
+    return [net[0].weight.detach(), net[2].weight.detach()]
+
+
+def in_torch():
+    weights = weights_in_torch()
     bounds = [(6 / sum(weight.shape)) ** 0.5 for weight in weights]
     largest = [weight.abs().max().item() for weight in weights]
     return {
@@ -31,11 +36,15 @@ def in_torch():
     }
 
 
-def in_linen():
+def weights_in_linen():
     xavier = linen.initializers.xavier_uniform()
     net = linen.Sequential([linen.Dense(256, kernel_init=xavier), linen.relu, linen.Dense(10, kernel_init=xavier)])
     params = net.init(jax.random.key(0), jnp.ones((1, 20)))["params"]
-    weights = [params["layers_0"]["kernel"], params["layers_2"]["kernel"]]
+    return [params["layers_0"]["kernel"], params["layers_2"]["kernel"]]
+
+
+def in_linen():
+    weights = weights_in_linen()
     bounds = [(6 / sum(weight.shape)) ** 0.5 for weight in weights]
     largest = [jnp.abs(weight).max().item() for weight in weights]
     return {
@@ -48,16 +57,20 @@ def in_linen():
     }
 
 
-def in_nnx():
+def weights_in_nnx():
     xavier = nnx.initializers.xavier_uniform()
     rngs = nnx.Rngs(0)
     net = nnx.Sequential(nnx.Linear(20, 256, rngs=rngs), nnx.relu, nnx.Linear(256, 10, rngs=rngs))
     for _, module in nnx.iter_modules(net):
         if isinstance(module, nnx.Linear):
             module.kernel[...] = xavier(rngs.params(), module.kernel.shape)
-    weights = [net.layers[0].kernel, net.layers[2].kernel]
+    return [net.layers[0].kernel[...], net.layers[2].kernel[...]]
+
+
+def in_nnx():
+    weights = weights_in_nnx()
     bounds = [(6 / sum(weight.shape)) ** 0.5 for weight in weights]
-    largest = [jnp.abs(weight[...]).max().item() for weight in weights]
+    largest = [jnp.abs(weight).max().item() for weight in weights]
     return {
         "initializer": nnx.initializers.xavier_uniform.__name__,
         "weight shapes": [weight.shape for weight in weights],
@@ -76,6 +89,9 @@ def one_name(wing, name):
 def transposed_shapes(wing, shapes):
     return [canonical.transposed(wing, shape) for shape in shapes]
 
+
+LAW = initializers.Xavier().law((256, 20))
+BOUND = "The line is the density of U(-b, b) with b = sqrt(6 / 276)."
 
 RECORD = Behaviour(
     id="I7",
@@ -100,4 +116,9 @@ RECORD = Behaviour(
         "(out, in).",
     ),
     sources=("S3",),
+    figures=(
+        Histogram("torch", "the layer 20 -> 256", lambda: weights_in_torch()[0], LAW, BOUND),
+        Histogram("linen", "the layer 20 -> 256", lambda: weights_in_linen()[0], LAW, BOUND),
+        Histogram("nnx", "the layer 20 -> 256", lambda: weights_in_nnx()[0], LAW, BOUND),
+    ),
 )

@@ -8,16 +8,26 @@ from flax.traverse_util import flatten_dict
 from torch import nn
 
 from ...canonical import shapes
+from ...figures import Tree
 from ...record import Absent, Behaviour, Verdict, raised
 
 
+def lazy_in_torch():
+    return nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(1))
+
+
+def called(net):
+    net(torch.ones(2, 4))
+    return net
+
+
 def in_torch():
-    net = nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(1))
+    net = lazy_in_torch()
     layer = net[0]
     class_before, weight_before = type(layer).__name__, type(layer.weight).__name__
     shape_before = raised(lambda: layer.weight.shape)
 
-    net(torch.ones(2, 4))  # the first call sees the width and turns each LazyLinear into a Linear, in place
+    called(net)  # the first call sees the width and turns each LazyLinear into a Linear, in place
 
     with torch.device("meta"):  # shapes without storage
         abstract = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
@@ -33,9 +43,13 @@ def in_torch():
     }
 
 
+def net_in_linen():
+    return linen.Sequential([linen.Dense(8), linen.relu, linen.Dense(1)])
+
+
 def in_linen():
-    layer = linen.Dense(8)
-    net = linen.Sequential([layer, linen.relu, linen.Dense(1)])
+    net = net_in_linen()
+    layer = net.layers[0]
     key, x = jax.random.key(0), jnp.ones((2, 4))
     class_before = type(layer).__name__
 
@@ -54,11 +68,16 @@ def in_linen():
     }
 
 
-def in_nnx():
-    def build():
-        rngs = nnx.Rngs(0)
-        return nnx.Sequential(nnx.Linear(4, 8, rngs=rngs), nnx.relu, nnx.Linear(8, 1, rngs=rngs))
+def build():
+    rngs = nnx.Rngs(0)
+    return nnx.Sequential(nnx.Linear(4, 8, rngs=rngs), nnx.relu, nnx.Linear(8, 1, rngs=rngs))
 
+
+def initialized(net):
+    return net, net.init(jax.random.key(0), jnp.ones((2, 4)))
+
+
+def in_nnx():
     def shapes_of(model):
         flat = nnx.to_flat_state(nnx.state(model, nnx.Param))
         return {".".join(map(str, path)): param.shape for path, param in flat}
@@ -121,4 +140,10 @@ RECORD = Behaviour(
         "passes through a JAX transformation, as eval_shape here, comes back with its keys sorted.",
     ),
     sources=("S4",),
+    figures=(
+        Tree("torch", "before the first call", lazy_in_torch, "The shapes are not known, and nothing is counted."),
+        Tree("torch", "after the first call", lambda: called(lazy_in_torch())),
+        Tree("linen", "after init", lambda: initialized(net_in_linen())),
+        Tree("nnx", "as it is built", build),
+    ),
 )

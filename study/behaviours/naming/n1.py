@@ -10,18 +10,24 @@ from flax.traverse_util import flatten_dict
 from torch import nn
 
 from ...canonical import names, path
+from ...figures import Tree
 from ...record import Behaviour, Verdict, raised
 
 
-def in_torch():
-    def block():
-        return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 4), nn.ReLU())
+def block_in_torch():
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 4), nn.ReLU())
 
+
+def net_in_torch():
     blocks = nn.Sequential()
     for i in range(4):
-        blocks.add_module(f"block {i}", block())
-    net = nn.Sequential(blocks, nn.Linear(4, 1))
-    other = nn.Sequential(OrderedDict((f"block{i}", block()) for i in range(4)))
+        blocks.add_module(f"block {i}", block_in_torch())
+    return nn.Sequential(blocks, nn.Linear(4, 1))
+
+
+def in_torch():
+    net = net_in_torch()
+    other = nn.Sequential(OrderedDict((f"block{i}", block_in_torch()) for i in range(4)))
 
     def matrix_in(child, add=nn.Module.add_module):
         parent = nn.Module()
@@ -42,20 +48,24 @@ def in_torch():
     }
 
 
+class BlocksInLinen(linen.Module):
+    def setup(self):
+        for i in range(4):
+            block = linen.Sequential([linen.Dense(8), linen.relu, linen.Dense(4), linen.relu])
+            setattr(self, f"block {i}", block)
+
+    def __call__(self, x):
+        for i in range(4):
+            x = getattr(self, f"block {i}")(x)
+        return x
+
+
+def net_in_linen():
+    net, x = linen.Sequential([BlocksInLinen(), linen.Dense(1)]), jnp.ones((2, 4))
+    return net, net.init(jax.random.key(0), x), (x,)
+
+
 def in_linen():
-    def block():
-        return linen.Sequential([linen.Dense(8), linen.relu, linen.Dense(4), linen.relu])
-
-    class Blocks(linen.Module):
-        def setup(self):
-            for i in range(4):
-                setattr(self, f"block {i}", block())
-
-        def __call__(self, x):
-            for i in range(4):
-                x = getattr(self, f"block {i}")(x)
-            return x
-
     class Other(linen.Module):
         child_names: tuple[str, ...]
 
@@ -75,9 +85,9 @@ def in_linen():
     def matrix_in(child):
         return next(iter(flatten_dict(Other((child,)).init(key, X)["params"], sep=".")))
 
-    key, X = jax.random.key(0), jnp.ones((2, 4))
-    net = linen.Sequential([Blocks(), linen.Dense(1)])
-    params = net.init(key, X)["params"]
+    key = jax.random.key(0)
+    net, variables, (X,) = net_in_linen()
+    params = variables["params"]
     return {
         "output shape": net.apply({"params": params}, X).shape,
         "tensors": len(jax.tree.leaves(params)),
@@ -92,20 +102,26 @@ def in_linen():
     }
 
 
+def block_in_nnx(rngs):
+    return nnx.Sequential(nnx.Linear(4, 8, rngs=rngs), nnx.relu, nnx.Linear(8, 4, rngs=rngs), nnx.relu)
+
+
+class BlocksInNnx(nnx.Module):
+    def __init__(self, rngs):
+        for i in range(4):
+            setattr(self, f"block {i}", block_in_nnx(rngs))
+
+    def __call__(self, x):
+        for i in range(4):
+            x = getattr(self, f"block {i}")(x)
+        return x
+
+
+def net_in_nnx(rngs):
+    return nnx.Sequential(BlocksInNnx(rngs), nnx.Linear(4, 1, rngs=rngs))
+
+
 def in_nnx():
-    def block():
-        return nnx.Sequential(nnx.Linear(4, 8, rngs=rngs), nnx.relu, nnx.Linear(8, 4, rngs=rngs), nnx.relu)
-
-    class Blocks(nnx.Module):
-        def __init__(self):
-            for i in range(4):
-                setattr(self, f"block {i}", block())
-
-        def __call__(self, x):
-            for i in range(4):
-                x = getattr(self, f"block {i}")(x)
-            return x
-
     def paths(model):
         return [".".join(map(str, path)) for path, _ in nnx.to_flat_state(nnx.state(model))]
 
@@ -113,7 +129,7 @@ def in_nnx():
         return paths(nnx.Dict({child: nnx.Linear(4, 1, use_bias=False, rngs=rngs)}))[0]
 
     rngs = nnx.Rngs(0)
-    net = nnx.Sequential(Blocks(), nnx.Linear(4, 1, rngs=rngs))
+    net = net_in_nnx(rngs)
     by_setattr = nnx.Module()
     setattr(by_setattr, "a.b", nnx.Linear(4, 1, use_bias=False, rngs=rngs))
     params = jax.tree.leaves(nnx.state(net, nnx.Param))
@@ -122,7 +138,7 @@ def in_nnx():
         "tensors": len(params),
         "scalars": sum(p.size for p in params),
         "names": paths(net),
-        "children named the other way": list(nnx.state(nnx.Dict({f"block{i}": block() for i in range(4)}))),
+        "children named the other way": list(nnx.state(nnx.Dict({f"block{i}": block_in_nnx(rngs) for i in range(4)}))),
         "path of a matrix in the child 'block 0'": matrix_in("block 0"),
         "in the child 'a/b'": matrix_in("a/b"),
         "in the child 'a.b'": matrix_in("a.b"),
@@ -158,4 +174,9 @@ RECORD = Behaviour(
         "the tree has been flattened with `sep='.'` or `sep='/'`. Flatten to tuples.",
     ),
     sources=("S0", "S2"),
+    figures=(
+        Tree("torch", "names and indices in one path", net_in_torch),
+        Tree("linen", "an attribute with a space", net_in_linen),
+        Tree("nnx", "an attribute with a space", lambda: net_in_nnx(nnx.Rngs(0))),
+    ),
 )

@@ -10,15 +10,21 @@ from flax.traverse_util import flatten_dict
 from torch import nn
 
 from ...canonical import names
+from ...figures import Tree
 from ...record import Behaviour, Verdict, raised
 
 
-def in_torch():
-    def block():
-        return nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU())
+def block_in_torch():
+    return nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU())
 
-    model = nn.Sequential(OrderedDict((f"block{i}", block()) for i in range(4)))
-    net = nn.Sequential(OrderedDict(model=model, Last_linear_layer=nn.Linear(16, 10)))
+
+def net_in_torch():
+    model = nn.Sequential(OrderedDict((f"block{i}", block_in_torch()) for i in range(4)))
+    return nn.Sequential(OrderedDict(model=model, Last_linear_layer=nn.Linear(16, 10)))
+
+
+def in_torch():
+    net = net_in_torch()
 
     class Inline(nn.Module):
         def __init__(self):
@@ -27,7 +33,7 @@ def in_torch():
 
         def forward(self, x):
             for _ in range(4):
-                x = block()(x)
+                x = block_in_torch()(x)
             return self.Last_linear_layer(x)
 
     inline = Inline()
@@ -44,80 +50,93 @@ def in_torch():
     }
 
 
+def block_in_linen():
+    return linen.Sequential([linen.Dense(32), linen.relu, linen.Dense(16), linen.relu])
+
+
+class BlocksInLinen(linen.Module):
+    def setup(self):
+        for i in range(4):
+            setattr(self, f"block{i}", block_in_linen())
+
+    def __call__(self, x):
+        for i in range(4):
+            x = getattr(self, f"block{i}")(x)
+        return x
+
+
+class NetInLinen(linen.Module):
+    def setup(self):
+        self.model = BlocksInLinen()
+        self.Last_linear_layer = linen.Dense(10)
+
+    def __call__(self, x):
+        return self.Last_linear_layer(self.model(x))
+
+
+class InlineInLinen(linen.Module):
+    @linen.compact
+    def __call__(self, x):
+        for _ in range(4):
+            x = block_in_linen()(x)
+        return linen.Dense(10, name="Last_linear_layer")(x)
+
+
+def made_in_linen(net):
+    X = jnp.ones((2, 16))
+    return net, net.init(jax.random.key(0), X), (X,)
+
+
 def in_linen():
-    def block():
-        return linen.Sequential([linen.Dense(32), linen.relu, linen.Dense(16), linen.relu])
-
-    class Blocks(linen.Module):
-        def setup(self):
-            for i in range(4):
-                setattr(self, f"block{i}", block())
-
-        def __call__(self, x):
-            for i in range(4):
-                x = getattr(self, f"block{i}")(x)
-            return x
-
-    class Net(linen.Module):
-        def setup(self):
-            self.model = Blocks()
-            self.Last_linear_layer = linen.Dense(10)
-
-        def __call__(self, x):
-            return self.Last_linear_layer(self.model(x))
-
-    class Inline(linen.Module):
-        @linen.compact
-        def __call__(self, x):
-            for _ in range(4):
-                x = block()(x)
-            return linen.Dense(10, name="Last_linear_layer")(x)
-
-    key, X = jax.random.key(0), jnp.ones((2, 16))
-    params = Net().init(key, X)["params"]
+    net, variables, (X,) = made_in_linen(NetInLinen())
+    params = variables["params"]
+    _, inline, _ = made_in_linen(InlineInLinen())
     named = linen.Sequential([linen.Dense(1, name="first")])
     return {
-        "output shape": Net().apply({"params": params}, X).shape,
+        "output shape": net.apply(variables, X).shape,
         "tensors": len(jax.tree.leaves(params)),
         "scalars": sum(p.size for p in jax.tree.leaves(params)),
         "names": list(flatten_dict(params, sep=".")),
-        "a Sequential's child named 'first'": list(named.init(key, X)["params"]),
-        "children when blocks are built in the call": list(Inline().init(key, X)["params"]),
+        "a Sequential's child named 'first'": list(named.init(jax.random.key(0), X)["params"]),
+        "children when blocks are built in the call": list(inline["params"]),
     }
 
 
+def block_in_nnx(rngs):
+    return nnx.Sequential(nnx.Linear(16, 32, rngs=rngs), nnx.relu, nnx.Linear(32, 16, rngs=rngs), nnx.relu)
+
+
+class BlocksInNnx(nnx.Module):
+    def __init__(self, rngs):
+        for i in range(4):
+            setattr(self, f"block{i}", block_in_nnx(rngs))
+
+    def __call__(self, x):
+        for i in range(4):
+            x = getattr(self, f"block{i}")(x)
+        return x
+
+
+class NetInNnx(nnx.Module):
+    def __init__(self, rngs):
+        self.model = BlocksInNnx(rngs)
+        self.Last_linear_layer = nnx.Linear(16, 10, rngs=rngs)
+
+    def __call__(self, x):
+        return self.Last_linear_layer(self.model(x))
+
+
 def in_nnx():
-    def block(rngs):
-        return nnx.Sequential(nnx.Linear(16, 32, rngs=rngs), nnx.relu, nnx.Linear(32, 16, rngs=rngs), nnx.relu)
-
-    class Blocks(nnx.Module):
-        def __init__(self, rngs):
-            for i in range(4):
-                setattr(self, f"block{i}", block(rngs))
-
-        def __call__(self, x):
-            for i in range(4):
-                x = getattr(self, f"block{i}")(x)
-            return x
-
-    class Net(nnx.Module):
-        def __init__(self, rngs):
-            self.model = Blocks(rngs)
-            self.Last_linear_layer = nnx.Linear(16, 10, rngs=rngs)
-
-        def __call__(self, x):
-            return self.Last_linear_layer(self.model(x))
-
     class Inline(nnx.Module):
         def __init__(self, rngs):
             self.Last_linear_layer = nnx.Linear(16, 10, rngs=rngs)
 
         def __call__(self, x):
             for i in range(4):
-                x = block(nnx.Rngs(i))(x)
+                x = block_in_nnx(nnx.Rngs(i))(x)
             return self.Last_linear_layer(x)
 
-    net, inline = Net(nnx.Rngs(0)), Inline(nnx.Rngs(0))
+    net, inline = NetInNnx(nnx.Rngs(0)), Inline(nnx.Rngs(0))
     inline(jnp.ones((2, 16)))
     state = nnx.state(net, nnx.Param)
     return {
@@ -161,4 +180,15 @@ RECORD = Behaviour(
         "which nothing reports.",
     ),
     sources=("S3",),
+    figures=(
+        Tree("torch", "names of one's own", net_in_torch),
+        Tree("linen", "names of one's own, by attributes in setup", lambda: made_in_linen(NetInLinen())),
+        Tree("nnx", "names of one's own", lambda: NetInNnx(nnx.Rngs(0))),
+        Tree(
+            "linen",
+            "blocks built in a compact call",
+            lambda: made_in_linen(InlineInLinen()),
+            "As many parameters, and no level is left of the blocks.",
+        ),
+    ),
 )

@@ -7,7 +7,14 @@ from flax.traverse_util import flatten_dict
 from torch import nn
 
 from ...canonical import names
+from ...figures import Tree
 from ...record import Behaviour, Verdict
+
+
+def kept_in_torch():
+    kept = nn.Module()
+    kept.d = nn.ModuleDict({"block0": nn.Linear(4, 1)})
+    return kept
 
 
 def in_torch():
@@ -15,13 +22,24 @@ def in_torch():
     net.add_module("Linear_1", nn.Linear(20, 256))
     net.add_module("relu", nn.ReLU())
     net.add_module("Linear_2", nn.Linear(256, 10))
-    kept = nn.Module()
-    kept.d = nn.ModuleDict({"block0": nn.Linear(4, 1)})
+    kept = kept_in_torch()
     return {
         "names": [name for name, _ in net.named_parameters()],
         "the second linear layer is": [name for name, child in net.named_children() if child.state_dict()][1],
         "names from a dict attribute d": [name for name, _ in kept.named_parameters()],
     }
+
+
+def kept_in_linen():
+    class Kept(linen.Module):
+        def setup(self):
+            self.d = {"block0": linen.Dense(1)}
+
+        def __call__(self, x):
+            return self.d["block0"](x)
+
+    net = Kept()
+    return net, net.init(jax.random.key(0), jnp.ones((2, 4)))
 
 
 def in_linen():
@@ -33,20 +51,21 @@ def in_linen():
         def __call__(self, x):
             return self.Linear_2(linen.relu(self.Linear_1(x)))
 
-    class Kept(linen.Module):
-        def setup(self):
-            self.d = {"block0": linen.Dense(1)}
-
-        def __call__(self, x):
-            return self.d["block0"](x)
-
     params = Net().init(jax.random.key(0), jnp.ones((2, 20)))["params"]
-    kept = Kept().init(jax.random.key(0), jnp.ones((2, 4)))["params"]
+    _, kept = kept_in_linen()
     return {
         "names": list(flatten_dict(params, sep=".")),
         "the second linear layer is": list(params)[1],
-        "names from a dict attribute d": list(flatten_dict(kept, sep=".")),
+        "names from a dict attribute d": list(flatten_dict(kept["params"], sep=".")),
     }
+
+
+def kept_in_nnx(rngs):
+    class Kept(nnx.Module):
+        def __init__(self):
+            self.d = nnx.Dict({"block0": nnx.Linear(4, 1, rngs=rngs)})
+
+    return Kept()
 
 
 def in_nnx():
@@ -58,12 +77,8 @@ def in_nnx():
         def __call__(self, x):
             return self.Linear_2(nnx.relu(self.Linear_1(x)))
 
-    class Kept(nnx.Module):
-        def __init__(self, rngs):
-            self.d = nnx.Dict({"block0": nnx.Linear(4, 1, rngs=rngs)})
-
     state = nnx.state(Net(nnx.Rngs(0)))
-    kept = nnx.state(Kept(nnx.Rngs(0)))
+    kept = nnx.state(kept_in_nnx(nnx.Rngs(0)))
     return {
         "names": [".".join(map(str, path)) for path, _ in nnx.to_flat_state(state)],
         "the second linear layer is": list(state)[1],
@@ -95,4 +110,9 @@ RECORD = Behaviour(
     ),
     mistakes=("Notebook S3 speaks of the second linear layer and takes `Linear_1`; the second one is `Linear_2`.",),
     sources=("S3",),
+    figures=(
+        Tree("torch", "a ModuleDict is a level", kept_in_torch),
+        Tree("linen", "a dict is no level", kept_in_linen),
+        Tree("nnx", "a Dict is a level", lambda: kept_in_nnx(nnx.Rngs(0))),
+    ),
 )

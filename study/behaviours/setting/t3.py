@@ -6,10 +6,11 @@ import torch
 from flax import linen, nnx
 from torch import nn
 
+from ...figures import Tree
 from ...record import Behaviour, Verdict
 
 
-def in_torch():
+def net_in_torch():
     class Scale(nn.Module):
         def __init__(self):
             super().__init__()
@@ -17,7 +18,11 @@ def in_torch():
             self.register_buffer("mean", torch.zeros(2))
             self.plain = torch.ones(2)
 
-    net = Scale()
+    return Scale()
+
+
+def in_torch():
+    net = net_in_torch()
     net.to(torch.bfloat16)
     return {
         "parameters": [name for name, _ in net.named_parameters()],
@@ -27,7 +32,7 @@ def in_torch():
     }
 
 
-def in_linen():
+def net_in_linen():
     class Scale(linen.Module):
         def setup(self):
             self.w = self.param("w", linen.initializers.ones, (2,))
@@ -38,7 +43,11 @@ def in_linen():
             return self.w * (x - self.mean.value) + self.plain
 
     net = Scale()
-    variables = net.init(jax.random.key(0), jnp.ones(2))
+    return net, net.init(jax.random.key(0), jnp.ones(2))
+
+
+def in_linen():
+    net, variables = net_in_linen()
     cast = jax.tree.map(lambda array: array.astype(jnp.bfloat16), variables)
     bound = net.bind(cast)
     dtypes = {"mean": bound.mean.value.dtype, "plain": bound.plain.dtype, "w": bound.w.dtype}
@@ -50,17 +59,22 @@ def in_linen():
     }
 
 
-def in_nnx():
-    class Buffer(nnx.Variable):
-        pass
+class Buffer(nnx.Variable):
+    pass
 
+
+def net_in_nnx():
     class Scale(nnx.Module):
         def __init__(self):
             self.w = nnx.Param(jnp.ones(2))
             self.mean = Buffer(jnp.zeros(2))
             self.plain = jnp.ones(2)
 
-    net = Scale()
+    return Scale()
+
+
+def in_nnx():
+    net = net_in_nnx()
     nnx.update(net, jax.tree.map(lambda array: array.astype(jnp.bfloat16), nnx.state(net)))
     return {
         "parameters": list(nnx.state(net, nnx.Param)),
@@ -96,5 +110,10 @@ RECORD = Behaviour(
         "then raises. `register_buffer(..., persistent=False)` is moved and not saved.",
         "The name of the Linen collection is free; BatchNorm calls its own `batch_stats`. Everything outside `params` "
         "is outside the gradient because the loss is differentiated by `params` alone.",
+    ),
+    figures=(
+        Tree("torch", "a round dot is trained, a square one is not", net_in_torch),
+        Tree("linen", "a buffer in a collection of its own", net_in_linen),
+        Tree("nnx", "a buffer of a class of its own", net_in_nnx),
     ),
 )

@@ -8,7 +8,21 @@ import torch
 from flax import linen, nnx
 from torch import nn
 
+from ...figures import Tree
 from ...record import Behaviour, Verdict, raised
+
+
+def two_layers():
+    """Two layers that hold one weight."""
+    first, second = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    second.weight = first.weight
+    return nn.Sequential(first, second)
+
+
+def load(model, assign):
+    state = {name: weight.clone() for name, weight in model.state_dict().items()}
+    model.load_state_dict(state, assign=assign)
+    return model
 
 
 def in_torch():
@@ -17,16 +31,6 @@ def in_torch():
 
     def tied(model):
         return model[0].weight is model[1].weight
-
-    def load(model, assign):
-        state = {name: weight.clone() for name, weight in model.state_dict().items()}
-        model.load_state_dict(state, assign=assign)
-        return model
-
-    def two_layers():  # two layers that hold one weight
-        first, second = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
-        second.weight = first.weight
-        return nn.Sequential(first, second)
 
     visits = []
     parents = nn.ModuleDict({"a": nn.Sequential(layer), "b": nn.Sequential(layer)})
@@ -81,9 +85,13 @@ def in_linen():
     }
 
 
-def in_nnx():
+def net_in_nnx():
     layer = nnx.Linear(1, 1, use_bias=False, rngs=nnx.Rngs(0))
-    net, x = nnx.Sequential(layer, layer), jnp.ones((1, 1))
+    return nnx.Sequential(layer, layer)
+
+
+def in_nnx():
+    net, x = net_in_nnx(), jnp.ones((1, 1))
 
     def tied(model):
         return model.layers[0].kernel is model.layers[1].kernel
@@ -94,6 +102,7 @@ def in_nnx():
         twin.kernel = nnx.Param(values)  # one array in two Variables
     gradient = nnx.grad(lambda net: net(x).sum())(untied)
 
+    layer = net.layers[0]
     parents = nnx.Dict(a=nnx.Sequential(layer), b=nnx.Sequential(layer))
     return {
         "tied after": {
@@ -146,5 +155,11 @@ RECORD = Behaviour(
         "site's gradient, 3, and an update moves it alone.",
         "PyTorch's apply walks from each parent to its children and so reaches a layer with two parents twice: an "
         "initializer that draws runs twice on it, and the second draw stands.",
+    ),
+    figures=(
+        Tree("torch", "one weight in two layers", two_layers),
+        Tree("torch", "after load_state_dict(assign=True)", lambda: load(two_layers(), assign=True)),
+        Tree("nnx", "one layer in two slots", net_in_nnx),
+        Tree("nnx", "after jax.tree.map", lambda: jax.tree.map(lambda array: array, net_in_nnx())),
     ),
 )

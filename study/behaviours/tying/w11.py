@@ -9,10 +9,16 @@ from flax.traverse_util import flatten_dict
 from torch import nn
 
 from ...canonical import names
+from ...figures import Shares, Tree
 from ...record import Behaviour, Verdict, raised
 
 
-def in_torch():
+def table_and_tokens():
+    """A table of 10 tokens by 4, and three tokens to look up."""
+    return np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32), np.array([1, 2, 2])
+
+
+def model_in_torch(table):
     class Model(nn.Module):
         def __init__(self, table):
             super().__init__()
@@ -23,11 +29,15 @@ def in_torch():
         def forward(self, tokens):
             return self.head(self.embedding(tokens))
 
-    table = torch.from_numpy(np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32))
-    tokens = torch.tensor([1, 2, 2])
-    model = Model(table)
+    return Model(table)
+
+
+def in_torch():
+    table, tokens = map(torch.from_numpy, table_and_tokens())
+    model = model_in_torch(table)
     logits = model(tokens)
     logits.square().sum().backward()
+    gradient = model.embedding.weight.grad
 
     encoder, decoder = (table.clone().requires_grad_() for _ in range(2))
     sites = torch.autograd.grad((encoder[tokens] @ decoder.T).square().sum(), [encoder, decoder])
@@ -36,27 +46,29 @@ def in_torch():
         "scalars": sum(weight.numel() for weight in model.parameters()),
         "shape of the logits": tuple(logits.shape),
         "logits are x E^T": torch.allclose(logits, table[tokens] @ table.T, atol=1e-5),
-        "norm of the gradient": model.embedding.weight.grad.norm().item(),
+        "norm of the gradient": gradient.norm().item(),
         "norms by site, encode and decode": [site.norm().item() for site in sites],
-        "the sites add up to it": torch.allclose(sum(sites), model.embedding.weight.grad, atol=1e-3),
+        "the sites add up to it": torch.allclose(sum(sites), gradient, atol=1e-3),
+        "share of each site": [((site * gradient).sum() / gradient.square().sum()).item() for site in sites],
         "a linear layer that takes the table as its weight": tuple(logits.shape),
     }
 
 
-def in_linen():
+def model_in_linen(table, tokens):
     class Model(linen.Module):
-        table: np.ndarray
-
         def setup(self):
-            self.embedding = linen.Embed(10, 4, embedding_init=lambda *_: jnp.asarray(self.table))
+            self.embedding = linen.Embed(10, 4, embedding_init=lambda *_: jnp.asarray(table))
 
         def __call__(self, tokens):
             return self.embedding.attend(self.embedding(tokens))
 
-    table = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
-    tokens = jnp.array([1, 2, 2])
-    model = Model(table)
-    variables = model.init(jax.random.key(0), tokens)
+    model = Model()
+    return model, model.init(jax.random.key(0), tokens)
+
+
+def in_linen():
+    table, tokens = table_and_tokens()
+    model, variables = model_in_linen(table, tokens)
     logits = model.apply(variables, tokens)
     gradient = jax.grad(lambda v: jnp.square(model.apply(v, tokens)).sum())(variables)
     gradient = gradient["params"]["embedding"]["embedding"]
@@ -74,23 +86,27 @@ def in_linen():
         "norm of the gradient": jnp.linalg.norm(gradient).item(),
         "norms by site, encode and decode": [jnp.linalg.norm(site).item() for site in sites],
         "the sites add up to it": np.allclose(sum(sites), gradient, atol=1e-3),
+        "share of each site": [((site * gradient).sum() / jnp.square(gradient).sum()).item() for site in sites],
         "a linear layer that takes the table as its weight": raised(
             lambda: head.apply({"params": {"kernel": jnp.asarray(table)}}, hidden)
         ),
     }
 
 
-def in_nnx():
+def model_in_nnx(table):
     class Model(nnx.Module):
-        def __init__(self, table):
+        def __init__(self):
             self.embedding = nnx.Embed(10, 4, embedding_init=lambda *_: jnp.asarray(table), rngs=nnx.Rngs(0))
 
         def __call__(self, tokens):
             return self.embedding.attend(self.embedding(tokens))
 
-    table = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
-    tokens = jnp.array([1, 2, 2])
-    model = Model(table)
+    return Model()
+
+
+def in_nnx():
+    table, tokens = table_and_tokens()
+    model = model_in_nnx(table)
     logits = model(tokens)
     gradient = nnx.grad(lambda model: jnp.square(model(tokens)).sum())(model)["embedding"]["embedding"][...]
 
@@ -111,8 +127,20 @@ def in_nnx():
         "norm of the gradient": jnp.linalg.norm(gradient).item(),
         "norms by site, encode and decode": [jnp.linalg.norm(site).item() for site in sites],
         "the sites add up to it": np.allclose(sum(sites), gradient, atol=1e-3),
+        "share of each site": [((site * gradient).sum() / jnp.square(gradient).sum()).item() for site in sites],
         "a linear layer that takes the table as its weight": raised(lambda: head(model.embedding(tokens))),
     }
+
+
+def share_of_sites(outcome):
+    """The projection of each site's gradient on the whole: the shares add up to 1."""
+    uses = ("encode", "decode")
+    names = {"torch": "PyTorch", "linen": "Flax Linen", "nnx": "Flax NNX"}
+    shares = {wing: outcome.facts[wing]["share of each site"] for wing in names}
+    return [
+        (names[wing], [(f"{use} {share:.0%}", share) for use, share in zip(uses, parts, strict=True)])
+        for wing, parts in shares.items()
+    ]
 
 
 RECORD = Behaviour(
@@ -135,4 +163,14 @@ RECORD = Behaviour(
         "embedding's N(0, 1), the reverse keeps the Linear's small uniform draw, and the first loss differs widely.",
     ),
     sources=("S3",),
+    figures=(
+        Tree("torch", "the head holds the table", lambda: model_in_torch(torch.from_numpy(table_and_tokens()[0]))),
+        Tree("linen", "the embedding decodes", lambda: model_in_linen(*table_and_tokens())),
+        Tree("nnx", "the embedding decodes", lambda: model_in_nnx(table_and_tokens()[0])),
+        Shares(
+            "Each site's share of the table's gradient",
+            share_of_sites,
+            "The share is the projection of a site's gradient on the whole one, so that both add up to it.",
+        ),
+    ),
 )

@@ -5,12 +5,17 @@ import jax.numpy as jnp
 from flax import linen, nnx
 from torch import nn
 
+from ...figures import Tree
 from ...record import Behaviour, Verdict
 
 
-def in_torch():
+def net_in_torch():
     shared = nn.Linear(8, 8)
-    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), shared, nn.ReLU(), shared, nn.ReLU(), nn.Linear(8, 1))
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), shared, nn.ReLU(), shared, nn.ReLU(), nn.Linear(8, 1))
+
+
+def in_torch():
+    net = net_in_torch()
 
     net[2].weight.data[0, 0] = 100
     net[2].bias.data[7] = 100
@@ -27,11 +32,15 @@ def in_torch():
     }
 
 
-def in_linen():
+def net_in_linen():
     shared = linen.Dense(8)
-    layers = [linen.Dense(8), linen.relu, shared, linen.relu, shared, linen.relu, linen.Dense(1)]
-    net = linen.Sequential(layers)
-    params = net.init(jax.random.key(0), jnp.ones((2, 4)))["params"]
+    net = linen.Sequential([linen.Dense(8), linen.relu, shared, linen.relu, shared, linen.relu, linen.Dense(1)])
+    return net, net.init(jax.random.key(0), jnp.ones((2, 4)))
+
+
+def in_linen():
+    net, variables = net_in_linen()
+    params = variables["params"]
 
     kernel = params["layers_2"]["kernel"].at[0, 0].set(100)
     bias = params["layers_2"]["bias"].at[7].set(100)
@@ -52,11 +61,15 @@ def in_linen():
     }
 
 
-def in_nnx():
+def net_in_nnx():
     rngs = nnx.Rngs(0)
     shared = nnx.Linear(8, 8, rngs=rngs)
     first, last = nnx.Linear(4, 8, rngs=rngs), nnx.Linear(8, 1, rngs=rngs)
-    net = nnx.Sequential(first, nnx.relu, shared, nnx.relu, shared, nnx.relu, last)
+    return nnx.Sequential(first, nnx.relu, shared, nnx.relu, shared, nnx.relu, last)
+
+
+def in_nnx():
+    net = net_in_nnx()
 
     net.layers[2].kernel[0, 0] = 100
     net.layers[2].bias[7] = 100
@@ -71,6 +84,45 @@ def in_nnx():
         "after S4's `== 7`": compared,
         "set through slot 4, read in slot 2": net.layers[2].kernel[0, 0].item(),
     }
+
+
+def written_in_torch():
+    net = net_in_torch()
+    net[4].weight.data[0, 0] = 42
+    return net
+
+
+def written_in_linen():
+    net, variables = net_in_linen()
+    kernel, bias = variables["params"]["layers_2"]["kernel"], jnp.zeros(8)
+    layers = {**variables["params"], "layers_4": {"kernel": kernel.at[0, 0].set(42), "bias": bias}}
+    return net, {"params": layers}
+
+
+def written_in_nnx():
+    net = net_in_nnx()
+    net.layers[4].kernel[0, 0] = 42
+    return net
+
+
+def reads(values):
+    """The word for each path, by the first entry of the weight there."""
+    return {path: f"[0, 0] = {value[0, 0].item():.3g}" for path, value in values.items()}
+
+
+def read_in_torch(net):
+    return reads({"2.weight": net[2].weight, "4.weight": net[4].weight})
+
+
+def read_in_linen(made):
+    net, variables = made
+    bound = net.bind(variables)
+    kernels = {f"{slot}.weight": bound.layers[slot].variables["params"]["kernel"] for slot in (2, 4)}
+    return reads({**kernels, "layers_4.kernel": variables["params"]["layers_4"]["kernel"]})
+
+
+def read_in_nnx(net):
+    return reads({"2.weight": net.layers[2].kernel, "4.weight": net.layers[4].kernel})
 
 
 RECORD = Behaviour(
@@ -97,4 +149,15 @@ RECORD = Behaviour(
         "untouched weights and would pass on a tie that is broken afterwards.",
     ),
     sources=("S0", "S2", "S3"),
+    figures=(
+        Tree("torch", "42 written through slot 4", written_in_torch, noted=read_in_torch),
+        Tree(
+            "linen",
+            "42 written under `layers_4`",
+            written_in_linen,
+            "The new entry is counted, and read by nobody.",
+            read_in_linen,
+        ),
+        Tree("nnx", "42 written through slot 4", written_in_nnx, noted=read_in_nnx),
+    ),
 )

@@ -7,6 +7,7 @@ from flax.traverse_util import flatten_dict
 from torch import nn
 
 from ...canonical import names
+from ...figures import Shares
 from ...record import Behaviour, Verdict
 
 
@@ -58,6 +59,18 @@ def in_nnx():
     }
 
 
+def counted(outcome):
+    """For each wing what its parameters hold, and what a listing of all paths counts again."""
+    bars = []
+    listings = {"torch": "PyTorch, state_dict", "linen": "Flax Linen, leaves", "nnx": "Flax NNX, leaves of the model"}
+    for wing, listing in listings.items():
+        facts = outcome.facts[wing]
+        once, all_paths = facts["scalars"], facts["scalars, every alias counted"]
+        again = [(f"{all_paths - once} again", all_paths - once)] if all_paths > once else []
+        bars.append((f"{listing}: {all_paths}", [(f"{once} scalars", once), *again]))
+    return bars
+
+
 RECORD = Behaviour(
     id="W4",
     title="A tie is one parameter, and two of the listings count it twice",
@@ -85,4 +98,11 @@ RECORD = Behaviour(
         "without a word, and the last one wins.",
     ),
     sources=("S1",),
+    figures=(
+        Shares(
+            "What a listing of all paths counts twice",
+            counted,
+            "The first part is what the parameters hold, each counted once; the second is the aliases.",
+        ),
+    ),
 )

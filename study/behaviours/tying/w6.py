@@ -6,6 +6,7 @@ import torch
 from flax import linen, nnx
 from torch import nn
 
+from ...figures import Shares
 from ...record import Behaviour, Verdict
 
 
@@ -76,6 +77,16 @@ def in_nnx():
     }
 
 
+def contributions(outcome):
+    """The gradient that each call returns for the tied weight, and those of two separate ones."""
+    calls = {"torch": "PyTorch, autograd.grad", "linen": "Flax Linen, jax.grad", "nnx": "Flax NNX, jax.grad"}
+    bars = [(f"Tied, {name}", "tied, by torch.autograd.grad or jax.grad", wing) for wing, name in calls.items()]
+    bars.append(("Untied, in all three", "untied gradients", "torch"))
+    return [
+        (name, [(f"{gradient:g}", gradient) for gradient in outcome.facts[wing][fact]]) for name, fact, wing in bars
+    ]
+
+
 RECORD = Behaviour(
     id="W6",
     title="One weight used twice: the gradient is the sum over its sites",
@@ -98,4 +109,11 @@ RECORD = Behaviour(
         "instead of 2.4 (W7), and where the parts differ, it drives the slots apart.",
     ),
     sources=("S1",),
+    figures=(
+        Shares(
+            "The gradient of one weight used twice",
+            contributions,
+            "A bar is one call's answer, a part one array in it. Only `jax.grad` of an NNX model sees two.",
+        ),
+    ),
 )

@@ -7,6 +7,7 @@ import torch
 from flax import linen, nnx
 from torch import nn
 
+from ...figures import Shares
 from ...record import Behaviour, Verdict
 
 
@@ -72,6 +73,16 @@ def in_nnx():
     }
 
 
+def sites(outcome):
+    """What each site contributes, above the gradient of the weight, for each wing."""
+    bars = []
+    for wing, name in {"torch": "PyTorch", "linen": "Flax Linen", "nnx": "Flax NNX"}.items():
+        facts = outcome.facts[wing]
+        parts = [(f"site {slot}: {gradient:g}", gradient) for slot, gradient in enumerate(facts["gradient by site"])]
+        bars.append((f"{name}: the gradient is {facts['gradient of the weight']:g}", parts))
+    return bars
+
+
 RECORD = Behaviour(
     id="W7",
     title="The gradient adds up over the sites, and one step moves every site",
@@ -94,4 +105,7 @@ RECORD = Behaviour(
         "sites of the tie itself.",
     ),
     sources=("S1", "S4"),
+    figures=(
+        Shares("Each site's share of the gradient", sites, "The parts stand end to end: the gradient is their sum."),
+    ),
 )

@@ -7,15 +7,19 @@ from flax.traverse_util import flatten_dict
 from torch import nn
 
 from ...canonical import names
+from ...figures import Tree
 from ...record import Behaviour, Verdict, raised
 
 
-def in_torch():
+def net_in_torch():
     shared = nn.Sequential()
     shared.add_module("linear_shared", nn.Linear(8, 8))
     shared.add_module("relu_shared", nn.ReLU())
-    net = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), shared, shared, nn.Linear(8, 10))
+    return nn.Sequential(nn.Linear(20, 8), nn.ReLU(), shared, shared, nn.Linear(8, 10))
 
+
+def in_torch():
+    net = net_in_torch()
     unnamed = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
     plain = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), unnamed, unnamed, nn.Linear(8, 10))
     return {
@@ -23,24 +27,29 @@ def in_torch():
         "parameters, child named": [name for name, _ in net.named_parameters()],
         "entries of the second slot": [name for name in net.state_dict() if name.startswith("3.")],
         "parameters, child not named": [name for name, _ in plain.named_parameters()],
-        "a name given to a child of a Sequential": next(iter(shared.state_dict())),
+        "a name given to a child of a Sequential": next(iter(net[2].state_dict())),
     }
 
 
+class SharedInLinen(linen.Module):
+    def setup(self):
+        self.linear_shared = linen.Dense(8)
+
+    def __call__(self, x):
+        return linen.relu(self.linear_shared(x))
+
+
+def net_in_linen(shared):
+    net = linen.Sequential([linen.Dense(8), linen.relu, shared, shared, linen.Dense(10)])
+    return net, net.init(jax.random.key(0), jnp.ones((2, 20)))
+
+
 def in_linen():
-    class Shared(linen.Module):
-        def setup(self):
-            self.linear_shared = linen.Dense(8)
-
-        def __call__(self, x):
-            return linen.relu(self.linear_shared(x))
-
     def init(shared):
-        net = linen.Sequential([linen.Dense(8), linen.relu, shared, shared, linen.Dense(10)])
-        variables = net.init(jax.random.key(0), jnp.ones((2, 20)))
+        net, variables = net_in_linen(shared)
         return net.bind(variables), list(flatten_dict(variables["params"], sep="."))
 
-    bound, paths = init(Shared())
+    bound, paths = init(SharedInLinen())
     kernels = [bound.layers[slot].variables["params"]["linear_shared"]["kernel"] for slot in (2, 3)]
     _, plain = init(linen.Sequential([linen.Dense(8), linen.relu]))
 
@@ -55,20 +64,25 @@ def in_linen():
     }
 
 
+class SharedInNnx(nnx.Module):
+    def __init__(self, rngs):
+        self.linear_shared = nnx.Linear(8, 8, rngs=rngs)
+
+    def __call__(self, x):
+        return nnx.relu(self.linear_shared(x))
+
+
+def net_in_nnx(shared):
+    first, last = nnx.Linear(20, 8, rngs=nnx.Rngs(0)), nnx.Linear(8, 10, rngs=nnx.Rngs(1))
+    return nnx.Sequential(first, nnx.relu, shared, shared, last)
+
+
 def in_nnx():
-    class Shared(nnx.Module):
-        def __init__(self, rngs):
-            self.linear_shared = nnx.Linear(8, 8, rngs=rngs)
-
-        def __call__(self, x):
-            return nnx.relu(self.linear_shared(x))
-
     def build(shared):
-        first, last = nnx.Linear(20, 8, rngs=nnx.Rngs(0)), nnx.Linear(8, 10, rngs=nnx.Rngs(1))
-        net = nnx.Sequential(first, nnx.relu, shared, shared, last)
+        net = net_in_nnx(shared)
         return net, [".".join(map(str, path)) for path, _ in nnx.to_flat_state(nnx.state(net, nnx.Param))]
 
-    net, paths = build(Shared(nnx.Rngs(2)))
+    net, paths = build(SharedInNnx(nnx.Rngs(2)))
     _, plain = build(nnx.Sequential(nnx.Linear(8, 8, rngs=nnx.Rngs(2)), nnx.relu))
     kernels = [net.layers[slot].linear_shared.kernel for slot in (2, 3)]
     return {
@@ -76,7 +90,9 @@ def in_nnx():
         "parameters, child named": paths,
         "entries of the second slot": [path for path in paths if path.startswith("layers.3")],
         "parameters, child not named": plain,
-        "a name given to a child of a Sequential": raised(lambda: nnx.Sequential(linear_shared=Shared(nnx.Rngs(2)))),
+        "a name given to a child of a Sequential": raised(
+            lambda: nnx.Sequential(linear_shared=SharedInNnx(nnx.Rngs(2)))
+        ),
     }
 
 
@@ -110,4 +126,14 @@ RECORD = Behaviour(
         "An NNX layer takes no name, and an NNX Sequential takes no keywords.",
     ),
     sources=("S3",),
+    figures=(
+        Tree("torch", "the name stands under both slots", net_in_torch),
+        Tree(
+            "linen",
+            "the name stands under the first slot",
+            lambda: (*net_in_linen(SharedInLinen()), (jnp.ones((2, 20)),)),
+            "Slot 3 is a use of it in the program only.",
+        ),
+        Tree("nnx", "two paths, one Variable", lambda: net_in_nnx(SharedInNnx(nnx.Rngs(2)))),
+    ),
 )

@@ -8,6 +8,7 @@ import pytest
 
 from paritree import MODELS, Block, Linear, Sequential, Shared, table
 from paritree.common.drawing import Figure, Svg, drawing, label, tree
+from paritree.common.drawing.trees import MARK_HUE
 from paritree.common.layouts import TRANSPOSED
 from paritree.common.tables import Row, Table
 from paritree.common.ties import Tie
@@ -61,7 +62,7 @@ def test_an_alias_without_a_name_of_its_own_is_a_line_at_the_root():
     )
     svg = tree(Table(rows), "")
 
-    assert lines(svg) == ["layers_0", "kernel (8, 8)", "1.weight no entry of its own"]
+    assert lines(svg) == ["layers_0", "kernel (8, 8)", "1.weight has no entry"]
     assert arcs(svg) == {("0.weight", "1.weight")}
 
 
@@ -73,6 +74,14 @@ def test_arcs_join_what_the_table_ties_and_nothing_else(name: str):
     assert arcs(svg) == ties(of)
     assert sum("(" in text for text in lines(svg)) == len(of)
     assert svg == tree(of, name)
+
+
+def test_what_is_noted_has_its_word_and_nothing_else():
+    svg = tree(table(TIED), "", noted={"3.bias": "starts at 0"})
+
+    assert "--figure-mark" not in svg
+    assert "3.bias: starts at 0" in read(svg).findtext(f"{SVG}desc", "")
+    assert [text.text for text in read(svg).iter(f"{SVG}text") if not text.get("font-family")] == ["starts at 0"]
 
 
 def ends(svg: str) -> list[tuple[float, float]]:
@@ -100,6 +109,7 @@ def test_what_is_marked_has_its_word_and_a_folded_tree_shows_no_more_than_leads_
     assert lines(svg) == [
         "a", "0 2 entries", "1", "weight (8, 8)", "bias (8,)", "2 2 entries", "3 2 entries", "b 2 entries",
     ]  # fmt: skip
+    assert svg.count(f'stroke="{MARK_HUE}"') == 2
     assert [text.text for text in read(svg).iter(f"{SVG}text") if not text.get("font-family")] == ["error 3e-2"]
     assert arcs(svg) == ties(of)
     assert lines(tree(of, "", folded=True)) == ["a 8 entries", "b 2 entries"]
