@@ -6,16 +6,20 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .commands import COMMANDS, progress
 from .common import drafts
 from .common.files import check_writable, write_whole
+
+if TYPE_CHECKING:
+    from .study import Outcome
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 # What ends a process besides an interrupt: `kill`, a batch system's end of time, a terminal that is closed.
@@ -43,7 +47,10 @@ for command in COMMANDS:
 @click.option("--markdown", type=click.Path(dir_okay=False), help="Write the rows to this file as one Markdown page.")
 @click.option("--list", "listed", is_flag=True, help="List the rows that are named; run nothing.")
 @click.option("--run", "everything", is_flag=True, help="Without a ROW: run all rows, which takes a minute.")
-def study(rows: tuple[str, ...], as_json: bool, markdown: str | None, listed: bool, everything: bool) -> int:
+@click.option("--open", "opened", is_flag=True, help="Write the rows as one HTML page, and open it in the browser.")
+def study(
+    rows: tuple[str, ...], as_json: bool, markdown: str | None, listed: bool, everything: bool, opened: bool
+) -> int:
     """List or run the study's rows: one behaviour in each framework.
 
     ROW is the id of a row (W6) or the letter of a section (W): it is executed now and shown. Without a ROW all rows are
@@ -51,10 +58,12 @@ def study(rows: tuple[str, ...], as_json: bool, markdown: str | None, listed: bo
 
     The exit code is 1 if the run does not confirm a row's verdict or a number that it states.
     """
-    outputs = {"--json": as_json, "--markdown": bool(markdown), "--list": listed}
+    outputs = {"--json": as_json, "--markdown": bool(markdown), "--list": listed, "--open": opened}
     given = [option for option, is_given in outputs.items() if is_given]
     if given[1:]:
         raise click.UsageError(f"{' and '.join(given)} are {len(given)} outputs: give one.")
+    if opened and not rows:
+        raise click.UsageError("--open is about one row or a few: paritree study W6 --open.")
     if everything and (rows or listed):
         raise click.UsageError("--run is about all rows: leave out ROW and --list.")
     from .study import catalogue, outcomes, pages, terminal
@@ -72,6 +81,8 @@ def study(rows: tuple[str, ...], as_json: bool, markdown: str | None, listed: bo
         click.echo(json.dumps(pages.as_json(found), indent=1))
     elif markdown:
         _write_page(markdown, pages.rosetta(found))
+    elif opened:
+        _open_page("-".join(rows), found)
     else:
         terminal.show(*(terminal.page(outcome) for outcome in found) if rows else (terminal.overview(found),))
     problems = [problem for outcome in found for problem in outcome.problems()]
@@ -134,6 +145,20 @@ def doctor(as_json: bool) -> int:
         for name, value in settings.items():
             click.echo(f"  {name:<28}  {value}")
     return OK
+
+
+def _open_page(name: str, outcomes: Sequence[Outcome]) -> None:
+    """Write a page into a new temporary folder, say where, and open it where there is a browser."""
+    import webbrowser
+    from tempfile import mkdtemp
+
+    from .study import row_page
+
+    file = Path(mkdtemp(prefix="paritree-"), f"{name}.html")
+    file.write_text(row_page.page(outcomes), encoding="utf-8")
+    click.echo(str(file))
+    if not webbrowser.open(file.as_uri()):
+        click.echo("There is no browser to open it in.", err=True)
 
 
 def _write_page(file: str, text: str) -> None:

@@ -141,9 +141,18 @@ class Outcome:
         row = self.behaviour
         said, *others = _parts(row)
         problems = [Prose(f"Not confirmed by this run: {problem}") for problem in self.problems()]
+        return of_object(f"{row.id}. {row.title}", [said, *problems, self.sheet, *others], self.mark)
+
+    @property
+    def mark(self) -> Mark:
+        """The verdict with its sign."""
+        return _mark(self.verdict)
+
+    @property
+    def sheet(self) -> Sheet:
+        """The facts as a table of a page."""
         rows = [(*row[:-1], _mark(verdict)) for row, verdict in zip(self.cells(), self.verdicts.values(), strict=True)]
-        facts = Sheet(("fact", *WINGS, "verdict"), rows, WINGS)
-        return of_object(f"{row.id}. {row.title}", [said, *problems, facts, *others], _mark(self.verdict))
+        return Sheet(("fact", *WINGS, "verdict"), rows, WINGS)
 
     def cells(self) -> list[tuple[str, ...]]:
         """A row for each fact: its name, the value of each wing as text, and the verdict in words."""

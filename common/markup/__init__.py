@@ -1,6 +1,7 @@
 """How objects look in a notebook and on a page: one environment of templates, one small style.
 
 style.css     tables, marks, code and what is folded; all of it below an element of the class `paritree`
+page.css      the paper and the ink of a page
 parts.html    the macros that write these
 object.html   what an object shows of itself in a notebook
 
@@ -10,7 +11,9 @@ sets the colours itself.
 
 from __future__ import annotations
 
+from .parts import MOST_ROWS as MOST_ROWS
 from .parts import Fold as Fold
+from .parts import Html as Html
 from .parts import Hue as Hue
 from .parts import Listing as Listing
 from .parts import Mark as Mark

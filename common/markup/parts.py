@@ -17,6 +17,13 @@ MOST_ROWS = 1000
 Hue = Literal["pass", "fail", "known", "skip", ""]
 
 
+class Html(str):
+    """Markup whose texts are escaped already: it enters a page as it is."""
+
+    def __html__(self) -> str:
+        return self
+
+
 @dataclass(frozen=True)
 class Mark:
     """A word or two with a colour and a sign; the sign is that of the hue unless it is given."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree
 
 from paritree.common.markup import Fold, Listing, Mark, Prose, Sheet, of_object
@@ -51,6 +52,8 @@ def test_of_a_long_table_the_rest_is_counted() -> None:
 
 def test_the_style_is_of_our_element_alone() -> None:
     (style,) = texts(of_object("a", []), "style")
-    rules = [rule.split("{")[0].strip() for rule in style.split("*/")[-1].split("}") if rule.strip()]
-    assert all(each.strip().startswith(".paritree") for rule in rules for each in rule.split(","))
+    selectors = re.findall(r"([^{}]+)\{", style.split("*/")[-1])
+    assert len(selectors) > 20
+    for selector in selectors:
+        assert all(each.strip().startswith((".paritree", "@media")) for each in selector.split(","))
     assert "http" not in style
