@@ -37,7 +37,12 @@ NUMBERS = 36
     help="Where SOURCE has two values for tied paths: take the one of this path.",
 )
 @click.option("--skip", multiple=True, metavar="PATH", help="Leave out this entry of SOURCE; * stands for any text.")
-@click.option("--overwrite", is_flag=True, help="Replace a file, or a folder with an Orbax checkpoint.")
+@click.option(
+    "--max-shard-size",
+    metavar="SIZE",
+    help="Make DESTINATION a folder of safetensors files of at most this size, such as 5GB, and their index.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a file, or a folder with a checkpoint and nothing else.")
 def convert(
     source: str,
     destination: str,
@@ -47,15 +52,17 @@ def convert(
     like: str | None,
     keep: tuple[str, ...],
     skip: tuple[str, ...],
+    max_shard_size: str | None,
     overwrite: bool,
 ) -> int:
     """Carry a checkpoint file over to the other framework, by a map.
 
     SOURCE is a checkpoint of one side of the map, and DESTINATION becomes one of the other side.
 
-    SOURCE is a .safetensors file, a torch checkpoint (.pt, .pth, .bin, .ckpt), an index with shards (*.index.json) or
-    an Orbax folder. DESTINATION is a file that ends in .safetensors, or a folder's name for Orbax; it appears whole or
-    not at all. What SOURCE holds and DESTINATION does not is listed.
+    SOURCE is a .safetensors file, a torch checkpoint (.pt, .pth, .bin, .ckpt), an index with shards (*.index.json), a
+    folder with one of these as transformers names it, or an Orbax folder. DESTINATION is a file that ends in
+    .safetensors, or a folder's name for Orbax or, with --max-shard-size, for shards; it appears whole or not at all.
+    What SOURCE holds and DESTINATION does not is listed.
 
     MODEL is an nn.Module, an nnx.Module, a tuple (linen module, variables), a pytree of arrays, or a function from a
     seed to one of these.
@@ -73,6 +80,7 @@ def convert(
             like=shapes,
             keep=keep,
             skip=skip,
+            max_shard_size=max_shard_size,
             overwrite=overwrite,
             on_progress=on_progress,
         )

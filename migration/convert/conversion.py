@@ -11,12 +11,13 @@ from typing import Any
 from ...common.tables import counted
 from ...common.text import one_line
 from ...pairs.maps import Map
+from .destinations import check_kind, open_destination
 from .execute import Progress, execute
 from .matching import target_entries
 from .planning import Plan, cast_to, planned
 from .publish import check_free, draft, other_drafts, unwritable
 from .readers import Skipping, Source, open_source
-from .writers import check_kind, open_destination
+from .shards import shard_size
 
 FilePath = str | os.PathLike[str]
 
@@ -71,13 +72,16 @@ def convert(
     like: Any = None,
     keep: Collection[str] = (),
     skip: Collection[str] = (),
+    max_shard_size: int | str | None = None,
     overwrite: bool = False,
     on_progress: Progress | None = None,
 ) -> Conversion:
     """Write a checkpoint of one side of a map as a checkpoint of the other.
 
-    source: a .safetensors file, a torch checkpoint, an index with shards (`*.index.json`), an Orbax folder.
-    destination: a file that ends in .safetensors, or a folder for Orbax. It appears whole or not at all.
+    source: a .safetensors file, a torch checkpoint, an index with shards (`*.index.json`), a folder of these as
+        transformers names them, an Orbax folder.
+    destination: a file that ends in .safetensors, or a folder, for Orbax or with shards. It appears whole or not at
+        all.
     map: a Map or its file. Which of its sides the source is follows from the paths; `inverse` says that it is the
         port's. A map of another size of the model is fitted to the source's shapes (see `Map.fit`).
     dtype: `float32`, `bfloat16` or `float16` for all floating-point tensors; without it each keeps its own.
@@ -85,8 +89,10 @@ def convert(
         map does not tell.
     keep: for a tie of which the source has two different values, the path whose value is kept.
     skip: entries of the source that are left out, each a path or a pattern with the wildcards of `fnmatch`.
-    overwrite: replace what a conversion to that name could have written: a file, or a folder that is an Orbax
-        checkpoint and nothing else; never a link, nor what the destination is made from.
+    max_shard_size: makes the destination a folder in Hugging Face's layout, in shards of at most so many bytes, or a
+        text such as `5GB`.
+    overwrite: replace what a conversion to that name could have written: a file, or a folder that is a checkpoint of
+        Orbax or in shards and nothing else; never a link, nor what the destination is made from.
     on_progress: called with the bytes that are done and the bytes in all, in the caller's thread.
 
     Raises:
@@ -94,13 +100,14 @@ def convert(
         WeightsError: the source does not fit the map, all faults in one message, or a tie has two values.
         MapError: a file that is no map.
         DtypeError: a dtype that is not cast to, or a value that it cannot hold.
-        UsageError: a path to keep that is none of a tie's, one to skip that is none of the source's, or a `like` that
-            is no model.
+        UsageError: a path to keep that is none of a tie's, one to skip that is none of the source's, a `like` that is
+            no model, or a size that is none.
     """
     target = Path(destination)
     inputs = [Path(each) for each in (source, map, like) if isinstance(each, str | os.PathLike)]
     cast = None if dtype is None else cast_to(dtype)
-    check_kind(target)
+    most = None if max_shard_size is None else shard_size(max_shard_size)
+    check_kind(target, most is not None)
     check_free(target, overwrite)
     made = map if isinstance(map, Map) else Map.load(Path(map))
     shapes = None if like is None else target_entries(like)
@@ -109,7 +116,7 @@ def convert(
         weights = Skipping(weights, skip)
     plan = planned(weights, made, cast, inverse, shapes, keep)
     with draft(target, overwrite, [*inputs, *weights.files]) as file:
-        _write(plan, weights, file, target, on_progress)
+        _write(plan, weights, file, target, most, on_progress)
     return Conversion(
         target,
         plan.map.direction,
@@ -122,9 +129,11 @@ def convert(
     )
 
 
-def _write(plan: Plan, source: Source, file: Path, target: Path, on_progress: Progress | None) -> None:
+def _write(
+    plan: Plan, source: Source, file: Path, target: Path, most: int | None, on_progress: Progress | None
+) -> None:
     try:
-        made = open_destination(file, plan.entries, _aliases(plan), plan.map.direction[1])
+        made = open_destination(file, plan.entries, _aliases(plan), plan.map.direction[1], most)
         try:
             execute(plan, source, made, on_progress)
             made.finish()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ...common.drafts import TRIES, drafted, drafts_of, exchange, kind_of, move_new, sync
 from ...common.errors import CheckpointError
-from .readers import ORBAX_FILE
-from .writers import FILE
+from .destinations import FILE
+from .readers import INDEXED, ORBAX_FILE, WHOLE
 
 # What Orbax writes into a checkpoint's folder. Nothing else of a folder is ours to remove.
 FILES = re.compile(
@@ -19,6 +19,9 @@ FILES = re.compile(
     r"|(ocdbt\.process_\d+/)?(manifest\.ocdbt|d/[0-9a-f]{32})"
 )
 FOLDERS = re.compile(r"array_metadatas|(ocdbt\.process_\d+/)?d|ocdbt\.process_\d+")
+# And what a conversion writes into a folder of shards.
+SHARDS = re.compile(rf"model-\d{{5,}}-of-\d{{5,}}\.safetensors|{re.escape(INDEXED)}")
+ALONE = re.compile(re.escape(WHOLE))
 NOTHING = re.compile(r"(?!)")
 KEPT = "It was not touched."
 
@@ -53,8 +56,8 @@ def other_drafts(destination: Path) -> tuple[str, ...]:
 def check_free(destination: Path, overwrite: bool, inputs: Collection[Path] = ()) -> None:
     """Refuse a destination whose folder is not there, or that is there itself and not to be overwritten.
 
-    Overwritten is only what a conversion to that name could have written: a file by a file, and a folder that is an
-    Orbax checkpoint and holds nothing else by a folder.
+    Overwritten is only what a conversion to that name could have written: a file by a file, and by a folder one that is
+    an Orbax checkpoint or shards with their index, and holds nothing else.
 
     inputs: what the destination is made from.
 
@@ -90,7 +93,7 @@ def _check_replaceable(destination: Path, found: str, inputs: Collection[Path]) 
             raise CheckpointError(str(destination), "a destination apart from what it is made from", str(path), remedy)
     stranger = _stranger(destination) if found == "a folder" else ""
     if stranger:
-        expected = "a folder with an Orbax checkpoint and nothing else to overwrite"
+        expected = "a folder with a checkpoint of Orbax or in shards and nothing else to overwrite"
         raise CheckpointError(str(destination), expected, stranger, f"Remove it first. {KEPT}")
 
 
@@ -102,16 +105,19 @@ def _is_lost(path: Path, destination: Path) -> bool:
 
 
 def _stranger(folder: Path) -> str:
-    """What a folder has that an Orbax checkpoint of ours has not, or lacks; "" if there is nothing."""
+    """What a folder has that a checkpoint of ours has not, or lacks; "" if there is nothing."""
+    kinds = {ORBAX_FILE: (FOLDERS, FILES), INDEXED: (NOTHING, SHARDS), WHOLE: (NOTHING, ALONE)}
+    kind = next((name for name in kinds if (folder / name).is_file()), "")
+    folders_of, files_of = kinds[kind or ORBAX_FILE]
     for place, folders, files in os.walk(folder, onerror=_raised):
         for name in sorted([*folders, *files]):
             entry = Path(place, name)
             found = kind_of(entry)
-            known = FOLDERS if found == "a folder" else FILES if found == "a file" else NOTHING
+            known = folders_of if found == "a folder" else files_of if found == "a file" else NOTHING
             # What has gone since it was listed went with a folder that another process has just replaced.
             if found and not known.fullmatch(entry.relative_to(folder).as_posix()):
                 return f"{entry.relative_to(folder).as_posix()!r} in it"
-    return "" if (folder / ORBAX_FILE).is_file() else f"a folder without {ORBAX_FILE}"
+    return "" if kind else f"a folder without {ORBAX_FILE} or {INDEXED}"
 
 
 def _raised(error: OSError) -> None:

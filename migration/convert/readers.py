@@ -18,7 +18,13 @@ from ...common.trees import is_array, leaves
 
 INDEX = ".index.json"
 TORCH = (".pt", ".pth", ".bin", ".ckpt")
-KINDS = f"a .safetensors file, a torch checkpoint ({', '.join(TORCH)}), a {INDEX} of shards or an Orbax folder"
+# What transformers calls a model's weights in their folder, in the order in which it looks for them.
+WHOLE, INDEXED = "model.safetensors", f"model.safetensors{INDEX}"
+WITHIN = (WHOLE, INDEXED, "pytorch_model.bin", f"pytorch_model.bin{INDEX}")
+KINDS = (
+    f"a .safetensors file, a torch checkpoint ({', '.join(TORCH)}), a {INDEX} of shards, "
+    "a folder with one of these as transformers names it, or an Orbax folder"
+)
 # Where a training script keeps the model's weights beside its optimizer's, in the order in which they are tried.
 WEIGHTS = ("state_dict", "model_state_dict", "model")
 # What every Orbax checkpoint has, what a CheckpointManager calls the only item of a step, and what an nnx.State adds.
@@ -31,7 +37,7 @@ class Source(Protocol):
     entries: each tensor once, in the order in which it is best read.
     aliases: further paths of an entry, where the checkpoint itself says that the two are one tensor.
     others: what it holds besides tensors.
-    files: those that it is read from besides the one that was named.
+    files: those that it is read from.
     """
 
     entries: Mapping[str, TensorEntry]
@@ -57,13 +63,18 @@ def open_source(checkpoint: Path) -> Source:
     try:
         if not checkpoint.exists():
             raise CheckpointError(str(checkpoint), KINDS, "nothing there", "Give its path from here.")
-        if checkpoint.is_dir():
-            return OrbaxFolder(checkpoint)
-        return Shards(checkpoint) if checkpoint.name.endswith(INDEX) else _open_file(checkpoint)
+        if not checkpoint.is_dir():
+            return _open_weights(checkpoint)
+        weights = next((checkpoint / name for name in WITHIN if (checkpoint / name).is_file()), None)
+        return OrbaxFolder(checkpoint) if weights is None else _open_weights(weights)
     except OSError as error:
         reason = error.strerror or str(error)
         remedy = "Look at its permissions." if isinstance(error, PermissionError) else "Give another, or copy it again."
         raise CheckpointError(str(checkpoint), "what can be read", reason, remedy) from None
+
+
+def _open_weights(file: Path) -> Source:
+    return Shards(file) if file.name.endswith(INDEX) else _open_file(file)
 
 
 def _open_file(file: Path) -> SafetensorsFile | TorchCheckpoint:
@@ -79,10 +90,10 @@ class SafetensorsFile(MappedTensors):
     """See `Source`. Metadata `{alias: canonical}`, as `safetensors.torch.save_model` writes it, is read as ties."""
 
     others: tuple[str, ...] = ()
-    files: tuple[Path, ...] = ()
 
     def __init__(self, file: Path) -> None:
         """Raises CheckpointError: the file is cut short or damaged."""
+        self.files: tuple[Path, ...] = (file,)
         header = read_header(file)
         check_size(file, header)
         super().__init__(file, header)
@@ -101,11 +112,10 @@ class TorchCheckpoint:
     that is there. Nested mappings are joined with dots.
     """
 
-    files: tuple[Path, ...] = ()
-
     def __init__(self, file: Path) -> None:
         """Raises CheckpointError as the torch wing's `files.read` does, and if the file holds no tensor."""
         self._file = file
+        self.files: tuple[Path, ...] = (file,)
         self._arrays: dict[str, Any] | None = None
         weights, beside = _weights(self._read(), file)
         found = _by_path(weights, file)
@@ -214,7 +224,7 @@ def _checkpoint(folder: Path) -> Path:
     inside = sorted(each.name for each in folder.iterdir())
     found = f"a folder with {listed([repr(each) for each in inside], 6, ', ')}"
     remedy = "Give the step's own folder, or the file itself if there is one in it."
-    expected = f"an Orbax checkpoint, which has a file {ORBAX_FILE}"
+    expected = f"an Orbax checkpoint, which has a file {ORBAX_FILE}, or {listed(WITHIN, separator=', ')}"
     raise CheckpointError(str(folder), expected, found if inside else "an empty folder", remedy)
 
 
@@ -245,7 +255,7 @@ class Shards:
             if alias not in self.entries
         }
         self.others: tuple[str, ...] = tuple(other for shard in self._shards.values() for other in shard.others)
-        self.files: tuple[Path, ...] = tuple(index.parent / name for name in self._shards)
+        self.files: tuple[Path, ...] = (index, *(index.parent / name for name in self._shards))
 
     def array(self, path: str) -> np.ndarray:
         name = self._homes[path]

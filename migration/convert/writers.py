@@ -1,11 +1,12 @@
-"""Destinations: what a conversion writes, laid out before it is filled; one interface over the kinds of checkpoint."""
+"""Writers: what a conversion writes, laid out before it is filled; one interface over the kinds of checkpoint."""
 
 from __future__ import annotations
 
 import errno
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -13,14 +14,9 @@ from typing import Protocol
 
 import numpy as np
 
-from ...common.errors import CheckpointError
 from ...common.safetensors import TensorEntry, encoded, ordered
 from ...pairs.maps import nested
 
-# The ending of a name that is a file's; any other is a folder's, for Orbax.
-FILE = ".safetensors"
-# Endings of files that a name without one of ours may well mean, so that no folder is made of that name.
-OTHER = (".bin", ".ckpt", ".gz", ".h5", ".json", ".msgpack", ".npy", ".npz", ".onnx", ".pkl", ".pt", ".pth", ".zip")
 # The disk begins with what is written when so much of it waits, so that little is left to wait for at the end.
 SYNCED = 128 << 20
 # What Orbax takes besides the tensors, at most: for a checkpoint, and for each tensor of it.
@@ -45,63 +41,6 @@ class Destination(Protocol):
         ...
 
 
-def check_kind(destination: Path) -> None:
-    """Refuse a name that is of no kind that is written.
-
-    Raises:
-        CheckpointError: it ends as other files do.
-    """
-    ending = destination.suffix.lower()
-    if ending in OTHER or ending == FILE != destination.suffix:
-        expected = "a destination that ends in .safetensors, or for Orbax a folder's name"
-        found = f"one that ends in {destination.suffix!r}"
-        raise CheckpointError(str(destination), expected, found, "Choose one of the two.")
-
-
-def open_destination(
-    draft: Path, entries: Mapping[str, TensorEntry], aliases: Mapping[str, str], framework: str
-) -> Destination:
-    """A destination of the kind that its name says, with room for all its tensors.
-
-    aliases: further paths of entries.
-    framework: the side of the map that it is for.
-
-    Raises:
-        CheckpointError: a dtype that the kind does not have.
-        OSError: there is no room.
-    """
-    is_file = draft.suffix == FILE
-    check_names((*entries, *aliases), is_file)
-    kind = SafetensorsWriter if is_file else OrbaxWriter
-    return kind(draft, entries, aliases, framework)
-
-
-def check_names(names: Iterable[str], is_file: bool) -> None:
-    """Refuse a name that the destination would lose, or take for something else.
-
-    Raises:
-        CheckpointError: what safetensors has for itself, and what is no Unicode; for Orbax a part that is empty, or
-            holds a slash or NUL, with which its storage parts and ends names.
-    """
-    for name in names:
-        reason = _refused_in_file(name) if is_file else _refused_in_folder(name)
-        if any("\ud800" <= sign <= "\udfff" for sign in name):
-            reason = "half of a surrogate pair, which is no Unicode"
-        if reason:
-            kind = "a .safetensors file" if is_file else "an Orbax folder"
-            raise CheckpointError(repr(name), f"a name that {kind} can hold", reason, "Rename it in the model.")
-
-
-def _refused_in_file(name: str) -> str:
-    return f"{name!r}, which the format has for itself" if name in ("__metadata__", "format", "") else ""
-
-
-def _refused_in_folder(name: str) -> str:
-    bad = (repr(part) for part in name.split(".") if not part or "/" in part or "\0" in part)
-    part = next(bad, "")
-    return f"the part {part}" if part else ""
-
-
 class SafetensorsWriter:
     """See `Destination`. Every run of a tensor goes straight to its offset in the file.
 
@@ -114,40 +53,48 @@ class SafetensorsWriter:
         """Raises OSError if there is no room for the file, all of which is asked for at once."""
         metadata = {"format": FORMATS[framework]} if framework in FORMATS else {}
         start, self._header = encoded(ordered(entries), {**metadata, **aliases})
+        self._file = file
         self._disk = ThreadPoolExecutor(1, "paritree-sync")
         self._syncs: list[Future[None]] = []
         self._unsynced = 0
-        self._open: int | None = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        self._lock = threading.Lock()
+        self._open: int | None = None
+        made = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(self._open, 0, self._header.size)
-            _write(self._open, memoryview(start), 0)
-        except OSError:
-            self.close()
-            raise
+                os.posix_fallocate(made, 0, self._header.size)
+            _write(made, memoryview(start), 0)
+        finally:
+            os.close(made)
 
     def write(self, path: str, start: int, values: np.ndarray) -> None:
-        assert self._open is not None
+        file = self._opened()
         offset = self._header.offsets[path] + start * values.dtype.itemsize
-        _write(self._open, _bytes(values).data, offset)
+        _write(file, _bytes(values).data, offset)
         # Threads may lose each other's count here, which only moves the next sync.
         self._unsynced += values.nbytes
         if self._unsynced > SYNCED:
             self._unsynced = 0
-            self._syncs.append(self._disk.submit(os.fsync, self._open))
+            self._syncs.append(self._disk.submit(os.fsync, file))
 
     def finish(self) -> None:
-        assert self._open is not None
         # An error of the disk is told once, to the sync that meets it.
         for sync in self._syncs:
             sync.result()
-        os.fsync(self._open)
+        os.fsync(self._opened())
 
     def close(self) -> None:
         self._disk.shutdown(cancel_futures=True)
         if self._open is not None:
             os.close(self._open)
             self._open = None
+
+    def _opened(self) -> int:
+        """The file, open from its first byte to its last: a process has room for fewer open files than shards."""
+        with self._lock:
+            if self._open is None:
+                self._open = os.open(self._file, os.O_WRONLY)
+            return self._open
 
 
 def _write(file: int, content: memoryview, offset: int) -> None:

@@ -74,15 +74,15 @@ def checkpoint_with_a_link(place: Path) -> None:
     (place / "commit_success.txt").symlink_to("../source.safetensors")
 
 
-NOTHING_ELSE = "port: expected a folder with an Orbax checkpoint and nothing else to overwrite, found"
+NOTHING_ELSE = "port: expected a folder with a checkpoint of Orbax or in shards and nothing else to overwrite, found"
 
 
 @pytest.mark.parametrize(
     ("make", "found"),
     [
         (folder_of_work, "'thesis.tex' in it"),
-        (Path.mkdir, "a folder without _METADATA"),
-        (checkpoint_without_metadata, "a folder without _METADATA"),
+        (Path.mkdir, "a folder without _METADATA or model.safetensors.index.json"),
+        (checkpoint_without_metadata, "a folder without _METADATA or model.safetensors.index.json"),
         (checkpoint_with("notes.txt"), "'notes.txt' in it"),
         (checkpoint_with("d/notes.txt"), "'d/notes.txt' in it"),
         (checkpoint_with("work/notes.txt"), "'work' in it"),

@@ -22,7 +22,10 @@ from .checkpoints import example, saved, weights
 
 ANEW = "It is cut short or damaged: copy it again."
 SKIP = "Leave out what the map does not know with --skip PATH (in Python skip=[...])."
-KINDS = "a .safetensors file, a torch checkpoint (.pt, .pth, .bin, .ckpt), a .index.json of shards or an Orbax folder"
+KINDS = (
+    "a .safetensors file, a torch checkpoint (.pt, .pth, .bin, .ckpt), a .index.json of shards, a folder with one of "
+    "these as transformers names it, or an Orbax folder"
+)
 
 
 def refused(source: Path, error: type[ParitreeError] = CheckpointError) -> str:
@@ -221,7 +224,10 @@ def test_a_source_that_is_none(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_no_orbax_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    expected = "a: expected an Orbax checkpoint, which has a file _METADATA, found"
+    expected = (
+        "a: expected an Orbax checkpoint, which has a file _METADATA, or model.safetensors, "
+        "model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json, found"
+    )
     remedy = "Give the step's own folder, or the file itself if there is one in it."
     assert refused(tmp_path / "a") == f"{expected} an empty folder. {remedy}"
     (tmp_path / "a" / "100").mkdir()
