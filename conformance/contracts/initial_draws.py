@@ -313,7 +313,8 @@ def _laid_out(rows: tuple[MapRow, ...], draws: Mapping[str, np.ndarray]) -> np.n
 def _finding(bound: Bound, judged: Judged, rows: tuple[MapRow, ...]) -> Finding:
     path, port_path = (rows[0].reference, rows[0].port) if rows else (judged.path, "")
     details: dict[str, Any] = {**judged.details, "test": judged.test, "n": judged.n, "smallest": judged.smallest}
-    policy = f"p-value of {judged.test}, above the level that Holm leaves it; would have caught {judged.smallest}"
+    limit = "with a limit that allows for the number of tests (Holm)"
+    policy = f"p-value of {judged.test}, {limit}; would have caught {judged.smallest}"
     return Finding(
         path,
         judged.ok,

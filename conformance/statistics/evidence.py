@@ -64,7 +64,7 @@ class Judgement:
         if found.p_value is None:
             return f"{found.path}: {found.test} not applicable: {found.finding}"
         if self.allowed is None:
-            broken = f"{found.finding} ({found.test}: no exception is allowed)"
+            broken = f"{found.finding} ({found.test}: must always hold)"
             return f"{found.path}: {found.test} kept" if self.passed else f"{found.path}: {broken}"
         limits = f"p = {_tidy(found.p_value)}, allowed {_tidy(self.allowed)}; would have caught {self.smallest}"
         return f"{found.path}: {found.finding} ({found.test} {limits})"

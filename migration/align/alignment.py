@@ -176,7 +176,8 @@ def _difference(likely: Guess, limit: float) -> AlignmentError:
     faults = outputs_apart(likely.point.probes[0].outputs, likely.point.probes[1].outputs, limit)
     return AlignmentError(
         "",
-        f"outputs that agree within {limit:.1e} at the symmetric point{', whatever the map is' * (not untried)}",
+        f"outputs that agree within {limit:.1e} when tensors of one shape hold the same numbers"
+        + ", whatever the map" * (not untried),
         f"a difference in {listed([fault.text for fault in faults])}",
         " ".join(["The programs differ.", *filter(None, [likely.told, f"Of the reference: {UNTRIED}." * untried])]),
         found_map=likely.bound.map,

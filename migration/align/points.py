@@ -232,7 +232,7 @@ def _check_finite(side: Side, point: SymmetricPoint) -> None:
         where = f"The first module to give others is {first[0]!r} ({first[1]}). " if first and first[0] else ""
         found = f"others in {counted(len(bad), 'array')}: {listed(bad)}"
         remedy = f"{where}Check the inputs and masks."
-        raise AlignmentError(side.role, "finite numbers at the symmetric point", found, remedy)
+        raise AlignmentError(side.role, "finite numbers when tensors of one shape hold the same ones", found, remedy)
 
 
 def _finite(array: np.ndarray) -> bool:

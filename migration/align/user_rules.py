@@ -99,7 +99,7 @@ def _contradiction(found: Matching, path: str, partner: str, partners: Mapping[s
     if nonzero[0] != nonzero[1]:
         return f"{refused}: {path if nonzero[0] else partner} has a gradient and {partner if nonzero[0] else path} none"
     if all(nonzero):
-        return f"{refused}: their gradients differ at the symmetric point"
+        return f"{refused}: their gradients differ when tensors of one shape hold the same numbers"
     return f"{refused}: nothing tells the order of the axes of {shape_text(shapes[0])} and {shape_text(shapes[1])}"
 
 

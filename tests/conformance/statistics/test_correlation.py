@@ -59,7 +59,7 @@ def test_a_copy_is_caught_and_a_declared_tie_is_not():
     found = messages(samples, initializers)
     assert found[0] == (
         "c: its draws are those of a, expected draws of its own: no tie of the two is declared "
-        "(copies: no exception is allowed)"
+        "(copies: must always hold)"
     )
     assert found[1].startswith(
         "c: the correlation of its draws with those of a is 1, as with a reused key (correlation p"
@@ -114,7 +114,7 @@ def test_copies_on_one_side_are_found_and_those_of_both_are_not() -> None:
     found = [verdict.message for verdict in judge(copies(reference, port)) if not verdict.passed]
     assert found == [
         "b.weight: the port's draws are those of its a.weight, the reference's are draws of their own: "
-        "a reused key, or a tie that one side does not have (copies: no exception is allowed)"
+        "a reused key, or a tie that one side does not have (copies: must always hold)"
     ]
     assert all(verdict.passed for verdict in judge(copies(reference, port, [("a.weight", "b.weight")])))
     reference["b.weight"] = reference["a.weight"]

@@ -45,7 +45,7 @@ def test_verdicts_and_their_messages():
         "0.weight: std is 1.100 times the spec's (chi-square p = 3e-17, allowed 2e-06; "
         "would have caught a factor of 1.5)",
         "0.bias: finite kept",
-        "0.bias: entry (1,) is 2.0, expected exactly 1.0 (1 of 4 entries differ) (constraint: no exception is allowed)",
+        "0.bias: entry (1,) is 2.0, expected exactly 1.0 (1 of 4 entries differ) (constraint: must always hold)",
         "0.weight: std is 1.100 times the spec's (chi-square p = 0 (below 1e-300), allowed 1e-06; "
         "would have caught a factor of 1)",
         "1.weight: rows mean not applicable: groups of 1 values are below 16: draw more replicates",

@@ -356,10 +356,9 @@ def test_a_uniform_may_hit_its_end_points_in_float32():
 
 def test_a_seed_that_does_not_reach_the_draw_is_caught():
     samples = np.repeat(draws(Normal(), (4, 2), np.random.default_rng(0), count=1), 3, axis=0)
-    assert (
-        "0.weight: all 3 replicates are the same draw, expected one for each seed (seeds: no exception is allowed)"
-        in [verdict.message for verdict in failures(samples, Normal(), (4, 2))]
-    )
+    assert "0.weight: all 3 replicates are the same draw, expected one for each seed (seeds: must always hold)" in [
+        verdict.message for verdict in failures(samples, Normal(), (4, 2))
+    ]
 
 
 def test_draws_that_may_well_agree_are_not_called_copies():
@@ -371,7 +370,7 @@ def test_what_is_not_finite_stops_the_tests():
     samples = np.zeros((2, 3), np.float32)
     samples[1, 2] = np.nan
     assert [verdict.message for verdict in judge(examine(samples, Normal(), (3,), path=PATH))] == [
-        "0.weight: entry (2,) of replicate 1 is nan, expected a finite number (finite: no exception is allowed)"
+        "0.weight: entry (2,) of replicate 1 is nan, expected a finite number (finite: must always hold)"
     ]
 
 
@@ -381,7 +380,7 @@ def test_a_violation_names_the_replicate():
     found = failures(samples, Ones(), (2,))
     assert found[0].message == (
         "0.weight: replicate 2: entry (1,) is 2.0, expected exactly 1.0 (1 of 2 entries differ) "
-        "(constraint: no exception is allowed)"
+        "(constraint: must always hold)"
     )
 
 
@@ -390,7 +389,7 @@ def test_values_outside_the_support_say_where_and_how_far_off_the_scale_is():
     found = failures(samples, Uniform(-1, 1), (4001,))
     assert found[0].message == (
         "0.weight: entry (0,) of replicate 0 is -2, expected between -1 and 1 (2000 of 4001 values are not); "
-        "std is 2.000 times the spec's (support: no exception is allowed)"
+        "std is 2.000 times the spec's (support: must always hold)"
     )
     last = judge(examine(samples, Uniform(-1, 1), (4001,), path=PATH))[-1]
     assert last.message == "0.weight: scores not applicable: values outside the spec's support have none"

@@ -156,7 +156,8 @@ def refusal(port: Any, reference: Any = None, dtype: str = "float32") -> str:
 
 
 DIFFER = (
-    "expected outputs that agree within E at the symmetric point, whatever the map is, found a difference in the "
+    "expected outputs that agree within E when tensors of one shape hold the same numbers, "
+    "whatever the map, found a difference in the "
     "output by E. The programs differ."
 )
 
@@ -228,7 +229,8 @@ def test_numbers_that_are_not_finite_are_named() -> None:
     with pytest.raises(AlignmentError) as caught:
         paritree.align(pair)
     assert str(caught.value) == (
-        "port: expected finite numbers at the symmetric point, found others in 1 array: the output. Check the inputs "
+        "port: expected finite numbers when tensors of one shape hold the same ones, "
+        "found others in 1 array: the output. Check the inputs "
         "and masks."
     )
 

@@ -142,7 +142,8 @@ def test_numbers_that_are_not_finite_are_named_with_their_side() -> None:
     both = {"reference_call": divided, "port_call": divided}
     said = refused(AlignmentError, torch_model(), Nnx(), **both)
     assert said.startswith(
-        "reference: expected finite numbers at the symmetric point, found others in 5 arrays: output 'rate'; the "
+        "reference: expected finite numbers when tensors of one shape hold the same ones, "
+        "found others in 5 arrays: output 'rate'; the "
         "gradient of 0.weight; "
     )
     assert said.endswith("Check the inputs and masks.")
@@ -152,7 +153,10 @@ def test_inputs_that_are_not_finite_are_seen_too() -> None:
     bad = INPUT.copy()
     bad[0, 0] = np.nan
     said = refused(AlignmentError, torch_model(), Nnx(), (bad,))
-    assert said.startswith("reference: expected finite numbers at the symmetric point, found others in 4 arrays: the ")
+    assert said.startswith(
+        "reference: expected finite numbers when tensors of one shape hold the same ones, "
+        "found others in 4 arrays: the "
+    )
 
 
 def test_a_side_without_a_trainable_tensor_is_named() -> None:
