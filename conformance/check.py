@@ -10,6 +10,7 @@ from ..common.errors import NotExpressibleError, ParitreeError, UsageError, near
 from ..common.wing import Accident, PairError
 from ..pairs.comparison import Bound
 from ..pairs.precision import PRECISIONS, Setting
+from ..pairs.side import Side
 from ..pairs.wings import absence, require
 from .consequences import with_consequences
 from .contracts import (
@@ -24,7 +25,7 @@ from .contracts import (
 )
 from .known import KnownDifference, accepted, check_contracts
 from .report import Report
-from .results import Finding, Result
+from .results import TENSORS, Finding, Result
 
 DEVICES = ("cpu", "cuda")
 
@@ -170,7 +171,18 @@ class Examination:
         """What holds for all results."""
         sampling, declared = self.wanted.sampling, len(self.wanted.known_differences)
         found = {"alpha": sampling.alpha, "seed": self.wanted.seed, "known differences": declared}
+        found[TENSORS] = _told_tensors(self.bound.reference)
         return found | ({"notes": list(self.bound.notes)} if self.bound.notes else {})
+
+
+def _told_tensors(side: Side) -> list[dict[str, Any]]:
+    """A side's tensors as a report keeps them, each name of a tied one."""
+    found = []
+    for path, each in side.stored_tensors.items():
+        kind = "parameter" if each.trainable else "buffer"
+        told = {"path": path, "shape": list(each.array.shape), "dtype": each.array.dtype.name, "kind": kind}
+        found += [told, *({**told, "path": alias, "alias_of": path} for alias in each.aliases)]
+    return found
 
 
 def check_pair(examination: Examination, progress: Progress = lambda what: None) -> Report:

@@ -11,6 +11,8 @@ from ..pairs.records import versions_of
 Status = Literal["pass", "fail", "skip", "known"]
 # The key in a finding's details for the likeliest cause in words.
 WHY = "why"
+# The key in a report's facts for the reference's tensors.
+TENSORS = "tensors"
 DISTRIBUTIONS = ("paritree", "torch", "jax", "flax", "numpy", "scipy")
 
 

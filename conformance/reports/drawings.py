@@ -11,6 +11,7 @@ from html import escape
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
+from ...common.drawing import Svg
 from ...common.text import printable
 from ..results import Result
 from .units import both_paths, measured, number
@@ -18,13 +19,6 @@ from .units import both_paths, measured, number
 ROLES = ("reference", "port")
 # About as wide as a character of an axis is drawn.
 _CHARACTER = 6.2
-
-
-class Svg(str):
-    """A drawing. It alone enters the page as it is: by this method a template knows what is escaped already."""
-
-    def __html__(self) -> str:
-        return self
 
 
 class _Frame(NamedTuple):
@@ -46,7 +40,9 @@ class _Frame(NamedTuple):
     def drawn(self, title: str, description: str, *body: str) -> Svg:
         """What a screen reader reads as its title and description."""
         words = f"<title>{_text(title)}</title><desc>{_text(description)}</desc>"
-        return Svg(f'<svg viewBox="0 0 {self.width:g} {self.height:g}" role="img">{words}{"".join(body)}</svg>')
+        return Svg(
+            f'<svg class="drawn" viewBox="0 0 {self.width:g} {self.height:g}" role="img">{words}{"".join(body)}</svg>'
+        )
 
 
 _HISTOGRAM = _Frame(300.0, 128.0, left=6.0, right=294.0, top=8.0, base=106.0)
@@ -196,7 +192,7 @@ def _blocks(results: Sequence[Result]) -> Iterator[str]:
             yield _path("grid", (x, _CHART.top), (x, _CHART.base + 4))
         end = x + _CHARACTER * (len(name) + 1)
         if x >= free and end <= _CHART.right + 12:
-            yield _label(x + 2, _CHART.base + 20, name)
+            yield f'<g class="block">{_label(x + 2, _CHART.base + 20, name)}</g>'
             free = end
 
 

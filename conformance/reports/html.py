@@ -6,6 +6,7 @@ the template `report.html`. The page is XML too, so that it can be read by a str
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,10 +16,11 @@ from typing import Any
 
 from ...common.markup import environment
 from ...common.tables import counted
-from ..consequences import Fault, faults
+from ..consequences import Fault, faults, first_sentence, headline, place_of
 from ..known import as_code, proposed
-from ..results import Result, Results
+from ..results import TENSORS, WHY, Result, Results
 from .drawings import ROLES, errors, histogram, shares, side
+from .model_tree import model_tree
 from .units import (
     UnitResults,
     allowed,
@@ -70,8 +72,11 @@ def _page(report: Results) -> dict[str, Any]:
     counts = Counter(unit.status for unit in found)
     counts["known"] = sum(result.status == "known" for result in report.results)
     # A section is an anchor, a heading, and what stands below: a table, or what the template writes by the anchor.
+    blocks = _failures(report, found)
     sections = (
-        ("failures", "What fails", _failures(report, found)),
+        ("causes", "What is wrong", _causes(blocks)),
+        ("model", "Where in the model", model_tree(report)),
+        ("failures", "Each failure", blocks),
         ("contracts", "Contracts", _contracts(found)),
         ("known", "Known differences", _known(found)),
         ("frameworks", "What the frameworks differ in", _proposed(report.results)),
@@ -109,6 +114,7 @@ def _failures(report: Results, found: Sequence[UnitResults]) -> list[dict[str, A
     as a table."""
     names, blocks = varying(found), []
     roots = {id(fault.result): fault for fault in faults(report.results)}
+    number = itertools.count(1)
     for unit in found:
         own = sorted(
             (roots[id(each)] for each in unit.results if id(each) in roots), key=lambda each: not each.followers
@@ -120,7 +126,7 @@ def _failures(report: Results, found: Sequence[UnitResults]) -> list[dict[str, A
             words = f"{len(left):,} more, by cause: {causes(left)}"
             block = {
                 "heading": f"{_place(unit, names)}: {counted(len(own), 'failure')}",
-                "first": [(*_told(fault.result), _follow(fault)) for fault in first],
+                "first": [_article(fault, next(number)) for fault in first],
                 "others": PageTable("The other failures", _FAILING, list(map(_row, left)), words),
             }
             blocks.append(block)
@@ -134,8 +140,22 @@ def _row(result: Result) -> tuple[str, str, str]:
     return both_paths(result), result.message, result.cause
 
 
-def _told(result: Result) -> tuple[str, list[tuple[str, str]]]:
-    return result.message or "the contract does not hold", told(result)
+def _article(fault: Fault, number: int) -> dict[str, Any]:
+    result = fault.result
+    return {
+        "anchor": f"failure-{number}",
+        "contract": result.contract,
+        "headline": headline(result) if WHY in result.details else place_of(result) or first_sentence(result.message),
+        "path": both_paths(result),
+        "message": result.message or "the contract does not hold",
+        "told": told(result),
+        "follow": _follow(fault),
+    }
+
+
+def _causes(blocks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The failures that are told, those first that others follow from, to lead to them."""
+    return sorted((each for block in blocks for each in block["first"]), key=lambda each: not each["follow"].rows)
 
 
 def _follow(fault: Fault) -> PageTable:
@@ -280,7 +300,7 @@ def _environment(report: Results, found: Sequence[UnitResults]) -> PageTable:
     if found:
         rows.append(("devices", ", ".join(dict.fromkeys(unit.device for unit in found))))
     rows += [(precision, _SETTINGS.get(precision, "")) for precision in dict.fromkeys(unit.precision for unit in found)]
-    rows += [(name, _fact(value)) for name, value in report.facts.items()]
+    rows += [(name, _fact(value)) for name, value in report.facts.items() if name != TENSORS]
     return PageTable("Versions, devices and settings.", ("what", "which"), rows)
 
 

@@ -15,6 +15,8 @@ from paritree.study import Outcome
 from paritree.study.record import WINGS, Behaviour, Verdict, run
 from paritree.study.row_page import coloured, page
 
+from ..phone import too_wide
+
 EVIL = "<script>alert(1)</script>"
 
 
@@ -85,3 +87,8 @@ def test_the_page_is_of_rows_that_are_named(capsys: pytest.CaptureFixture[str]) 
             cli.main(arguments)
         assert stop.value.code == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("identifier", ["W1", "W6"])
+def test_a_phone_scrolls_nothing_sideways(identifier: str, ran: Callable[[str], Outcome], tmp_path: Path) -> None:
+    assert too_wide(page([ran(identifier)]), tmp_path) == []

@@ -20,6 +20,8 @@ from paritree.conformance.reports import BEGINNINGS
 from paritree.conformance.reports.terminal import to_text
 from paritree.conformance.results import Result, versions
 
+from ...phone import too_wide
+
 DOCS = Path(__file__).parents[3] / "docs" / "reports.md"
 POLICY = "32 eps sqrt(4 tensors), eps of float32 1.2e-07"
 HOLDS = Result("tiny", "torch -> nnx", "cpu", "gradients", "", "pass", 1e-7, 7.6e-6, policy=POLICY)
@@ -214,7 +216,7 @@ def test_a_thousand_failures_are_folded() -> None:
         + "tiny [torch -> nnx, cpu] gradients: m\n" * 3
         + "... and 997 more of gradients, by cause: eps 748, unknown 249."
     )
-    assert report.to_html().count("<article>") == 6
+    assert report.to_html().count("<article ") == 6
 
 
 def test_what_holds_says_so() -> None:
@@ -484,7 +486,8 @@ def test_the_sections_of_the_page() -> None:
     root = parsed(PAIR)
     headings = [words(heading) for heading in root.iter("h2")]
     assert headings == [
-        "What fails",
+        "What is wrong",
+        "Each failure",
         "Contracts",
         "Known differences",
         "Skipped",
@@ -595,6 +598,82 @@ def test_the_shares_are_bars_of_their_lengths() -> None:
     widths = [float(box.get("width") or 0) for box in parsed(PAIR).iter("rect") if box.get("class") == "share"]
     assert widths == pytest.approx([240 * 0.62 / 1.33, 240 * 0.71 / 1.33], abs=0.1)
     assert "1 (embedding) 62%, 2 (linear) 71%" in words(parsed(PAIR))
+
+
+# The tree of the model
+
+TENSORS = [
+    {"path": "params.a.weight", "shape": [3, 4], "dtype": "float32", "kind": "parameter"},
+    {"path": "params.a.again", "shape": [3, 4], "dtype": "float32", "kind": "parameter", "alias_of": "params.a.weight"},
+    {"path": "params.b.weight", "shape": [3], "dtype": "float32", "kind": "parameter"},
+    {"path": "params.c.count", "shape": [], "dtype": "int32", "kind": "buffer"},
+]
+WRONG = with_consequences(
+    (
+        replace(HOLDS, contract="forward", status="fail", measured=0.5, cause="mask", module="'a' (A) = 'a' (A)"),
+        at("params.b.weight", status="fail", measured=0.2, message="the gradient differs"),
+        at("params.a.weight", status="fail", measured=1.0, message="there is none", cause="no gradient"),
+    )
+)
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def trees(report: Report) -> list[ET.Element]:
+    figures = parsed(report).iter("figure")
+    return [svg for figure in figures if figure.get("class") == "tree" for svg in figure.iter(f"{SVG}svg")]
+
+
+def test_the_tree_marks_causes_and_says_what_only_follows() -> None:
+    (drawing,) = trees(Report(WRONG, {"tensors": TENSORS}))
+    labels = [words(each) for each in drawing.iter(f"{SVG}text")]
+    # The first tensor of the module that an output's failure names, and the tensor of the other one.
+    assert labels[-2:] == ["gradients follows", "mask and 1 more"]
+    assert {"weight(3, 4)", "again(3, 4)", "weight(3,)", "c1 entry"} <= set(labels)
+    assert "params.a.weight: mask and 1 more" in words(next(drawing.iter(f"{SVG}desc")))
+
+
+def test_a_report_that_holds_or_does_not_know_the_tensors_has_no_tree() -> None:
+    assert trees(Report((HOLDS,), {"tensors": TENSORS})) == []
+    assert trees(Report(WRONG)) == []
+    assert trees(Report((replace(FAILS, path="elsewhere", module=""),), {"tensors": TENSORS})) == []
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "abc",
+        7,
+        [7, None, {}, {"path": 3, "shape": []}, {"path": "a", "shape": "33"}, {"path": "a", "shape": [-1]}],
+        [{"path": "params.a.weight", "shape": [1]}] * 2 + [{"path": "x", "shape": [1], "alias_of": "gone"}],
+        [{"path": NASTY, "shape": [1], "kind": NASTY}, {"path": "", "shape": []}, {"path": "..", "shape": []}],
+    ],
+)
+def test_tensors_that_are_none_are_left_out(told: Any) -> None:
+    for report in (Report(WRONG, {"tensors": told}), replace(HOSTILE, facts={"tensors": told})):
+        assert parsed(report) is not None
+        assert "tensors" not in words(parsed(report)).split("Environment")[-1] or told == "abc"
+
+
+def test_causes_lead_to_their_failures() -> None:
+    root = parsed(FOLLOWING)
+    (causes,) = [each for each in root.iter("ol") if each.get("class") == "causes"]
+    assert [words(each) for each in causes] == [
+        "forward: mask in 'a' (2 more only follow from it)",
+        "gradients: c.weight = c.kernel: no gradient",
+    ]
+    anchors = [link.get("href") for link in causes.iter("a")]
+    assert anchors == [f"#{article.get('id')}" for article in root.iter("article")]
+
+
+def test_on_a_phone_each_cell_has_its_heading() -> None:
+    rows = [row for table in parsed(PAIR).iter("table") for row in table.iter("tr") if row.find("td") is not None]
+    assert all(cell.get("data-name") for row in rows for cell in row.iter("td"))
+    assert "thead { display: none; }" in PAIR.to_html()
+
+
+def test_a_phone_scrolls_nothing_sideways(tmp_path: Path) -> None:
+    results = (*PAIR.results, *WRONG, replace(FAILS, path="a.very.long.path" * 9, message="word" * 90))
+    assert too_wide(Report(results, {"tensors": TENSORS, "alpha": 1e-6}).to_html(), tmp_path) == []
 
 
 # A notebook
