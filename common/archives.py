@@ -39,9 +39,9 @@ class Member(NamedTuple):
 class Archive:
     """The members of a file by their names, in the order of its directory."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, made_by: str = "torch.save") -> None:
         """Raises CheckpointError: it is no archive, cut short or damaged; OSError: it cannot be read."""
-        self._file = file
+        self._file, self._made_by = file, made_by
         self._sound: set[str] = set()
         self._unpacked: dict[str, bytes] = {}
         with opened(file) as stream:
@@ -50,7 +50,7 @@ class Archive:
                     entries, end = archive.infolist(), archive.start_dir
             except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
                 raise self._damaged(
-                    "a checkpoint of torch.save", f"no zip archive that can be read ({error})"
+                    f"a checkpoint of {made_by}", f"no zip archive that can be read ({error})"
                 ) from None
             self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         self.members: Mapping[str, Member] = self._members(entries, end)
@@ -99,7 +99,7 @@ class Archive:
         name, packed = entry.filename, entry.compress_type != zipfile.ZIP_STORED
         if (packed and entry.compress_type != zipfile.ZIP_DEFLATED) or entry.flag_bits & _ENCRYPTED:
             found = "an encrypted one" if entry.flag_bits & _ENCRYPTED else f"method {entry.compress_type} of zip"
-            remedy = "Save it anew with torch.save."
+            remedy = f"Save it anew with {self._made_by}."
             raise CheckpointError(f"{self._file}: {name}", "a member that is stored or deflated", found, remedy)
         header = self._map[entry.header_offset : entry.header_offset + _HEADER.size]
         if len(header) < _HEADER.size or not header.startswith(MAGIC):

@@ -1,10 +1,11 @@
-"""Orbax checkpoints: folders of arrays, read and written as NumPy arrays. No device is asked for room."""
+"""Orbax's folders and Flax's files of arrays, read and written as NumPy arrays. No device is asked for room."""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +14,12 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from flax import serialization
 from orbax.checkpoint import type_handlers
 
 from ..common.errors import CheckpointError
-from ..common.reading import check_folder
+from ..common.reading import check_folder, opened
+from ..common.trees import leaves
 
 
 def read(folder: Path) -> Any:
@@ -62,6 +65,32 @@ def write(folder: Path, tree: Mapping[str, Any]) -> None:
         if code:
             raise OSError(int(code[1]), os.strerror(int(code[1])), str(folder)) from None
         raise CheckpointError(str(folder), "to write an Orbax checkpoint", str(error).splitlines()[0]) from None
+
+
+def read_msgpack(file: Path) -> Any:
+    """The tree of a file of `flax.serialization.to_bytes`, arrays as NumPy arrays. Nothing in it is run.
+
+    Raises:
+        CheckpointError: it is damaged or no such file.
+        OSError: it cannot be read, or is no regular file.
+    """
+    with opened(file) as stream:
+        content = stream.read()
+    try:
+        found = serialization.msgpack_restore(content)
+        # To its ends, which may be deeper than Python goes.
+        deque(leaves(found), 0)
+    except Exception as error:
+        # Flax holds arrays against nothing, and there is no end to what msgpack and NumPy raise of wrong ones.
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'the file ends'}"
+        raise _no_msgpack(file, f"what it cannot read ({reason})") from None
+    if not isinstance(found, dict):
+        raise _no_msgpack(file, f"{type(found).__name__} in it, where a mapping should be")
+    return found
+
+
+def _no_msgpack(file: Path, found: str) -> CheckpointError:
+    return CheckpointError(str(file), "a file of flax.serialization", found, "It is damaged: copy or save it again.")
 
 
 @contextmanager

@@ -78,8 +78,8 @@ def convert(
 ) -> Conversion:
     """Write a checkpoint of one side of a map as a checkpoint of the other.
 
-    source: a .safetensors file, a torch checkpoint, an index with shards (`*.index.json`), a folder of these as
-        transformers names them, an Orbax folder.
+    source: a .safetensors file, a torch checkpoint, an index with shards (`*.index.json`), NumPy's .npz, Flax's
+        .msgpack, a folder with one of these as transformers names it, an Orbax folder.
     destination: a file that ends in .safetensors, or a folder, for Orbax or with shards. It appears whole or not at
         all.
     map: a Map or its file. Which of its sides the source is follows from the paths; `inverse` says that it is the

@@ -191,7 +191,7 @@ def _slabs(array: np.ndarray, most: int, start: int) -> Iterator[tuple[int, np.n
 
 def copy(target: np.ndarray, source: np.ndarray) -> None:
     """Copy a source whose axes lie in any order into a contiguous target of the same shape, cast to its dtype."""
-    if source.dtype == target.dtype:
+    if source.dtype == target.dtype and not source.dtype.isbuiltin == target.dtype.isbuiltin == 1:
         # Types that NumPy has from elsewhere are copied entry by entry; their bits are numbers like any other.
         source, target = _bits(source), _bits(target)
     if source.size <= SOURCE_LINE * TARGET_LINE or _fastest(source)[0] == source.ndim - 1:
@@ -215,8 +215,8 @@ def _tile(source: np.ndarray) -> list[int]:
 
 
 def _bits(array: np.ndarray) -> np.ndarray:
-    """The same entries as whole numbers without a sign, where NumPy does not have their type by itself."""
-    return array if array.dtype.isbuiltin == 1 else array.view(f"u{array.dtype.itemsize}")
+    """The same entries as whole numbers without a sign."""
+    return array.view(f"u{array.dtype.itemsize}")
 
 
 def _fastest(array: np.ndarray) -> list[int]:

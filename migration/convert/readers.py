@@ -15,14 +15,16 @@ from ...common.reading import read_json
 from ...common.safetensors import MappedTensors, TensorEntry, check_size, read_header
 from ...common.tables import counted
 from ...common.trees import is_array, leaves
+from .npz import NpzFile
 
 INDEX = ".index.json"
 TORCH = (".pt", ".pth", ".bin", ".ckpt")
+NUMPY, FLAX = ".npz", ".msgpack"
 # What transformers calls a model's weights in their folder, in the order in which it looks for them.
 WHOLE, INDEXED = "model.safetensors", f"model.safetensors{INDEX}"
-WITHIN = (WHOLE, INDEXED, "pytorch_model.bin", f"pytorch_model.bin{INDEX}")
+WITHIN = (WHOLE, INDEXED, "pytorch_model.bin", f"pytorch_model.bin{INDEX}", f"flax_model{FLAX}")
 KINDS = (
-    f"a .safetensors file, a torch checkpoint ({', '.join(TORCH)}), a {INDEX} of shards, "
+    f"a .safetensors file, a torch checkpoint ({', '.join(TORCH)}), a {INDEX} of shards, a {NUMPY} or {FLAX} file, "
     "a folder with one of these as transformers names it, or an Orbax folder"
 )
 # Where a training script keeps the model's weights beside its optimizer's, in the order in which they are tried.
@@ -77,11 +79,15 @@ def _open_weights(file: Path) -> Source:
     return Shards(file) if file.name.endswith(INDEX) else _open_file(file)
 
 
-def _open_file(file: Path) -> SafetensorsFile | TorchCheckpoint:
+def _open_file(file: Path) -> Source:
     if file.suffix == ".safetensors":
         return SafetensorsFile(file)
     if file.suffix in TORCH:
         return TorchCheckpoint(file)
+    if file.suffix == NUMPY:
+        return NpzFile(file)
+    if file.suffix == FLAX:
+        return FlaxFile(file)
     found = f"a file that ends in {file.suffix!r}" if file.suffix else "a file without an ending"
     raise CheckpointError(str(file), KINDS, found, "A file's name says what it is: rename it if it is one of these.")
 
@@ -193,15 +199,14 @@ def _shared(arrays: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-class OrbaxFolder:
-    """See `Source`. An Orbax checkpoint, by way of the JAX wings; it is read whole, and what was released is gone."""
+class _HeldTree:
+    """A tree that was read whole; what was released is gone."""
 
     aliases: Mapping[str, str] = {}
     files: tuple[Path, ...] = ()
 
-    def __init__(self, folder: Path) -> None:
-        """Raises CheckpointError: it is no Orbax checkpoint, or damaged."""
-        found = _by_path(import_module("...impl_jax.files", __package__).read(_checkpoint(folder)), folder)
+    def __init__(self, tree: Any, place: Path) -> None:
+        found = _by_path(tree, place)
         arrays = {path: np.asarray(value) for path, value in found.items() if hasattr(value, "dtype")}
         self.others: tuple[str, ...] = tuple(path for path in found if path not in arrays)
         # An nnx.State that was saved as it is has a Variable, and so a node, about every array.
@@ -214,6 +219,23 @@ class OrbaxFolder:
 
     def release(self, path: str) -> None:
         del self._arrays[path]
+
+
+class OrbaxFolder(_HeldTree):
+    """See `Source`. An Orbax checkpoint, by way of the JAX wings."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises CheckpointError: it is no Orbax checkpoint, or damaged."""
+        super().__init__(import_module("...impl_jax.files", __package__).read(_checkpoint(folder)), folder)
+
+
+class FlaxFile(_HeldTree):
+    """See `Source`. A file of `flax.serialization.to_bytes`, by way of the JAX wings."""
+
+    def __init__(self, file: Path) -> None:
+        """Raises CheckpointError: it is damaged or no such file."""
+        super().__init__(import_module("...impl_jax.files", __package__).read_msgpack(file), file)
+        self.files: tuple[Path, ...] = (file,)
 
 
 def _checkpoint(folder: Path) -> Path:

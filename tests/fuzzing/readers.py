@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from flax import serialization
 from safetensors.numpy import save
 
 from paritree import Map, MapRow, ParitreeError, Record
@@ -156,6 +157,20 @@ def _checkpoints() -> tuple[bytes, ...]:
     return (*made, stream.getvalue(), _without_checksums(content))
 
 
+def _npz() -> tuple[bytes, ...]:
+    """As NumPy writes it, stored and compressed, in either order of bytes and of axes, and with no checksums."""
+    arrays = {**_ARRAYS, "a/turned": np.asfortranarray(_ARRAYS["w"]), "big": _ARRAYS["w"].astype(">f4")}
+    plain, packed = io.BytesIO(), io.BytesIO()
+    np.savez(plain, **arrays)
+    np.savez_compressed(packed, **arrays)
+    unchecked = plain.getvalue()
+    for sign, offset in ((b"PK\x03\x04", 14), (b"PK\x01\x02", 16)):
+        first, *others = unchecked.split(sign)
+        begin = offset - len(sign)
+        unchecked = sign.join([first, *(each[:begin] + bytes(4) + each[begin + 4 :] for each in others)])
+    return plain.getvalue(), packed.getvalue(), unchecked
+
+
 def _without_checksums(content: Any) -> bytes:
     """A byte of its pickle that was changed is not noticed by its checksum."""
     stream, before = io.BytesIO(), torch.serialization.get_crc32_options()
@@ -243,6 +258,8 @@ def readers() -> Mapping[str, Reader]:
     return {
         "safetensors": Reader(_source("a.safetensors"), (_SAFETENSORS,), _header(), _with_header),
         "torch": Reader(_source("a.pt"), _checkpoints()),
+        "npz": Reader(_source("a.npz"), _npz()),
+        "msgpack": Reader(_source("a.msgpack"), (serialization.to_bytes({"params": _ARRAYS, "step": 3}),)),
         "index": Reader(_index, (dumped(index).encode(),), index),
         "map": Reader(_map, (dumped(map_document).encode(),), map_document),
         "record": Reader(_record, (_record_of(record_document),), record_document, _record_of),

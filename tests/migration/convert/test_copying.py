@@ -32,6 +32,16 @@ def test_a_copy_casts() -> None:
     assert np.array_equal(target, array.T.astype(BFLOAT16))
 
 
+def test_a_type_of_numpys_own_that_is_not_its_own_object_is_no_other() -> None:
+    array = np.linspace(0, 1, 600 * 500, dtype=np.float32).reshape(600, 500)
+    same = array.view(array.dtype.newbyteorder("S").newbyteorder("S"))
+    assert (same.dtype, same.dtype.isbuiltin) == (array.dtype, 0)
+    for source, made in ((array, same), (same, array)):
+        target = np.zeros((500, 600), made.dtype)
+        copy(target, source.T)
+        assert target.tobytes() == array.T.tobytes()
+
+
 @pytest.mark.parametrize("limit", [1, 10, 1000, SLAB])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_slabs_are_the_array_in_runs(shape: tuple[int, ...], limit: int) -> None:

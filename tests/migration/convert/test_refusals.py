@@ -23,8 +23,8 @@ from .checkpoints import example, saved, weights
 ANEW = "It is cut short or damaged: copy it again."
 SKIP = "Leave out what the map does not know with --skip PATH (in Python skip=[...])."
 KINDS = (
-    "a .safetensors file, a torch checkpoint (.pt, .pth, .bin, .ckpt), a .index.json of shards, a folder with one of "
-    "these as transformers names it, or an Orbax folder"
+    "a .safetensors file, a torch checkpoint (.pt, .pth, .bin, .ckpt), a .index.json of shards, a .npz or .msgpack "
+    "file, a folder with one of these as transformers names it, or an Orbax folder"
 )
 
 
@@ -213,12 +213,10 @@ def test_a_shard_that_is_cut_short(tmp_path: Path) -> None:
 def test_a_source_that_is_none(tmp_path: Path) -> None:
     gone = f"gone.pt: expected {KINDS}, found nothing there. Give its path from here."
     assert refused(tmp_path / "gone.pt") == gone
-    (tmp_path / "a.msgpack").write_bytes(b"")
+    (tmp_path / "a.h5").write_bytes(b"")
     (tmp_path / "model").write_bytes(b"")
     remedy = "A file's name says what it is: rename it if it is one of these."
-    assert refused(tmp_path / "a.msgpack") == (
-        f"a.msgpack: expected {KINDS}, found a file that ends in '.msgpack'. {remedy}"
-    )
+    assert refused(tmp_path / "a.h5") == (f"a.h5: expected {KINDS}, found a file that ends in '.h5'. {remedy}")
     assert refused(tmp_path / "model") == f"model: expected {KINDS}, found a file without an ending. {remedy}"
 
 
@@ -226,7 +224,7 @@ def test_a_folder_that_is_no_orbax_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     expected = (
         "a: expected an Orbax checkpoint, which has a file _METADATA, or model.safetensors, "
-        "model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json, found"
+        "model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json, flax_model.msgpack, found"
     )
     remedy = "Give the step's own folder, or the file itself if there is one in it."
     assert refused(tmp_path / "a") == f"{expected} an empty folder. {remedy}"
