@@ -53,6 +53,8 @@ class Ended(NamedTuple):
 
 def forked(work: Callable[[], object], log: Path) -> int:
     """The number of a process that does the work and ends, as a fresh interpreter would; what it says is in the log."""
+    # It may be killed before it opens the log, which is not to be an earlier one's.
+    log.write_text("")
     number = os.fork()
     if number:
         return number
