@@ -17,6 +17,7 @@ from .matching import target_entries
 from .planning import Plan, cast_to, planned
 from .publish import check_free, draft, other_drafts, unwritable
 from .readers import Skipping, Source, open_source
+from .remote import check_here, here, local_path
 from .shards import shard_size
 
 FilePath = str | os.PathLike[str]
@@ -103,20 +104,22 @@ def convert(
         UsageError: a path to keep that is none of a tie's, one to skip that is none of the source's, a `like` that is
             no model, or a size that is none.
     """
-    target = Path(destination)
-    inputs = [Path(each) for each in (source, map, like) if isinstance(each, str | os.PathLike)]
+    check_here(destination)
+    target = local_path(destination)
     cast = None if dtype is None else cast_to(dtype)
     most = None if max_shard_size is None else shard_size(max_shard_size)
     check_kind(target, most is not None)
     check_free(target, overwrite)
     made = map if isinstance(map, Map) else Map.load(Path(map))
     shapes = None if like is None else target_entries(like)
-    weights = open_source(Path(source))
-    if skip:
-        weights = Skipping(weights, skip)
-    plan = planned(weights, made, cast, inverse, shapes, keep)
-    with draft(target, overwrite, [*inputs, *weights.files]) as file:
-        _write(plan, weights, file, target, most, on_progress)
+    with here(source, target) as place:
+        weights = open_source(place)
+        if skip:
+            weights = Skipping(weights, skip)
+        plan = planned(weights, made, cast, inverse, shapes, keep)
+        inputs = [Path(each) for each in (place, map, like) if isinstance(each, str | os.PathLike)]
+        with draft(target, overwrite, [*inputs, *weights.files]) as file:
+            _write(plan, weights, file, target, most, on_progress)
     return Conversion(
         target,
         plan.map.direction,

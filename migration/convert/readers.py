@@ -258,7 +258,7 @@ class Shards:
 
     def __init__(self, index: Path) -> None:
         """Raises CheckpointError: the index or a shard is damaged or missing, or the two differ."""
-        homes = _weight_map(index)
+        homes = weight_map(index)
         self._shards: dict[str, Source] = {}
         self._current = ""
         for name in dict.fromkeys(homes.values()):
@@ -295,7 +295,12 @@ class Shards:
             shard.close()
 
 
-def _weight_map(index: Path) -> dict[str, str]:
+def weight_map(index: Path) -> dict[str, str]:
+    """The tensors of an index, each with the name of the file beside it that holds it.
+
+    Raises:
+        CheckpointError: it is damaged, or names what is not beside it.
+    """
     expected = "JSON with a 'weight_map' from paths to files"
     try:
         content: Any = read_json(index)
