@@ -1,4 +1,4 @@
-"""The reference's tensors as a tree, with a cross where a failure has its cause and a word where one only follows."""
+"""The reference's tensors as a tree, with a cross and a word where a failure has its cause; all else is folded."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ...common.ties import Tie
 from ..consequences import faults
 from ..results import TENSORS, Result, Results
 
-# Lines with a word; with more the drawing says less than the list.
+# Tensors with a word; with more the drawing says less than the list.
 _MOST_WORDS = 60
 _QUOTED = re.compile(r"'([^']*)'")
 Words = dict[str, list[str]]
 
 
 def model_tree(report: Results) -> Svg | None:
-    """The drawing; what has no word is folded. None where nothing fails, or the report does not know the tensors."""
+    """The drawing. None where nothing fails, or the report does not know the tensors."""
     table = _table(report.facts.get(TENSORS))
     found = faults(report.results)
     if not found or not table.rows:
@@ -30,16 +30,10 @@ def model_tree(report: Results) -> Svg | None:
     for fault in found:
         for path in _places(fault.result, table):
             wrong.setdefault(path, []).append(fault.result.cause or fault.result.contract)
-    noted: Words = {}
-    for fault in found:
-        for each in fault.followers:
-            if each.path in table and each.path not in wrong:
-                noted.setdefault(each.path, []).append(f"{each.contract} follows")
     if not wrong:
         return None
     first = dict(list(wrong.items())[:_MOST_WORDS])
-    others = dict(list(noted.items())[: _MOST_WORDS - len(first)])
-    return tree(table, "What differs, in the reference", noted=_joined(others), marked=_joined(first), folded=True)
+    return tree(table, "What differs, in the reference", marked=_joined(first), folded=True)
 
 
 def _joined(words: Words) -> dict[str, str]:
