@@ -90,8 +90,7 @@ def _findings(outcome: Outcome) -> Iterator[str]:
 def _drawings(drawn: Sequence[figures.Figure]) -> str:
     """The figures of a row, beside each other where there is room."""
     parts = (
-        f"<figure><figcaption><strong>{_inline(each.title)}</strong></figcaption>\n{each.svg}\n"
-        f"<figcaption>{_inline(each.caption)}</figcaption></figure>"
+        f"<figure><p>{_inline(each.title)}</p>\n{each.svg}\n<figcaption>{_inline(each.caption)}</figcaption></figure>"
         for each in drawn
     )
     return '<div class="figures">\n' + "\n".join(parts) + "\n</div>"
