@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -59,6 +60,15 @@ class Browser:
     def open(self, page: str) -> None:
         """Open a page of the site (`study/tying.html#w6`), read whole."""
         self.driver.get(self.address + page)
+        # Right after its start a browser may still be about to show its own first page.
+        for _ in range(100):
+            if (
+                self.driver.current_url.startswith(self.address)
+                and self.run("return document.readyState") == "complete"
+            ):
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"{page} was not opened within 10 s: the browser is at {self.driver.current_url}")
 
     def run(self, script: str, *arguments: object) -> Any:
         """What a script gives that runs in the page."""
