@@ -38,8 +38,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DEVICE",
         help="run the suites of pairs on this device only (cpu, cuda); may be repeated",
     )
-    group.addoption("--require-device", metavar="DEVICE", help="fail, and do not skip, where this device is absent")
-    group.addoption("--paritree-alpha", metavar="RATE", help="chance of a false alarm of each suite's initializations")
+    group.addoption("--require-device", metavar="DEVICE", help="fail, instead of skipping, where this device is absent")
+    group.addoption(
+        "--paritree-alpha",
+        metavar="RATE",
+        help="how likely a suite's tests of initial values may fail for a right port; 1e-6 by default",
+    )
     group.addoption(
         "--paritree-report",
         metavar="FILE",

@@ -101,7 +101,7 @@ def _aligned(reference: Side, port: Side) -> Iterator[str]:
     try:
         aligned(reference, port)
     except AlignmentError as error:
-        yield f"it cannot be aligned with a port, a map is needed: {error}"
+        yield f"no port can be aligned with it, so that a check against it needs a map: {error}"
 
 
 def _checked(reference: Side, port: Side, wanted: Wanted, progress: Callable[[str], None]) -> Report:
@@ -111,8 +111,8 @@ def _checked(reference: Side, port: Side, wanted: Wanted, progress: Callable[[st
     report = check_pair(examination, progress)
     apart = [result for result in report.failures if result.contract in _NEEDED]
     if apart:
-        expected = "a model that agrees with itself, run by run"
-        raise RecordError("", expected, apart[0].message, "Let it draw its numbers from a seed of its own.")
+        expected = "a model that gives the same in every run"
+        raise RecordError("", expected, apart[0].message, "If it draws random numbers, fix their seed.")
     return report
 
 

@@ -44,7 +44,9 @@ def load_target(target: str) -> Any:
     if not _takes_one(found):
         with _explained(target, f"{name}(), a factory, to return a model or pair", "Mend it."):
             return found()
-    with _explained(target, f"{name}(0), a factory called with a seed, to return a model", "Give it one argument."):
+    with _explained(
+        target, f"{name}(0), a factory called with a seed, to return a model", "A factory takes one argument, the seed."
+    ):
         return found(0)
 
 

@@ -19,9 +19,7 @@ FOUND, NOT_PROVED = 0, 1
 
 @click.command()
 @click.argument("target", metavar="FILE.py:PAIR")
-@click.option(
-    "-o", "--output", type=click.Path(dir_okay=False), help="Write the map to this file, whole or not at all."
-)
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write the map to this file.")
 @click.option("--dtype", default="float32", show_default=True, help="What both sides compute in: float32 or float64.")
 @click.option(
     "--rule",
@@ -105,7 +103,7 @@ def _summary(found: Map) -> Table:
         "ties": str(ties),
         f"unmatched in {found.direction[0]}": str(len(found.unmatched_reference)),
         f"unmatched in {found.direction[1]}": str(len(found.unmatched_port)),
-        "aside": str(len(found.aside_reference) + len(found.aside_port)),
+        "not mapped": str(len(found.aside_reference) + len(found.aside_port)),
     }
     made = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, show_header=False)
     for name, value in counts.items():

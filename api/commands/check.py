@@ -140,7 +140,7 @@ def _accepted(report: Report, file: str, reason: str | None) -> Report:
     places = {(each.contract, each.path) for each in found}
     declared = [each for each in (load(file) if found else ()) if (each.contract, each.path) in places]
     report = replace(report, results=with_consequences(tuple(accepted(report.results, declared))))
-    old = f", {len(declared) - len(new)} were there" if len(declared) > len(new) else ""
+    old = f", {len(declared) - len(new)} were there already" if len(declared) > len(new) else ""
     click.echo(f"{file}: {len(new)} accepted{old}" if found else f"{file}: nothing to accept", err=True)
     for result in report.failures:
         place = f" at {result.path!r}" if result.path else ""

@@ -105,7 +105,7 @@ def _contracts(found: Sequence[UnitResults]) -> PageTable | None:
     names = varying(found)
     header = ("contract", *names, "result", "paths", "worst path", "measured", "allowed")
     rows = [(unit.contract, *setting(unit, names), unit.status, *unit.cells) for unit in found]
-    caption = "Each contract with the path that is farthest beyond, or nearest to, what is allowed."
+    caption = "Each contract, with the path whose error is the largest compared with what is allowed."
     return PageTable(caption, header, rows) if rows else None
 
 
@@ -184,7 +184,9 @@ def _known(found: Sequence[UnitResults]) -> PageTable | None:
 
 def _proposed(results: Sequence[Result]) -> PageTable | None:
     rows = [(each.contract, each.path, as_code(each)) for each in proposed(results)]
-    caption = "Failures that the frameworks themselves make, and what to write in known_differences to accept them."
+    caption = (
+        "Failures that come from the frameworks themselves, and what to write in known_differences to accept them."
+    )
     return PageTable(caption, ("contract", "path", "known difference"), rows) if rows else None
 
 
@@ -240,7 +242,7 @@ def _side_words(result: Result, role: str) -> str:
 
 
 def _drawn(judged: Sequence[Result]) -> PageTable:
-    header = ("parameter", "result", "reference", "port", "p", "level", "test", "values", "would have caught")
+    header = ("parameter", "result", "reference", "port", "p", "level", "test", "values", "would have found")
     rows = []
     for result in judged:
         size = result.details.get("n")
@@ -278,8 +280,9 @@ def _tied(results: Sequence[Result]) -> PageTable | None:
         listed = ", ".join(f"{name} {share:.0%}" for name, share in sites.items())
         rows.append((where, result.status, shares(sites, both_paths(result)) or "", listed))
     words = (
-        "The gradient of a parameter with several sites is the sum over them. A share is the norm of one, of the norm "
-        "of the sum: where sites pull in different directions they are more than 100 % together."
+        "A parameter that is used at several sites has the sum of their gradients. The share of a site is the norm of "
+        "its gradient, divided by the norm of the sum. Where gradients point in different directions, the shares add "
+        "up to more than 100 %."
     )
     header = ("parameter", "result", "shares", "site (operation), share")
     return PageTable("Shares of the sites", header, rows, words) if rows else None
@@ -291,7 +294,10 @@ def _tied(results: Sequence[Result]) -> PageTable | None:
 def _statistics(report: Results) -> PageTable | None:
     words = statistics(report)
     rows = [(effect, f"{count:,}") for effect, count in effects(report.results)]
-    caption, header = "What the tests of initial values would have caught.", ("smallest effect", "parameters")
+    caption, header = (
+        "The smallest differences that the tests of initial values would have found.",
+        ("smallest difference", "parameters"),
+    )
     return PageTable(caption, header, rows, f"{words}.") if words else None
 
 

@@ -212,7 +212,7 @@ def _proposed(report: Results, width: int) -> list[str]:
     found = proposed(report.results)
     if not found:
         return []
-    words = "The frameworks themselves differ in this. To accept it, give the check or the suite known_differences:"
+    words = "These differences come from the frameworks themselves. To accept them, pass them as known_differences:"
     return [*_wrapped(words, width), *(f"  {printable(as_code(each))}" for each in found)]
 
 

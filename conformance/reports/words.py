@@ -80,17 +80,17 @@ def statistics(report: Results) -> str:
     judged = _judged(report.results)
     if not judged:
         return ""
-    parts = [f"{counted(len(judged), 'parameter')} judged"]
+    parts = [f"{counted(len(judged), 'parameter')} tested"]
     if "tests" in report.facts:
         parts[0] += f" by {counted(int(report.facts['tests']), 'test')}"
     if "alpha" in report.facts:
-        parts.append(f"{float(report.facts['alpha']):.2g} is the chance of a false alarm among all together")
+        parts.append(f"for a right port the chance that any of them fails is {float(report.facts['alpha']):.2g}")
     stated = effects(judged)
     if stated:
         several = len(stated) > 1
         listed = [f"{words} ({count:,})" if several else words for words, count in stated[:_EFFECTS]]
         rest = f" and {len(stated) - _EFFECTS:,} others" if len(stated) > _EFFECTS else ""
-        parts.append(f"the smallest effect that would have been caught: {', '.join(listed)}{rest}")
+        parts.append(f"the smallest difference that would have been found: {', '.join(listed)}{rest}")
     return f"initialization: {'; '.join(parts)}"
 
 

@@ -320,7 +320,8 @@ def test_a_file_of_linen_modules_runs_as_python_would_run_it(
         ("raise SystemExit(0)", "expected mine.py to run, found SystemExit: 0. Mend the file."),
         (
             "def x(seed):\n    raise OSError('no')",
-            "expected x(0), a factory called with a seed, to return a model, found OSError: no. Give it one argument.",
+            "expected x(0), a factory called with a seed, to return a model, found OSError: no. A factory "
+            "takes one argument, the seed.",
         ),
     ],
 )

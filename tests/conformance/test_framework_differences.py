@@ -110,7 +110,7 @@ def test_all_that_a_right_port_differs_in_is_recognized() -> None:
     line = f'  KnownDifference("modes", "norm.running_var", "{VARIANCE}"),'
     assert line in str(report).splitlines()
     said = " ".join(str(report).split())
-    assert "The frameworks themselves differ in this. To accept it, give the check or the suite" in said
+    assert "These differences come from the frameworks themselves. To accept them, pass them as" in said
     assert Report.from_json(report.to_json()).failures[0].details["framework"] == VARIANCE
     page = report.to_html()
     assert "What the frameworks differ in" in page

@@ -63,7 +63,7 @@ def test_what_is_accepted_is_known_then_and_in_the_next_check(folder: Path, caps
     )
     assert call(capsys, "pair", "--known-differences", "known.toml")[0] == 0
     code, _, err = call(capsys, "pair", "--accept", "known.toml", "--reason", "another one")
-    assert (code, err) == (0, "known.toml: 0 accepted, 2 were there\n")
+    assert (code, err) == (0, "known.toml: 0 accepted, 2 were there already\n")
 
 
 def test_a_fault_is_not_accepted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

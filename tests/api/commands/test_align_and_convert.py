@@ -79,7 +79,7 @@ def test_align_writes_a_map_that_convert_takes(
         "ties": "0",
         "unmatched in torch": "0",
         "unmatched in nnx": "0",
-        "aside": "0",
+        "not mapped": "0",
     }
     assert {(row.reference, row.port) for row in found.rows} >= {
         ("0.weight", "first.kernel"),

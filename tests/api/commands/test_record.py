@@ -118,7 +118,7 @@ def test_activations_are_kept_on_request_and_their_size_is_said(file, tmp_path, 
             "--train-call: expected a model, which has none, found a pair, which has its own. Leave the option out.",
         ),
         ("model", ("--contracts", "foreward"), "Did you mean 'forward'?"),
-        ("noisy", ("--contracts", "forward"), "expected a model that agrees with itself, run by run, found the output"),
+        ("noisy", ("--contracts", "forward"), "expected a model that gives the same in every run, found the output"),
         # A tuple of arrays is a pytree.
         ("INPUTS", (), "model: expected a call(tree, inputs) for a pytree, which cannot be called itself, found none."),
         ("__name__", (), "expected a spec, an nn.Module, an nnx.Module or (linen module, variables), found str."),

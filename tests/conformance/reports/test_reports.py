@@ -162,8 +162,8 @@ known: gradients at h.0.weight = h.0.kernel and 1 more: half of it is gone (know
 skipped: training: no optimizer can be expressed
 skipped: no cuda here
 
-initialization: 3 parameters judged by 21 tests; 1e-06 is the chance of a false alarm among all together; the
-smallest effect that would have been caught: a factor of 1.09
+initialization: 3 parameters tested by 21 tests; for a right port the chance that any of them fails is 1e-06;
+the smallest difference that would have been found: a factor of 1.09
 5 contracts of tiny (torch -> nnx; cpu; float32): 2 do not hold, 3 hold; 2 known differences; 1 skipped"""
 
 

@@ -346,7 +346,7 @@ class Noisy(torch.nn.Linear):
 def test_a_random_model_is_not_recorded(tmp_path):
     with pytest.raises(RecordError) as caught:
         record(Noisy(3, 2), (np.ones((2, 3), np.float32),), tmp_path / "r", contracts=("forward",))
-    assert caught.value.expected == "a model that agrees with itself, run by run"
+    assert caught.value.expected == "a model that gives the same in every run"
     assert caught.value.found.startswith("the output differs by ")
     assert not (tmp_path / "r").exists()
 
