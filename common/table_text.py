@@ -87,7 +87,7 @@ def tree(rows: Sequence[Row], modules: Sequence[ModuleRow], depth: int | None = 
     depth: of the deepest modules that are shown, 0 for the model itself; their counts include what lies below them.
     """
     held: dict[str, list[Row]] = {module.path: [] for module in modules}
-    found = [TREE]
+    found: list[tuple[str, ...]] = [TREE]
     for row in rows:
         holder = _holder(row, held)
         if holder is None:

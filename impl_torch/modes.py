@@ -19,9 +19,9 @@ def hindrance() -> str:
     A transformation of `torch.func` or a tracer has arrays without values; a mode of the caller's own, as that of fake
     tensors, may make anything of an operation.
     """
-    if torch._C._functorch.peek_interpreter_stack() is not None:
+    if torch._C._functorch.peek_interpreter_stack() is not None:  # type: ignore[attr-defined]
         return "a transformation of torch.func, as grad or vmap"
-    if torch.jit.is_tracing():
+    if torch.jit.is_tracing():  # type: ignore[attr-defined]
         return "torch.jit.trace"
     modes = (*_get_current_function_mode_stack(), *_get_current_dispatch_mode_stack())
     return next((type(mode).__name__ for mode in modes if not isinstance(mode, DeviceContext)), "")
