@@ -38,6 +38,11 @@ NUMBERS = 36
 )
 @click.option("--skip", multiple=True, metavar="PATH", help="Leave out this entry of SOURCE; * stands for any text.")
 @click.option(
+    "--prefix",
+    metavar="TEXT",
+    help="Take this off the names in SOURCE, '' for nothing; without it, `module.` and its like are found.",
+)
+@click.option(
     "--max-shard-size",
     metavar="SIZE",
     help="Make DESTINATION a folder of safetensors files of at most this size, such as 5GB, and their index.",
@@ -52,6 +57,7 @@ def convert(
     like: str | None,
     keep: tuple[str, ...],
     skip: tuple[str, ...],
+    prefix: str | None,
     max_shard_size: str | None,
     overwrite: bool,
 ) -> int:
@@ -80,6 +86,7 @@ def convert(
             like=shapes,
             keep=keep,
             skip=skip,
+            prefix=prefix,
             max_shard_size=max_shard_size,
             overwrite=overwrite,
             on_progress=on_progress,

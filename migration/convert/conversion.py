@@ -15,6 +15,7 @@ from .destinations import check_kind, open_destination
 from .execute import Progress, execute
 from .matching import target_entries
 from .planning import Plan, cast_to, planned
+from .prefixes import named
 from .publish import check_free, draft, other_drafts, unwritable
 from .readers import Skipping, Source, open_source
 from .remote import check_here, here, local_path
@@ -34,6 +35,7 @@ class Conversion:
         is no weight.
     absent: the destination's tensors that the map has no row for; the model keeps its own.
     other_drafts: drafts for the same place that lie beside it, which other users or processes have or left.
+    taken_off, put_before: what every name of the source had before the map's, or the map's before the source's.
     """
 
     destination: Path
@@ -44,6 +46,8 @@ class Conversion:
     left_out: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     other_drafts: tuple[str, ...] = ()
+    taken_off: str = ""
+    put_before: str = ""
 
     def __str__(self) -> str:
         ties = f", {counted(len(self.aliases), 'alias', 'aliases')}" if self.aliases else ""
@@ -51,6 +55,8 @@ class Conversion:
             f"{self.direction[0]} -> {self.direction[1]}: {counted(self.tensors, 'tensor')}, "
             f"{self.nbytes:,} bytes{ties}"
         ]
+        lines += [f"taken off: {one_line(self.taken_off)}"] if self.taken_off else []
+        lines += [f"put before: {one_line(self.put_before)}"] if self.put_before else []
         lines += _told("left out", self.left_out)
         lines += _told("not written, as the map has no row for it", self.absent)
         lines += _told("left alone, another's draft, at work or killed", self.other_drafts)
@@ -73,6 +79,7 @@ def convert(
     like: Any = None,
     keep: Collection[str] = (),
     skip: Collection[str] = (),
+    prefix: str | None = None,
     max_shard_size: int | str | None = None,
     overwrite: bool = False,
     on_progress: Progress | None = None,
@@ -90,6 +97,8 @@ def convert(
         map does not tell.
     keep: for a tie of which the source has two different values, the path whose value is kept.
     skip: entries of the source that are left out, each a path or a pattern with the wildcards of `fnmatch`.
+    prefix: what is taken off the source's names that have it, "" for nothing. Without one a known prefix, such as
+        `module.`, is taken off if all names have it and the map's do not.
     max_shard_size: makes the destination a folder in Hugging Face's layout, in shards of at most so many bytes, or a
         text such as `5GB`.
     overwrite: replace what a conversion to that name could have written: a file, or a folder that is a checkpoint of
@@ -101,8 +110,8 @@ def convert(
         WeightsError: the source does not fit the map, all faults in one message, or a tie has two values.
         MapError: a file that is no map.
         DtypeError: a dtype that is not cast to, or a value that it cannot hold.
-        UsageError: a path to keep that is none of a tie's, one to skip that is none of the source's, a `like` that is
-            no model, or a size that is none.
+        UsageError: a path to keep that is none of a tie's, one to skip that is none of the source's, a prefix that none
+            of its names has, a `like` that is no model, or a size that is none.
     """
     check_here(destination)
     target = local_path(destination)
@@ -116,6 +125,7 @@ def convert(
         weights = open_source(place)
         if skip:
             weights = Skipping(weights, skip)
+        weights, taken_off, put_before = named(weights, made, prefix)
         plan = planned(weights, made, cast, inverse, shapes, keep)
         inputs = [Path(each) for each in (place, map, like) if isinstance(each, str | os.PathLike)]
         with draft(target, overwrite, [*inputs, *weights.files]) as file:
@@ -129,6 +139,8 @@ def convert(
         plan.left_out,
         plan.absent,
         other_drafts(target),
+        taken_off,
+        put_before,
     )
 
 
