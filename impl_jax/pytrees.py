@@ -35,6 +35,9 @@ from .devices import check_dtype
 from .devices import devices as devices
 from .devices import running as running
 from .draws import draws_of
+from .loading import placed as placed
+from .loading import targets as targets
+from .loading import with_placed as with_placed
 from .probing import compiled_prober, compiled_site_prober
 from .tapes import taper_of
 from .training import REMEDY, compiled_passer, compiled_trainer

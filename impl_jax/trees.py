@@ -7,7 +7,7 @@ JAX visits a dict in the order of its sorted keys, and so `layers_10` before `la
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -62,16 +62,22 @@ def replaced(tree: Any, owned: Mapping[str, Owned], arrays: Mapping[str, Any]) -
     return filled(tree, {owned[path].keys: placed(array, owned[path].array) for path, array in arrays.items()})
 
 
-def arrays_of(tree: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+def arrays_of(tree: Any, keys: Keys = (), counts: Callable[[Any], bool] | None = None) -> Iterator[tuple[Keys, Any]]:
     """The arrays of a tree with their keys: a dict's keys, a sequence's positions, the names of attributes.
 
     A box (`linen.Partitioned`) counts as the array in it. What is no array of numbers is left out.
 
     keys: what stands before all of them.
+    counts: what is taken for an array; `is_array` unless given.
     """
-    for place, leaf in walk(tree, _members, keys):
-        if is_array(unboxed(leaf)):
+    for place, leaf in leaves_of(tree, keys):
+        if (counts or is_array)(unboxed(leaf)):
             yield place, unboxed(leaf)
+
+
+def leaves_of(tree: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+    """Every leaf of a tree, boxes as they are, with its keys."""
+    return walk(tree, _members, keys)
 
 
 def _members(node: Any) -> Iterable[tuple[str | int, Any]] | None:
@@ -110,7 +116,10 @@ def is_array(leaf: Any) -> bool:
 
 
 def unboxed(leaf: Any) -> Any:
-    """The array in a box (`linen.Partitioned`); anything else as it is."""
+    """The array in a box (`linen.Partitioned`), as it lies; anything else as it is."""
+    if isinstance(leaf, meta.Partitioned):
+        # Where a mesh is set `unbox` lays the array out anew, and refuses an abstract one.
+        return leaf.value
     return leaf.unbox() if isinstance(leaf, meta.AxisMetadata) else leaf
 
 

@@ -19,6 +19,9 @@ from .initialization import draw as draw
 from .initialization import draws as draws
 from .initialization import initialize as initialize
 from .initialization import sample as sample
+from .loading import placed as placed
+from .loading import targets as targets
+from .loading import with_placed as with_placed
 from .naming import native_path as native_path
 from .naming import path_of as path_of
 from .naming import shown as shown

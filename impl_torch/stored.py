@@ -83,6 +83,19 @@ def owned(model: nn.Module) -> dict[str, Owned]:
     Raises:
         ShapeError: a lazy parameter that has no values yet. NotExpressibleError: a tensor on the meta device.
     """
+    found = listed(model)
+    for path, each in found.items():
+        if each.array.is_meta:
+            raise on_meta(path)
+    return found
+
+
+def listed(model: nn.Module) -> dict[str, Owned]:
+    """The tensors by their owners' paths, those on the meta device among them.
+
+    Raises:
+        ShapeError: a lazy parameter that has no values yet.
+    """
     names: dict[int, list[str]] = {}
     found: dict[str, Owned] = {}
     for prefix, module in model.named_modules(remove_duplicate=False):
@@ -92,8 +105,6 @@ def owned(model: nn.Module) -> dict[str, Owned]:
             path = paths.join(prefix, name)
             if isinstance(array, (UninitializedParameter, UninitializedBuffer)):
                 raise ShapeError(path, "a shape that is known", "(?,)", "Send an input through the model first.")
-            if array.is_meta:
-                raise on_meta(path)
             names.setdefault(id(array), []).append(path)
             # Of two names of a buffer one that is saved suffices.
             persistent = name not in module._non_persistent_buffers_set

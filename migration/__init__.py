@@ -6,3 +6,4 @@ from .align import aligned as aligned
 from .carry import carry as carry
 from .convert import Conversion as Conversion
 from .convert import convert as convert
+from .load import load as load

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any, cast
 
 from ..common.errors import DeviceError, UsageError, nearest
-from ..common.wing import SelfAnswering, SideWing, Wing, side_name
+from ..common.wing import Loader, SelfAnswering, SideWing, Wing, is_nnx_state, side_name
 
 # Where each wing lives, below the package.
 HOMES: dict[str, str] = {"torch": "impl_torch", "linen": "impl_jax.linen", "nnx": "impl_jax.nnx"}
@@ -35,6 +35,23 @@ def side_wing(model: Any) -> SideWing:
     if isinstance(model, SelfAnswering):
         return model.side_wing
     return cast(SideWing, import_module(f"..{SIDES[side_name(model)]}", __package__))
+
+
+def loader_of(model: Any) -> Loader:
+    """The functions that fill a model of any wing, live or abstract, a bare pytree, or the state of an NNX module.
+
+    Raises:
+        UsageError: none of these.
+    """
+    if isinstance(model, SelfAnswering):
+        raise UsageError("like", "a model to be filled", "a record", "Give the model that was recorded.")
+    name = "nnx" if is_nnx_state(model) else ""
+    try:
+        home = SIDES[name or side_name(model)]
+    except UsageError as error:
+        expected = "an nn.Module, an nnx.Module, (linen module, variables) or a pytree of arrays, live or abstract"
+        raise UsageError("like", expected, error.found, error.remedy) from None
+    return cast(Loader, import_module(f"..{home}", __package__))
 
 
 def absence(device: str, seen: Mapping[str, Sequence[str]]) -> str | None:

@@ -7,6 +7,7 @@ from .protocols import SideWing as SideWing
 from .protocols import Wing as Wing
 from .recognition import WINGS as WINGS
 from .recognition import is_factory as is_factory
+from .recognition import is_nnx_state as is_nnx_state
 from .recognition import is_tree as is_tree
 from .recognition import model_of as model_of
 from .recognition import name_of as name_of
@@ -52,6 +53,12 @@ from .tapes import check_size as check_size
 from .tapes import frames_here as frames_here
 from .tapes import innermost as innermost
 from .tapes import is_own as is_own
+from .targets import Box as Box
+from .targets import Fill as Fill
+from .targets import Loader as Loader
+from .targets import Target as Target
+from .targets import lengths as lengths
+from .targets import whole as whole
 from .traces import CallRecorder as CallRecorder
 from .traces import Setting as Setting
 from .traces import Trace as Trace

@@ -88,6 +88,11 @@ def is_factory(side: Any) -> bool:
     return all(base not in _BASES for base in _ancestry(side)) and not is_tree(side)
 
 
+def is_nnx_state(model: Any) -> bool:
+    """Whether it is the state of an NNX module."""
+    return ("flax.nnx.statelib", "State") in _ancestry(model)
+
+
 def is_tree(model: Any) -> bool:
     """Whether it is a pytree with an array of JAX's or NumPy's in it: containers, or nodes that JAX knows."""
     return not _is_array(model) and any(_is_array(leaf) for leaf in _leaves(model))

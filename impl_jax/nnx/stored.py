@@ -5,7 +5,7 @@ A path is the one of `nnx.state`. A Variable in several places is listed once, w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from flax import nnx
@@ -20,7 +20,7 @@ from ...common.wing import (
     saving,
     through_safetensors,
 )
-from ..trees import Keys, Owned, arrays_of, as_stored_tensors, by_path, dotted, filled, placed
+from ..trees import Keys, Owned, arrays_of, as_stored_tensors, by_path, dotted, filled, leaves_of, placed
 from .naming import members, nodes
 
 
@@ -44,12 +44,16 @@ def with_stored_tensors(model: nnx.Module, arrays: Mapping[str, Any]) -> nnx.Mod
     """
     stored = {path: each for path, each in owned(model).items() if each.role != "random"}
     check_fit({path: tuple(each.array.shape) for path, each in stored.items()}, arrays)
-    new = {stored[path].keys: placed(array, stored[path].array) for path, array in arrays.items()}
+    return replaced(model, {stored[path].keys: placed(array, stored[path].array) for path, array in arrays.items()})
+
+
+def replaced(model: nnx.Module, new: Mapping[Keys, Any]) -> nnx.Module:
+    """The module with other arrays in the place of its own, by their keys, in place. Ties stay."""
     bare = []
     for keys, entry in entries(model):
         if not isinstance(entry, nnx.Variable):
             bare += [(keys, new[keys])] if keys in new else []
-        elif any(place in new for place, _ in arrays_of(value_of(entry), keys)):
+        elif any(place in new for place, _ in leaves_of(value_of(entry), keys)):
             entry.set_raw_value(filled(value_of(entry), new, keys))
     if bare:
         nnx.update(model, nnx.from_flat_state(bare))
@@ -62,28 +66,25 @@ def owned(model: nnx.Module) -> dict[str, Owned]:
     Raises:
         ChildNameError: two arrays whose names lead to one path.
     """
-    places = _places(model)
-    ranks = {identity: rank for rank, identity in enumerate(places)}
+    held = places(model)
+    ranks = {identity: rank for rank, identity in enumerate(held)}
     found: list[tuple[Keys, Owned]] = []
     for keys, entry in sorted(_listed(model), key=lambda pair: ranks.get(id(pair[1]), len(ranks))):
         if isinstance(entry, nnx.RngState):
             found.append((keys, Owned(keys, value_of(entry), "random")))
             continue
-        own = places.get(id(entry), [])
-        others = [other for other in own if other != keys] if keys in own else []
         for place, array in arrays_of(value_of(entry), keys):
-            aliases = tuple(dotted((*other, *place[len(keys) :])) for other in others)
-            found.append((place, Owned(place, array, _role(entry), aliases)))
+            found.append((place, Owned(place, array, _role(entry), aliases(held, entry, keys, place))))
     return {path: each for path, (_, each) in by_path(found).items()}
 
 
-def entries(model: nnx.Module) -> Iterator[tuple[Keys, Any]]:
+def entries(model: nnx.Module | nnx.State) -> Iterator[tuple[Keys, Any]]:
     """What `nnx.state` lists, Variables and bare arrays, live and each once; random state aside."""
     return ((keys, entry) for keys, entry in _listed(model) if not isinstance(entry, nnx.RngState))
 
 
-def _listed(model: nnx.Module) -> Iterator[tuple[Keys, Any]]:
-    flat = nnx.to_flat_state(nnx.state(model))
+def _listed(model: nnx.Module | nnx.State) -> Iterator[tuple[Keys, Any]]:
+    flat = nnx.to_flat_state(model if isinstance(model, nnx.State) else nnx.state(model))
     return ((tuple(keys), entry) for keys, entry in zip(flat.paths, flat.leaves, strict=True))  # type: ignore[misc]
 
 
@@ -98,7 +99,7 @@ def _role(entry: Any) -> Literal["parameter", "buffer", "statistic"]:
     return "parameter" if isinstance(entry, nnx.Param) else "buffer"
 
 
-def _places(model: nnx.Module) -> dict[int, list[Keys]]:
+def places(model: nnx.Module) -> dict[int, list[Keys]]:
     """Every place of each Variable, by its identity, in order of registration."""
     found: dict[int, list[Keys]] = {}
     for _, native, node in nodes(model):
@@ -106,6 +107,13 @@ def _places(model: nnx.Module) -> dict[int, list[Keys]]:
             if isinstance(value, nnx.Variable):
                 found.setdefault(id(value), []).append((*native, name))
     return found
+
+
+def aliases(held: Mapping[int, Sequence[Keys]], entry: Any, keys: Keys, place: Keys) -> tuple[str, ...]:
+    """The other paths of an array that an entry, listed under `keys`, has at a place. held: of `places`."""
+    own = held.get(id(entry), ())
+    others = [other for other in own if other != keys] if keys in own else []
+    return tuple(dotted((*other, *place[len(keys) :])) for other in others)
 
 
 def round_trips(model: nnx.Module) -> Iterator[RoundTrip]:

@@ -67,6 +67,9 @@ class NpzFile:
     def release(self, path: str) -> None:
         self._archive.release(self._arrays[path].member)
 
+    def place(self, path: str) -> None:
+        return None
+
     def _stored(self, member: str) -> _Stored | None:
         """None for what is no number."""
         where = f"{self._file}: {member}"

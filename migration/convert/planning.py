@@ -83,8 +83,7 @@ def planned(
     """
     directed = fitted(source, made.inverse() if inverse or is_port(source, made) else made, target)
     names = _names(source, directed, keep)
-    positions = {path: position for position, path in enumerate(source.entries)}
-    order = sorted(directed.by_port, key=lambda path: positions[names[directed.by_port[path][0].reference]])
+    order = in_order(source, directed, names)
     entries = {}
     for path in order:
         rows = directed.by_port[path]
@@ -96,31 +95,43 @@ def planned(
     return Plan(directed, names, entries, left_out, (*directed.unmatched_port, *directed.aside_port), keep)
 
 
-def _names(source: Source, made: Map, keep: Collection[str]) -> dict[str, str]:
+def in_order(source: Source, made: Map, names: Mapping[str, str]) -> list[str]:
+    """The port's tensors as they are best made: in the order in which the source is best read."""
+    positions = {path: position for position, path in enumerate(source.entries)}
+    return sorted(made.by_port, key=lambda path: positions[names[made.by_port[path][0].reference]])
+
+
+def candidates(source: Source, made: Map, keep: Collection[str]) -> dict[str, dict[str, str]]:
+    """For each of the map's reference tensors the entries that have its values, each with the path that it is there.
+
+    Those after the first must be equal to it. keep: the paths of ties whose values are kept; the others are left out.
+
+    Raises:
+        UsageError: a path to keep that is none of a tie's.
+    """
     paths = tied_paths(made)
     copied = {row.reference for rows in copies(made) for row in rows}
     tied = [name for owner, names in paths.items() if len(names) > 1 or owner in copied for name in names]
     for path in keep:
         if path not in tied:
             raise UsageError(path, "a path of a tie to keep", "none of that name", nearest(path, tied))
-    return {owner: _chosen_entry(source, names, keep) for owner, names in paths.items()}
+    found = {owner: held(names, source) for owner, names in paths.items()}
+    for owner, entries in found.items():
+        kept = {entry: name for entry, name in entries.items() if name in keep or entry in keep}
+        found[owner] = kept if len(kept) == 1 else entries
+    return found
 
 
-def _chosen_entry(source: Source, names: Sequence[str], keep: Collection[str]) -> str:
-    """The entry that has a tensor's values.
-
-    Raises:
-        WeightsError: two entries have them, and they differ.
-    """
-    found = held(names, source)
-    kept = [entry for entry, name in found.items() if name in keep or entry in keep]
-    if len(kept) == 1:
-        return kept[0]
-    first, *others = found
-    for other in others:
-        if not _equal(source.array(first), source.array(other)):
-            raise _two_values(found[first], found[other])
-    return first
+def _names(source: Source, made: Map, keep: Collection[str]) -> dict[str, str]:
+    """Raises WeightsError: two entries have a tensor's values, and they differ."""
+    found = {}
+    for owner, names in candidates(source, made, keep).items():
+        first, *others = names
+        for other in others:
+            if not equal(source.array(first), source.array(other)):
+                raise two_values(names[first], names[other])
+        found[owner] = first
+    return found
 
 
 def _check_copies(source: Source, made: Map, names: Mapping[str, str], keep: Collection[str]) -> None:
@@ -129,11 +140,12 @@ def _check_copies(source: Source, made: Map, names: Mapping[str, str], keep: Col
         if not any(is_kept(row, keep) for row in (first, *others)):
             value = first.to_port(source.array(names[first.reference]))
             for row in others:
-                if not _equal(value, row.to_port(source.array(names[row.reference]))):
-                    raise _two_values(first.reference, row.reference)
+                if not equal(value, row.to_port(source.array(names[row.reference]))):
+                    raise two_values(first.reference, row.reference)
 
 
-def _two_values(one: str, other: str) -> WeightsError:
+def two_values(one: str, other: str) -> WeightsError:
+    """What is said of two paths of one tensor."""
     return WeightsError(
         "",
         f"one value of {one} and {other}, which are one tensor of the model",
@@ -142,7 +154,7 @@ def _two_values(one: str, other: str) -> WeightsError:
     )
 
 
-def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+def equal(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether two arrays have the same values; NaN is equal to itself."""
     if one.dtype != other.dtype:
         return False

@@ -118,3 +118,6 @@ class Renamed:
 
     def release(self, path: str) -> None:
         self._source.release(self._own.get(path, path))
+
+    def place(self, path: str) -> tuple[Path, int] | None:
+        return self._source.place(self._own.get(path, path))

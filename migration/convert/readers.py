@@ -55,6 +55,13 @@ class Source(Protocol):
         """Give back an entry's memory as far as it is the source's to give. It may be asked for again."""
         ...
 
+    def place(self, path: str) -> tuple[Path, int] | None:
+        """The file in which an entry's values lie as they lie in memory, in C order, and the first of their bytes.
+
+        None where they do not, and can only be had by `array`.
+        """
+        ...
+
 
 def open_source(checkpoint: Path) -> Source:
     """A source by the name of its file or folder.
@@ -109,6 +116,11 @@ class SafetensorsFile(MappedTensors):
         self.aliases: Mapping[str, str] = {
             alias: path for alias, path in header.metadata.items() if path in self.entries and alias not in self.entries
         }
+        self._file = file
+        self._offsets = header.offsets
+
+    def place(self, path: str) -> tuple[Path, int]:
+        return self._file, self._offsets[path]
 
 
 class TorchCheckpoint:
@@ -142,6 +154,9 @@ class TorchCheckpoint:
     def release(self, path: str) -> None:
         if self._arrays is not None:
             self._arrays[path].release()
+
+    def place(self, path: str) -> None:
+        return None
 
     def close(self) -> None:
         """Unmap the file, unless an array of it is still in use. `array` maps it again."""
@@ -220,6 +235,9 @@ class _HeldTree:
     def release(self, path: str) -> None:
         del self._arrays[path]
 
+    def place(self, path: str) -> None:
+        return None
+
 
 class OrbaxFolder(_HeldTree):
     """See `Source`. An Orbax checkpoint, by way of the JAX wings."""
@@ -288,6 +306,9 @@ class Shards:
 
     def release(self, path: str) -> None:
         self._shards[self._homes[path]].release(path)
+
+    def place(self, path: str) -> tuple[Path, int] | None:
+        return self._shards[self._homes[path]].place(path)
 
     def _leave(self, name: str) -> None:
         shard = self._shards.get(name)
@@ -378,6 +399,9 @@ class Skipping:
 
     def release(self, path: str) -> None:
         self._source.release(path)
+
+    def place(self, path: str) -> tuple[Path, int] | None:
+        return self._source.place(path)
 
 
 def _matches(path: str, pattern: str) -> bool:

@@ -14,6 +14,9 @@ from .shared import copies as copies
 from .shared import is_kept as is_kept
 from .shared import siblings as siblings
 from .shared import without_copies as without_copies
+from .strided import Part as Part
+from .strided import parts_of as parts_of
+from .strided import windows as windows
 from .transforms import Transform as Transform
 from .transforms import transform_of as transform_of
 from .weights import assemble as assemble

@@ -102,11 +102,18 @@ class MapRow:
         if tuple(array.shape) != self.shape:
             found = shape_text(tuple(array.shape))
             raise ShapeError(self.reference, f"the shape {shape_text(self.shape)}", found, "Compare the two models.")
-        value = self.laid_out(array)
+        return self.transformed(self.laid_out(array))
+
+    def transformed(self, values: Any) -> Any:
+        """The port's values of some of the reference's, in whatever shape they are.
+
+        Raises:
+            DtypeError: as `to_port`.
+        """
         if not self.transform:
-            return value
+            return values
         try:
-            return transform_of(self.transform).of(value)
+            return transform_of(self.transform).of(values)
         except DtypeError as error:
             raise DtypeError(self.reference, error.expected, error.found, error.remedy) from None
 

@@ -1,0 +1,189 @@
+"""Filling trees: arrays come to lie as their shardings say, of which each process makes the shards of its own devices.
+
+This is also the loader of a bare pytree; those of the wings take their shardings from what they annotate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import nnx
+from flax.core import meta
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
+
+from ..common.errors import DeviceError, DtypeError, ShapeError, UsageError, nearest
+from ..common.tables import shape_text
+from ..common.trees import members, walk
+from ..common.wing import Box, Fill, Target, lengths, whole
+from .trees import Keys, arrays_of, by_path, dotted, filled, is_array
+
+# JAX takes NumPy's memory as an array of the CPU's as it is, if it begins at a multiple of this.
+ALIGNED = 64
+REPLICATED = PartitionSpec()
+
+
+class Held(NamedTuple):
+    """An array to be filled: its keys, the array, live or abstract, and where it is to lie; None for NumPy's."""
+
+    keys: Keys
+    array: Any
+    sharding: Sharding | None
+
+
+def targets(model: Any, shardings: Any = None) -> dict[str, Target]:
+    """See `Loader`: every array of a tree by its path, live or abstract."""
+    found = by_path(arrays_of(model, counts=is_abstract_or_array))
+    if not found:
+        raise UsageError("like", "a pytree with arrays of JAX's or NumPy's, or abstract ones", type(model).__name__, "")
+    given = by_paths(shardings, found)
+    return {
+        path: target(path, Held(keys, array, sharding_of(path, array, given))) for path, (keys, array) in found.items()
+    }
+
+
+def placed(target: Target, fill: Fill) -> Any:
+    """See `Loader`: JAX's array as its sharding says, or NumPy's where that is to be filled."""
+    sharding = target.held.sharding
+    if sharding is None:
+        array = np.empty(target.shape, target.dtype)
+        fill(whole(target.shape), array)
+        return array
+    devices: dict[Box, list[Any]] = {}
+    for device, index in sharding.addressable_devices_indices_map(target.shape).items():
+        devices.setdefault(_box(index, target.shape), []).append(device)
+    shards = {}
+    for box, own in devices.items():
+        values = _aligned(lengths(box), target.dtype)
+        fill(box, values)
+        for device in own:
+            there = SingleDeviceSharding(device, memory_kind=sharding.memory_kind)
+            shards[device] = jax.device_put(values, there)
+    # In the order in which JAX listed the devices.
+    ordered = [shards[device] for device in sharding.addressable_devices_indices_map(target.shape)]
+    return jax.make_array_from_single_device_arrays(target.shape, sharding, ordered, dtype=target.dtype)
+
+
+def with_placed(model: Any, targets: Mapping[str, Target], arrays: Mapping[str, Any]) -> Any:
+    """See `Loader`: a new tree. `model` is as it was."""
+    return filled(model, {targets[path].held.keys: array for path, array in arrays.items()})
+
+
+def target(path: str, held: Held, aliases: tuple[str, ...] = ()) -> Target:
+    """What is to be filled of an array.
+
+    Raises:
+        ShapeError: a sharding that does not divide it. DtypeError: a dtype that JAX has only with 64-bit types enabled.
+    """
+    array, sharding = held.array, held.sharding
+    shape, dtype = tuple(array.shape), np.dtype(array.dtype)
+    boxes: Iterable[Box] = [whole(shape)]
+    if sharding is not None:
+        if jax.dtypes.canonicalize_dtype(dtype) != dtype:
+            raise DtypeError(path, "a dtype that JAX has", dtype.name, "Enable 64-bit types: `jax.enable_x64(True)`.")
+        boxes = [_box(index, shape) for index in _indices(path, shape, sharding).values()]
+    return Target(path, shape, dtype, aliases, True, is_array(array), tuple(dict.fromkeys(boxes)), held)
+
+
+def _indices(path: str, shape: tuple[int, ...], sharding: Sharding) -> Mapping[Any, Any]:
+    try:
+        sharding.shard_shape(shape)
+        return sharding.addressable_devices_indices_map(shape)
+    except ValueError:
+        over = f"{sharding.spec} over {dict(sharding.mesh.shape)}" if isinstance(sharding, NamedSharding) else sharding
+        remedy = "Shard it along another axis, or over fewer devices. Nothing was loaded."
+        raise ShapeError(path, f"a shape that {over} divides", shape_text(shape), remedy) from None
+
+
+def _box(index: tuple[slice, ...], shape: tuple[int, ...]) -> Box:
+    bounds = (each.indices(length) for each, length in zip(index, shape, strict=True))
+    return tuple((start, stop) for start, stop, _ in bounds)
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array that JAX need not copy to have it on the CPU."""
+    count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    room = np.empty(count + ALIGNED, np.uint8)
+    first = -room.ctypes.data % ALIGNED
+    return room[first : first + count].view(dtype).reshape(shape)
+
+
+def is_abstract_or_array(leaf: Any) -> bool:
+    """Whether it is an array of numbers, or stands for one."""
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended)
+    return is_array(leaf)
+
+
+def sharding_of(
+    path: str,
+    array: Any,
+    given: Mapping[str, Sharding] | Sharding,
+    spec: PartitionSpec = REPLICATED,
+    mesh: Any = None,
+) -> Sharding | None:
+    """Where an array is to lie: as is given for it, as it lies or says itself, as its place is annotated, or anywhere.
+
+    spec, mesh: the annotation of its place, and the place's own mesh.
+
+    Raises:
+        DeviceError: it names the axes of a mesh, and there is none, or none with these axes.
+    """
+    if isinstance(given, Sharding):
+        return given
+    if path in given:
+        return given[path]
+    if isinstance(array, np.ndarray | np.generic):
+        return None
+    own, over = getattr(array, "sharding", None), _mesh(mesh)
+    if isinstance(own, NamedSharding) and isinstance(own.mesh, AbstractMesh):
+        own, spec = None, own.spec
+    if own is not None:
+        return own
+    axes = [name for each in spec for name in (each if isinstance(each, tuple) else (each,)) if name is not None]
+    if over is None and not axes:
+        return SingleDeviceSharding(jax.config.jax_default_device or jax.local_devices()[0])
+    if over is None or not {*axes} <= {*over.axis_names}:
+        found = "none that is set" if over is None else f"one with the axes {', '.join(map(str, over.axis_names))}"
+        remedy = "Load within `with jax.set_mesh(mesh):`, or give shardings=... Nothing was loaded."
+        raise DeviceError(path, f"a mesh with the axes {', '.join(map(str, axes))}", found, remedy)
+    return NamedSharding(over, spec)
+
+
+def _mesh(own: Any) -> Mesh | None:
+    """The place's own mesh, or the one that was set; None for an abstract one."""
+    if isinstance(own, Mesh):
+        return own
+    found = jax.sharding.get_mesh()
+    return None if found.empty or isinstance(found, AbstractMesh) else found
+
+
+def by_paths(shardings: Any, known: Iterable[str]) -> Mapping[str, Sharding] | Sharding:
+    """Shardings by path, of a tree of them or a mapping, or the one for all.
+
+    Raises:
+        UsageError: what is neither, or a path that the model does not have.
+    """
+    if shardings is None or isinstance(shardings, Sharding):
+        return shardings or {}
+    if isinstance(shardings, nnx.State):
+        shardings = nnx.to_pure_dict(shardings)
+    found = {}
+    for keys, leaf in walk(shardings, _members):
+        leaf = leaf.value if isinstance(leaf, meta.Partitioned) else leaf
+        path = dotted(keys)
+        if leaf is None:
+            continue
+        if not isinstance(leaf, Sharding):
+            expected = "a jax.sharding.Sharding, or a tree of them"
+            raise UsageError(f"shardings: {path}", expected, type(leaf).__name__, "Give NamedSharding(mesh, spec).")
+        if path not in known:
+            raise UsageError(f"shardings: {path}", "a path of the model", "none of that name", nearest(path, known))
+        found[path] = leaf
+    return found
+
+
+def _members(node: Any) -> Iterable[tuple[Any, Any]] | None:
+    return None if node is None or isinstance(node, Sharding | meta.AxisMetadata) else members(node)

@@ -1,0 +1,59 @@
+"""Filling an NNX module, or its state, sharded as the annotations of its Variables say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flax import nnx
+from jax.sharding import PartitionSpec
+
+from ...common.errors import UsageError
+from ...common.wing import Target
+from ..loading import REPLICATED, Held, by_paths, is_abstract_or_array, sharding_of, target
+from ..loading import placed as placed
+from ..trees import Keys, arrays_of, by_path, filled
+from .stored import aliases, entries, places, replaced, value_of
+
+
+def targets(model: nnx.Module | nnx.State, shardings: Any = None) -> dict[str, Target]:
+    """See `Loader`: every array of the state by its path, live or abstract."""
+    found: list[tuple[Keys, Any]] = []
+    for keys, entry in entries(model):
+        for place, array in arrays_of(value_of(entry), keys, is_abstract_or_array):
+            found.append((place, (keys, entry, array)))
+    listed = by_path(found)
+    if not listed:
+        raise UsageError("like", "a model with arrays, live or abstract", "none", "Give one with its Variables.")
+    given = by_paths(shardings, listed)
+    shared = {} if isinstance(model, nnx.State) else places(model)
+    made = {}
+    for path, (place, (keys, entry, array)) in listed.items():
+        spec = _spec(entry) if place == keys else REPLICATED
+        mesh = entry.get_metadata().get("mesh") if isinstance(entry, nnx.Variable) else None
+        held = Held(place, array, sharding_of(path, array, given, spec, mesh))
+        made[path] = target(path, held, aliases(shared, entry, keys, place))
+    return made
+
+
+def with_placed(
+    model: nnx.Module | nnx.State, targets: Mapping[str, Target], arrays: Mapping[str, Any]
+) -> nnx.Module | nnx.State:
+    """See `Loader`: the module itself, its Variables with new arrays, or a new state."""
+    new = {targets[path].held.keys: array for path, array in arrays.items()}
+    if isinstance(model, nnx.State):
+        flat = [(keys, _entry(entry, new, keys)) for keys, entry in nnx.to_flat_state(model)]
+        return nnx.from_flat_state(flat)
+    return replaced(model, new)
+
+
+def _spec(entry: Any) -> PartitionSpec:
+    if not isinstance(entry, nnx.Variable):
+        return REPLICATED
+    return nnx.get_partition_spec(entry).get_raw_value() or REPLICATED
+
+
+def _entry(entry: Any, new: Mapping[Keys, Any], keys: Keys) -> Any:
+    if isinstance(entry, nnx.Variable):
+        return entry.replace(filled(value_of(entry), new, keys))
+    return new.get(keys, entry)

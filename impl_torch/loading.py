@@ -1,0 +1,184 @@
+"""Filling a module: tensors on the meta device are made, those of DTensor shard by shard, and all others written to.
+
+Nothing is sent between processes: each fills what it holds itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from itertools import pairwise, product
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+import torch
+from torch import nn
+
+from ..common import paths
+from ..common.arrays import as_numpy
+from ..common.errors import DtypeError, NotExpressibleError, UsageError
+from ..common.wing import Box, Fill, Target, whole
+from .stored import listed
+
+# Along each axis of a tensor, a run of entries in it and the run of the local tensor that they are.
+Runs = list[tuple[tuple[int, int], slice]]
+
+
+class Held(NamedTuple):
+    """A tensor with its names, and which part of the process' own tensor each box is."""
+
+    tensor: torch.Tensor
+    names: tuple[str, ...]
+    parts: tuple[tuple[slice, ...], ...]
+
+
+def targets(model: nn.Module, shardings: Any = None) -> dict[str, Target]:
+    """See `Loader`: every parameter and buffer by its path, live or on the meta device."""
+    if shardings is not None:
+        remedy = "Shard the module itself: `fully_shard`, or `distribute_tensor` for its parameters."
+        raise UsageError("shardings", "none for a PyTorch module, whose tensors say how they lie", "some", remedy)
+    _reshard(model)
+    found = {}
+    for path, each in listed(model).items():
+        tensor = each.array
+        boxes, parts = _boxes(tensor, path)
+        held = Held(tensor, each.names, parts)
+        dtype, has_values = _dtype(tensor, path), not _local(tensor).is_meta
+        found[path] = Target(path, tuple(tensor.shape), dtype, each.names[1:], each.persistent, has_values, boxes, held)
+    return found
+
+
+def placed(target: Target, fill: Fill) -> torch.Tensor:
+    """See `Loader`: the tensor itself, or in the place of one on the meta device a new one."""
+    held: Held = target.held
+    local = _local(held.tensor).detach()
+    if local.is_meta:
+        local = torch.empty(local.shape, dtype=local.dtype, device=_device(held.tensor))
+    for box, part in zip(target.boxes, held.parts, strict=True):
+        _fill(local[part], box, fill)
+    return _wrapped(local, held.tensor) if _local(held.tensor).is_meta else held.tensor
+
+
+def with_placed(model: nn.Module, targets: Mapping[str, Target], arrays: Mapping[str, Any]) -> nn.Module:
+    """See `Loader`: the module itself. Ties stay: a new tensor is put under all names of the old one."""
+    for path, array in arrays.items():
+        held: Held = targets[path].held
+        for name in held.names if array is not held.tensor else ():
+            *above, last = paths.split(name)
+            module = model.get_submodule(".".join(map(str, above)))
+            (module._parameters if last in module._parameters else module._buffers)[str(last)] = array
+    return model
+
+
+def _fill(into: torch.Tensor, box: Box, fill: Fill) -> None:
+    if into.device.type == "cpu" and into.is_contiguous():
+        # NumPy's view of the same memory.
+        fill(box, as_numpy(into))
+        return
+    room = torch.empty(into.shape, dtype=into.dtype, device="cpu")
+    fill(box, as_numpy(room))
+    with torch.no_grad():
+        into.copy_(room)
+
+
+def _dtype(tensor: torch.Tensor, path: str) -> np.dtype:
+    """Raises DtypeError for a type that NumPy does not have."""
+    name = str(tensor.dtype).removeprefix("torch.")
+    try:
+        return np.dtype(getattr(ml_dtypes, name, name))
+    except TypeError:
+        raise DtypeError(path, "a dtype that NumPy has", name, "Load it in another, and quantize it then.") from None
+
+
+def _device(of: torch.Tensor) -> torch.device:
+    """Where a tensor's values are to be: on the devices of its mesh, or where PyTorch makes them."""
+    sharded = _as_dtensor(of)
+    if sharded is not None:
+        return torch.device(sharded.device_mesh.device_type)
+    found = torch.get_default_device()
+    return torch.device("cpu") if found.type == "meta" else found
+
+
+def _wrapped(local: torch.Tensor, old: torch.Tensor) -> torch.Tensor:
+    """A local tensor as what the old one was: sharded as it is, a parameter or not."""
+    sharded, made = _as_dtensor(old), local
+    if sharded is not None:
+        made = type(sharded.data).from_local(
+            local,
+            sharded.device_mesh,
+            sharded.placements,
+            run_check=False,
+            shape=sharded.shape,
+            stride=sharded.stride(),
+        )
+    return nn.Parameter(made, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else made
+
+
+def _as_dtensor(tensor: torch.Tensor) -> Any:
+    """The tensor if it is sharded, or None. Whoever has one has imported what makes it."""
+    module: Any = sys.modules.get("torch.distributed.tensor")
+    return tensor if module is not None and isinstance(tensor, module.DTensor) else None
+
+
+def _local(tensor: torch.Tensor) -> torch.Tensor:
+    """What this process holds of a tensor, without a copy."""
+    sharded = _as_dtensor(tensor)
+    return tensor if sharded is None else sharded._local_tensor
+
+
+def _boxes(tensor: torch.Tensor, path: str) -> tuple[tuple[Box, ...], tuple[tuple[slice, ...], ...]]:
+    """The boxes of a tensor that this process holds, and where each is in what it holds.
+
+    One box, but for what is sharded twice along one axis, the second time within the shards of a later one.
+
+    Raises:
+        NotExpressibleError: a sum whose terms several processes hold.
+    """
+    shape, sharded = tuple(tensor.shape), _as_dtensor(tensor)
+    if sharded is None:
+        return (whole(shape),), (tuple(slice(None) for _ in shape),)
+    place = sharded.device_mesh.get_coordinate()
+    entries = [np.arange(length) for length in shape]
+    for axis, placement in enumerate(sharded.placements):
+        if placement.is_partial():
+            expected = "a tensor that is sharded or replicated"
+            raise NotExpressibleError(path, expected, str(placement), "Redistribute it first.")
+        dim = getattr(placement, "dim", None)
+        if dim is not None and place is not None:
+            number, count = place[axis], sharded.device_mesh.size(axis)
+            within = _chunks(entries[dim], getattr(placement, "split_factor", 1))
+            entries[dim] = np.concatenate([_chunks(each, count)[number] for each in within])
+    local = tuple(_local(tensor).shape)
+    if place is None or local != tuple(map(len, entries)):
+        # A process beside the mesh holds nothing.
+        if 0 in local:
+            return (), ()
+        found = f"{local} of {shape} by {sharded.placements}"
+        raise NotExpressibleError(path, f"a local tensor of shape {tuple(map(len, entries))}", found, "")
+    found = [tuple(zip(*each, strict=True)) for each in product(*map(_runs, entries))] if shape else [((), ())]
+    return tuple(box for box, _ in found), tuple(part for _, part in found)
+
+
+def _chunks(entries: np.ndarray, count: int) -> list[np.ndarray]:
+    """As `torch.chunk`, with empty ones at the end."""
+    size = -(-len(entries) // count)
+    return [entries[number * size : (number + 1) * size] for number in range(count)]
+
+
+def _runs(entries: np.ndarray) -> Runs:
+    """Consecutive entries, each run with the part of all of them that it is."""
+    ends = [0, *(np.flatnonzero(np.diff(entries) != 1) + 1).tolist(), len(entries)]
+    return [
+        ((int(entries[first]), int(entries[stop - 1]) + 1), slice(first, stop))
+        for first, stop in pairwise(ends)
+        if first < stop
+    ]
+
+
+def _reshard(model: nn.Module) -> None:
+    """Let `fully_shard` give back what it has gathered for a call: what is written there would be lost."""
+    module: Any = sys.modules.get("torch.distributed.fsdp")
+    for each in model.modules() if module is not None else ():
+        if isinstance(each, module.FSDPModule):
+            each.reshard()

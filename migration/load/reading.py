@@ -1,0 +1,178 @@
+"""Reading parts of a source's entries: of what lies in a file as it lies in memory, no more bytes than asked for."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from ...common.errors import CheckpointError
+from ...common.reading import opened
+from ...common.safetensors import TensorEntry
+from ...pairs.maps import Part
+from ..convert import Source
+
+# Where so many runs of a window are shorter than this, pages are read, as the disk has them.
+MANY, SHORT = 4096, 512
+
+
+class Reader:
+    """Reads from a source, and counts.
+
+    nbytes: how many bytes were asked of files; of an entry that its kind of checkpoint gives only whole, all of them.
+    """
+
+    def __init__(self, source: Source) -> None:
+        """Raises CheckpointError: a file of the source cannot be opened."""
+        self.nbytes = 0
+        self._source = source
+        self._files: dict[Path, _File] = {}
+        self._whole: dict[str, np.ndarray] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._whole.clear()
+        self._stack.close()
+
+    def values(self, entry: str, part: Part) -> np.ndarray:
+        """A part's entries, of the shape of its axes.
+
+        Raises:
+            CheckpointError: a file ends before them or cannot be read.
+        """
+        shape = tuple(axis.length for axis in part.axes)
+        place = self._source.place(entry)
+        if place is None:
+            return strided(self._entry(entry), part)
+        file, first = place
+        stored = self._source.entries[entry]
+        if file not in self._files:
+            self._files[file] = self._stack.enter_context(_File(file))
+        found, count = self._files[file].values(stored, first, part)
+        self.nbytes += count
+        return found.reshape(shape)
+
+    def release(self, entry: str) -> None:
+        """Nothing of it is needed any more."""
+        if self._whole.pop(entry, None) is not None:
+            self._source.release(entry)
+
+    def check(self) -> None:
+        """Hold the files against what they were when they were opened.
+
+        Raises:
+            CheckpointError: one has been written to since.
+        """
+        for file in self._files.values():
+            file.check()
+
+    def _entry(self, entry: str) -> np.ndarray:
+        if entry not in self._whole:
+            self._whole[entry] = np.ascontiguousarray(self._source.array(entry))
+            self.nbytes += self._source.entries[entry].nbytes
+        return self._whole[entry]
+
+
+class _File:
+    """A file that stays open, so that another one of its name is no change of it."""
+
+    def __init__(self, file: Path) -> None:
+        """Raises CheckpointError: it cannot be opened."""
+        self._path = file
+        try:
+            self._stream: IO[bytes] = opened(file)
+        except OSError as error:
+            raise self._unreadable(error) from None
+        self._state = self._now()
+        self._map: mmap.mmap | None = None
+
+    def __enter__(self) -> _File:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+        self._map = None
+
+    def values(self, stored: TensorEntry, first: int, part: Part) -> tuple[np.ndarray, int]:
+        """A part of the tensor that begins at a byte of the file, and how many bytes were read for it."""
+        run, outer = 1, len(part.axes)
+        while outer and part.axes[outer - 1].source == run:
+            run *= part.axes[outer - 1].length
+            outer -= 1
+        starts = np.array([part.source], np.int64)
+        for axis in part.axes[:outer]:
+            starts = np.add.outer(starts, np.arange(axis.length) * axis.source).ravel()
+        offsets, length = first + starts * stored.dtype.itemsize, run * stored.dtype.itemsize
+        if len(offsets) > MANY and length < SHORT:
+            return self._from_pages(stored, first, part, offsets, length)
+        found = np.empty(part.size, stored.dtype)
+        content = memoryview(found.view(np.uint8))
+        for number, offset in enumerate(offsets.tolist()):
+            self._read(content[number * length : (number + 1) * length], offset)
+        return found, found.nbytes
+
+    def _read(self, into: memoryview, offset: int) -> None:
+        """The system may give less than it is asked for."""
+        done = 0
+        while done < len(into):
+            try:
+                count = os.preadv(self._stream.fileno(), [into[done:]], offset + done)
+            except OSError as error:
+                raise self._unreadable(error) from None
+            if not count:
+                raise self._unreadable(OSError(errno.EIO, f"an end at byte {offset + done:,}", str(self._path)))
+            done += count
+
+    def _from_pages(
+        self, stored: TensorEntry, first: int, part: Part, offsets: np.ndarray, length: int
+    ) -> tuple[np.ndarray, int]:
+        # What is mapped is read without an error of Python's: a file that was cut short would end the process.
+        self.check()
+        if self._map is None:
+            self._map = mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ)
+        end = part.source + sum((axis.length - 1) * axis.source for axis in part.axes) + 1
+        whole = np.frombuffer(self._map, stored.dtype, end, first)
+        found = strided(whole, part).copy()
+        pages = np.unique(np.concatenate([offsets // mmap.PAGESIZE, (offsets + length - 1) // mmap.PAGESIZE]))
+        return found, len(pages) * mmap.PAGESIZE
+
+    def check(self) -> None:
+        """Raises CheckpointError: it was written to."""
+        if self._now() != self._state:
+            raise CheckpointError(
+                str(self._path),
+                "a file that stays as it is while it is read",
+                "one that was written to in the meantime",
+                "Load again when nothing writes to it.",
+            )
+
+    def _now(self) -> tuple[int, int]:
+        found = os.fstat(self._stream.fileno())
+        return found.st_size, found.st_mtime_ns
+
+    def _unreadable(self, error: OSError) -> CheckpointError:
+        found = error.strerror or str(error)
+        return CheckpointError(str(self._path), "what can be read to its end", found, "Copy it again, and load again.")
+
+
+def strided(array: np.ndarray, part: Part) -> np.ndarray:
+    """A part of a contiguous array, as a view of it."""
+    flat = array.reshape(-1)[part.source :]
+    shape = [axis.length for axis in part.axes]
+    steps = [axis.source * array.itemsize for axis in part.axes]
+    return np.lib.stride_tricks.as_strided(flat, shape, steps, writeable=False)
+
+
+def placed(out: np.ndarray, part: Part) -> np.ndarray:
+    """Where a part's entries go in the box, as a view of that."""
+    shape = [axis.length for axis in part.axes]
+    steps = [axis.target * out.itemsize for axis in part.axes]
+    return np.lib.stride_tricks.as_strided(out.reshape(-1)[part.target :], shape, steps)
