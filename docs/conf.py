@@ -33,6 +33,8 @@ root_doc = "index"
 exclude_patterns = ["_build"]
 
 # The API.
+# Where a name is defined is not where it is imported from.
+add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
@@ -41,6 +43,7 @@ maximum_signature_line_length = 80
 # Markdown.
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
+myst_ref_domains = ["std"]  # `t5` is a row, and an architecture
 # The notebooks are committed with their outputs.
 nb_execution_mode = "off"
 suppress_warnings = ["mystnb.unknown_mime_type"]
@@ -64,6 +67,7 @@ html_theme_options = {
     "navbar_center": [],
     "navbar_end": [],
     "navbar_persistent": [],
+    "footer_content_items": [],
     "show_navbar_depth": 1,
     "show_toc_level": 2,
     "pygments_light_style": "a11y-high-contrast-light",

@@ -1,6 +1,21 @@
-// A search box above each long table. Without JavaScript the table is there as a whole.
+// What a page does more than it needs to: without JavaScript all of it can be read.
 "use strict";
 
+// All tabs of a page follow the one that is chosen, and what is above it may grow: it stays where it was clicked.
+document.addEventListener(
+  "change",
+  (event) => {
+    const label = event.target.closest(".sd-tab-set") && event.target.nextElementSibling;
+    if (!label) return;
+    const top = label.getBoundingClientRect().top;
+    requestAnimationFrame(() => {
+      scrollBy({ top: label.getBoundingClientRect().top - top, behavior: "instant" });
+    });
+  },
+  true,
+);
+
+// A search box above each long table.
 document.addEventListener("DOMContentLoaded", () => {
   for (const table of document.querySelectorAll("article table")) {
     const rows = [...table.querySelectorAll("tbody tr")];

@@ -65,6 +65,19 @@ def test_all_tabs_of_a_page_follow_one_and_a_reload_and_other_pages_remember_it(
     select(wide, 0, "PyTorch")
 
 
+def test_a_tab_stays_where_it_was_clicked(wide: Browser) -> None:
+    wide.open("study/tying.html")
+    label = "document.querySelectorAll('.sd-tab-set')[8].querySelectorAll('label')[1]"
+    wide.run(f"{label}.scrollIntoView({{behavior: 'instant'}})")
+    place = f"return Math.round({label}.getBoundingClientRect().top)"
+    before = wide.run(place)
+    wide.run(f"{label}.click(); return new Promise((done) => setTimeout(() => done(null), 200))")
+
+    assert set(wide.run(CHOSEN)) == {"Flax Linen"}
+    assert abs(wide.run(place) - before) <= 4  # a chosen label is drawn a little higher
+    select(wide, 0, "PyTorch")
+
+
 def test_an_exercise_hides_its_answer_until_it_is_asked_for(wide: Browser) -> None:
     wide.open("study/exercises.html")
     assert wide.run(SHOWN, "table.results") == []
