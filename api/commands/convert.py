@@ -48,6 +48,7 @@ NUMBERS = 36
     help="Make DESTINATION a folder of safetensors files of at most this size, such as 5GB, and their index.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a file, or a folder with a checkpoint and nothing else.")
+@click.option("--dry-run", is_flag=True, help="Print what would be read and written, and write nothing.")
 def convert(
     source: str,
     destination: str,
@@ -60,6 +61,7 @@ def convert(
     prefix: str | None,
     max_shard_size: str | None,
     overwrite: bool,
+    dry_run: bool,
 ) -> int:
     """Carry a checkpoint file over to the other framework, by a map.
 
@@ -89,6 +91,7 @@ def convert(
             prefix=prefix,
             max_shard_size=max_shard_size,
             overwrite=overwrite,
+            dry_run=dry_run,
             on_progress=on_progress,
         )
     click.echo(str(done))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from ...common.tables import counted
 from ...common.text import one_line
 from ...pairs.maps import Map
-from .destinations import check_kind, open_destination
+from .destinations import check_kind, layout, open_destination
 from .execute import Progress, execute
 from .matching import target_entries
 from .planning import Plan, cast_to, planned
@@ -36,6 +36,7 @@ class Conversion:
     absent: the destination's tensors that the map has no row for; the model keeps its own.
     other_drafts: drafts for the same place that lie beside it, which other users or processes have or left.
     taken_off, put_before: what every name of the source had before the map's, or the map's before the source's.
+    planned: of a dry run what it would read, and write to each file or folder: what, the number of tensors, their size.
     """
 
     destination: Path
@@ -48,19 +49,22 @@ class Conversion:
     other_drafts: tuple[str, ...] = ()
     taken_off: str = ""
     put_before: str = ""
+    planned: tuple[tuple[str, int, int], ...] = ()
 
     def __str__(self) -> str:
         ties = f", {counted(len(self.aliases), 'alias', 'aliases')}" if self.aliases else ""
-        lines = [
-            f"{self.direction[0]} -> {self.direction[1]}: {counted(self.tensors, 'tensor')}, "
-            f"{self.nbytes:,} bytes{ties}"
-        ]
+        lines = [f"{self.direction[0]} -> {self.direction[1]}: {_amount(self.tensors, self.nbytes)}{ties}"]
+        lines += [f"would {one_line(what)}: {_amount(*amount)}" for what, *amount in self.planned]
         lines += [f"taken off: {one_line(self.taken_off)}"] if self.taken_off else []
         lines += [f"put before: {one_line(self.put_before)}"] if self.put_before else []
         lines += _told("left out", self.left_out)
         lines += _told("not written, as the map has no row for it", self.absent)
         lines += _told("left alone, another's draft, at work or killed", self.other_drafts)
         return "\n".join(lines)
+
+
+def _amount(tensors: int, nbytes: int) -> str:
+    return f"{counted(tensors, 'tensor')}, {nbytes:,} bytes"
 
 
 def _told(what: str, paths: Sequence[str], most: int = 50) -> list[str]:
@@ -82,6 +86,7 @@ def convert(
     prefix: str | None = None,
     max_shard_size: int | str | None = None,
     overwrite: bool = False,
+    dry_run: bool = False,
     on_progress: Progress | None = None,
 ) -> Conversion:
     """Write a checkpoint of one side of a map as a checkpoint of the other.
@@ -103,6 +108,7 @@ def convert(
         text such as `5GB`.
     overwrite: replace what a conversion to that name could have written: a file, or a folder that is a checkpoint of
         Orbax or in shards and nothing else; never a link, nor what the destination is made from.
+    dry_run: say what would be read and written, and write nothing.
     on_progress: called with the bytes that are done and the bytes in all, in the caller's thread.
 
     Raises:
@@ -128,8 +134,12 @@ def convert(
         weights, taken_off, put_before = named(weights, made, prefix)
         plan = planned(weights, made, cast, inverse, shapes, keep)
         inputs = [Path(each) for each in (place, map, like) if isinstance(each, str | os.PathLike)]
-        with draft(target, overwrite, [*inputs, *weights.files]) as file:
-            _write(plan, weights, file, target, most, on_progress)
+        inputs += weights.files
+        if dry_run:
+            check_free(target, overwrite, inputs)
+        else:
+            with draft(target, overwrite, inputs) as file:
+                _write(plan, weights, file, target, most, on_progress)
     return Conversion(
         target,
         plan.map.direction,
@@ -141,7 +151,22 @@ def convert(
         other_drafts(target),
         taken_off,
         put_before,
+        tuple(_planned(plan, weights, source, target, most)) if dry_run else (),
     )
+
+
+def _planned(
+    plan: Plan, weights: Source, source: FilePath, target: Path, most: int | None
+) -> Iterator[tuple[str, int, int]]:
+    """What is read, and what is written to each file.
+
+    Raises:
+        CheckpointError: the destination cannot hold it.
+    """
+    read = {name for path in plan.entries for name in plan.needed(path)}
+    yield f"read {os.fspath(source)}", len(read), sum(weights.entries[name].nbytes for name in read)
+    for file, part in layout(target, plan.entries, _aliases(plan), most).items():
+        yield f"write {file}", len(part), sum(entry.nbytes for entry in part.values())
 
 
 def _write(

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ...common.errors import CheckpointError
-from ...common.safetensors import TensorEntry
-from .shards import ShardsWriter
+from ...common.safetensors import TensorEntry, described
+from .shards import ShardsWriter, parted
 from .writers import Destination, OrbaxWriter, SafetensorsWriter
 
 # The ending of a name that is a file's; any other is a folder's, for Orbax.
@@ -57,6 +57,23 @@ def open_destination(
         return ShardsWriter(draft, entries, framework, most)
     kind = SafetensorsWriter if is_file else OrbaxWriter
     return kind(draft, entries, aliases, framework)
+
+
+def layout(
+    destination: Path, entries: Mapping[str, TensorEntry], aliases: Mapping[str, str], most: int | None
+) -> dict[str, Mapping[str, TensorEntry]]:
+    """The destination's files, or its folder, each with the tensors that go into it.
+
+    Raises:
+        CheckpointError: a name or a dtype that the kind does not have.
+    """
+    is_file = destination.suffix == FILE
+    check_names((*entries, *aliases), is_file or most is not None)
+    if is_file or most is not None:
+        described(entries)
+    if most is None:
+        return {str(destination): entries}
+    return {str(destination / name): part for name, part in parted(entries, most).items()}
 
 
 def check_names(names: Iterable[str], is_file: bool) -> None:
