@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,6 +44,15 @@ NUMBERS = 36
     help="Take this off the names in SOURCE, '' for nothing; without it, `module.` and its like are found.",
 )
 @click.option(
+    "--pad",
+    multiple=True,
+    metavar="PATH=ROWS",
+    help="Give this tensor of SOURCE so many rows, new ones zeros; PATH=AXIS:ROWS along an axis that is not the first.",
+)
+@click.option("--trim", multiple=True, metavar="PATH=ROWS", help="Leave this tensor of SOURCE so many rows; as --pad.")
+@click.option("--pad-with", default="0", metavar="NUMBER|mean", help="What new rows hold: zeros without it.")
+@click.option("--merge-lora", metavar="FOLDER", help="Add a LoRA adapter, as peft saves it, to SOURCE.")
+@click.option(
     "--max-shard-size",
     metavar="SIZE",
     help="Make DESTINATION a folder of safetensors files of at most this size, such as 5GB, and their index.",
@@ -59,6 +69,10 @@ def convert(
     keep: tuple[str, ...],
     skip: tuple[str, ...],
     prefix: str | None,
+    pad: tuple[str, ...],
+    trim: tuple[str, ...],
+    pad_with: str,
+    merge_lora: str | None,
     max_shard_size: str | None,
     overwrite: bool,
     dry_run: bool,
@@ -89,6 +103,10 @@ def convert(
             keep=keep,
             skip=skip,
             prefix=prefix,
+            pad=_rows("--pad", pad),
+            trim=_rows("--trim", trim),
+            pad_with=pad_with,
+            merge_lora=merge_lora,
             max_shard_size=max_shard_size,
             overwrite=overwrite,
             dry_run=dry_run,
@@ -96,6 +114,20 @@ def convert(
         )
     click.echo(str(done))
     return 0
+
+
+def _rows(option: str, texts: tuple[str, ...]) -> dict[str, int | tuple[int, int]]:
+    """The paths with their rows, or with an axis and its rows."""
+    from ..common.errors import UsageError
+
+    found: dict[str, int | tuple[int, int]] = {}
+    for text in texts:
+        path, _, rows = text.rpartition("=")
+        matched = re.fullmatch(r"(?:(\d{1,2}):)?(\d{1,15})", rows, re.ASCII)
+        if not path or matched is None or path in found:
+            raise UsageError(option, "PATH=ROWS, or PATH=AXIS:ROWS, once for each path", repr(text))
+        found[path] = int(matched[2]) if matched[1] is None else (int(matched[1]), int(matched[2]))
+    return found
 
 
 def _like(text: str) -> Any:

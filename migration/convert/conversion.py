@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from ...common.text import one_line
 from ...pairs.maps import Map
 from .destinations import check_kind, layout, open_destination
 from .execute import Progress, execute
+from .lora import Merged
 from .matching import target_entries
 from .planning import Plan, cast_to, planned
 from .prefixes import named
@@ -20,6 +21,7 @@ from .publish import check_free, draft, other_drafts, unwritable
 from .readers import Skipping, Source, open_source
 from .remote import check_here, here, local_path
 from .shards import shard_size
+from .views import Resized, Rows
 
 FilePath = str | os.PathLike[str]
 
@@ -36,6 +38,7 @@ class Conversion:
     absent: the destination's tensors that the map has no row for; the model keeps its own.
     other_drafts: drafts for the same place that lie beside it, which other users or processes have or left.
     taken_off, put_before: what every name of the source had before the map's, or the map's before the source's.
+    changed: what became of the source's tensors before they were carried, a line each.
     planned: of a dry run what it would read, and write to each file or folder: what, the number of tensors, their size.
     """
 
@@ -49,6 +52,7 @@ class Conversion:
     other_drafts: tuple[str, ...] = ()
     taken_off: str = ""
     put_before: str = ""
+    changed: tuple[str, ...] = ()
     planned: tuple[tuple[str, int, int], ...] = ()
 
     def __str__(self) -> str:
@@ -57,6 +61,7 @@ class Conversion:
         lines += [f"would {one_line(what)}: {_amount(*amount)}" for what, *amount in self.planned]
         lines += [f"taken off: {one_line(self.taken_off)}"] if self.taken_off else []
         lines += [f"put before: {one_line(self.put_before)}"] if self.put_before else []
+        lines += [one_line(each) for each in self.changed]
         lines += _told("left out", self.left_out)
         lines += _told("not written, as the map has no row for it", self.absent)
         lines += _told("left alone, another's draft, at work or killed", self.other_drafts)
@@ -84,6 +89,10 @@ def convert(
     keep: Collection[str] = (),
     skip: Collection[str] = (),
     prefix: str | None = None,
+    pad: Mapping[str, Rows] | None = None,
+    trim: Mapping[str, Rows] | None = None,
+    pad_with: float | str = 0.0,
+    merge_lora: FilePath | None = None,
     max_shard_size: int | str | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -104,6 +113,10 @@ def convert(
     skip: entries of the source that are left out, each a path or a pattern with the wildcards of `fnmatch`.
     prefix: what is taken off the source's names that have it, "" for nothing. Without one a known prefix, such as
         `module.`, is taken off if all names have it and the map's do not.
+    pad, trim: by the source's paths how many rows a tensor gets, along its first axis, or as (axis, rows) along
+        another: a vocabulary that one side pads. All paths of a tie get them.
+    pad_with: what new rows hold: a number, or `mean` for the mean of those that are there.
+    merge_lora: a folder of peft with a LoRA adapter of the source's side, which is added to it.
     max_shard_size: makes the destination a folder in Hugging Face's layout, in shards of at most so many bytes, or a
         text such as `5GB`.
     overwrite: replace what a conversion to that name could have written: a file, or a folder that is a checkpoint of
@@ -117,7 +130,7 @@ def convert(
         MapError: a file that is no map.
         DtypeError: a dtype that is not cast to, or a value that it cannot hold.
         UsageError: a path to keep that is none of a tie's, one to skip that is none of the source's, a prefix that none
-            of its names has, a `like` that is no model, or a size that is none.
+            of its names has, rows that a tensor cannot have, a `like` that is no model, or a size that is none.
     """
     check_here(destination)
     target = local_path(destination)
@@ -132,6 +145,13 @@ def convert(
         if skip:
             weights = Skipping(weights, skip)
         weights, taken_off, put_before = named(weights, made, prefix)
+        changed: list[str] = []
+        if merge_lora is not None:
+            weights = Merged(weights, Path(merge_lora), taken_off)
+            changed.append(weights.told)
+        if pad or trim:
+            weights = Resized(weights, made, pad or {}, trim or {}, pad_with)
+            changed += weights.told
         plan = planned(weights, made, cast, inverse, shapes, keep)
         inputs = [Path(each) for each in (place, map, like) if isinstance(each, str | os.PathLike)]
         inputs += weights.files
@@ -151,6 +171,7 @@ def convert(
         other_drafts(target),
         taken_off,
         put_before,
+        tuple(changed),
         tuple(_planned(plan, weights, source, target, most)) if dry_run else (),
     )
 
