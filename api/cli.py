@@ -45,23 +45,42 @@ for command in COMMANDS:
 @click.argument("rows", nargs=-1, metavar="[ROW]...")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
 @click.option("--markdown", type=click.Path(dir_okay=False), help="Write the rows to this file as one Markdown page.")
+@click.option(
+    "--notebooks",
+    type=click.Path(file_okay=False, exists=True),
+    help="Run all rows in notebooks, one a section, and write them into this folder, which takes ten minutes.",
+)
 @click.option("--list", "listed", is_flag=True, help="List the rows that are named; run nothing.")
 @click.option("--run", "everything", is_flag=True, help="Without a ROW: run all rows, which takes a minute.")
 @click.option("--open", "opened", is_flag=True, help="Write the rows as one HTML page, and open it in the browser.")
 def study(
-    rows: tuple[str, ...], as_json: bool, markdown: str | None, listed: bool, everything: bool, opened: bool
+    rows: tuple[str, ...],
+    as_json: bool,
+    markdown: str | None,
+    notebooks: str | None,
+    listed: bool,
+    everything: bool,
+    opened: bool,
 ) -> int:
     """List or run the study's rows: one behaviour in each framework.
 
     ROW is the id of a row (W6) or the letter of a section (W): it is executed now and shown. Without a ROW all rows are
-    listed, and with --run they are executed. --json and --markdown execute what they write.
+    listed, and with --run they are executed. --json, --markdown and --notebooks execute what they write.
 
     The exit code is 1 if the run does not confirm a row's verdict or a number that it states.
     """
-    outputs = {"--json": as_json, "--markdown": bool(markdown), "--list": listed, "--open": opened}
+    outputs = {
+        "--json": as_json,
+        "--markdown": bool(markdown),
+        "--notebooks": bool(notebooks),
+        "--list": listed,
+        "--open": opened,
+    }
     given = [option for option, is_given in outputs.items() if is_given]
     if given[1:]:
         raise click.UsageError(f"{' and '.join(given)} are {len(given)} outputs: give one.")
+    if notebooks and rows:
+        raise click.UsageError("--notebooks writes all rows, whole sections: leave out ROW.")
     if opened and not rows:
         raise click.UsageError("--open is about one row or a few: paritree study W6 --open.")
     if everything and (rows or listed):
@@ -70,6 +89,10 @@ def study(
 
     if markdown:
         check_writable(markdown, "--markdown")
+    if notebooks:
+        from .study import notebooks as books
+
+        books.check(notebooks)
     if listed or not (rows or given or everything):
         terminal.show(terminal.titles(catalogue.listed(rows)))
         return OK
@@ -81,6 +104,11 @@ def study(
         click.echo(json.dumps(pages.as_json(found), indent=1))
     elif markdown:
         _write_page(markdown, pages.rosetta(found))
+    elif notebooks:
+        from .study import notebooks as books
+
+        with progress() as told:
+            books.write(notebooks, found, told)
     elif opened:
         _open_page("-".join(rows), found)
     else:

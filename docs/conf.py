@@ -30,7 +30,8 @@ extensions = [
     "sphinx.ext.autodoc",
 ]
 root_doc = "index"
-exclude_patterns = ["_build"]
+# The notebooks are for code hosts and for running: their rows are those of the study's pages.
+exclude_patterns = ["_build", "notebooks"]
 
 # The API.
 # Where a name is defined is not where it is imported from.

@@ -4,6 +4,7 @@ Importing it imports no framework; running a row does, since the rows are framew
 
     catalogue   ids, sections, load, and a run of many rows
     record      what a row is, and what a run of it gives
+    notebooks   the rows as notebooks, one a section
     figures     the panels that a row declares, drawn from a run
     pages       the side-by-side page in Markdown, and JSON
     terminal    the same for a terminal

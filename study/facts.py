@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 WINGS = ("torch", "linen", "nnx")
+NAMES = {"torch": "PyTorch", "linen": "Flax Linen", "nnx": "Flax NNX"}
 
 
 class Verdict(IntEnum):

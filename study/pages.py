@@ -110,7 +110,7 @@ def _row(outcome: Outcome) -> list[str]:
     problems = [markdown.paragraph(markdown.escaped(problem), "- ") for problem in outcome.problems()]
     if problems:
         blocks += ["**This run does not confirm the record:**", "\n".join(problems)]
-    blocks += _facts(outcome)
+    blocks += facts(outcome)
     for wing in WINGS:
         blocks += [f"**{wing}**", markdown.fence(row.code(wing))]
     for heading, texts in (("Notes:", row.notes), ("In the source notebooks:", row.mistakes)):
@@ -121,8 +121,8 @@ def _row(outcome: Outcome) -> list[str]:
     return blocks
 
 
-def _facts(outcome: Outcome) -> list[str]:
-    """A table of the facts; those with a long value are shown below it, wrapped, where they can be read."""
+def facts(outcome: Outcome) -> list[str]:
+    """The blocks of the facts: a table, and below it those with a long value, wrapped, where they can be read."""
     short, long = [], []
     for name, verdict in outcome.verdicts.items():
         values = [outcome.facts[wing][name] for wing in WINGS]

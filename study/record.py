@@ -29,6 +29,7 @@ import numpy as np
 from ..common.columns import columns, fit, in_lines, terminal_width
 from ..common.drawing import Figure
 from ..common.markup import Fold, Hue, Listing, Mark, Part, Prose, Sheet, of_object
+from .facts import NAMES as NAMES
 from .facts import WINGS as WINGS
 from .facts import Absent as Absent
 from .facts import Missing as Missing

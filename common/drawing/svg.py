@@ -31,7 +31,7 @@ class Svg(str):
         return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Figure:
     """A drawing with what stands over and under it: prose, names of code in backticks."""
 
@@ -39,11 +39,19 @@ class Figure:
     svg: Svg
     caption: str
 
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height of the drawing, in its units."""
+        width, height = self.svg.partition('viewBox="0 0 ')[2].partition('"')[0].split()
+        return float(width), float(height)
+
+    def __repr__(self) -> str:
+        return f"Figure({self.title!r})"
+
     def _repr_svg_(self) -> str:
         """The drawing in a notebook, where it is an image and must say how large it is."""
-        box = self.svg.partition('viewBox="0 0 ')[2].partition('"')[0]
-        width, height = box.split()
-        return self.svg.replace("<svg ", f'<svg width="{width}" height="{height}" ', 1)
+        width, height = self.size
+        return self.svg.replace("<svg ", f'<svg width="{_short(width)}" height="{_short(height)}" ', 1)
 
 
 def drawing(width: float, height: float, title: str, description: str, *body: str) -> Svg:

@@ -5,6 +5,7 @@ a phone, and those of a row stand side by side where there is room: one for each
 
     panels      what a row declares: a tree, a histogram, shares, curves, an order, equal draws
     charts      the drawings of numbers; the tree is drawn by common/drawing
+    sheets      the panels of a row as one image
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from .panels import Histogram as Histogram
 from .panels import Order as Order
 from .panels import Shares as Shares
 from .panels import Tree as Tree
+from .sheets import sheet as sheet
 
 
 def of(outcome: Outcome) -> tuple[Figure, ...]:

@@ -12,10 +12,9 @@ from ...common.drawing import Figure, tree
 from ...common.initializers import Law
 from ...common.tables import Table
 from ...pairs.wings import load_wing
-from ..record import Outcome
+from ..record import NAMES, Outcome
 from . import charts
 
-NAMES = {"torch": "PyTorch", "linen": "Flax Linen", "nnx": "Flax NNX"}
 HUES = {
     "torch": "var(--figure-torch, #d9622b)",
     "linen": "var(--figure-linen, #3d85c6)",

@@ -7,6 +7,6 @@ results  the table of what the three frameworks returned, as HTML
 
 from __future__ import annotations
 
-from .pages import pages, write
+from .pages import PAGES, pages, write
 
-__all__ = ["pages", "write"]
+__all__ = ["PAGES", "pages", "write"]

@@ -17,7 +17,7 @@ from . import results
 from .rows import prose, row
 
 # folder of the rows: (the page's title, what it is about)
-_PAGES = {
+PAGES = {
     "access": (
         "Access: where the parameters are, and what one is",
         "A PyTorch model holds its parameters. A Flax Linen model is a definition, and its parameters are a "
@@ -72,7 +72,7 @@ def pages(outcomes: Sequence[Outcome]) -> dict[str, str]:
     by_id = {outcome.behaviour.id: outcome for outcome in outcomes}
     ordered = [by_id[name] for name in IDS if name in by_id]
     found = {"index.md": _front(ordered)}
-    for folder, (title, about) in _PAGES.items():
+    for folder, (title, about) in PAGES.items():
         if members := [each for each in ordered if SECTIONS[each.behaviour.id[0]][1] == folder]:
             found[f"{folder}.md"] = _page(title, about, members)
     return found

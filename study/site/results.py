@@ -11,9 +11,8 @@ from html import escape
 from typing import Any
 
 from ..pages import as_text
-from ..record import WINGS, Absent, Missing, Outcome, Raised, Verdict, show
+from ..record import NAMES, WINGS, Absent, Missing, Outcome, Raised, Verdict, show
 
-NAMES = {"torch": "PyTorch", "linen": "Flax Linen", "nnx": "Flax NNX"}
 _SIGNS = {Verdict.SAME: "=", Verdict.RELABELLED: "≈", Verdict.MUST_DIFFER: "≠", Verdict.ABSENT: "∅"}
 _CLASSES = {verdict: verdict.name.lower().replace("_", "-") for verdict in Verdict}
 _LONGEST = 32  # a longer dict or list stands item by item

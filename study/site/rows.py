@@ -8,7 +8,7 @@ from html import escape
 
 from .. import figures, markdown
 from ..catalogue import IDS
-from ..record import WINGS, Behaviour, Outcome
+from ..record import NAMES, WINGS, Behaviour, Outcome
 from . import results
 
 _SPANS = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)")
@@ -59,7 +59,7 @@ def _verdict(outcome: Outcome) -> str:
 def _tabs(record: Behaviour) -> str:
     """The three functions in tabs that follow those of all other rows."""
     tabs = [
-        f"::::{{tab-item}} {results.NAMES[wing]}\n:sync: {wing}\n\n{markdown.fence(record.script(wing))}\n::::"
+        f"::::{{tab-item}} {NAMES[wing]}\n:sync: {wing}\n\n{markdown.fence(record.script(wing))}\n::::"
         for wing in WINGS
     ]
     return "\n".join((":::::{tab-set}", ":sync-group: framework", "", *tabs, ":::::"))

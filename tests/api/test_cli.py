@@ -376,3 +376,18 @@ def test_study_has_one_output(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = call(capsys, "study", "W6", "--json", "--markdown", "page.md")
     assert code == 2
     assert "--json and --markdown are 2 outputs: give one." in err
+
+
+def test_notebooks_are_written_of_all_rows_into_a_folder_that_is_there(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "6-tying.ipynb").write_text("mine")
+    for arguments, words in (
+        (("W6", "--notebooks", str(tmp_path)), "--notebooks writes all rows, whole sections: leave out ROW."),
+        (("--notebooks", str(tmp_path / "no")), "does not exist"),
+        (("--notebooks", str(tmp_path)), "6-tying.ipynb"),
+    ):
+        code, _, err = call(capsys, "study", *arguments)
+        assert code == 2
+        assert words in err
+    assert (tmp_path / "6-tying.ipynb").read_text() == "mine"

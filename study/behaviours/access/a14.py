@@ -25,7 +25,7 @@ def in_linen():
     net = linen.Sequential([linen.Dense(8), linen.relu, linen.Dense(1)])
     page = repr(net)
     key, X = jax.random.key(0), jnp.ones((2, 4))
-    table = net.tabulate(key, X, console_kwargs={"width": 100, "force_terminal": False})
+    table = net.tabulate(key, X, console_kwargs={"width": 100, "force_terminal": False, "force_jupyter": False})
     return {
         "linear layers in the print": page.count("Dense("),
         "the print shows the input width": re.search(r"= 4\b", page) is not None,
@@ -38,7 +38,9 @@ def in_nnx():
     rngs = nnx.Rngs(0)
     net = nnx.Sequential(nnx.Linear(4, 8, rngs=rngs), nnx.relu, nnx.Linear(8, 1, rngs=rngs))
     page = repr(net)
-    table = nnx.tabulate(net, jnp.ones((2, 4)), console_kwargs={"width": 100, "force_terminal": False})
+    table = nnx.tabulate(
+        net, jnp.ones((2, 4)), console_kwargs={"width": 100, "force_terminal": False, "force_jupyter": False}
+    )
     return {
         "linear layers in the print": page.count("Linear("),
         "the print shows the input width": "in_features=4" in page,
