@@ -24,6 +24,8 @@ from .entries import ENTRIES, Entry, named
 from .markdown import code, escaped, paragraph, table
 from .traps import TRAPS
 
+# How the modules are imported in most code.
+_HOMES = {"torch.nn.": "nn.", "flax.linen.": "nn.", "flax.nnx.": "nnx."}
 # The name of an array that is a layer of its own: none, since the layer's path is its path.
 _BARE = "(its path)"
 Rows = list[tuple[str, ...]]
@@ -41,7 +43,8 @@ def page() -> str:
             "This page is written by `paritree layers --markdown docs/layers.md`. Names, shapes and layouts are those "
             "of the example at the head of each section. A layout is an einops pattern from PyTorch's axes to Flax's. "
             "Linen keeps parameters in the collection `params`, the buffers of a BatchNorm in `batch_stats`, and other "
-            "buffers in `buffers`. A setting that the spec does not have is listed with what to do instead."
+            "buffers in `buffers`. A setting that the spec does not have is listed with what to do instead. In the "
+            "first table `nn` is `torch.nn` in PyTorch's column and `flax.linen` in Linen's, and `nnx` is `flax.nnx`."
         ),
         _overview_table(),
         *(part for family in families() for part in _section(family)),
@@ -67,12 +70,19 @@ def _overview_table() -> str:
     rows = []
     for family in families():
         anchor = _heading(family).lower().replace(", ", "-")
-        rows += [(f"[{each.name}](#{anchor})", *map(_class, _classes(each))) for each in family]
+        rows += [(f"[{each.name}](#{anchor})", *map(_short, _classes(each))) for each in family]
     return table(("layer", "PyTorch", "Linen", "NNX"), rows)
 
 
 def _classes(each: Entry) -> tuple[str, str, str]:
     return each.torch, each.linen, each.nnx
+
+
+def _short(name: str) -> str:
+    """As it is written in code: `nn.Conv2d`, and `nnx.Conv`."""
+    for home, word in _HOMES.items():
+        name = name.replace(home, word)
+    return _class(name)
 
 
 def _class(name: str) -> str:
