@@ -82,9 +82,9 @@ def convert(
     SOURCE is a checkpoint of one side of the map, and DESTINATION becomes one of the other side.
 
     SOURCE is a .safetensors file, a torch checkpoint (.pt, .pth, .bin, .ckpt), an index with shards (*.index.json),
-    NumPy's .npz, Flax's .msgpack, a folder with one of these as transformers names it, or an Orbax folder. DESTINATION
-    is a file that ends in .safetensors, or a folder's name for Orbax or, with --max-shard-size, for shards; it appears
-    whole or not at all. What SOURCE holds and DESTINATION does not is listed.
+    NumPy's .npz, Flax's .msgpack, a folder with one of these as transformers names it, or a folder of Orbax or DCP.
+    DESTINATION is a file that ends in .safetensors, or a folder's name: with --max-shard-size for shards, that ends in
+    .dcp for DCP, or for Orbax. It appears whole or not at all. What SOURCE holds and DESTINATION does not is listed.
 
     MODEL is an nn.Module, an nnx.Module, a tuple (linen module, variables), a pytree of arrays, or a function from a
     seed to one of these.

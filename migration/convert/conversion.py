@@ -101,9 +101,9 @@ def convert(
     """Write a checkpoint of one side of a map as a checkpoint of the other.
 
     source: a .safetensors file, a torch checkpoint, an index with shards (`*.index.json`), NumPy's .npz, Flax's
-        .msgpack, a folder with one of these as transformers names it, an Orbax folder.
-    destination: a file that ends in .safetensors, or a folder, for Orbax or with shards. It appears whole or not at
-        all.
+        .msgpack, a folder with one of these as transformers names it, a folder of Orbax or DCP.
+    destination: a file that ends in .safetensors, or a folder: with shards, for DCP if it ends in .dcp, or for Orbax.
+        It appears whole or not at all.
     map: a Map or its file. Which of its sides the source is follows from the paths; `inverse` says that it is the
         port's. A map of another size of the model is fitted to the source's shapes (see `Map.fit`).
     dtype: `float32`, `bfloat16` or `float16` for all floating-point tensors; without it each keeps its own.

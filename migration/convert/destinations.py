@@ -8,10 +8,10 @@ from pathlib import Path
 from ...common.errors import CheckpointError
 from ...common.safetensors import TensorEntry, described
 from .shards import ShardsWriter, parted
-from .writers import Destination, OrbaxWriter, SafetensorsWriter
+from .writers import DcpWriter, Destination, OrbaxWriter, SafetensorsWriter
 
-# The ending of a name that is a file's; any other is a folder's, for Orbax.
-FILE = ".safetensors"
+# The ending of a name that is a file's; any other is a folder's, for Orbax, or with the other one for DCP.
+FILE, DCP = ".safetensors", ".dcp"
 # Endings of files that a name without one of ours may well mean, so that no folder is made of that name.
 OTHER = (".bin", ".ckpt", ".gz", ".h5", ".json", ".msgpack", ".npy", ".npz", ".onnx", ".pkl", ".pt", ".pth", ".zip")
 
@@ -25,10 +25,10 @@ def check_kind(destination: Path, is_sharded: bool = False) -> None:
         CheckpointError: it ends as other files do.
     """
     ending = destination.suffix.lower()
-    if is_sharded and (ending in OTHER or ending == FILE):
+    if is_sharded and ending in (*OTHER, FILE, DCP):
         found = f"one that ends in {destination.suffix!r}"
         raise CheckpointError(str(destination), "a folder's name for shards", found, "Give one without an ending.")
-    if ending in OTHER or ending == FILE != destination.suffix:
+    if ending in OTHER or (ending in (FILE, DCP) and ending != destination.suffix):
         expected = "a destination that ends in .safetensors, or for Orbax a folder's name"
         found = f"one that ends in {destination.suffix!r}"
         raise CheckpointError(str(destination), expected, found, "Choose one of the two.")
@@ -51,11 +51,10 @@ def open_destination(
         CheckpointError: a dtype that the kind does not have.
         OSError: there is no room.
     """
-    is_file = draft.suffix == FILE
-    check_names((*entries, *aliases), is_file or most is not None)
+    check_names((*entries, *aliases), draft, most is not None)
     if most is not None:
         return ShardsWriter(draft, entries, framework, most)
-    kind = SafetensorsWriter if is_file else OrbaxWriter
+    kind = {FILE: SafetensorsWriter, DCP: DcpWriter}.get(draft.suffix, OrbaxWriter)
     return kind(draft, entries, aliases, framework)
 
 
@@ -67,28 +66,31 @@ def layout(
     Raises:
         CheckpointError: a name or a dtype that the kind does not have.
     """
-    is_file = destination.suffix == FILE
-    check_names((*entries, *aliases), is_file or most is not None)
-    if is_file or most is not None:
+    check_names((*entries, *aliases), destination, most is not None)
+    if destination.suffix == FILE or most is not None:
         described(entries)
     if most is None:
         return {str(destination): entries}
     return {str(destination / name): part for name, part in parted(entries, most).items()}
 
 
-def check_names(names: Iterable[str], is_file: bool) -> None:
+def check_names(names: Iterable[str], destination: Path, is_sharded: bool = False) -> None:
     """Refuse a name that the destination would lose, or take for something else.
 
     Raises:
         CheckpointError: what safetensors has for itself, and what is no Unicode; for Orbax a part that is empty, or
             holds a slash or NUL, with which its storage parts and ends names.
     """
+    kind, refused = "an Orbax folder", _refused_in_folder
+    if is_sharded or destination.suffix == FILE:
+        kind, refused = "a .safetensors file", _refused_in_file
+    elif destination.suffix == DCP:
+        kind, refused = "a DCP folder", _refused_nowhere
     for name in names:
-        reason = _refused_in_file(name) if is_file else _refused_in_folder(name)
+        reason = refused(name)
         if any("\ud800" <= sign <= "\udfff" for sign in name):
             reason = "half of a surrogate pair, which is no Unicode"
         if reason:
-            kind = "a .safetensors file" if is_file else "an Orbax folder"
             raise CheckpointError(repr(name), f"a name that {kind} can hold", reason, "Rename it in the model.")
 
 
@@ -100,3 +102,7 @@ def _refused_in_folder(name: str) -> str:
     bad = (repr(part) for part in name.split(".") if not part or "/" in part or "\0" in part)
     part = next(bad, "")
     return f"the part {part}" if part else ""
+
+
+def _refused_nowhere(name: str) -> str:
+    return ""

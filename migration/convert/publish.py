@@ -11,7 +11,7 @@ from pathlib import Path
 from ...common.drafts import TRIES, drafted, drafts_of, exchange, kind_of, move_new, sync
 from ...common.errors import CheckpointError
 from .destinations import FILE
-from .readers import INDEXED, ORBAX_FILE, WHOLE
+from .readers import DCP_FILE, INDEXED, ORBAX_FILE, WHOLE
 
 # What Orbax writes into a checkpoint's folder. Nothing else of a folder is ours to remove.
 FILES = re.compile(
@@ -22,6 +22,7 @@ FOLDERS = re.compile(r"array_metadatas|(ocdbt\.process_\d+/)?d|ocdbt\.process_\d
 # And what a conversion writes into a folder of shards.
 SHARDS = re.compile(rf"model-\d{{5,}}-of-\d{{5,}}\.safetensors|{re.escape(INDEXED)}")
 ALONE = re.compile(re.escape(WHOLE))
+DCP_FILES = re.compile(rf"{re.escape(DCP_FILE)}|__\d+_\d+\.distcp")
 NOTHING = re.compile(r"(?!)")
 KEPT = "It was not touched."
 
@@ -57,7 +58,7 @@ def check_free(destination: Path, overwrite: bool, inputs: Collection[Path] = ()
     """Refuse a destination whose folder is not there, or that is there itself and not to be overwritten.
 
     Overwritten is only what a conversion to that name could have written: a file by a file, and by a folder one that is
-    an Orbax checkpoint or shards with their index, and holds nothing else.
+    a checkpoint of Orbax or DCP, or shards with their index, and holds nothing else.
 
     inputs: what the destination is made from.
 
@@ -93,7 +94,7 @@ def _check_replaceable(destination: Path, found: str, inputs: Collection[Path]) 
             raise CheckpointError(str(destination), "a destination apart from what it is made from", str(path), remedy)
     stranger = _stranger(destination) if found == "a folder" else ""
     if stranger:
-        expected = "a folder with a checkpoint of Orbax or in shards and nothing else to overwrite"
+        expected = "a folder with a checkpoint of Orbax, DCP or in shards and nothing else to overwrite"
         raise CheckpointError(str(destination), expected, stranger, f"Remove it first. {KEPT}")
 
 
@@ -106,7 +107,12 @@ def _is_lost(path: Path, destination: Path) -> bool:
 
 def _stranger(folder: Path) -> str:
     """What a folder has that a checkpoint of ours has not, or lacks; "" if there is nothing."""
-    kinds = {ORBAX_FILE: (FOLDERS, FILES), INDEXED: (NOTHING, SHARDS), WHOLE: (NOTHING, ALONE)}
+    kinds = {
+        ORBAX_FILE: (FOLDERS, FILES),
+        INDEXED: (NOTHING, SHARDS),
+        WHOLE: (NOTHING, ALONE),
+        DCP_FILE: (NOTHING, DCP_FILES),
+    }
     kind = next((name for name in kinds if (folder / name).is_file()), "")
     folders_of, files_of = kinds[kind or ORBAX_FILE]
     for place, folders, files in os.walk(folder, onerror=_raised):

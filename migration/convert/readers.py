@@ -25,12 +25,14 @@ WHOLE, INDEXED = "model.safetensors", f"model.safetensors{INDEX}"
 WITHIN = (WHOLE, INDEXED, "pytorch_model.bin", f"pytorch_model.bin{INDEX}", f"flax_model{FLAX}")
 KINDS = (
     f"a .safetensors file, a torch checkpoint ({', '.join(TORCH)}), a {INDEX} of shards, a {NUMPY} or {FLAX} file, "
-    "a folder with one of these as transformers names it, or an Orbax folder"
+    "a folder with one of these as transformers names it, or a folder of Orbax or of torch.distributed.checkpoint"
 )
 # Where a training script keeps the model's weights beside its optimizer's, in the order in which they are tried.
 WEIGHTS = ("state_dict", "model_state_dict", "model")
 # What every Orbax checkpoint has, what a CheckpointManager calls the only item of a step, and what an nnx.State adds.
 ORBAX_FILE, ORBAX_ITEM, STATE_VALUE = "_METADATA", "default", ".value"
+# What every folder of torch.distributed.checkpoint has.
+DCP_FILE = ".metadata"
 
 
 class Source(Protocol):
@@ -75,7 +77,9 @@ def open_source(checkpoint: Path) -> Source:
         if not checkpoint.is_dir():
             return _open_weights(checkpoint)
         weights = next((checkpoint / name for name in WITHIN if (checkpoint / name).is_file()), None)
-        return OrbaxFolder(checkpoint) if weights is None else _open_weights(weights)
+        if weights is not None:
+            return _open_weights(weights)
+        return DcpFolder(checkpoint) if (checkpoint / DCP_FILE).is_file() else OrbaxFolder(checkpoint)
     except OSError as error:
         reason = error.strerror or str(error)
         remedy = "Look at its permissions." if isinstance(error, PermissionError) else "Give another, or copy it again."
@@ -164,6 +168,21 @@ class TorchCheckpoint:
 
     def _read(self) -> Any:
         return import_module("...impl_torch.files", __package__).read(self._file)
+
+
+class DcpFolder(TorchCheckpoint):
+    """See `Source`. A folder of torch.distributed.checkpoint, by way of the torch wing, tensor by tensor.
+
+    The weights are found as in a file of torch.save, also below what alone is at the top, as an application's state is.
+    """
+
+    def _read(self) -> Any:
+        tree = import_module("...impl_torch.dcp", __package__).read(self._file)
+        while len(tree) == 1 and not tree.keys() & {*WEIGHTS} and isinstance(inner := next(iter(tree.values())), dict):
+            if not any(isinstance(value, dict) for value in inner.values()):
+                break
+            tree = inner
+        return tree
 
 
 def _by_path(tree: Any, file: Path) -> dict[str, Any]:

@@ -109,11 +109,8 @@ def _bytes(values: np.ndarray) -> np.ndarray:
     return values.reshape(-1).view(np.uint8)
 
 
-class OrbaxWriter:
-    """See `Destination`. Tensors are made in memory, and then the JAX wings save them.
-
-    The tree is nested by the dots of the paths, PyTorch's aliases among them.
-    """
+class _HeldWriter:
+    """Tensors are made in memory; who has it saves them."""
 
     def __init__(
         self, folder: Path, entries: Mapping[str, TensorEntry], aliases: Mapping[str, str], framework: str
@@ -131,10 +128,23 @@ class OrbaxWriter:
         first = start * values.dtype.itemsize
         _bytes(self._arrays[path])[first : first + values.nbytes] = _bytes(values)
 
-    def finish(self) -> None:
-        arrays = {**self._arrays, **{alias: self._arrays[path] for alias, path in self._aliases.items()}}
-        tree = nested(arrays, with_numbers=self._framework == "nnx")
-        import_module("...impl_jax.files", __package__).write(self._folder, tree)
-
     def close(self) -> None:
         self._arrays = {}
+
+    def _all(self) -> dict[str, np.ndarray]:
+        return {**self._arrays, **{alias: self._arrays[path] for alias, path in self._aliases.items()}}
+
+
+class OrbaxWriter(_HeldWriter):
+    """See `Destination`. The JAX wings save a tree nested by the dots of the paths, PyTorch's aliases among them."""
+
+    def finish(self) -> None:
+        tree = nested(self._all(), with_numbers=self._framework == "nnx")
+        import_module("...impl_jax.files", __package__).write(self._folder, tree)
+
+
+class DcpWriter(_HeldWriter):
+    """See `Destination`. The torch wing saves the tensors by torch.distributed.checkpoint, aliases among them."""
+
+    def finish(self) -> None:
+        import_module("...impl_torch.dcp", __package__).write(self._folder, self._all())

@@ -49,6 +49,7 @@ EXEMPT: dict[Difference, str] = {
     Difference("core.py", "inference", EAGER): "a Linen module has no mode to put back: a call has arguments",
     Difference("core.py", "squared_error", ("torch",)): "both Flax wings have it from impl_jax/core.py",
     Difference("core.py", "weighted", ("torch",)): "both Flax wings have it from impl_jax/core.py",
+    Difference("dcp.py", "", ("torch",)): "torch.distributed.checkpoint is PyTorch's; Orbax is in impl_jax/files.py",
     Difference("devices.py", "", ("torch",)): "both Flax wings have theirs from impl_jax/devices.py",
     Difference("files.py", "", ("torch",)): "both Flax wings have theirs from impl_jax/files.py",
     Difference("initialization.py", "fill", ("torch",)): "torch.nn.init writes to a tensor, Flax makes a new array",

@@ -74,7 +74,9 @@ def checkpoint_with_a_link(place: Path) -> None:
     (place / "commit_success.txt").symlink_to("../source.safetensors")
 
 
-NOTHING_ELSE = "port: expected a folder with a checkpoint of Orbax or in shards and nothing else to overwrite, found"
+NOTHING_ELSE = (
+    "port: expected a folder with a checkpoint of Orbax, DCP or in shards and nothing else to overwrite, found"
+)
 
 
 @pytest.mark.parametrize(

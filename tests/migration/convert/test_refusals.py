@@ -24,7 +24,7 @@ ANEW = "It is cut short or damaged: copy it again."
 SKIP = "Leave out what the map does not know with --skip PATH (in Python skip=[...])."
 KINDS = (
     "a .safetensors file, a torch checkpoint (.pt, .pth, .bin, .ckpt), a .index.json of shards, a .npz or .msgpack "
-    "file, a folder with one of these as transformers names it, or an Orbax folder"
+    "file, a folder with one of these as transformers names it, or a folder of Orbax or of torch.distributed.checkpoint"
 )
 
 

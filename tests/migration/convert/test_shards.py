@@ -145,7 +145,7 @@ def test_a_folder_of_shards_with_anything_else_is_not_replaced(name: str, tmp_pa
     with pytest.raises(paritree.CheckpointError) as refusal:
         to_torch(tmp_path, 300, overwrite=True)
     assert str(refusal.value) == (
-        f"{made}: expected a folder with a checkpoint of Orbax or in shards and nothing else to overwrite, found "
+        f"{made}: expected a folder with a checkpoint of Orbax, DCP or in shards and nothing else to overwrite, found "
         f"{name!r} in it. Remove it first. It was not touched."
     )
     assert (made / name).read_text() == "mine"

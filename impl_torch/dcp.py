@@ -1,0 +1,243 @@
+"""Folders of `torch.distributed.checkpoint`, read and written by it in one process, without running what is in them.
+
+Its metadata is a pickle, which it would run. Here only the classes are made that it writes itself, and what they say is
+held against the folder: PyTorch would leave what no chunk covers as it finds it in memory.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+import warnings
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+import ml_dtypes
+import numpy as np
+import torch
+from torch.distributed import checkpoint
+from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata, StorageMeta, TensorStorageMetadata
+
+from ..common.arrays import as_numpy
+from ..common.errors import CheckpointError, shown
+from ..common.reading import MOST_BYTES, are_lengths, check_folder, is_shape, opened
+from .files import StoredArray
+
+METADATA = ".metadata"
+_ANEW = "It is damaged: copy or save it again."
+_PLACE = "torch.distributed.checkpoint"
+_CLASSES = {
+    (f"{_PLACE}.metadata", name)
+    for name in (
+        *("BytesStorageMetadata", "ChunkStorageMetadata", "Metadata", "MetadataIndex", "StorageMeta"),
+        *("TensorProperties", "TensorStorageMetadata", "_MEM_FORMAT_ENCODING"),
+    )
+} | {
+    (f"{_PLACE}.filesystem", "_StorageInfo"),
+    ("torch", "Size"),
+    ("torch.serialization", "_get_layout"),
+    *(("pathlib", name) for name in ("Path", "PosixPath", "PurePosixPath", "PureWindowsPath", "WindowsPath")),
+    *(("torch", str(each).removeprefix("torch.")) for each in vars(torch).values() if isinstance(each, torch.dtype)),
+}
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """What was saved, nested as it was, with a StoredArray for every tensor and None for all else.
+
+    Raises:
+        CheckpointError: it is damaged, has what would have to be unpickled, or a type that NumPy does not have.
+        OSError: it cannot be read, or leads out of its folder.
+    """
+    check_folder(folder)
+    reader = _Reader(folder)
+    tree: dict[str, Any] = {}
+    places = reader.known.planner_data if isinstance(reader.known.planner_data, dict) else {}
+    for name, entry in reader.known.state_dict_metadata.items():
+        keys = places.get(name)
+        *parents, last = [str(key) for key in keys] if isinstance(keys, tuple) and keys else [name]
+        node = tree
+        for key in parents:
+            node = node.setdefault(key, {})
+            if not isinstance(node, dict):
+                raise _damaged(f"{folder}: {name}", "mappings or values under each key", "both")
+        if last in node:
+            raise _damaged(f"{folder}: {name}", "one value under each key", "two")
+        node[last] = reader.stored(name, entry) if isinstance(entry, TensorStorageMetadata) else None
+    return tree
+
+
+def write(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Save arrays by their paths in a folder that is not there yet. Several paths may have one array.
+
+    Raises:
+        CheckpointError: a type that PyTorch does not have. OSError: the system cannot write it.
+    """
+    tensors = {path: _tensor(path, array) for path, array in arrays.items()}
+    folder.mkdir()
+    try:
+        with warnings.catch_warnings():
+            # That there is one process.
+            warnings.simplefilter("ignore")
+            checkpoint.save(tensors, storage_writer=checkpoint.FileSystemWriter(folder), no_dist=True)
+    except (RuntimeError, checkpoint.CheckpointException) as error:
+        cause = _cause(error)
+        if isinstance(cause, OSError | KeyboardInterrupt):
+            raise cause from None
+        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+        raise CheckpointError(str(folder), "to write a folder of torch.distributed.checkpoint", reason) from None
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What was raised in this process, the only one. What it is told in is no Exception."""
+    failures = error.failures if isinstance(error, checkpoint.CheckpointException) else {}
+    return next((each[0] for each in failures.values()), error)
+
+
+class _Reader(checkpoint.FileSystemReader):
+    """PyTorch's reader of a folder, whose metadata is read once and held against the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._folder = folder
+        self.known = _metadata(folder / METADATA)
+        self._sizes = {each.name: each.stat().st_size for each in folder.iterdir() if each.is_file()}
+
+    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
+        return self.known
+
+    def stored(self, name: str, entry: TensorStorageMetadata) -> StoredArray:
+        """A tensor, all of which lies in the folder."""
+        where = f"{self._folder}: {name}"
+        shape, torch_type = tuple(entry.size), entry.properties.dtype
+        kind = str(torch_type).removeprefix("torch.")
+        try:
+            dtype = np.dtype(getattr(ml_dtypes, kind, kind))
+        except TypeError:
+            remedy = "Save it as such."
+            raise CheckpointError(where, "tensors of a type that NumPy has", str(torch_type), remedy) from None
+        if not is_shape(shape):
+            raise _damaged(where, "the lengths of its axes", shown(shape))
+        self._check_chunks(name, entry, shape, dtype.itemsize, where)
+        return StoredArray(shape, dtype, (name,), partial(self._values, name, shape, torch_type), lambda: None)
+
+    def _values(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> np.ndarray:
+        state = {name: torch.empty(shape, dtype=dtype)}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                checkpoint.load(state, storage_reader=self, no_dist=True)
+        except (Exception, checkpoint.CheckpointException) as error:
+            # A tensor's own bytes are a pickle beside others, and there is no end to what a wrong one makes it raise.
+            cause = _cause(error)
+            if isinstance(cause, KeyboardInterrupt):
+                raise cause from None
+            reason = f"{type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else 'the file ends'}"
+            raise _damaged(f"{self._folder}: {name}", "a tensor", f"what it cannot read ({reason})") from None
+        return as_numpy(state[name])
+
+    def _check_chunks(
+        self, name: str, entry: TensorStorageMetadata, shape: tuple[int, ...], itemsize: int, where: str
+    ) -> None:
+        """Together they are the tensor, each entry once, and as long as the files are."""
+        spans = np.array([[tuple(each.offsets), tuple(each.sizes)] for each in entry.chunks], np.int64)
+        spans = spans.reshape(len(entry.chunks), 2, len(shape))
+        begins, ends = spans[:, 0], spans[:, 0] + spans[:, 1]
+        counts = spans[:, 1].prod(1)
+        full = counts > 0
+        is_within = bool((spans >= 0).all() and (ends <= np.array(shape, np.int64)).all())
+        meets = (
+            ((begins[number] < ends[full]) & (ends[number] > begins[full])).all(1).sum()
+            for number in np.flatnonzero(full)
+        )
+        if not is_within or counts.sum() != np.prod(shape, dtype=np.int64) or any(each > 1 for each in meets):
+            raise _damaged(where, "chunks that are all of it, each entry once", f"{len(spans):,} that are not")
+        for chunk, count in zip(entry.chunks, counts.tolist(), strict=True):
+            info = self.known.storage_data.get(checkpoint.metadata.MetadataIndex(name, chunk.offsets))
+            file, offset, length = (getattr(info, key, None) for key in ("relative_path", "offset", "length"))
+            if getattr(info, "transform_descriptors", None):
+                raise CheckpointError(
+                    where, "a tensor as it is", f"one by {shown(info.transform_descriptors)}", "Save it so."
+                )
+            # A path that leads elsewhere would read a file that the folder has no business with.
+            if file not in self._sizes or not are_lengths((offset, length)) or offset + length > self._sizes[file]:
+                found = f"bytes {shown(offset)} to {shown(offset)} + {shown(length)} of {shown(file)}"
+                raise _damaged(where, "a part of a file in the folder", found)
+            if length < count * itemsize:
+                raise _damaged(where, f"at least the {count * itemsize:,} bytes of a chunk", f"{length:,}")
+
+
+def _metadata(file: Path) -> Metadata:
+    with opened(file) as stream:
+        content = stream.read(MOST_BYTES + 1)
+    expected = "metadata of torch.distributed.checkpoint"
+    if len(content) > MOST_BYTES:
+        raise CheckpointError(str(file), expected, f"more than {MOST_BYTES:,} bytes", _ANEW)
+    try:
+        found = _Unpickler(io.BytesIO(content), file).load()
+        _check(found)
+    except CheckpointError:
+        raise
+    except Exception as error:
+        # A pickle is a program.
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'the file ends'}"
+        raise _damaged(str(file), expected, f"what it cannot read ({reason})") from None
+    found.storage_meta = StorageMeta()
+    return found
+
+
+def _check(found: Any) -> None:
+    """Raises TypeError for what is not what PyTorch writes."""
+    if not isinstance(found, Metadata) or not isinstance(found.storage_data, dict):
+        raise TypeError(f"{type(found).__name__} in it")
+    for name, entry in found.state_dict_metadata.items():
+        if not isinstance(name, str) or not isinstance(entry, TensorStorageMetadata | BytesStorageMetadata):
+            raise TypeError(f"{type(entry).__name__} under {shown(name)}")
+        if isinstance(entry, TensorStorageMetadata):
+            parts = [entry.size, *(part for each in entry.chunks for part in (each.offsets, each.sizes))]
+            if not all(isinstance(part, torch.Size) and len(part) == len(entry.size) for part in parts):
+                raise TypeError(f"sizes of {shown(name)} that are none")
+            if not isinstance(entry.properties.dtype, torch.dtype):
+                raise TypeError(f"a dtype of {shown(name)} that is none")
+
+
+class _Unpickler(pickle.Unpickler):
+    """Makes nothing but what PyTorch writes into the metadata."""
+
+    def __init__(self, stream: io.BytesIO, file: Path) -> None:
+        super().__init__(stream)
+        self._file = file
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _CLASSES:
+            return super().find_class(module, name)
+        self._refuse(f"{module}.{name}")
+
+    def persistent_load(self, pid: Any) -> NoReturn:
+        self._refuse("an object of its own")
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise CheckpointError(
+            str(self._file),
+            "metadata of torch.distributed.checkpoint, which can be read without running code",
+            f"{what}, which would have to be unpickled",
+            "Where you trust it, load it with the code that wrote it and save `model.state_dict()` alone.",
+        )
+
+
+def _tensor(path: str, array: np.ndarray) -> torch.Tensor:
+    """The same memory."""
+    name = array.dtype.name
+    is_known = isinstance(getattr(torch, name, None), torch.dtype) or array.dtype == np.bool_
+    if not is_known or re.fullmatch(r"u?int[124]", name):
+        raise CheckpointError(path, "a dtype that PyTorch has", name, "Cast it with dtype.")
+    if array.dtype.isbuiltin == 1:
+        return torch.from_numpy(array)
+    carrier = array.view(np.int16 if array.dtype.itemsize == 2 else np.uint8)
+    return torch.from_numpy(carrier).view(getattr(torch, name))
+
+
+def _damaged(where: str, expected: str, found: str) -> CheckpointError:
+    return CheckpointError(where, expected, found, _ANEW)
