@@ -1,8 +1,8 @@
 """The catalogue as notebooks, one a section, made from the records: what is shown is what ran.
 
-They follow the chapter on parameters that the source notebooks follow, step by step. `notebooks` makes them without
-outputs, in the same cells with the same ids every time; `executed` runs one. What they need besides the package is
-imported when they are made: nbformat, and nbclient with a kernel to run them.
+They follow the chapter of Dive into Deep Learning that the source notebooks follow, step by step. `notebooks` makes
+them without outputs, in the same cells with the same ids every time; `executed` runs one. What they need besides the
+package is imported when they are made: nbformat, and nbclient with a kernel to run them.
 """
 
 from __future__ import annotations
@@ -55,8 +55,9 @@ Two words in the cells are not the frameworks': `raised(action)` runs an action 
 raises, where an error is the result; `Absent(reason)` stands where a framework has no such thing."""
 
 _SOURCES = """\
-S0 to S4 are the five notebooks on PyTorch's parameters that these grew from. Their steps are kept, and where one of \
-them is mistaken, the row says so. This notebook is generated (`{command}`) and was run with {versions}, on the CPU."""
+S0 to S4 are the five notebooks that these grew from: they work through the chapter on parameter management of *Dive \
+into Deep Learning*, in PyTorch. The steps are those of the chapter, and where a notebook is mistaken, the row says \
+so. This notebook is generated (`{command}`) and was run with {versions}, on the CPU."""
 
 _SETUP = """\
 import os
