@@ -76,7 +76,8 @@ def read_text(file: Path) -> str:
         OSError: it cannot be read, is no regular file or is longer than `MOST_BYTES`; ValueError: it is no such text.
     """
     with opened(file) as stream:
-        content = stream.read(MOST_BYTES + 1)
+        # Python makes room for all that it is asked to read.
+        content = stream.read(min(os.fstat(stream.fileno()).st_size, MOST_BYTES) + 1)
     if len(content) > MOST_BYTES:
         raise OSError(errno.EFBIG, f"one of more than {MOST_BYTES:,} bytes", str(file))
     return content.decode("utf-8")

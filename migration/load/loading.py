@@ -128,6 +128,7 @@ def _owners(made: Map, targets: Mapping[str, Target]) -> dict[str, Target]:
         WeightsError: all that the two do not have in common. TieError: what is one in the map is two in the model.
     """
     names = {name: target for path, target in targets.items() for name in (path, *target.aliases)}
+    _check_tied(made, names)
     faults = list(_faults(made, names))
     found = {path: names[path] for path in made.by_port if path in names}
     filled = {target.path for target in found.values()}
@@ -140,10 +141,6 @@ def _owners(made: Map, targets: Mapping[str, Target]) -> dict[str, Target]:
             unfit(faults),
             "What no checkpoint holds must have its values: make it on a device. Nothing was loaded.",
         )
-    for path, rows in made.by_port.items():
-        for alias in rows[0].port_aliases:
-            if alias in names and names[alias].path != names[path].path:
-                raise _untied(path, alias)
     return found
 
 
@@ -160,9 +157,13 @@ def _faults(made: Map, names: Mapping[str, Target]) -> Iterator[str]:
             yield f"{other} and {path} are one tensor of the model and two of the map"
 
 
-def _untied(path: str, alias: str) -> TieError:
-    remedy = (
-        "Tie them in the model, before it is sharded; `fully_shard` keeps a tie if the first call that shards one of "
-        "the two is for a module that holds both. Nothing was loaded."
-    )
-    return TieError(alias, f"the same tensor as {path}, to which the map ties it", "another one", remedy)
+def _check_tied(made: Map, names: Mapping[str, Target]) -> None:
+    """Raises TieError: what is one in the map is two in the model."""
+    for path, rows in made.by_port.items():
+        for alias in rows[0].port_aliases:
+            if path in names and alias in names and names[alias].path != names[path].path:
+                remedy = (
+                    "Tie them in the model, before it is sharded; `fully_shard` keeps a tie if the first call that "
+                    "shards one of the two is for a module that holds both. Nothing was loaded."
+                )
+                raise TieError(alias, f"the same tensor as {path}, to which the map ties it", "another one", remedy)

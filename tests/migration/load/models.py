@@ -6,6 +6,7 @@ they compute is not of interest here.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from flax import linen, nnx
 from jax.sharding import PartitionSpec as P
+from torch import nn
 
 from paritree.pairs.maps import WHOLE, Map, MapRow
 from paritree.pairs.maps.pieces import Piece
@@ -39,6 +41,8 @@ class Sizes(NamedTuple):
 
 
 SMALL, LARGE = Sizes(), Sizes(64, 48, 8, 4, 96, 4)
+# Large beside what else is read: headers and metadata.
+WIDE = Sizes(2048, 128, 8, 4, 512, 4)
 
 
 def gpt2(sizes: Sizes, seed: int = 0) -> Any:
@@ -254,3 +258,20 @@ def llama_map(sizes: Sizes) -> Map:
 def arrays(model: Any) -> dict[str, np.ndarray]:
     """A torch model's, by all their paths."""
     return {path: tensor.detach().numpy() for path, tensor in model.state_dict().items()}
+
+
+def on_meta(reference: nn.Module) -> Any:
+    """Its like with parameters on the meta device, and buffers with their values."""
+    model = copy.deepcopy(reference)
+    new = {id(each): nn.Parameter(each.to("meta")) for each in model.parameters()}
+    for module in model.modules():
+        module._parameters.update(
+            {name: new[id(each)] for name, each in module._parameters.items() if each is not None}
+        )
+    return model
+
+
+def read_by_system() -> int:
+    """The bytes that the system has given to this process, from wherever."""
+    text = Path("/proc/self/io").read_text()
+    return int(text.split("rchar:")[1].split()[0])

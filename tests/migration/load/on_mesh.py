@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import sys
 
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+if __name__ == "__main__":
+    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,17 @@ import numpy as np
 import pytest
 from flax import nnx
 from flax.core import meta
-from jax.sharding import AxisType, NamedSharding
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import paritree
 
 from .models import LARGE, LLAMA, SMALL, StackedGpt2, arrays, gpt2, gpt2_map, llama, llama_map, llama_port, saved
 
-MESH = jax.make_mesh((4, 2), ("data", "model"), axis_types=(AxisType.Auto, AxisType.Auto))
+
+def mesh() -> Mesh:
+    """Of eight devices, of however many processes."""
+    return jax.make_mesh((4, 2), ("data", "model"), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def reading(source: Any, map: Any, like: Any, **others: Any) -> tuple[Any, int]:
@@ -69,7 +73,7 @@ def load_gpt2(folder: Path) -> None:
     reference = gpt2(LARGE)
     expected = gpt2_map(LARGE).arrays(arrays(reference))
     index = saved(reference, folder / "gpt2")
-    with jax.set_mesh(MESH):
+    with jax.set_mesh(mesh()):
         like = abstract()
         made, read = reading(index, gpt2_map(LARGE), like)
     assert made is like
@@ -80,14 +84,14 @@ def load_gpt2(folder: Path) -> None:
     assert made.layers.down[...].sharding.shard_shape(made.layers.down.shape) == (4, 12, 48)
     assert read == share(held)
     print("GPT-2 as an NNX module")
-    with jax.set_mesh(MESH):
+    with jax.set_mesh(mesh()):
         state = nnx.state(abstract(), nnx.Param)
         made, read = reading(index, gpt2_map(SMALL), state)
     held = {".".join(map(str, keys)): each.get_raw_value() for keys, each in nnx.to_flat_state(made)}
     check_equal(held, expected)
     assert read == share(held)
     print("GPT-2 as a state, by a map of another size")
-    with jax.set_mesh(MESH):
+    with jax.set_mesh(mesh()):
         live = nnx.merge(nnx.graphdef(abstract()), nnx.state(made_of_ones(abstract())))
     before = {path: array.sharding for path, array in state_of(live).items()}
     made, _ = reading(index, gpt2_map(LARGE), live)
@@ -100,7 +104,7 @@ def load_gpt2(folder: Path) -> None:
 def made_of_ones(model: nnx.Module) -> nnx.Module:
     """The abstract module with ones where its shardings say."""
     state = nnx.state(model)
-    shardings = nnx.get_named_sharding(state, MESH)
+    shardings = nnx.get_named_sharding(state, mesh())
 
     def ones(array: Any, sharding: Any) -> Any:
         if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
@@ -115,7 +119,7 @@ def load_llama(folder: Path) -> None:
     reference = llama(LARGE)
     expected = llama_map(LARGE).arrays(arrays(reference))
     index = saved(reference, folder / "llama")
-    with jax.set_mesh(MESH):
+    with jax.set_mesh(mesh()):
         like = llama_port(LARGE)
         (module, variables), read = reading(index, llama_map(SMALL), like)
     assert module is like[0]
@@ -124,9 +128,9 @@ def load_llama(folder: Path) -> None:
     held = tree_of(variables)
     check_equal(held, expected)
     assert read == share(held)
-    assert held["params.head"].sharding == NamedSharding(MESH, P("data", "model"))
+    assert held["params.head"].sharding == NamedSharding(mesh(), P("data", "model"))
     print("Llama as Linen variables, by a map of another size")
-    shardings = {f"params.{path}": NamedSharding(MESH, spec) for path, (_, spec) in LLAMA.items()}
+    shardings = {f"params.{path}": NamedSharding(mesh(), spec) for path, (_, spec) in LLAMA.items()}
     bare = llama_port(LARGE, boxed=False)
     (_, variables), read = reading(index, llama_map(LARGE), bare, shardings=shardings)
     check_equal(tree_of(variables), expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,8 @@ from paritree.migration.load import filling, reading
 from paritree.pairs.maps import MapRow, nested
 
 from ..convert.checkpoints import example, saved, weights
+from .models import WIDE, gpt2, llama
+from .models import saved as saved_as_shards
 
 ROOT = Path(__file__).parents[3]
 
@@ -38,6 +41,26 @@ def test_onto_a_mesh(tmp_path: Path) -> None:
         "Llama in bfloat16",
         "what does not fit is refused",
     ]
+
+
+def test_onto_one_mesh_of_two_processes(tmp_path: Path) -> None:
+    saved_as_shards(gpt2(WIDE), tmp_path / "gpt2", "1MB")
+    saved_as_shards(llama(WIDE), tmp_path / "llama", "1MB")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tests.migration.load.over_processes", str(tmp_path), str(port)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    started = [subprocess.Popen([*command, str(number)], cwd=ROOT, **pipes) for number in range(2)]  # type: ignore[call-overload]
+    try:
+        told = [process.communicate(timeout=300) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0, 0], told
+    # Gloo, too, tells of itself there.
+    for out, _ in told:
+        assert [line for line in out.splitlines() if "Gloo" not in line] == ["GPT-2", "Llama"]
 
 
 def abstract(dtype: Any = jnp.float32) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import copy
+import subprocess
+import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,19 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
+from torch import distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+from torch.distributed.tensor.placement_types import _StridedShard
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 import paritree
 from paritree import DtypeError, Map, MapRow, TieError, UsageError, WeightsError
 
-from .models import LARGE, SMALL, arrays, gpt2, gpt2_map, llama, llama_map
+from .models import LARGE, SMALL, WIDE, arrays, gpt2, gpt2_map, llama, llama_map, on_meta
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -28,17 +37,6 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Pa
         save_file(held, folder / f"{name}.safetensors")
         found[name] = reference, folder / f"{name}.safetensors"
     return found
-
-
-def on_meta(reference: nn.Module) -> Any:
-    """Its like with parameters on the meta device, and buffers with their values."""
-    model = copy.deepcopy(reference)
-    new = {id(each): nn.Parameter(each.to("meta")) for each in model.parameters()}
-    for module in model.modules():
-        module._parameters.update(
-            {name: new[id(each)] for name, each in module._parameters.items() if each is not None}
-        )
-    return model
 
 
 def check_equal(made: nn.Module, reference: nn.Module) -> None:
@@ -152,3 +150,53 @@ def test_shardings_are_of_jax(tmp_path: Path) -> None:
         "shardings: expected none for a PyTorch module, whose tensors say how they lie, found some. Shard the module "
         "itself: `fully_shard`, or `distribute_tensor` for its parameters."
     )
+
+
+def test_sharded_over_two_processes(tmp_path: Path) -> None:
+    held = gpt2_map(WIDE).arrays(arrays(gpt2(WIDE)))
+    save_file({path: np.ascontiguousarray(array) for path, array in held.items()}, tmp_path / "model.safetensors")
+    launched = [
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "tests.migration.load.in_processes",
+    ]
+    command = [sys.executable, "-m", *launched, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines() == [
+        "DTensor",
+        "fully_shard on meta",
+        "fully_shard live",
+        "a tie that fully_shard lost",
+    ]
+
+
+@pytest.mark.parametrize(
+    "placements",
+    [
+        (Shard(0), Shard(0)),
+        (Shard(0), Shard(1)),
+        (Replicate(), Shard(1)),
+        # As `fully_shard` shards what is already sharded along that axis.
+        (_StridedShard(0, split_factor=2), Shard(0)),
+        (_StridedShard(1, split_factor=2), Replicate()),
+    ],
+)
+def test_the_boxes_of_every_process_of_a_mesh(placements: Any) -> None:
+    for shape, rank in product(((8, 6), (7, 5), (3, 2), (16, 4)), range(4)):
+        dist.init_process_group("fake", store=FakeStore(), rank=rank, world_size=4)
+        try:
+            mesh = init_device_mesh("cpu", (2, 2))
+            module, whole = nn.Module(), torch.arange(shape[0] * shape[1]).reshape(shape)
+            module.register_buffer("w", distribute_tensor(whole, mesh, placements, src_data_rank=None))
+            target = paritree.wing("torch").targets(module)["w"]
+            local = module.w.to_local()
+            found = torch.full_like(local, -1)
+            for box, part in zip(target.boxes, target.held.parts, strict=True):
+                found[part] = whole[tuple(slice(*each) for each in box)]
+        finally:
+            dist.destroy_process_group()
+        assert torch.equal(found, local)
