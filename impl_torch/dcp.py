@@ -28,6 +28,8 @@ from .files import StoredArray
 
 METADATA = ".metadata"
 _ANEW = "It is damaged: copy or save it again."
+# Each is held against each.
+_MOST_CHUNKS = 1 << 14
 _PLACE = "torch.distributed.checkpoint"
 _CLASSES = {
     (f"{_PLACE}.metadata", name)
@@ -57,7 +59,7 @@ def read(folder: Path) -> dict[str, Any]:
     places = reader.known.planner_data if isinstance(reader.known.planner_data, dict) else {}
     for name, entry in reader.known.state_dict_metadata.items():
         keys = places.get(name)
-        *parents, last = [str(key) for key in keys] if isinstance(keys, tuple) and keys else [name]
+        *parents, last = [str(key) for key in keys] if _are_keys(keys) else [name]
         node = tree
         for key in parents:
             node = node.setdefault(key, {})
@@ -67,6 +69,11 @@ def read(folder: Path) -> dict[str, Any]:
             raise _damaged(f"{folder}: {name}", "one value under each key", "two")
         node[last] = reader.stored(name, entry) if isinstance(entry, TensorStorageMetadata) else None
     return tree
+
+
+def _are_keys(keys: Any) -> bool:
+    """Whether they are a path in what was saved: names and positions."""
+    return isinstance(keys, tuple) and bool(keys) and all(isinstance(key, str) or are_lengths([key]) for key in keys)
 
 
 def write(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -142,12 +149,14 @@ class _Reader(checkpoint.FileSystemReader):
         self, name: str, entry: TensorStorageMetadata, shape: tuple[int, ...], itemsize: int, where: str
     ) -> None:
         """Together they are the tensor, each entry once, and as long as the files are."""
+        if len(entry.chunks) > _MOST_CHUNKS:
+            raise _damaged(where, f"at most {_MOST_CHUNKS:,} chunks", f"{len(entry.chunks):,}")
         spans = np.array([[tuple(each.offsets), tuple(each.sizes)] for each in entry.chunks], np.int64)
         spans = spans.reshape(len(entry.chunks), 2, len(shape))
         begins, ends = spans[:, 0], spans[:, 0] + spans[:, 1]
         counts = spans[:, 1].prod(1)
         full = counts > 0
-        is_within = bool((spans >= 0).all() and (ends <= np.array(shape, np.int64)).all())
+        is_within = bool(((spans >= 0) & (spans <= shape)).all() and (ends <= shape).all())
         meets = (
             ((begins[number] < ends[full]) & (ends[number] > begins[full])).all(1).sum()
             for number in np.flatnonzero(full)
@@ -203,8 +212,11 @@ def _check(found: Any) -> None:
                 raise TypeError(f"a dtype of {shown(name)} that is none")
 
 
-class _Unpickler(pickle.Unpickler):
-    """Makes nothing but what PyTorch writes into the metadata."""
+class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
+    """Makes nothing but what PyTorch writes into the metadata.
+
+    In Python's own code: that in C makes room for as many objects as a number in the file says.
+    """
 
     def __init__(self, stream: io.BytesIO, file: Path) -> None:
         super().__init__(stream)

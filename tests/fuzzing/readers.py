@@ -25,6 +25,7 @@ from paritree import Map, MapRow, ParitreeError, Record
 from paritree.common.wing import Optimizer
 from paritree.conformance.known import load as load_known
 from paritree.conformance.report import Report
+from paritree.impl_torch import dcp
 from paritree.migration.convert.readers import open_source
 from paritree.pairs.maps.pieces import parsed
 from paritree.pairs.records import files as records
@@ -59,14 +60,24 @@ def _written(content: bytes, folder: Path, name: str) -> Path:
     return file
 
 
-def _source(name: str) -> Callable[[bytes, Path], Any]:
+def _source(name: str, within: str = "") -> Callable[[bytes, Path], Any]:
+    """within: the folder that is opened, if it is not the file itself."""
+
     def read(content: bytes, folder: Path) -> Any:
-        source = open_source(_written(content, folder, name))
+        file = _written(content, folder, name)
+        source = open_source(folder / within if within else file)
         for path in source.entries:
             source.array(path).tobytes()
             source.release(path)
 
     return read
+
+
+def _dcp(content: bytes, folder: Path) -> Any:
+    """A folder of torch.distributed.checkpoint with these bytes for its metadata."""
+    (folder / "a").mkdir()
+    (folder / "a" / "__0_0.distcp").write_bytes(_DCP["__0_0.distcp"])
+    return _source("a/.metadata", "a")(content, folder)
 
 
 def _index(content: bytes, folder: Path) -> Any:
@@ -129,6 +140,15 @@ def _report(content: bytes, folder: Path) -> Any:
 
 _ARRAYS = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "half": np.zeros(2, np.float16), "n": np.array(3)}
 _SAFETENSORS = save(_ARRAYS, {"head": "w"})
+
+
+def _dcp_files() -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        dcp.write(Path(folder, "a"), _ARRAYS)
+        return {file.name: file.read_bytes() for file in Path(folder, "a").iterdir()}
+
+
+_DCP = _dcp_files()
 
 
 def _with_header(document: Any) -> bytes:
@@ -258,6 +278,7 @@ def readers() -> Mapping[str, Reader]:
     return {
         "safetensors": Reader(_source("a.safetensors"), (_SAFETENSORS,), _header(), _with_header),
         "torch": Reader(_source("a.pt"), _checkpoints()),
+        "dcp": Reader(_dcp, (_DCP[".metadata"],)),
         "npz": Reader(_source("a.npz"), _npz()),
         "msgpack": Reader(_source("a.msgpack"), (serialization.to_bytes({"params": _ARRAYS, "step": 3}),)),
         "index": Reader(_index, (dumped(index).encode(),), index),
