@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from .common import paths
+from .common.draws import Stream, check_seed, check_stream
 from .common.errors import UsageError
 from .common.models import ReferenceModel
-from .common.spec import Layer, table_of
+from .common.spec import Echo, Layer, Rule, table_of
 from .common.tables import Row, Table
 from .common.trees import is_array, members, walk
 from .common.wing import Call, Inputs, Wing, is_tree, name_of
@@ -31,20 +32,52 @@ def wing(of: Any) -> Wing:
 
 @ordinary()
 def build(
-    spec: Layer | ReferenceModel, wing: str, *, seed: int = 0, dtype: str = "float32", device: str = "cpu"
+    spec: Layer | ReferenceModel,
+    wing: str,
+    *,
+    seed: int = 0,
+    dtype: str = "float32",
+    device: str = "cpu",
+    stream: Stream = "portable",
 ) -> Any:
     """A live model of a spec, its parameters drawn by path from `seed`, in inference mode.
 
     Returns an `nn.Module`, an `nnx.Module` or `(linen module, variables)`.
 
+    stream: `portable` draws the same numbers, bit for bit, in every wing; `native` with the framework's own generator.
+
     Raises:
         SpecError, PathError, InitializerError: the spec does not hold together.
-        NotExpressibleError: this wing's framework cannot express it; UsageError: no such wing.
+        NotExpressibleError: this wing's framework cannot express it; UsageError: no such wing, seed or stream.
     """
     layer = spec.resolved if isinstance(spec, ReferenceModel) else spec
     if not isinstance(layer, Layer):
         raise UsageError("", "a spec or a reference model", type(layer).__name__, "For example Linear(4, 8).")
-    return load_wing(wing).build(layer, seed=seed, dtype=dtype, device=device)
+    seed, stream = check_seed(seed), check_stream(stream)
+    return load_wing(wing).build(layer, seed=seed, dtype=dtype, device=device, stream=stream)
+
+
+@ordinary()
+def initialize(
+    model: Any,
+    rules: Rule | Iterable[Rule],
+    *,
+    seed: int = 0,
+    echo: Echo | None = None,
+    stream: Stream = "portable",
+) -> Any:
+    """Draw the parameters of a live model that the rules name, by path from `seed`; the others keep their values.
+
+    Returns the model to go on with: the same object in PyTorch and NNX, a new `(module, variables)` of Linen's.
+
+    echo: called with one line for each parameter, as it is drawn (`print` shows them).
+    stream: `portable` draws the same numbers, bit for bit, in every wing; `native` with the framework's own generator.
+
+    Raises:
+        PathError: a rule that matches nothing; InitializerError: one that does not fit, or whose bits cannot be
+            portable; UsageError: no model, rule, seed or stream. Nothing was drawn.
+    """
+    return wing(model).initialize(model, rules, seed=seed, echo=echo, stream=stream)
 
 
 @ordinary()

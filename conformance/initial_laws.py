@@ -1,7 +1,7 @@
 """The contract of initialization of what was built from a spec: every parameter is drawn from the spec's law.
 
 A one-sample test of each parameter and wing, judged over the whole run, since what is allowed depends on how many tests
-there are in all. The wing's `sample` is tested, and held to what `build` draws.
+there are in all. The framework's own stream is tested, by the wing's `sample`, and held to what `build` draws.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class InitialLaws:
         key = (wing.sample, drawn.initializer, expected.initializer, drawn.shape, drawn.path, device)
         if key not in self.evidence:
             count = max(replicates(drawn.sizes, initializer=drawn.drawn_from), len(LINKED_SEEDS))
-            samples = wing.sample(drawn, seeds=range(count), device=device)
+            samples = wing.sample(drawn, seeds=range(count), device=device, stream="native")
             shape, initializer = expected.sizes, expected.drawn_from
             self.samples[key] = samples
             self.evidence[key] = examine(samples, initializer, shape, path=expected.path)
@@ -71,7 +71,7 @@ class InitialLaws:
     def _linked(self, wing: Wing, device: str, spec: Layer, keys: dict[str, Key]) -> Iterator[Finding]:
         """A failure for every parameter that a build does not draw as `sample` does."""
         for seed in LINKED_SEEDS:
-            built = wing.weights(wing.build(spec, seed=seed, device=device))
+            built = wing.weights(wing.build(spec, seed=seed, device=device, stream="native"))
             for path, key in keys.items():
                 apart = relative_error(built[path].astype(np.float64), self.samples[key][seed].astype(np.float64))
                 if apart > _LINKED:

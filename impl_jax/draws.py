@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,8 @@ from jax.nn import initializers as native
 from jax.typing import DTypeLike
 
 from ..common import initializers as init
+from ..common.draws import Box, Stream, check_size, check_stream, key_of, recipe_of
+from ..common.draws import drawn as portable
 from ..common.errors import InitializerError
 from ..common.initializers import Initializer
 from ..common.layers import native as native_parameter
@@ -23,6 +26,7 @@ from ..common.seeding import path_words
 from ..common.tables import Row
 from ..common.wing import StoredTensor, drawn, model_of, steady
 from .devices import running
+from .integers import entries
 from .trees import Owned, as_stored_tensors
 
 
@@ -76,13 +80,19 @@ def draw(
     path: str = "",
     dtype: str = "float32",
     device: str = "cpu",
+    stream: Stream = "portable",
+    box: Box | None = None,
 ) -> jax.Array:
     """An array of canonical `shape` drawn from `initializer`, the same for one seed and path wherever it is asked.
 
-    `build` draws a kernel as it will lie, so that it holds other numbers of the same law; `sample` gives those.
+    In the native stream `build` draws a kernel as it will lie, so that it holds other numbers of the same law; `sample`
+    gives those.
+
+    box: a slice for each axis, to have that part of the array alone, with the values that it has in the whole.
 
     Raises:
-        InitializerError: the initializer does not fit the shape.
+        UsageError: what is no seed, or no stream.
+        InitializerError: the initializer does not fit the shape, or its bits cannot be portable.
         DtypeError: float64 without `running(dtype="float64")`.
         DeviceError: JAX does not see the device.
     """
@@ -91,10 +101,15 @@ def draw(
     initializer.validate(shape, path)
     check_dtype(dtype)
     with jax.default_device(device_of(device)):
-        return draw_native(path_key(seed, path), initializer, shape, SAME, dtype)
+        if box is not None and check_stream(stream) == "portable":
+            return jnp.asarray(
+                portable(initializer, shape, seed=seed, path=path, box=box, wide=dtype == "float64"), dtype
+            )
+        whole = drawn_row(stream, seed, path, initializer, shape, SAME, dtype)
+        return whole if box is None else whole[box]
 
 
-def sample(row: Row, *, seeds: Sequence[int], device: str = "cpu") -> np.ndarray:
+def sample(row: Row, *, seeds: Sequence[int], device: str = "cpu", stream: Stream = "portable") -> np.ndarray:
     """What `build` draws for one row of a spec's table under many seeds: neutral, of shape (seeds, *row.shape)."""
     from .devices import device_of, native_dtype
 
@@ -105,6 +120,9 @@ def sample(row: Row, *, seeds: Sequence[int], device: str = "cpu") -> np.ndarray
         return draw_native(_fold(seed, path), row.drawn_from, row.sizes, layout, dtype)
 
     with jax.default_device(device_of(device)):
+        if check_stream(stream) == "portable":
+            drawn = (drawn_row(stream, seed, row.path, row.drawn_from, row.sizes, SAME, dtype) for seed in seeds)
+            return np.stack([np.asarray(each) for each in drawn])
         stack = np.asarray(jax.vmap(one)(np.stack([_words(seed) for seed in seeds])))
     # One rearrangement of the stack, its leading axis untouched, and not one a draw.
     return stack if layout.is_identity else np.stack([layout.to_canonical(array) for array in stack])
@@ -114,6 +132,35 @@ def layout_of(row: Row) -> Layout:
     """The layout in which Flax stores the parameter of a spec's row."""
     known = native_parameter(row.layer, row.in_layer)
     return known.layout.with_sizes(row.axes) if known else SAME
+
+
+# An array of fewer values is made by NumPy, which takes no time to be compiled.
+_ON_DEVICE = 2**20
+
+
+def drawn_row(
+    stream: Stream,
+    seed: int,
+    path: str,
+    initializer: Initializer,
+    shape: tuple[int, ...],
+    layout: Layout,
+    dtype: DTypeLike,
+) -> jax.Array:
+    """A parameter of canonical `shape` in the layout `layout`, as a stream draws it.
+
+    Raises:
+        UsageError: what is no seed, or no stream; InitializerError: one whose bits cannot be portable.
+    """
+    # Where there is one draw only, no words are asked.
+    if check_stream(stream) == "native" or initializer.deterministic:
+        return draw_native(path_key(seed, path), initializer, shape, layout, dtype)
+    check_size(shape, path)
+    recipe = recipe_of(initializer, shape, path) if math.prod(shape) >= _ON_DEVICE else None
+    if recipe is not None:
+        return entries(recipe, key_of(seed, path), shape, layout, dtype)
+    wide = jnp.dtype(dtype) == jnp.float64
+    return jnp.asarray(layout.to_native(portable(initializer, shape, seed=seed, path=path, wide=wide)), dtype)
 
 
 def draw_native(

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from ..common import paths, spec
+from ..common.draws import Stream
 from ..common.errors import NotExpressibleError, SpecError
 from ..common.spec import table_of
 from .core import generators_kept, given, inference
@@ -21,10 +22,19 @@ from .layers import Array, At, Block, List, maker_of, reserved
 from .naming import leaves
 
 
-def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: str = "cpu") -> nn.Module:
+def build(
+    model: spec.Layer,
+    *,
+    seed: int = 0,
+    dtype: str = "float32",
+    device: str = "cpu",
+    stream: Stream = "portable",
+) -> nn.Module:
     """A live model of the spec `model`, its parameters drawn by path from `seed`, in inference mode.
 
     A Linear whose width the spec does not know becomes a LazyLinear: `materialize` it with an input.
+
+    stream: `portable` for the same numbers in every wing, `native` for PyTorch's own.
 
     Raises:
         SpecError, PathError: the spec does not hold together.
@@ -44,7 +54,7 @@ def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: s
     for leaf in leaves(module):
         row = table[leaf.path]
         if row.tie is None and not isinstance(leaf.array, (UninitializedParameter, UninitializedBuffer)):
-            fill(leaf.array, row.drawn_from, seed, row.path)
+            fill(leaf.array, row.drawn_from, seed, row.path, stream)
     return module.eval()
 
 
@@ -53,7 +63,9 @@ def is_lazy(model: nn.Module) -> bool:
     return any(isinstance(leaf.array, (UninitializedParameter, UninitializedBuffer)) for leaf in leaves(model))
 
 
-def materialize(model: nn.Module, layer: spec.Layer, inputs: Sequence[np.ndarray], *, seed: int = 0) -> nn.Module:
+def materialize(
+    model: nn.Module, layer: spec.Layer, inputs: Sequence[np.ndarray], *, seed: int = 0, stream: Stream = "portable"
+) -> nn.Module:
     """Give every lazy parameter of the model built from `layer` its shape, and draw it by path. Returns `model`.
 
     inputs: neutral arrays with a batch axis in front. A parameter that was already there keeps its values.
@@ -74,7 +86,7 @@ def materialize(model: nn.Module, layer: spec.Layer, inputs: Sequence[np.ndarray
     for leaf in leaves(model):
         row = rows[leaf.path]
         if leaf.path in waiting and row.tie is None:
-            fill(leaf.array, row.drawn_from, seed, row.path)
+            fill(leaf.array, row.drawn_from, seed, row.path, stream)
     return model
 
 

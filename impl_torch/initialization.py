@@ -1,4 +1,4 @@
-"""Initialization: every initializer drawn with `torch.nn.init`, addressed by path."""
+"""Initialization addressed by path: by portable words, or every initializer with `torch.nn.init`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ import torch
 from torch import nn
 
 from ..common import initializers as init
+from ..common.draws import Box, Stream, check_draws, check_size, check_stream, drawn, key_of, recipe_of
 from ..common.initializers import Initializer
 from ..common.seeding import path_seed
 from ..common.spec import Echo, Rule, line, plan
 from ..common.tables import Row
-from ..common.wing import StoredTensor, drawn, model_of
+from ..common.wing import StoredTensor, model_of
+from ..common.wing import drawn as drawn_by
 from .access import neutral, table
 from .devices import device_of, dtype_of
+from .integers import entries
 from .naming import leaves
 from .stored import stored_tensors
 
@@ -30,48 +33,89 @@ def draw(
     path: str = "",
     dtype: str = "float32",
     device: str = "cpu",
+    stream: Stream = "portable",
+    box: Box | None = None,
 ) -> torch.Tensor:
     """A tensor of canonical `shape` drawn from `initializer`, the same for one seed and path wherever it is asked.
 
+    box: a slice for each axis, to have that part of the tensor alone, with the values that it has in the whole.
+
     Raises:
-        InitializerError: the initializer does not fit the shape.
+        UsageError: what is no seed, or no stream.
+        InitializerError: the initializer does not fit the shape, or its bits cannot be portable.
         DtypeError, DeviceError: PyTorch has no such type, or does not see the device.
     """
     initializer.validate(shape, path)
+    if box is not None and check_stream(stream) == "portable":
+        part = torch.from_numpy(drawn(initializer, shape, seed=seed, path=path, box=box, wide=dtype == "float64"))
+        return part.to(device_of(device), dtype_of(dtype))
     empty = torch.empty(shape, dtype=dtype_of(dtype), device=device_of(device))
-    return fill(empty, initializer, seed, path)
+    whole = fill(empty, initializer, seed, path, stream)
+    return whole if box is None else whole[box].clone()
 
 
-def sample(row: Row, *, seeds: Sequence[int], device: str = "cpu") -> np.ndarray:
+def sample(row: Row, *, seeds: Sequence[int], device: str = "cpu", stream: Stream = "portable") -> np.ndarray:
     """What `build` draws for one row of a spec's table under many seeds: neutral, of shape (seeds, *row.shape)."""
     stack = torch.empty((len(seeds), *row.sizes), dtype=dtype_of(row.dtype), device=device_of(device))
     for tensor, seed in zip(stack, seeds, strict=True):
-        fill(tensor, row.drawn_from, seed, row.path)
+        fill(tensor, row.drawn_from, seed, row.path, stream)
     return neutral(stack)
 
 
-def initialize(model: nn.Module, rules: Rule | Iterable[Rule], *, seed: int = 0, echo: Echo | None = None) -> nn.Module:
+def initialize(
+    model: nn.Module,
+    rules: Rule | Iterable[Rule],
+    *,
+    seed: int = 0,
+    echo: Echo | None = None,
+    stream: Stream = "portable",
+) -> nn.Module:
     """Draw the parameters that the rules name, in place; the others keep their values. Returns `model`.
 
     echo: called with one line for each parameter, as it is drawn (`print` shows them).
+    stream: `portable` for the same numbers in every wing, `native` for PyTorch's own.
 
     Raises:
-        PathError: a rule that matches nothing; InitializerError: one that does not fit. Nothing was drawn.
+        PathError: a rule that matches nothing; InitializerError: one that does not fit, or whose bits cannot be
+            portable; UsageError: what is no seed, or no stream. Nothing was drawn.
     """
     arrays = {leaf.path: leaf.array for leaf in leaves(model)}
-    for row, initializer in plan(table(model), rules):
-        fill(arrays[row.path], initializer, seed, row.path)
+    planned = plan(table(model), rules)
+    check_draws(stream, seed, planned)
+    for row, initializer in planned:
+        fill(arrays[row.path], initializer, seed, row.path, stream)
         if echo:
             echo(line(row, initializer))
     return model
 
 
 @torch.no_grad()
-def fill(tensor: torch.Tensor, initializer: Initializer, seed: int, path: str) -> torch.Tensor:
+def fill(
+    tensor: torch.Tensor, initializer: Initializer, seed: int, path: str, stream: Stream = "portable"
+) -> torch.Tensor:
     """Overwrite `tensor` with a draw, on its own device."""
+    # Where there is one draw only, no words are asked.
+    if check_stream(stream) == "portable" and not initializer.deterministic:
+        _portable(tensor.detach(), initializer, seed, path)
+        return tensor
     generator = torch.Generator(tensor.device).manual_seed(path_seed(seed, path))
     _fill(tensor.detach(), initializer, generator)
     return tensor
+
+
+# An array of fewer values is made by NumPy and moved to its device.
+_ON_DEVICE = 2**18
+
+
+def _portable(tensor: torch.Tensor, initializer: Initializer, seed: int, path: str) -> None:
+    shape = tuple(tensor.shape)
+    if tensor.device.type != "cpu" and tensor.numel() >= _ON_DEVICE:
+        check_size(shape, path)
+        recipe = recipe_of(initializer, shape, path)
+        if recipe is not None:
+            tensor.copy_(entries(recipe, key_of(seed, path), shape, tensor.device))
+            return
+    tensor.copy_(torch.from_numpy(drawn(initializer, shape, seed=seed, path=path, wide=tensor.dtype == torch.float64)))
 
 
 def _fill(tensor: torch.Tensor, initializer: Initializer, generator: torch.Generator) -> None:
@@ -176,4 +220,4 @@ def draws(
             return stored_tensors(model_of(factory, seed))
 
     with torch.random.fork_rng(devices=[] if place.type == "cpu" else range(torch.cuda.device_count())):
-        return drawn(made, seeds, target)
+        return drawn_by(made, seeds, target)

@@ -6,13 +6,14 @@ less of it, a `SideWing`, and may be something that no wing knows, a bare pytree
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from ..spec import Layer
+from ..draws import Stream
+from ..spec import Echo, Layer, Rule
 from ..tables import Row, Table
 from .runs import Call, Inputs, Prober, Site, SiteProber
 from .stored import RoundTrip, StoredTensor
@@ -99,7 +100,24 @@ class Wing(SideWing, Protocol):
     What changes a model returns the model to go on with: the same object in torch and NNX, a new one in Linen.
     """
 
-    def build(self, model: Layer, *, seed: int = 0, dtype: str = "float32", device: str = "cpu") -> Any: ...
+    def build(
+        self,
+        model: Layer,
+        *,
+        seed: int = 0,
+        dtype: str = "float32",
+        device: str = "cpu",
+        stream: Stream = "portable",
+    ) -> Any: ...
+    def initialize(
+        self,
+        model: Any,
+        rules: Rule | Iterable[Rule],
+        *,
+        seed: int = 0,
+        echo: Echo | None = None,
+        stream: Stream = "portable",
+    ) -> Any: ...
     def table(self, model: Any, inputs: Sequence[np.ndarray] | None = None) -> Table: ...
     def weights(self, model: Any) -> dict[str, np.ndarray]: ...
     def load(self, model: Any, weights: Mapping[str, np.ndarray]) -> Any: ...
@@ -120,7 +138,9 @@ class Wing(SideWing, Protocol):
         seed: int = 0,
     ) -> tuple[Any, float]: ...
     def identical(self, model: Any, one: str, other: str) -> bool: ...
-    def sample(self, row: Row, *, seeds: Sequence[int], device: str = "cpu") -> np.ndarray: ...
+    def sample(
+        self, row: Row, *, seeds: Sequence[int], device: str = "cpu", stream: Stream = "portable"
+    ) -> np.ndarray: ...
     def settings(self) -> dict[str, str]: ...
 
 

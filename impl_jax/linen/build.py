@@ -15,21 +15,31 @@ import numpy as np
 from flax import linen, traverse_util
 
 from ...common import paths, spec
+from ...common.draws import Stream
 from ...common.errors import NotExpressibleError, SpecError
 from ...common.layers import native
 from ...common.spec import chain, table_of
 from ...common.tables import Table
 from ..devices import check_dtype, device_of, native_dtype
-from ..draws import NativeInit, draw_native, layout_of, path_key
+from ..draws import NativeInit, drawn_row, layout_of
 from ..parts import split_native
 from .layers import At, Block, Members, Sequence, maker_of, reserved
 from .naming import Model, places, stored_name
 
 
-def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: str = "cpu") -> Model:
+def build(
+    model: spec.Layer,
+    *,
+    seed: int = 0,
+    dtype: str = "float32",
+    device: str = "cpu",
+    stream: Stream = "portable",
+) -> Model:
     """A live model of the spec `model`, `(module, variables)`, its parameters drawn by path from `seed`.
 
     A Linear whose width the spec does not know leaves the whole model without variables: `materialize` it.
+
+    stream: `portable` for the same numbers in every wing, `native` for JAX's own.
 
     Raises:
         SpecError, PathError: the spec does not hold together.
@@ -46,18 +56,17 @@ def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: s
     if any(None in row.shape for row in table):
         return module, {}
     with jax.default_device(device_of(device)):
-        return module, traverse_util.unflatten_dict(_variables(module, table, seed))
+        return module, traverse_util.unflatten_dict(_variables(module, table, seed, stream))
 
 
-def _variables(module: linen.Module, table: Table, seed: int) -> dict[tuple[str, ...], jax.Array]:
+def _variables(module: linen.Module, table: Table, seed: int, stream: Stream) -> dict[tuple[str, ...], jax.Array]:
     place = {place.path: place.native for place in places(module)}
     flat: dict[tuple[str, ...], jax.Array] = {}
     for row in table.owners:
         layout, known = layout_of(row), native(row.layer, row.in_layer)
         names = known.parts if known else (row.in_layer,)
         collection = known.collection if known and known.collection else stored_name(row.kind)
-        key = path_key(seed, row.path)
-        drawn = draw_native(key, row.drawn_from, row.sizes, layout, native_dtype(row.dtype))
+        drawn = drawn_row(stream, seed, row.path, row.drawn_from, row.sizes, layout, native_dtype(row.dtype))
         for name, value in zip(names, split_native(drawn, len(names)), strict=True):
             flat[(collection, *place[row.of_layer], *paths.split(name))] = value
     return flat
@@ -68,7 +77,9 @@ def is_lazy(model: Model) -> bool:
     return not jax.tree.leaves(model[1])
 
 
-def materialize(model: Model, layer: spec.Layer, inputs: SequenceOf[np.ndarray], *, seed: int = 0) -> Model:
+def materialize(
+    model: Model, layer: spec.Layer, inputs: SequenceOf[np.ndarray], *, seed: int = 0, stream: Stream = "portable"
+) -> Model:
     """The model built from `layer` with its variables, drawn by path; a model that has them is returned as it is.
 
     inputs: neutral arrays with a batch axis in front.
@@ -82,7 +93,7 @@ def materialize(model: Model, layer: spec.Layer, inputs: SequenceOf[np.ndarray],
     if not is_lazy(model):
         return model
     dtypes = (str(place.module.param_dtype) for place in places(model[0]) if hasattr(place.module, "param_dtype"))
-    return build(resolved, seed=seed, dtype=next(dtypes, "float32"))
+    return build(resolved, seed=seed, dtype=next(dtypes, "float32"), stream=stream)
 
 
 class _Construction:

@@ -15,17 +15,27 @@ import numpy as np
 from flax import nnx
 
 from ...common import paths, spec
+from ...common.draws import Stream
 from ...common.errors import NotExpressibleError, SpecError
 from ...common.spec import table_of
 from ..devices import check_dtype, device_of, setting
-from ..draws import draw_native, layout_of, path_key
+from ..draws import drawn_row, layout_of
 from ..parts import split_native
 from .layers import At, Block, maker_of, reserved
 from .naming import leaves
 
 
-def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: str = "cpu") -> nnx.Module:
+def build(
+    model: spec.Layer,
+    *,
+    seed: int = 0,
+    dtype: str = "float32",
+    device: str = "cpu",
+    stream: Stream = "portable",
+) -> nnx.Module:
     """A live model of the spec `model`, its parameters drawn by path from `seed`, in inference mode.
+
+    stream: `portable` for the same numbers in every wing, `native` for JAX's own.
 
     Raises:
         SpecError, PathError: the spec does not hold together.
@@ -53,7 +63,7 @@ def build(model: spec.Layer, *, seed: int = 0, dtype: str = "float32", device: s
             row = table[leaf.path]
             if row.tie is None:
                 held = leaf.variables[0].dtype
-                drawn = draw_native(path_key(seed, row.path), row.drawn_from, row.sizes, layout_of(row), held)
+                drawn = drawn_row(stream, seed, row.path, row.drawn_from, row.sizes, layout_of(row), held)
                 for variable, value in zip(leaf.variables, split_native(drawn, len(leaf.variables)), strict=True):
                     variable[...] = value
     module.eval()
@@ -66,7 +76,12 @@ def is_lazy(model: nnx.Module | None) -> bool:
 
 
 def materialize(
-    model: nnx.Module | None, layer: spec.Layer, inputs: Sequence[np.ndarray], *, seed: int = 0
+    model: nnx.Module | None,
+    layer: spec.Layer,
+    inputs: Sequence[np.ndarray],
+    *,
+    seed: int = 0,
+    stream: Stream = "portable",
 ) -> nnx.Module:
     """The model of `layer` with the widths that the inputs give. `build` cannot make a lazy one, so `model` is None;
     a live model is returned as it is.
@@ -83,7 +98,7 @@ def materialize(
         raise SpecError("", "an input to learn the widths from", "none", "Give the arrays of one forward pass.")
     resolved, _ = spec.flow(layer, *(tuple(array.shape[1:]) for array in inputs))
     dtype = "float64" if setting("jax_enable_x64") else "float32"
-    return build(resolved, seed=seed, dtype=dtype) if model is None else model
+    return build(resolved, seed=seed, dtype=dtype, stream=stream) if model is None else model
 
 
 class _Construction:

@@ -1,4 +1,4 @@
-"""Initialization: every initializer drawn with `jax.nn.initializers`, addressed by path."""
+"""Initialization addressed by path: by portable words, or every initializer with `jax.nn.initializers`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
+from ...common.draws import Stream, check_draws
 from ...common.spec import Echo, Rule, line, plan
 from ..draws import draw as draw
-from ..draws import draw_native, draws_of, path_key
+from ..draws import drawn_row, draws_of
 from ..draws import sample as sample
 from ..parts import split_native
 from .access import table
@@ -19,20 +20,28 @@ from .stored import owned
 
 
 def initialize(
-    model: nnx.Module, rules: Rule | Iterable[Rule], *, seed: int = 0, echo: Echo | None = None
+    model: nnx.Module,
+    rules: Rule | Iterable[Rule],
+    *,
+    seed: int = 0,
+    echo: Echo | None = None,
+    stream: Stream = "portable",
 ) -> nnx.Module:
     """Draw the parameters that the rules name, in place; the others keep their values. Returns `model`.
 
     echo: called with one line for each parameter, as it is drawn (`print` shows them).
+    stream: `portable` for the same numbers in every wing, `native` for JAX's own.
 
     Raises:
-        PathError: a rule that matches nothing; InitializerError: one that does not fit. Nothing was drawn.
+        PathError: a rule that matches nothing; InitializerError: one that does not fit, or whose bits cannot be
+            portable; UsageError: what is no seed, or no stream. Nothing was drawn.
     """
     found = {leaf.path: leaf for leaf in leaves(model)}
-    for row, initializer in plan(table(model), rules):
-        key = path_key(seed, row.path)
+    planned = plan(table(model), rules)
+    check_draws(stream, seed, planned)
+    for row, initializer in planned:
         variables = found[row.path].variables
-        drawn = draw_native(key, initializer, row.sizes, row.layout, row.dtype)
+        drawn = drawn_row(stream, seed, row.path, initializer, row.sizes, row.layout, row.dtype)
         for variable, value in zip(variables, split_native(drawn, len(variables)), strict=True):
             variable[...] = value
         if echo:

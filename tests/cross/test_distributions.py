@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from paritree.common import initializers as init
+from paritree.common.draws import STREAMS, Stream
 from paritree.common.models.reference import MODELS
 from paritree.common.tables import Row
 from paritree.common.wing.protocols import Wing
@@ -54,18 +55,19 @@ def family_row(initializer: init.Initializer, shape: tuple[int, ...]) -> Row:
     return Row(path=f"{initializer!r}{shape}", shape=shape, dtype="float32", initializer=initializer)
 
 
-def draws(wing: Wing, row: Row, device: str) -> np.ndarray:
+def draws(wing: Wing, row: Row, device: str, stream: Stream = "native") -> np.ndarray:
     count = replicates(row.shape, initializer=row.initializer)
     with wing.running(device):
-        return wing.sample(row, seeds=range(count), device=device)
+        return wing.sample(row, seeds=range(count), device=device, stream=stream)
 
 
+@pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize("wing", WINGS)
-def test_every_family_has_its_law(wing: str, device: str) -> None:
+def test_every_family_has_its_law(wing: str, stream: Stream, device: str) -> None:
     evidence = []
     for initializer, shape in FAMILIES:
         row = family_row(initializer, shape)
-        evidence += examine(draws(load_wing(wing), row, device), initializer, shape, path=row.path)
+        evidence += examine(draws(load_wing(wing), row, device, stream), initializer, shape, path=row.path)
     assert [verdict.message for verdict in judge(evidence) if not verdict.passed] == []
 
 

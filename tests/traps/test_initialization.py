@@ -54,7 +54,7 @@ def in_wing(name: str, layer: Layer, parameter: str = "weight") -> tuple[np.ndar
     """What a wing draws for a parameter of the layer, and what the table says that it is drawn from."""
     row = expansion.table_of(Sequential(layer))[f"0.{parameter}"]
     count = replicates(row.sizes, initializer=row.drawn_from)
-    return load_wing(name).sample(row, seeds=range(count)), row.drawn_from
+    return load_wing(name).sample(row, seeds=range(count), stream="native"), row.drawn_from
 
 
 def as_in_flax(layer: Linear | Embedding) -> Layer:

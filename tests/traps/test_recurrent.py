@@ -199,7 +199,9 @@ def test_trap_27_the_reference_draws_as_torch_does(name: str) -> None:
     # One matrix and one bias: the others have the same law.
     for row in table.rows[1:3]:
         count = replicates(row.sizes, initializer=row.initializer)
-        evidence += examine(wing.sample(row, seeds=range(count)), row.drawn_from, row.sizes, path=row.path)
+        evidence += examine(
+            wing.sample(row, seeds=range(count), stream="native"), row.drawn_from, row.sizes, path=row.path
+        )
     assert [verdict.message for verdict in judge(evidence) if not verdict.passed] == []
 
 

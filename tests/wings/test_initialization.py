@@ -21,6 +21,7 @@ from torch.nn import init as torch_init
 from paritree import impl_torch
 from paritree.common import initializers
 from paritree.common import initializers as init
+from paritree.common.draws import STREAMS, Stream
 from paritree.common.errors import InitializerError
 from paritree.common.initializers import Continuous, Initializer, Law, fans
 from paritree.common.layers import Linear
@@ -74,9 +75,10 @@ def drawing(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
+@pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize(("initializer", "shape"), CASES)
-def test_a_draw_is_of_its_law(drawing: Any, initializer: Initializer, shape: tuple[int, ...]) -> None:
-    array = neutral(drawing.draw(initializer, shape, seed=3, path="a.weight"))
+def test_a_draw_is_of_its_law(drawing: Any, initializer: Initializer, shape: tuple[int, ...], stream: Stream) -> None:
+    array = neutral(drawing.draw(initializer, shape, seed=3, path="a.weight", stream=stream))
     assert (array.shape, array.dtype) == (shape, np.float32)
     assert initializer.violation(array) is None
     law = initializer.law(shape)
@@ -91,10 +93,13 @@ def test_a_draw_is_of_its_law(drawing: Any, initializer: Initializer, shape: tup
         assert stats.kstest(continuous, lambda x: (law.cdf(x) - mass * (x >= 0)) / (1 - mass)).pvalue > 1e-6
 
 
+@pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize(("initializer", "shape"), CASES)
-def test_a_draw_is_addressed_by_seed_and_path(drawing: Any, initializer: Initializer, shape: tuple[int, ...]) -> None:
+def test_a_draw_is_addressed_by_seed_and_path(
+    drawing: Any, initializer: Initializer, shape: tuple[int, ...], stream: Stream
+) -> None:
     def bits(seed: int, path: str) -> bytes:
-        return neutral(drawing.draw(initializer, shape, seed=seed, path=path)).tobytes()
+        return neutral(drawing.draw(initializer, shape, seed=seed, path=path, stream=stream)).tobytes()
 
     first = bits(3, "a.weight")
     # Whatever was drawn between, and whatever the global generator is at.
@@ -105,33 +110,36 @@ def test_a_draw_is_addressed_by_seed_and_path(drawing: Any, initializer: Initial
     assert (bits(3, "b.weight") == first) == same
 
 
+@pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize("seed", [-1, 2**31, 2**32 + 5])
-def test_any_whole_number_is_a_seed(drawing: Any, seed: int) -> None:
-    drawn = neutral(drawing.draw(init.Normal(), (4,), seed=seed, path="w"))
+def test_any_whole_number_is_a_seed(drawing: Any, seed: int, stream: Stream) -> None:
+    drawn = neutral(drawing.draw(init.Normal(), (4,), seed=seed, path="w", stream=stream))
     assert np.isfinite(drawn).all()
-    assert not np.array_equal(drawn, neutral(drawing.draw(init.Normal(), (4,), seed=0, path="w")))
+    assert not np.array_equal(drawn, neutral(drawing.draw(init.Normal(), (4,), seed=0, path="w", stream=stream)))
 
 
 ONE_EACH = {type(initializer): (initializer, shape) for initializer, shape in DRAWS if shape != ()}
 
 
+@pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
 @pytest.mark.parametrize("family", ONE_EACH)
-def test_a_draw_in_another_dtype(drawing: Any, family: type, dtype: str) -> None:
+def test_a_draw_in_another_dtype(drawing: Any, family: type, dtype: str, stream: Stream) -> None:
     initializer, shape = ONE_EACH[family]
     with drawing.running(dtype=dtype):
-        array = drawing.draw(initializer, shape, path="w", dtype=dtype)
+        array = drawing.draw(initializer, shape, path="w", dtype=dtype, stream=stream)
     assert str(array.dtype).removeprefix("torch.") == dtype
     stored = impl_torch.access.neutral(array) if drawing is impl_torch else np.asarray(array)
     assert initializer.violation(stored) is None
 
 
+@pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize("family", [init.Normal, init.TruncatedNormal, init.Orthogonal, init.Sparse, init.Masked])
-def test_a_float32_draw_is_the_same_in_a_float64_run(drawing: Any, family: type) -> None:
+def test_a_float32_draw_is_the_same_in_a_float64_run(drawing: Any, family: type, stream: Stream) -> None:
     for initializer, shape in (ONE_EACH[family], (LaplaceFanIn(), (3, 4))):
-        expected = neutral(drawing.draw(initializer, shape, path="w"))
+        expected = neutral(drawing.draw(initializer, shape, path="w", stream=stream))
         with drawing.running(dtype="float64"):
-            np.testing.assert_array_equal(neutral(drawing.draw(initializer, shape, path="w")), expected)
+            np.testing.assert_array_equal(neutral(drawing.draw(initializer, shape, path="w", stream=stream)), expected)
 
 
 def sparse(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -168,7 +176,7 @@ def test_torch_draws_with_torch_nn_init(place: int) -> None:
     shape = CONVOLUTION if isinstance(initializer, init.Dirac) else MATRIX
     generator = torch.Generator().manual_seed(path_seed(3, "a.weight"))
     expected = fill(torch.empty(shape), generator)
-    assert torch.equal(impl_torch.draw(initializer, shape, seed=3, path="a.weight"), expected)
+    assert torch.equal(impl_torch.draw(initializer, shape, seed=3, path="a.weight", stream="native"), expected)
 
 
 AXES = {"in_axis": 1, "out_axis": 0}
@@ -202,13 +210,13 @@ def key_of(seed: int, path: str) -> jax.Array:
 def test_flax_draws_with_jax_nn_initializers(place: int) -> None:
     initializer, own = FLAXS_OWN[place]
     shape = CONVOLUTION if isinstance(initializer, init.VarianceScaling | init.LeCun) else MATRIX
-    found = linen.draw(initializer, shape, seed=3, path="a.weight")
+    found = linen.draw(initializer, shape, seed=3, path="a.weight", stream="native")
     # The same operations, which two programs may fuse, and so round, in two ways.
     np.testing.assert_allclose(found, own(key_of(3, "a.weight"), shape, jnp.float32), rtol=1e-6)
 
 
 def test_flax_draws_a_delta_orthogonal_one_in_its_own_layout() -> None:
-    found = linen.draw(init.DeltaOrthogonal(2.0), (6, 4, 5), seed=3, path="w")
+    found = linen.draw(init.DeltaOrthogonal(2.0), (6, 4, 5), seed=3, path="w", stream="native")
     own = flax_init.delta_orthogonal(2.0)(key_of(3, "w"), (5, 4, 6))
     np.testing.assert_array_equal(found, np.transpose(own, (2, 1, 0)))
 
@@ -226,15 +234,16 @@ def test_flax_draws_a_delta_orthogonal_one_in_its_own_layout() -> None:
 def test_a_built_kernel_is_flaxs_own_draw_of_a_kernel(initializer: Initializer, own: Any) -> None:
     # In the native layout the axes are the last but one and the last, Flax's default.
     spec = Linear(12, 7, weight_init=initializer)
-    _, variables = linen.build(spec, seed=3)
+    _, variables = linen.build(spec, seed=3, stream="native")
     np.testing.assert_array_equal(variables["params"]["kernel"], own(key_of(3, "weight"), (12, 7)))
 
 
+@pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize("name", ["language-model", "fancy-mlp", "initializers of every sort"])
-def test_a_sample_is_what_build_draws(wing: Any, name: str) -> None:
-    built = wing.weights(wing.build(SPECS[name], seed=2**32 + 1))
+def test_a_sample_is_what_build_draws(wing: Any, name: str, stream: Stream) -> None:
+    built = wing.weights(wing.build(SPECS[name], seed=2**32 + 1, stream=stream))
     for row in expansion.table_of(SPECS[name]).owners:
-        sample = wing.sample(row, seeds=(0, 2**32 + 1))
+        sample = wing.sample(row, seeds=(0, 2**32 + 1), stream=stream)
         assert (sample.shape, sample.dtype) == ((2, *row.shape), np.float32)
         np.testing.assert_array_equal(sample[1], built[row.path], err_msg=row.path)
 
@@ -269,7 +278,7 @@ def test_a_quantile_is_never_asked_at_0_or_1(dtype: str, monkeypatch: pytest.Mon
     for extreme in (0.0, 1.0 - np.finfo(dtype).eps):
         monkeypatch.setattr(jax.random, "uniform", lambda key, shape, kind, x=extreme: jnp.full(shape, x, kind))
         with linen.running(dtype=dtype):
-            assert np.isfinite(linen.draw(LaplaceFanIn(), (3, 2), dtype=dtype)).all()
+            assert np.isfinite(linen.draw(LaplaceFanIn(), (3, 2), dtype=dtype, stream="native")).all()
 
 
 def test_an_initializer_that_does_not_fit_draws_nothing(wing: Any) -> None:

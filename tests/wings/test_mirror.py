@@ -53,6 +53,7 @@ EXEMPT: dict[Difference, str] = {
     Difference("devices.py", "", ("torch",)): "both Flax wings have theirs from impl_jax/devices.py",
     Difference("files.py", "", ("torch",)): "both Flax wings have theirs from impl_jax/files.py",
     Difference("initialization.py", "fill", ("torch",)): "torch.nn.init writes to a tensor, Flax makes a new array",
+    Difference("integers.py", "", ("torch",)): "both Flax wings have theirs from impl_jax/integers.py",
     Difference("modes.py", "", ("torch",)): "both Flax wings have theirs from impl_jax/modes.py",
     Difference("naming.py", "like", ("linen",)): "a Linen model is made anew, and keeps what shows its layers",
     Difference("naming.py", "members", ("nnx",)): "torch keeps its modules' arrays apart, Linen has variables",
