@@ -31,7 +31,7 @@ def in_the_tree() -> set[str]:
         f"{place}/{file.relative_to(ROOT / room).as_posix()}"
         for room, place in ROOMS.items()
         for file in (ROOT / room).rglob("*")
-        if file.suffix in {".py", ".typed", ".html", ".css"} and "__pycache__" not in file.parts
+        if file.suffix in {".py", ".typed", ".html", ".css", ".npz"} and "__pycache__" not in file.parts
     }
 
 
