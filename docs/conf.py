@@ -30,8 +30,7 @@ extensions = [
     "sphinx.ext.autodoc",
 ]
 root_doc = "index"
-# The notebooks are for code hosts and for running: their rows are those of the study's pages.
-exclude_patterns = ["_build", "notebooks"]
+exclude_patterns = ["_build"]
 
 # The API.
 # Where a name is defined is not where it is imported from.

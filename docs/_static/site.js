@@ -26,7 +26,8 @@ document.addEventListener("DOMContentLoaded", () => {
     box.placeholder = "Find in this table";
     box.setAttribute("aria-label", box.placeholder);
     box.addEventListener("input", () => {
-      const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
+      // A name is written without its modules there: `torch.nn.Linear` is sought as `linear`.
+      const words = box.value.toLowerCase().split(/\s+/).map((word) => word.split(".").filter(Boolean).pop() ?? "");
       for (const row of rows) {
         const text = row.textContent.toLowerCase();
         row.hidden = !words.every((word) => text.includes(word));

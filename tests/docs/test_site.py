@@ -20,6 +20,7 @@ KINDS = (
     "layers.html",
     "conformance.html",
     "reference/index.html",
+    "notebooks/6-tying.html",
     "design.html",
 )
 CHOSEN = """
@@ -91,6 +92,8 @@ def test_the_layer_table_is_searched_by_the_names_of_either_framework(wide: Brow
     wide.open("layers.html")
     box = wide.driver.find_element("css selector", "input.find-in-table")
     box.send_keys("Dense")
+    assert wide.run(SHOWN, FIRST_CELLS) == ["Linear", "TransposedLinear"]
+    box.send_keys(*ALL_GONE, "flax.linen.Dense")
     assert wide.run(SHOWN, FIRST_CELLS) == ["Linear", "TransposedLinear"]
     box.send_keys(*ALL_GONE, "nn.MultiheadAttention")
     assert wide.run(SHOWN, FIRST_CELLS) == ["MultiheadAttention"]
