@@ -35,6 +35,7 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "figures": figures.of(outcome),
         "code": [(wing, coloured(row.code(wing))) for wing in WINGS],
         "notes": row.notes,
+        "mistakes": row.mistakes,
         "sources": row.sources,
     }
 

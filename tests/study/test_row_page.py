@@ -92,3 +92,10 @@ def test_the_page_is_of_rows_that_are_named(capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize("identifier", ["W1", "W6"])
 def test_a_phone_scrolls_nothing_sideways(identifier: str, ran: Callable[[str], Outcome], tmp_path: Path) -> None:
     assert too_wide(page([ran(identifier)]), tmp_path) == []
+
+
+def test_what_a_source_notebook_gets_wrong_stands_under_a_heading_of_its_own(ran: Callable[[str], Outcome]) -> None:
+    text = page([ran("W2"), ran("W1")])
+
+    assert text.count("<h2>In the source notebooks</h2>") == 1
+    assert "Notebook S4 writes data[0, 0] == 100" in text
