@@ -71,6 +71,37 @@ def drafted(destination: Path) -> Iterator[Path]:
     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(destination))
 
 
+@contextmanager
+def resumable(destination: Path) -> Iterator[Path]:
+    """As `drafted`, but goes on with a draft that was left and of which some is finished, and leaves such a one itself.
+
+    What is finished is told by a file beside the place that is given, `finished_of` it. Whoever writes to the place
+    without this removes what was left, as ever.
+
+    Raises:
+        OSError: no folder can be made beside the destination.
+    """
+    place = destination.absolute()
+    with while_drafting():
+        folder, lock = _left(place) or _made(place)
+        try:
+            yield folder / place.name
+        except BaseException:
+            if not finished_of(folder / place.name).exists():
+                _remove(folder, place)
+            raise
+        else:
+            _remove(folder, place)
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+
+def finished_of(made: Path) -> Path:
+    """The file in a draft that tells what is finished of it."""
+    return made.with_name(f"{made.name}.finished")
+
+
 def remove_drafts() -> None:
     """Remove all that this process has, before it ends without an exception."""
     for folder, place in list(_drafts.items()):
@@ -157,7 +188,14 @@ class _Lost(Exception):
 
 
 def _remove_stale(place: Path) -> None:
-    """The drafts that no process has; of those that cannot be looked at, none is known to be."""
+    """The drafts that no process has."""
+    for folder, lock in _stale(place):
+        _remove(folder, place)
+        os.close(lock)
+
+
+def _stale(place: Path) -> Iterator[tuple[Path, int]]:
+    """The drafts that no process has, each locked; of those that cannot be looked at, none is known to be."""
     try:
         found = drafts_of(place)
     except OSError:
@@ -168,8 +206,35 @@ def _remove_stale(place: Path) -> None:
         except (_Lost, OSError):
             continue
         if lock is not None:
-            _remove(folder, place)
-            os.close(lock)
+            yield folder, lock
+
+
+def _left(place: Path) -> tuple[Path, int] | None:
+    """A draft that was left and of which some is finished; the others are removed."""
+    taken = None
+    for folder, lock in _stale(place):
+        is_moving = kind_of(folder / (place.name + BEFORE))
+        if taken is None and not is_moving and kind_of(finished_of(folder / place.name)) == "a file":
+            taken = folder, lock
+            continue
+        _remove(folder, place)
+        os.close(lock)
+    return taken
+
+
+def _made(place: Path) -> tuple[Path, int | None]:
+    """A new draft, locked, which is not noted as one to remove."""
+    for _ in range(TRIES):
+        folder = place.with_name(f".{place.name}.{secrets.token_hex(4)}{PART}")
+        folder.mkdir(0o700)
+        try:
+            lock = _locked(folder)
+        except _Lost:
+            continue
+        if lock is None or _is_at(folder, lock):
+            return folder, lock
+        os.close(lock)
+    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(place))
 
 
 def _remove(folder: Path, place: Path) -> None:

@@ -58,6 +58,11 @@ NUMBERS = 36
     help="Make DESTINATION a folder of safetensors files of at most this size, such as 5GB, and their index.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a file, or a folder with a checkpoint and nothing else.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the shards that were finished before; leave those of this one, if it stops.",
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be read and written, and write nothing.")
 def convert(
     source: str,
@@ -75,6 +80,7 @@ def convert(
     merge_lora: str | None,
     max_shard_size: str | None,
     overwrite: bool,
+    resume: bool,
     dry_run: bool,
 ) -> int:
     """Carry a checkpoint file over to the other framework, by a map.
@@ -109,6 +115,7 @@ def convert(
             merge_lora=merge_lora,
             max_shard_size=max_shard_size,
             overwrite=overwrite,
+            resume=resume,
             dry_run=dry_run,
             on_progress=on_progress,
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...common.errors import UsageError
 from ...common.tables import counted
 from ...common.text import one_line
 from ...pairs.maps import Map
@@ -17,7 +19,7 @@ from .lora import Merged
 from .matching import target_entries
 from .planning import Plan, cast_to, planned
 from .prefixes import named
-from .publish import check_free, draft, other_drafts, unwritable
+from .publish import check_free, draft, other_drafts
 from .readers import Skipping, Source, open_source
 from .remote import check_here, here, local_path
 from .shards import shard_size
@@ -95,6 +97,7 @@ def convert(
     merge_lora: FilePath | None = None,
     max_shard_size: int | str | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     dry_run: bool = False,
     on_progress: Progress | None = None,
 ) -> Conversion:
@@ -121,6 +124,8 @@ def convert(
         text such as `5GB`.
     overwrite: replace what a conversion to that name could have written: a file, or a folder that is a checkpoint of
         Orbax or in shards and nothing else; never a link, nor what the destination is made from.
+    resume: go on with the shards that a conversion of the same to the same place has finished before it was stopped,
+        and leave them if this one is.
     dry_run: say what would be read and written, and write nothing.
     on_progress: called with the bytes that are done and the bytes in all, in the caller's thread.
 
@@ -137,6 +142,8 @@ def convert(
     cast = None if dtype is None else cast_to(dtype)
     most = None if max_shard_size is None else shard_size(max_shard_size)
     check_kind(target, most is not None)
+    if resume and most is None:
+        raise UsageError("resume", "a destination in shards", "none", "Give max_shard_size (--max-shard-size), too.")
     check_free(target, overwrite)
     made = map if isinstance(map, Map) else Map.load(Path(map))
     shapes = None if like is None else target_entries(like)
@@ -158,8 +165,9 @@ def convert(
         if dry_run:
             check_free(target, overwrite, inputs)
         else:
-            with draft(target, overwrite, inputs) as file:
-                _write(plan, weights, file, target, most, on_progress)
+            fingerprint = _fingerprint([place, *weights.files], plan, changed)
+            with draft(target, overwrite, inputs, resume) as file:
+                changed += _write(plan, weights, file, most, fingerprint, on_progress)
     return Conversion(
         target,
         plan.map.direction,
@@ -191,17 +199,29 @@ def _planned(
 
 
 def _write(
-    plan: Plan, source: Source, file: Path, target: Path, most: int | None, on_progress: Progress | None
-) -> None:
+    plan: Plan, source: Source, file: Path, most: int | None, fingerprint: str, on_progress: Progress | None
+) -> list[str]:
+    """Returns what there is to say of it."""
+    made = open_destination(file, plan.entries, _aliases(plan), plan.map.direction[1], most, fingerprint)
     try:
-        made = open_destination(file, plan.entries, _aliases(plan), plan.map.direction[1], most)
-        try:
-            execute(plan, source, made, on_progress)
-            made.finish()
-        finally:
-            made.close()
-    except OSError as error:
-        raise unwritable(target, error) from None
+        execute(plan.without(made.there), source, made, on_progress)
+        made.finish()
+    finally:
+        made.close()
+    there = sum(plan.entries[path].nbytes for path in made.there)
+    return [f"there already: {_amount(len(made.there), there)}"] if made.there else []
+
+
+def _fingerprint(files: Collection[Path], plan: Plan, changed: Sequence[str]) -> str:
+    """Of all that the destination's bytes follow from; of a file its size and when it was last written to."""
+    found = hashlib.sha256()
+    for path in files:
+        for each in sorted([path, *(path.rglob("*") if path.is_dir() else ())]):
+            status = each.stat()
+            found.update(repr((str(each.absolute()), status.st_size, status.st_mtime_ns)).encode())
+    rows = ([(path, plan.entries[path], plan.rows(path)) for path in plan.entries], plan.names, changed)
+    found.update(repr(rows).encode("utf-8", "surrogatepass"))
+    return found.hexdigest()
 
 
 def _aliases(plan: Plan) -> dict[str, str]:

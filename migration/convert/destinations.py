@@ -40,12 +40,13 @@ def open_destination(
     aliases: Mapping[str, str],
     framework: str,
     most: int | None = None,
+    fingerprint: str = "",
 ) -> Destination:
     """A destination of the kind that its name says, with room for all its tensors.
 
     aliases: further paths of entries.
     framework: the side of the map that it is for.
-    most: a shard's greatest size in bytes, for a folder of shards.
+    most: a shard's greatest size in bytes, for a folder of shards. fingerprint: of what these are made from.
 
     Raises:
         CheckpointError: a dtype that the kind does not have.
@@ -53,7 +54,7 @@ def open_destination(
     """
     check_names((*entries, *aliases), draft, most is not None)
     if most is not None:
-        return ShardsWriter(draft, entries, framework, most)
+        return ShardsWriter(draft, entries, framework, most, fingerprint)
     kind = {FILE: SafetensorsWriter, DCP: DcpWriter}.get(draft.suffix, OrbaxWriter)
     return kind(draft, entries, aliases, framework)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import ml_dtypes
 import numpy as np
@@ -46,6 +46,10 @@ class Plan:
     def rows(self, path: str) -> Sequence[MapRow]:
         """Of one of the destination's tensors."""
         return without_copies(self.map.by_port[path], self.keep)
+
+    def without(self, there: Collection[str]) -> Plan:
+        """The same one without those of the destination's tensors."""
+        return replace(self, entries={path: entry for path, entry in self.entries.items() if path not in there})
 
     def needed(self, path: str) -> set[str]:
         """The source's entries that one of the destination's tensors is made from."""

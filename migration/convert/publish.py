@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...common.drafts import TRIES, drafted, drafts_of, exchange, kind_of, move_new, sync
+from ...common.drafts import TRIES, drafted, drafts_of, exchange, kind_of, move_new, resumable, sync
 from ...common.errors import CheckpointError
 from .destinations import FILE
 from .readers import DCP_FILE, INDEXED, ORBAX_FILE, WHOLE
@@ -28,21 +28,22 @@ KEPT = "It was not touched."
 
 
 @contextmanager
-def draft(destination: Path, overwrite: bool, inputs: Collection[Path] = ()) -> Iterator[Path]:
+def draft(destination: Path, overwrite: bool, inputs: Collection[Path] = (), resume: bool = False) -> Iterator[Path]:
     """Where to make the destination. At the end of the block it is published; after an error nothing is left.
 
     inputs: what it is made from, which it must not replace.
+    resume: go on with what was left of it, and leave after an error what is finished.
 
     Raises:
         CheckpointError: as `check_free`, before the block and again after it, or a folder or file cannot be made.
     """
     check_free(destination, overwrite, inputs)
     try:
-        with drafted(destination) as made:
+        with (resumable if resume else drafted)(destination) as made:
             yield made
             _publish(made, destination, overwrite, inputs)
     except OSError as error:
-        raise unwritable(destination, error) from None
+        raise unwritable(destination, error, resume) from None
 
 
 def other_drafts(destination: Path) -> tuple[str, ...]:
@@ -131,13 +132,14 @@ def _raised(error: OSError) -> None:
         raise error
 
 
-def unwritable(destination: Path, error: OSError) -> CheckpointError:
-    """What the system said about a write."""
+def unwritable(destination: Path, error: OSError, resume: bool = False) -> CheckpointError:
+    """What the system said about a write. resume: whether what is finished stays."""
+    left = "What is finished stays for --resume." if resume else "Nothing is left of it."
     return CheckpointError(
         str(destination),
         "to write there",
         error.strerror or str(error),
-        "Make room or give another place. Nothing is left of it.",
+        f"Make room or give another place. {left}",
     )
 
 

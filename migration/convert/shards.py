@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ...common.drafts import sync
+from ...common.drafts import finished_of, sync
 from ...common.errors import UsageError
 from ...common.safetensors import TensorEntry
 from .readers import INDEXED, WHOLE
-from .writers import SafetensorsWriter
+from .writers import SafetensorsWriter, header_of
 
 # Whoever fills a shard waits for the disk when so many are full: they are open until the disk has them.
 MOST_WAITING = 4
@@ -59,14 +59,43 @@ def parted(entries: Mapping[str, TensorEntry], most: int) -> dict[str, dict[str,
     return {f"model-{number:05d}-of-{len(parts):05d}.safetensors": part for number, part in enumerate(parts, 1)}
 
 
+class Finished:
+    """The shards in a draft that are on the disk as a whole, by their names, in a file beside them.
+
+    Its first line is the fingerprint of what they are made from; with another one none is known.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self._file = finished_of(folder)
+        self._fingerprint = fingerprint
+        lines = self._file.read_text().splitlines() if self._file.is_file() else []
+        # A line that was cut short by a power cut is no shard's name.
+        self.names = {*lines[1:]} if lines[:1] == [fingerprint] else set()
+        if not self.names:
+            self._file.unlink(missing_ok=True)
+
+    def add(self, name: str) -> None:
+        """Note a shard that is on the disk."""
+        text = f"{name}\n" if self._file.exists() else f"{self._fingerprint}\n{name}\n"
+        with self._file.open("a") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
 class ShardsWriter:
     """See `Destination`. Every shard is brought to the disk and closed as soon as its last byte was written.
 
     A tie is written once, under its owner's path: who loads the folder ties the others to it, as transformers does.
     """
 
-    def __init__(self, folder: Path, entries: Mapping[str, TensorEntry], framework: str, most: int) -> None:
-        """Raises OSError if there is no room for the files, all of which is asked for at once."""
+    def __init__(
+        self, folder: Path, entries: Mapping[str, TensorEntry], framework: str, most: int, fingerprint: str
+    ) -> None:
+        """fingerprint: of what they are made from, by which those that are there already are known to be these.
+
+        Raises OSError if there is no room for the files, all of which is asked for at once.
+        """
         self._folder = folder
         self._entries = entries
         self._lock = threading.Lock()
@@ -76,10 +105,22 @@ class ShardsWriter:
         self._shards: dict[str, SafetensorsWriter] = {}
         self._homes: dict[str, str] = {}
         self._left: dict[str, int] = {}
-        folder.mkdir()
-        for name, part in parted(entries, most).items():
-            self._shards[name] = SafetensorsWriter(folder / name, part, {}, framework)
+        self._finished = Finished(folder, fingerprint)
+        self.there: set[str] = set()
+        folder.mkdir(exist_ok=True)
+        parts = parted(entries, most)
+        whole = {
+            name for name in self._finished.names & parts.keys() if _is_whole(folder / name, parts[name], framework)
+        }
+        for file in folder.iterdir():
+            if file.name not in whole:
+                file.unlink()
+        for name, part in parts.items():
             self._homes |= dict.fromkeys(part, name)
+            if name in whole:
+                self.there |= part.keys()
+                continue
+            self._shards[name] = SafetensorsWriter(folder / name, part, {}, framework)
             self._left[name] = sum(entry.nbytes for entry in part.values())
 
     def write(self, path: str, start: int, values: np.ndarray) -> None:
@@ -100,7 +141,7 @@ class ShardsWriter:
             self._ended.get(name) or self._end(name)
         for ended in self._ended.values():
             ended.result()
-        if WHOLE not in self._shards:
+        if WHOLE not in self._homes.values():
             self._write_index()
         sync(self._folder)
 
@@ -112,6 +153,7 @@ class ShardsWriter:
     def _end(self, name: str) -> None:
         self._shards[name].finish()
         self._shards[name].close()
+        self._finished.add(name)
 
     def _write_index(self) -> None:
         total = sum(entry.nbytes for entry in self._entries.values())
@@ -121,3 +163,11 @@ class ShardsWriter:
             stream.write("\n")
             stream.flush()
             os.fsync(stream.fileno())
+
+
+def _is_whole(file: Path, part: Mapping[str, TensorEntry], framework: str) -> bool:
+    start, header = header_of(part, {}, framework)
+    if not file.is_file() or file.stat().st_size != header.size:
+        return False
+    with file.open("rb") as stream:
+        return stream.read(len(start)) == start

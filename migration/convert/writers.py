@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ...common.safetensors import TensorEntry, encoded, ordered
+from ...common.safetensors import Header, TensorEntry, encoded, ordered
 from ...pairs.maps import nested
 
 # The disk begins with what is written when so much of it waits, so that little is left to wait for at the end.
@@ -26,7 +26,12 @@ FORMATS = {"torch": "pt", "linen": "flax", "nnx": "flax"}
 
 
 class Destination(Protocol):
-    """A checkpoint in the making. Threads may write to it at once."""
+    """A checkpoint in the making. Threads may write to it at once.
+
+    there: the paths that are written already.
+    """
+
+    there: Collection[str]
 
     def write(self, path: str, start: int, values: np.ndarray) -> None:
         """A contiguous run of one tensor's entries in C order and its dtype, from its entry number `start` on."""
@@ -41,18 +46,29 @@ class Destination(Protocol):
         ...
 
 
+def header_of(entries: Mapping[str, TensorEntry], aliases: Mapping[str, str], framework: str) -> tuple[bytes, Header]:
+    """How a file begins, and what that says.
+
+    Raises:
+        CheckpointError: a dtype that the format does not have, or more than a header may hold.
+    """
+    metadata = {"format": FORMATS[framework]} if framework in FORMATS else {}
+    return encoded(ordered(entries), {**metadata, **aliases})
+
+
 class SafetensorsWriter:
     """See `Destination`. Every run of a tensor goes straight to its offset in the file.
 
     A tie is written once, with `{alias: owner}` in the metadata as `safetensors.torch.save_model` has it.
     """
 
+    there: Collection[str] = ()
+
     def __init__(
         self, file: Path, entries: Mapping[str, TensorEntry], aliases: Mapping[str, str], framework: str
     ) -> None:
         """Raises OSError if there is no room for the file, all of which is asked for at once."""
-        metadata = {"format": FORMATS[framework]} if framework in FORMATS else {}
-        start, self._header = encoded(ordered(entries), {**metadata, **aliases})
+        start, self._header = header_of(entries, aliases, framework)
         self._file = file
         self._disk = ThreadPoolExecutor(1, "paritree-sync")
         self._syncs: list[Future[None]] = []
@@ -111,6 +127,8 @@ def _bytes(values: np.ndarray) -> np.ndarray:
 
 class _HeldWriter:
     """Tensors are made in memory; who has it saves them."""
+
+    there: Collection[str] = ()
 
     def __init__(
         self, folder: Path, entries: Mapping[str, TensorEntry], aliases: Mapping[str, str], framework: str
