@@ -118,6 +118,9 @@ def _cast(values: np.ndarray, target: np.ndarray, path: str) -> None:
     Raises:
         DtypeError: one that the target's dtype cannot hold.
     """
+    # In the order of the target's memory, along which a copy is to go in tiles.
+    order = sorted(range(target.ndim), key=lambda axis: -abs(target.strides[axis]))
+    values, target = values.transpose(order), target.transpose(order)
     with np.errstate(all="ignore"):
         copy(target, values)
     if values.dtype != target.dtype and "float" in target.dtype.name:
