@@ -219,9 +219,9 @@ RECORD = Behaviour(
         for wing in ("torch", "linen", "nnx")
     },
     notes=(
-        "The catalogue's losses, .4468 -> .0127, belong to data and weights whose seed is not known; here NumPy's "
-        "seed 0 makes both.",
-        "The catalogue gives less than 1e-8 between PyTorch's and Linen's tied gradients. With these data they differ "
+        "The losses depend on the data and the weights, which NumPy's seed 0 makes here; with others they went from "
+        ".4468 to .0127.",
+        "PyTorch's and Linen's tied gradients differ "
         "by up to 3e-8 in an entry, and each by up to 4e-8 from the float64 run; Linen and NNX agree to the bit. "
         "float32 cannot promise more: late in the training, the gradients are small differences of larger numbers.",
         "Linen and NNX need the kernels transposed and a jitted step; PyTorch's loop mutates, Linen's passes new "

@@ -102,8 +102,7 @@ RECORD = Behaviour(
     "signal shrinks faster from layer to layer, and its random biases replace what is lost. Flax starts every bias "
     "at 0, so nothing but the input drives the output.",
     notes=(
-        "The catalogue gives median spreads of 1.6e-5 (PyTorch) and 2.5e-3 (Linen) and 6 seeds of 50 without any, for "
-        "inputs it does not state. Both are draws: over 5,000 seeds on these inputs the medians are 1.4e-5 and 1.6e-3, "
+        "Figures of 50 seeds are draws themselves: over 5,000 seeds on these inputs the medians are 1.4e-5 and 1.6e-3, "
         "and nine in ten groups of 50 seeds give a Linen median of 0.9e-3 to 3.0e-3 with 1 to 7 such seeds (PyTorch: "
         "0.7e-5 to 2.6e-5 with 5 to 13).",
         "Notebooks S0 and S2 print 0.2672 and 0.2672, and -0.2144 and -0.2143, from nets without a seed; seeds 0 and "
