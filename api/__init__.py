@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from .migration import carry as carry
     from .migration import convert as convert
     from .migration import load as load
+    from .migration import save as save
     from .pairs.maps import Map as Map
     from .pairs.maps import MapRow as MapRow
     from .pairs.pair import Pair as Pair
@@ -86,7 +87,7 @@ _HOMES = {
     **dict.fromkeys(("Map", "MapRow"), ".pairs.maps"),
     "Pair": ".pairs.pair",
     "PairError": ".common.wing.runs",
-    **dict.fromkeys(("AlignmentError", "Conversion", "align", "carry", "convert", "load"), ".migration"),
+    **dict.fromkeys(("AlignmentError", "Conversion", "align", "carry", "convert", "load", "save"), ".migration"),
 }
 
 _ROOMS = {"architectures": ".common.models.architectures", "initializers": ".common.initializers"}

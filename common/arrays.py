@@ -18,7 +18,7 @@ def as_numpy(array: Any) -> np.ndarray:
     Shape and dtype stay; bfloat16 and float8 of PyTorch are types that NumPy has from ml_dtypes.
 
     Raises:
-        NotExpressibleError: a tensor of PyTorch's meta device.
+        NotExpressibleError: a tensor of PyTorch's meta device, or a DTensor of which other processes have parts.
         TypeError, RuntimeError: what PyTorch says of a tensor that NumPy cannot have, such as a sparse one.
     """
     if isinstance(array, np.ndarray):
@@ -26,8 +26,22 @@ def as_numpy(array: Any) -> np.ndarray:
     if hasattr(array, "detach"):
         if getattr(array, "is_meta", False):
             raise on_meta("")
-        return _of_torch(array.detach().cpu())
+        return _of_torch(_whole(array.detach()).cpu())
     return np.asarray(array)
+
+
+def _whole(tensor: Any) -> Any:
+    """Of a DTensor the tensor that this process has."""
+    mesh = getattr(tensor, "device_mesh", None)
+    if mesh is not None and mesh.size() > 1:
+        raise in_parts("", mesh.size())
+    return tensor if mesh is None else tensor.to_local()
+
+
+def in_parts(path: str, processes: int) -> NotExpressibleError:
+    """What is said of a tensor of which this process does not have all."""
+    expected = "a tensor of which this process has all"
+    return NotExpressibleError(path, expected, f"one over {processes} processes", "Gather it first.")
 
 
 def on_meta(path: str) -> NotExpressibleError:

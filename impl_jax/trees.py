@@ -16,7 +16,7 @@ import numpy as np
 from flax.core import FrozenDict, meta
 from jax.tree_util import tree_flatten_with_path, tree_map_with_path
 
-from ..common.arrays import as_numpy
+from ..common.arrays import as_numpy, in_parts
 from ..common.errors import ChildNameError
 from ..common.trees import walk
 from ..common.wing import StoredTensor, check_fit
@@ -42,12 +42,24 @@ class Owned(NamedTuple):
 
 
 def as_stored_tensors(owned: Mapping[str, Owned]) -> dict[str, StoredTensor]:
-    """The arrays of a model as NumPy arrays, random state aside."""
+    """The arrays of a model as NumPy arrays, random state aside.
+
+    Raises:
+        NotExpressibleError: one of which other processes have parts.
+    """
     return {
-        path: StoredTensor(path, np.asarray(each.array), each.role == "parameter", aliases=each.aliases, keys=each.keys)
+        path: StoredTensor(
+            path, _whole(path, each.array), each.role == "parameter", aliases=each.aliases, keys=each.keys
+        )
         for path, each in owned.items()
         if each.role != "random"
     }
+
+
+def _whole(path: str, array: Any) -> np.ndarray:
+    if isinstance(array, jax.Array) and not array.is_fully_addressable:
+        raise in_parts(path, len({device.process_index for device in array.sharding.device_set}))
+    return np.asarray(array)
 
 
 def replaced(tree: Any, owned: Mapping[str, Owned], arrays: Mapping[str, Any]) -> Any:

@@ -6,4 +6,5 @@ from .align import aligned as aligned
 from .carry import carry as carry
 from .convert import Conversion as Conversion
 from .convert import convert as convert
+from .convert import save as save
 from .load import load as load

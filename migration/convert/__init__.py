@@ -3,6 +3,7 @@
 from .conversion import Conversion as Conversion
 from .conversion import FilePath as FilePath
 from .conversion import convert as convert
+from .conversion import save as save
 from .execute import Progress as Progress
 from .execute import copy as copy
 from .matching import fitted as fitted

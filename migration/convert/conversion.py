@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from ...common.errors import UsageError
 from ...common.tables import counted
@@ -15,6 +17,7 @@ from ...common.text import one_line
 from ...pairs.maps import Map
 from .destinations import check_kind, layout, open_destination
 from .execute import Progress, execute
+from .live import LiveModel
 from .lora import Merged
 from .matching import target_entries
 from .planning import Plan, cast_to, planned
@@ -137,17 +140,10 @@ def convert(
         UsageError: a path to keep that is none of a tie's, one to skip that is none of the source's, a prefix that none
             of its names has, rows that a tensor cannot have, a `like` that is no model, or a size that is none.
     """
-    check_here(destination)
-    target = local_path(destination)
-    cast = None if dtype is None else cast_to(dtype)
-    most = None if max_shard_size is None else shard_size(max_shard_size)
-    check_kind(target, most is not None)
-    if resume and most is None:
-        raise UsageError("resume", "a destination in shards", "none", "Give max_shard_size (--max-shard-size), too.")
-    check_free(target, overwrite)
+    order = _ordered(destination, dtype, max_shard_size, overwrite, resume, dry_run, on_progress)
     made = map if isinstance(map, Map) else Map.load(Path(map))
     shapes = None if like is None else target_entries(like)
-    with here(source, target) as place:
+    with here(source, order.target) as place:
         weights = open_source(place)
         if skip:
             weights = Skipping(weights, skip)
@@ -159,15 +155,87 @@ def convert(
         if pad or trim:
             weights = Resized(weights, made, pad or {}, trim or {}, pad_with)
             changed += weights.told
-        plan = planned(weights, made, cast, inverse, shapes, keep)
         inputs = [Path(each) for each in (place, map, like) if isinstance(each, str | os.PathLike)]
-        inputs += weights.files
-        if dry_run:
-            check_free(target, overwrite, inputs)
-        else:
-            fingerprint = _fingerprint([place, *weights.files], plan, changed)
-            with draft(target, overwrite, inputs, resume) as file:
-                changed += _write(plan, weights, file, most, fingerprint, on_progress)
+        plan = planned(weights, made, order.cast, inverse, shapes, keep)
+        done = _done(plan, weights, order, inputs, changed, os.fspath(source))
+    return replace(done, taken_off=taken_off, put_before=put_before)
+
+
+def save(
+    model: Any,
+    map: Map | FilePath,
+    destination: FilePath,
+    *,
+    dtype: str | None = None,
+    inverse: bool = False,
+    keep: Collection[str] = (),
+    max_shard_size: int | str | None = None,
+    overwrite: bool = False,
+    on_progress: Progress | None = None,
+) -> Conversion:
+    """Write a live model of one side of a map as a checkpoint of the other. All of it is in this process.
+
+    model: an `nn.Module`, an `nnx.Module`, `(linen module, variables)` or a pytree of arrays; it is not changed.
+    map, destination and the others: as `convert` has them.
+
+    Raises:
+        NotExpressibleError: a tensor of which other processes have parts, or one without values.
+        CheckpointError, WeightsError, MapError, DtypeError: as `convert`.
+        UsageError: what is no model, and as `convert`.
+    """
+    order = _ordered(destination, dtype, max_shard_size, overwrite, False, False, on_progress)
+    made = map if isinstance(map, Map) else Map.load(Path(map))
+    weights = LiveModel(model, made)
+    inputs = [] if isinstance(map, Map) else [Path(map)]
+    return _done(planned(weights, made, order.cast, inverse, None, keep), weights, order, inputs, [], "")
+
+
+class _Order(NamedTuple):
+    """What is asked for of a destination."""
+
+    target: Path
+    cast: np.dtype | None
+    most: int | None
+    overwrite: bool
+    resume: bool
+    dry_run: bool
+    on_progress: Progress | None
+
+
+def _ordered(
+    destination: FilePath,
+    dtype: str | None,
+    max_shard_size: int | str | None,
+    overwrite: bool,
+    resume: bool,
+    dry_run: bool,
+    on_progress: Progress | None,
+) -> _Order:
+    """Raises UsageError, DtypeError or CheckpointError for what cannot be had, before anything is read."""
+    check_here(destination)
+    target = local_path(destination)
+    cast = None if dtype is None else cast_to(dtype)
+    most = None if max_shard_size is None else shard_size(max_shard_size)
+    check_kind(target, most is not None)
+    if resume and most is None:
+        raise UsageError("resume", "a destination in shards", "none", "Give max_shard_size (--max-shard-size), too.")
+    check_free(target, overwrite)
+    return _Order(target, cast, most, overwrite, resume, dry_run, on_progress)
+
+
+def _done(
+    plan: Plan, weights: Source, order: _Order, inputs: Sequence[Path], changed: Sequence[str], source: str
+) -> Conversion:
+    """The plan carried out, or what it would do. source: how what is read is called."""
+    target, files = order.target, [*inputs, *weights.files]
+    told: list[tuple[str, int, int]] = []
+    if order.dry_run:
+        check_free(target, order.overwrite, files)
+        told = [*_planned(plan, weights, source, target, order.most)]
+    else:
+        fingerprint = _fingerprint(weights.files, plan, changed)
+        with draft(target, order.overwrite, files, order.resume) as file:
+            changed = [*changed, *_write(plan, weights, file, order.most, fingerprint, order.on_progress)]
     return Conversion(
         target,
         plan.map.direction,
@@ -177,15 +245,13 @@ def convert(
         plan.left_out,
         plan.absent,
         other_drafts(target),
-        taken_off,
-        put_before,
-        tuple(changed),
-        tuple(_planned(plan, weights, source, target, most)) if dry_run else (),
+        changed=tuple(changed),
+        planned=tuple(told),
     )
 
 
 def _planned(
-    plan: Plan, weights: Source, source: FilePath, target: Path, most: int | None
+    plan: Plan, weights: Source, source: str, target: Path, most: int | None
 ) -> Iterator[tuple[str, int, int]]:
     """What is read, and what is written to each file.
 
@@ -193,7 +259,7 @@ def _planned(
         CheckpointError: the destination cannot hold it.
     """
     read = {name for path in plan.entries for name in plan.needed(path)}
-    yield f"read {os.fspath(source)}", len(read), sum(weights.entries[name].nbytes for name in read)
+    yield f"read {source}", len(read), sum(weights.entries[name].nbytes for name in read)
     for file, part in layout(target, plan.entries, _aliases(plan), most).items():
         yield f"write {file}", len(part), sum(entry.nbytes for entry in part.values())
 

@@ -237,9 +237,9 @@ class _HeldTree:
     """A tree that was read whole; what was released is gone."""
 
     aliases: Mapping[str, str] = {}
-    files: tuple[Path, ...] = ()
 
     def __init__(self, tree: Any, place: Path) -> None:
+        self.files: tuple[Path, ...] = (place,)
         found = _by_path(tree, place)
         arrays = {path: np.asarray(value) for path, value in found.items() if hasattr(value, "dtype")}
         self.others: tuple[str, ...] = tuple(path for path in found if path not in arrays)
@@ -272,7 +272,6 @@ class FlaxFile(_HeldTree):
     def __init__(self, file: Path) -> None:
         """Raises CheckpointError: it is damaged or no such file."""
         super().__init__(import_module("...impl_jax.files", __package__).read_msgpack(file), file)
-        self.files: tuple[Path, ...] = (file,)
 
 
 def _checkpoint(folder: Path) -> Path:
