@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from .conformance import Report as Report
     from .conformance import check_reference_models as check_reference_models
     from .front import build as build
-    from .front import initialize as initialize
     from .front import table as table
     from .front import wing as wing
+    from .initialization import initialize as initialize
     from .migration import AlignmentError as AlignmentError
     from .migration import Conversion as Conversion
     from .migration import align as align
@@ -72,11 +72,12 @@ _ERRORS = (
     "ParitreeError PathError ShapeError SpecError TieError UsageError WeightsError"
 )
 _HOMES = {
-    **dict.fromkeys(("build", "initialize", "table", "wing"), ".front"),
+    **dict.fromkeys(("build", "table", "wing"), ".front"),
     **dict.fromkeys(_LAYERS.split(), ".common.layers"),
     **dict.fromkeys(("Block", "List", "Sequential", "Shared"), ".common.spec"),
     **dict.fromkeys(("MODELS", "reference_model"), ".common.models.reference"),
     "check": ".checking",
+    "initialize": ".initialization",
     "suite": ".suites",
     **dict.fromkeys(("KnownDifference", "Report", "check_reference_models"), ".conformance"),
     **dict.fromkeys(_ERRORS.split(), ".common.errors"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from .common import paths
 from .common.draws import Stream, check_seed, check_stream
 from .common.errors import UsageError
 from .common.models import ReferenceModel
-from .common.spec import Echo, Layer, Rule, table_of
+from .common.spec import Layer, table_of
 from .common.tables import Row, Table
 from .common.trees import is_array, members, walk
 from .common.wing import Call, Inputs, Wing, is_tree, name_of
@@ -55,29 +55,6 @@ def build(
         raise UsageError("", "a spec or a reference model", type(layer).__name__, "For example Linear(4, 8).")
     seed, stream = check_seed(seed), check_stream(stream)
     return load_wing(wing).build(layer, seed=seed, dtype=dtype, device=device, stream=stream)
-
-
-@ordinary()
-def initialize(
-    model: Any,
-    rules: Rule | Iterable[Rule],
-    *,
-    seed: int = 0,
-    echo: Echo | None = None,
-    stream: Stream = "portable",
-) -> Any:
-    """Draw the parameters of a live model that the rules name, by path from `seed`; the others keep their values.
-
-    Returns the model to go on with: the same object in PyTorch and NNX, a new `(module, variables)` of Linen's.
-
-    echo: called with one line for each parameter, as it is drawn (`print` shows them).
-    stream: `portable` draws the same numbers, bit for bit, in every wing; `native` with the framework's own generator.
-
-    Raises:
-        PathError: a rule that matches nothing; InitializerError: one that does not fit, or whose bits cannot be
-            portable; UsageError: no model, rule, seed or stream. Nothing was drawn.
-    """
-    return wing(model).initialize(model, rules, seed=seed, echo=echo, stream=stream)
 
 
 @ordinary()

@@ -115,7 +115,16 @@ def _portable(tensor: torch.Tensor, initializer: Initializer, seed: int, path: s
         if recipe is not None:
             tensor.copy_(entries(recipe, key_of(seed, path), shape, tensor.device))
             return
-    tensor.copy_(torch.from_numpy(drawn(initializer, shape, seed=seed, path=path, wide=tensor.dtype == torch.float64)))
+    if type(tensor) is torch.Tensor and tensor.device.type == "cpu" and _is_plain(tensor):
+        drawn(initializer, shape, seed=seed, path=path, out=tensor.numpy())
+        return
+    wide = tensor.dtype == torch.float64
+    tensor.copy_(torch.from_numpy(drawn(initializer, shape, seed=seed, path=path, wide=wide)))
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Whether NumPy can write its values where they are."""
+    return tensor.dtype == torch.float32 and tensor.is_contiguous()
 
 
 def _fill(tensor: torch.Tensor, initializer: Initializer, generator: torch.Generator) -> None:

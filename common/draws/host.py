@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,14 +18,14 @@ from .arithmetic import Form, Numbers, values
 from .on_host import NUMPY
 from .recipes import LARGEST, Recipe, recipe_of
 from .streams import Stream, check_seed, check_stream
-from .threefry import Key, key_of, words
+from .threefry import Key, key_of, signed, words
 
 # The part of a parameter that is drawn: a slice of step 1 for each axis of its canonical shape.
 Box = tuple[slice, ...]
 Array = np.ndarray[Any, Any]
 
-# So many words are made at a time, since what they need fits a core's own cache.
-_BLOCK = 2**15
+# So many words are made at a time, and of these so many values, since what they need fits a core's own cache.
+_BLOCK, _PART = 2**17, 2**14
 _STANDARD = Recipe(Form(True), Numbers())
 # An array of fewer is made by one thread.
 _THREADED = 2**19
@@ -39,12 +39,14 @@ def drawn(
     path: str,
     box: Box | None = None,
     wide: bool = False,
+    out: Array | None = None,
 ) -> Array:
     """A canonical array drawn from `initializer`, float32.
 
     box: draws that part alone, with the values that it has in the whole. What is not made entry by entry (a matrix
         that is orthogonal) is made as a whole, and the part is cut out.
     wide: gives float64, for what is not made entry by entry in its precision.
+    out: a contiguous float32 array of the shape, to be written to and returned; for a whole one that is not wide.
 
     Raises:
         InitializerError: one that does not fit the shape, or whose bits cannot be portable.
@@ -55,9 +57,12 @@ def drawn(
     check_size(shape, path)
     if recipe is None:
         whole = _whole(initializer, tuple(shape), key).astype(np.float64 if wide else np.float32)
+        if out is not None:
+            out[...] = whole
+            return out
         return whole if box is None else whole[box]
     if box is None:
-        found = _entries(recipe, key, math.prod(shape)).reshape(shape)
+        found = _entries(recipe, key, math.prod(shape), out).reshape(shape)
     else:
         found = values(NUMPY, recipe.form, recipe.numbers, at(key, indices(shape, box)))
     found = _with_zero_row(found, recipe.row, box)
@@ -109,34 +114,55 @@ def at(key: Key, index: Array) -> Array:
     return np.where(index & 1, odd, even)
 
 
-def _words(key: Key, start: int, stop: int) -> Array:
-    """The words from an even index on."""
-    counters = np.arange(start // 2, (stop + 1) // 2, dtype=np.uint32).view(np.int32)
-    even, odd = words(key, counters, np.zeros_like(counters), NUMPY.rotate)
-    return np.stack((even, odd), axis=-1).reshape(-1)[: stop - start]
+class _Words:
+    """The words of a key in their order, made by block in memory that is used again."""
+
+    def __init__(self, key: Key, most: int) -> None:
+        size = (most + 1) // 2
+        self.key, self.numbers = key, np.arange(size, dtype=np.int32)
+        self.even, self.odd, self.below = (np.empty(size, np.int32) for _ in range(3))
+        self.both = np.empty((size, 2), np.int32)
+
+    def block(self, start: int, stop: int) -> Array:
+        """The words from an even index on, to be used before the next block is made."""
+        size = (stop - start + 1) // 2
+        even, odd = self.even[:size], self.odd[:size]
+        np.add(self.numbers[:size], np.int32(signed(start // 2)), out=even)
+        odd[...] = 0
+        words(self.key, even, odd, self._rotate)
+        self.both[:size, 0], self.both[:size, 1] = even, odd
+        return self.both.reshape(-1)[: stop - start]
+
+    def _rotate(self, x: Array, places: int) -> Array:
+        unsigned, below = x.view(np.uint32), self.below[: x.size].view(np.uint32)
+        np.right_shift(unsigned, np.uint32(32 - places), out=below)
+        unsigned <<= np.uint32(places)
+        unsigned |= below
+        return x
 
 
-def _entries(recipe: Recipe, key: Key, count: int) -> Array:
-    """The values of the first `count` words, float32 `(count,)`, block by block."""
-    out = np.empty(count, np.float32)
+def _entries(recipe: Recipe, key: Key, count: int, out: Array | None = None) -> Array:
+    """The values of the first `count` words, float32 `(count,)`, block by block; in `out`, if there is one."""
+    flat = np.empty(count, np.float32) if out is None else out.reshape(-1)
 
-    def block(start: int) -> None:
-        stop = min(start + _BLOCK, count)
-        out[start:stop] = values(NUMPY, recipe.form, recipe.numbers, _words(key, start, stop))
-
-    _in_turn(block, range(0, count, _BLOCK), count >= _THREADED)
-    return out
-
-
-def _in_turn(block: Callable[[int], None], starts: range, threaded: bool) -> None:
-    threads = min(os.cpu_count() or 1, 4) if threaded else 1
-    if threads == 1:
+    def some(starts: range) -> None:
+        own = _Words(key, min(_BLOCK, count))
         for start in starts:
-            block(start)
-        return
+            stop = min(start + _BLOCK, count)
+            made = own.block(start, stop)
+            for first in range(start, stop, _PART):
+                last = min(first + _PART, stop)
+                part = made[first - start : last - start]
+                flat[first:last] = values(NUMPY, recipe.form, recipe.numbers, part)
+
+    starts, threads = range(0, count, _BLOCK), min(os.cpu_count() or 1, 4) if count >= _THREADED else 1
+    if threads == 1:
+        some(starts)
+        return flat
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(lambda number: [block(start) for start in starts[number::threads]], range(threads)):
-            pass
+        # What a thread raises is raised here.
+        list(pool.map(some, [starts[number::threads] for number in range(threads)]))
+    return flat
 
 
 def _with_zero_row(found: Array, row: int | None, box: Box | None) -> Array:
@@ -171,7 +197,7 @@ def _whole(initializer: Initializer, shape: tuple[int, ...], key: Key) -> Array:
             found[row] = 0.0
             return found
     # Any other initializer, through the quantile function of its law.
-    level = _words(key, 0, math.prod(shape)).view(np.uint32).reshape(shape)
+    level = _Words(key, math.prod(shape)).block(0, math.prod(shape)).view(np.uint32).reshape(shape)
     return initializer.law(shape).ppf((level + 0.5) * 2.0**-32)
 
 
@@ -189,6 +215,6 @@ def _sparse(shape: tuple[int, ...], std: float, zeros: int, key: Key) -> Array:
     count = math.prod(shape)
     found = (_entries(_STANDARD, key, count) * np.float32(std)).reshape(shape)
     start = count + count % 2
-    order = np.argsort(_words(key, start, start + count).reshape(shape), axis=0, kind="stable")
+    order = np.argsort(_Words(key, count).block(start, start + count).reshape(shape), axis=0, kind="stable")
     np.put_along_axis(found, order[:zeros], 0.0, axis=0)
     return found

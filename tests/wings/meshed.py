@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+import paritree
 from paritree.common import draws
 from paritree.common import initializers as init
 from paritree.common.layers import Embedding, Linear
@@ -62,7 +63,7 @@ def main() -> None:
     spec = Sequential(Embedding(20, 8), Linear(8, 4))
     wanted = linen.weights(linen.build(spec, seed=5))
     jax_draws._ON_DEVICE = 0
-    variables = jax.jit(lambda: linen.build(spec, seed=5)[1])()
+    variables = jax.jit(lambda: paritree.build(spec, "linen", seed=5)[1])()
     module, _ = linen.build(spec, seed=5)
     for model, wing in (((module, variables), linen), (nnx.build(spec, seed=5), nnx)):
         for path, array in wing.weights(model).items():
