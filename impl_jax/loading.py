@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from flax.core import meta
@@ -113,7 +114,7 @@ def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 def is_abstract_or_array(leaf: Any) -> bool:
     """Whether it is an array of numbers, or stands for one."""
     if isinstance(leaf, jax.ShapeDtypeStruct):
-        return not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended)
+        return not jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
     return is_array(leaf)
 
 
@@ -144,7 +145,8 @@ def sharding_of(
         return own
     axes = [name for each in spec for name in (each if isinstance(each, tuple) else (each,)) if name is not None]
     if over is None and not axes:
-        return SingleDeviceSharding(jax.config.jax_default_device or jax.local_devices()[0])
+        default = jax.config.jax_default_device  # type: ignore[attr-defined]
+        return SingleDeviceSharding(default or jax.local_devices()[0])
     if over is None or not {*axes} <= {*over.axis_names}:
         found = "none that is set" if over is None else f"one with the axes {', '.join(map(str, over.axis_names))}"
         remedy = "Load within `with jax.set_mesh(mesh):`, or give shardings=... Nothing was loaded."

@@ -13,13 +13,22 @@ import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 import ml_dtypes
 import numpy as np
 import torch
-from torch.distributed import checkpoint
-from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata, StorageMeta, TensorStorageMetadata
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.metadata import (
+    BytesStorageMetadata,
+    Metadata,
+    MetadataIndex,
+    StorageMeta,
+    TensorStorageMetadata,
+)
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from ..common.arrays import as_numpy
 from ..common.errors import CheckpointError, shown
@@ -71,7 +80,7 @@ def read(folder: Path) -> dict[str, Any]:
     return tree
 
 
-def _are_keys(keys: Any) -> bool:
+def _are_keys(keys: Any) -> TypeGuard[tuple[Any, ...]]:
     """Whether they are a path in what was saved: names and positions."""
     return isinstance(keys, tuple) and bool(keys) and all(isinstance(key, str) or are_lengths([key]) for key in keys)
 
@@ -88,8 +97,8 @@ def write(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
         with warnings.catch_warnings():
             # That there is one process.
             warnings.simplefilter("ignore")
-            checkpoint.save(tensors, storage_writer=checkpoint.FileSystemWriter(folder), no_dist=True)
-    except (RuntimeError, checkpoint.CheckpointException) as error:
+            save(tensors, storage_writer=FileSystemWriter(folder), no_dist=True)
+    except (RuntimeError, CheckpointException) as error:
         cause = _cause(error)
         if isinstance(cause, OSError | KeyboardInterrupt):
             raise cause from None
@@ -99,11 +108,11 @@ def write(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def _cause(error: BaseException) -> BaseException:
     """What was raised in this process, the only one. What it is told in is no Exception."""
-    failures = error.failures if isinstance(error, checkpoint.CheckpointException) else {}
+    failures = error.failures if isinstance(error, CheckpointException) else {}
     return next((each[0] for each in failures.values()), error)
 
 
-class _Reader(checkpoint.FileSystemReader):
+class _Reader(FileSystemReader):
     """PyTorch's reader of a folder, whose metadata is read once and held against the folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -135,8 +144,8 @@ class _Reader(checkpoint.FileSystemReader):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                checkpoint.load(state, storage_reader=self, no_dist=True)
-        except (Exception, checkpoint.CheckpointException) as error:
+                load(state, storage_reader=self, no_dist=True)
+        except (Exception, CheckpointException) as error:
             # A tensor's own bytes are a pickle beside others, and there is no end to what a wrong one makes it raise.
             cause = _cause(error)
             if isinstance(cause, KeyboardInterrupt):
@@ -164,8 +173,9 @@ class _Reader(checkpoint.FileSystemReader):
         if not is_within or counts.sum() != np.prod(shape, dtype=np.int64) or any(each > 1 for each in meets):
             raise _damaged(where, "chunks that are all of it, each entry once", f"{len(spans):,} that are not")
         for chunk, count in zip(entry.chunks, counts.tolist(), strict=True):
-            info = self.known.storage_data.get(checkpoint.metadata.MetadataIndex(name, chunk.offsets))
-            file, offset, length = (getattr(info, key, None) for key in ("relative_path", "offset", "length"))
+            info = self.known.storage_data.get(MetadataIndex(name, chunk.offsets))
+            place: list[Any] = [getattr(info, key, None) for key in ("relative_path", "offset", "length")]
+            file, offset, length = place
             if getattr(info, "transform_descriptors", None):
                 raise CheckpointError(
                     where, "a tensor as it is", f"one by {shown(info.transform_descriptors)}", "Save it so."

@@ -179,6 +179,8 @@ def _runs(entries: np.ndarray) -> Runs:
 def _reshard(model: nn.Module) -> None:
     """Let `fully_shard` give back what it has gathered for a call: what is written there would be lost."""
     module: Any = sys.modules.get("torch.distributed.fsdp")
-    for each in model.modules() if module is not None else ():
+    if module is None:
+        return
+    for each in model.modules():
         if isinstance(each, module.FSDPModule):
-            each.reshard()
+            each.reshard()  # type: ignore[operator]

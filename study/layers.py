@@ -70,7 +70,7 @@ def _overview_table() -> str:
     rows = []
     for family in families():
         anchor = _heading(family).lower().replace(", ", "-")
-        rows += [(f"[{each.name}](#{anchor})", *map(_short, _classes(each))) for each in family]
+        rows += [(f"[{each.name}](#{anchor})", *map(_written, _classes(each))) for each in family]
     return table(("layer", "PyTorch", "Linen", "NNX"), rows)
 
 
@@ -78,7 +78,7 @@ def _classes(each: Entry) -> tuple[str, str, str]:
     return each.torch, each.linen, each.nnx
 
 
-def _short(name: str) -> str:
+def _written(name: str) -> str:
     """As it is written in code: `nn.Conv2d`, and `nnx.Conv`."""
     for home, word in _HOMES.items():
         name = name.replace(home, word)

@@ -143,7 +143,7 @@ def quantiles() -> Quantiles:
 
     A line is shifted from the chord by half of what the curve bends away from it, so that the two errors are equal.
     """
-    with files(__package__).joinpath("normal.npz").open("rb") as file:
+    with files(__name__.rpartition(".")[0]).joinpath("normal.npz").open("rb") as file:
         knots = np.load(file)["knots"].astype(np.int64)
     rise = np.diff(knots)
     bend = np.gradient(rise.reshape(_OCTAVES, _SEGMENTS).astype(np.float64), axis=1).ravel()

@@ -7,6 +7,7 @@ from typing import Any
 
 from flax import linen
 from flax.core import meta
+from flax.linen.spmd import logical_to_mesh_axes
 from jax.sharding import PartitionSpec
 
 from ...common.errors import UsageError
@@ -40,5 +41,5 @@ def with_placed(model: Model, targets: Mapping[str, Target], arrays: Mapping[str
 def _spec(leaf: Any) -> PartitionSpec:
     """What a box says, its logical axes by the rules that are set."""
     if isinstance(leaf, linen.LogicallyPartitioned):
-        return linen.logical_to_mesh_axes(leaf.names, leaf.rules) or REPLICATED
+        return logical_to_mesh_axes(leaf.names, leaf.rules) or REPLICATED
     return leaf.get_partition_spec() if isinstance(leaf, meta.Partitioned) else REPLICATED

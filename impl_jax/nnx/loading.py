@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from flax import nnx
 from jax.sharding import PartitionSpec
@@ -42,7 +42,7 @@ def with_placed(
     """See `Loader`: the module itself, its Variables with new arrays, or a new state."""
     new = {targets[path].held.keys: array for path, array in arrays.items()}
     if isinstance(model, nnx.State):
-        flat = [(keys, _entry(entry, new, keys)) for keys, entry in nnx.to_flat_state(model)]
+        flat = [(keys, _entry(entry, new, cast(Keys, keys))) for keys, entry in nnx.to_flat_state(model)]
         return nnx.from_flat_state(flat)
     return replaced(model, new)
 

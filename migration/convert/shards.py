@@ -7,7 +7,7 @@ import os
 import re
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -106,7 +106,7 @@ class ShardsWriter:
         self._homes: dict[str, str] = {}
         self._left: dict[str, int] = {}
         self._finished = Finished(folder, fingerprint)
-        self.there: set[str] = set()
+        there: set[str] = set()
         folder.mkdir(exist_ok=True)
         parts = parted(entries, most)
         whole = {
@@ -118,10 +118,11 @@ class ShardsWriter:
         for name, part in parts.items():
             self._homes |= dict.fromkeys(part, name)
             if name in whole:
-                self.there |= part.keys()
+                there |= part.keys()
                 continue
             self._shards[name] = SafetensorsWriter(folder / name, part, {}, framework)
             self._left[name] = sum(entry.nbytes for entry in part.values())
+        self.there: Collection[str] = there
 
     def write(self, path: str, start: int, values: np.ndarray) -> None:
         name = self._homes[path]
@@ -138,7 +139,8 @@ class ShardsWriter:
 
     def finish(self) -> None:
         for name in self._shards:
-            self._ended.get(name) or self._end(name)
+            if name not in self._ended:
+                self._end(name)
         for ended in self._ended.values():
             ended.result()
         if WHOLE not in self._homes.values():

@@ -79,7 +79,9 @@ class Resized(View):
                 raise UsageError(path, "a tensor to pad or to trim", "one for both")
             for entry in self._entries_of(path, made):
                 self._changes[entry] = self._change(entry, rows, path in pad)
-        self.entries = {path: self._resized(path, entry) for path, entry in source.entries.items()}
+        self.entries: Mapping[str, TensorEntry] = {
+            path: self._resized(path, entry) for path, entry in source.entries.items()
+        }
 
     @property
     def told(self) -> tuple[str, ...]:

@@ -114,7 +114,7 @@ class _File:
         if len(offsets) > MANY and length < SHORT:
             return self._from_pages(stored, first, part, offsets, length)
         found = np.empty(part.size, stored.dtype)
-        content = memoryview(found.view(np.uint8))
+        content = found.view(np.uint8).data
         for number, offset in enumerate(offsets.tolist()):
             self._read(content[number * length : (number + 1) * length], offset)
         return found, found.nbytes
