@@ -8,22 +8,54 @@ import re
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import tensorstore
 from flax import serialization
 from orbax.checkpoint import type_handlers
 
 from ..common.errors import CheckpointError
-from ..common.reading import check_folder, opened
+from ..common.reading import check_folder, opened, read_json
 from ..common.trees import leaves
+from ..common.wing import Box
+
+# So many bytes of an Orbax checkpoint are kept, of chunks that are read in parts.
+CACHED = 256 << 20
 
 
-def read(folder: Path) -> Any:
-    """The tree of an Orbax checkpoint, arrays as NumPy arrays of their shapes and dtypes.
+@dataclass(frozen=True)
+class StoredArray:
+    """An array of an Orbax checkpoint, of which parts can be read.
+
+    chunk: the shape of what is read at once, however little of it is asked for.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    folder: Path
+    store: Any
+    chunk: tuple[int, ...]
+
+    def read(self, box: Box) -> np.ndarray:
+        """The values in a box of it.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        try:
+            part = self.store[tuple(slice(*each) for each in box)] if box else self.store
+            return np.asarray(part.read(order="C").result())
+        except Exception as error:
+            raise _unreadable(self.folder, _first_line(error)) from None
+
+
+def listed(folder: Path) -> Any:
+    """The tree of an Orbax checkpoint, a StoredArray for each array.
 
     Raises:
         CheckpointError: it is damaged or no checkpoint.
@@ -33,16 +65,40 @@ def read(folder: Path) -> Any:
     try:
         with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
             found = checkpointer.metadata(folder.absolute())
-            found = getattr(found, "item_metadata", found)
-            if found is None:
-                raise _unreadable(folder, "it does not say what it holds")
-            wanted = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), found.tree)
-            return checkpointer.restore(folder.absolute(), restore_args=wanted)
+        found = getattr(found, "item_metadata", found)
+        if found is None:
+            raise _unreadable(folder, "it does not say what it holds")
+        said = read_json(folder / "_METADATA")
+        # What has been read of chunks stays for other parts of them.
+        context = tensorstore.Context({"cache_pool": {"total_bytes_limit": CACHED}})
+        return jax.tree.map(lambda leaf: _stored(folder, leaf, said, context), found.tree)
     except CheckpointError:
         raise
     except Exception as error:
         # Orbax holds little of its metadata against what it needs of it.
-        raise _unreadable(folder, str(error).splitlines()[0] if str(error) else type(error).__name__) from None
+        raise _unreadable(folder, _first_line(error)) from None
+
+
+def _stored(folder: Path, leaf: Any, said: Mapping[str, Any], context: Any) -> Any:
+    """An array by what Orbax tells of it; anything else as it is."""
+    if getattr(leaf, "shape", None) is None or getattr(leaf, "dtype", None) is None:
+        return leaf
+    place = {"driver": "file", "path": f"{folder.absolute()}/{leaf.name}/"}
+    if said.get("use_ocdbt"):
+        place = {"driver": "ocdbt", "base": f"file://{folder.absolute()}/", "path": f"{leaf.name}/"}
+    spec = {
+        "driver": "zarr3" if said.get("use_zarr3") else "zarr",
+        "kvstore": place,
+        # A chunk that is lost must not be read as zeros, if chunks of zeros are there.
+        "fill_missing_data_reads": not said.get("store_array_data_equal_to_fill_value", False),
+    }
+    is_whole = tuple(getattr(leaf.storage, "chunk_shape", None) or leaf.shape) == tuple(leaf.shape)
+    store = tensorstore.open(spec, open=True, read=True, context=None if is_whole else context).result()
+    shape, dtype = tuple(store.shape), np.dtype(store.dtype.numpy_dtype)
+    if shape != tuple(leaf.shape) or dtype != np.dtype(leaf.dtype):
+        raise _unreadable(folder, f"{leaf.name} is {dtype.name} {shape} and not {leaf.dtype} {tuple(leaf.shape)}")
+    chunk = tuple(store.chunk_layout.read_chunk.shape or ())
+    return StoredArray(shape, dtype, folder, store, chunk)
 
 
 def write(folder: Path, tree: Mapping[str, Any]) -> None:
@@ -103,6 +159,10 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _unreadable(folder: Path, reason: str) -> CheckpointError:

@@ -13,7 +13,7 @@ from ...common.errors import CheckpointError, WeightsError, nearest, shown, unfi
 from ...common.reading import read_json
 from ...common.tables import counted, shape_text
 from .matching import is_floating
-from .readers import Source, open_source
+from .readers import Place, Source, open_source
 from .views import View
 
 CONFIG, WEIGHTS = "adapter_config.json", ("adapter_model.safetensors", "adapter_model.bin")
@@ -91,7 +91,7 @@ class Merged(View):
         delta = (delta.T if path in self._turned else delta).reshape(values.shape)
         return (values.astype(np.float32) + np.float32(product.scale) * delta).astype(values.dtype)
 
-    def place(self, path: str) -> tuple[Path, int] | None:
+    def place(self, path: str) -> Place:
         return None if path in self._products or path in self._wholes else self._source.place(path)
 
     def _own(self, path: str, taken_off: str) -> str:

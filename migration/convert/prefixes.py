@@ -12,7 +12,7 @@ from ...common.errors import UsageError, nearest
 from ...common.safetensors import TensorEntry
 from ...pairs.maps import Map
 from .matching import is_floating
-from .readers import Source
+from .readers import Place, Source
 
 # Of DistributedDataParallel, of torch.compile, of a module that holds the model, and of Flax's collection.
 KNOWN = ("module.", "_orig_mod.", "model.", "params.")
@@ -119,5 +119,5 @@ class Renamed:
     def release(self, path: str) -> None:
         self._source.release(self._own.get(path, path))
 
-    def place(self, path: str) -> tuple[Path, int] | None:
+    def place(self, path: str) -> Place:
         return self._source.place(self._own.get(path, path))

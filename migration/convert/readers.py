@@ -15,6 +15,7 @@ from ...common.reading import read_json
 from ...common.safetensors import MappedTensors, TensorEntry, check_size, read_header
 from ...common.tables import counted
 from ...common.trees import is_array, leaves
+from ...common.wing import Box, whole
 from .npz import NpzFile
 
 INDEX = ".index.json"
@@ -33,6 +34,18 @@ WEIGHTS = ("state_dict", "model_state_dict", "model")
 ORBAX_FILE, ORBAX_ITEM, STATE_VALUE = "_METADATA", "default", ".value"
 # What every folder of torch.distributed.checkpoint has.
 DCP_FILE = ".metadata"
+
+
+class Parted(Protocol):
+    """An array that is stored in chunks, of which boxes can be read. chunk: the shape of what is read at once."""
+
+    chunk: tuple[int, ...]
+
+    def read(self, box: Box) -> np.ndarray: ...
+
+
+# Where an entry's values can be read in parts: see `Source.place`.
+Place = tuple[Path, int] | Parted | None
 
 
 class Source(Protocol):
@@ -57,10 +70,10 @@ class Source(Protocol):
         """Give back an entry's memory as far as it is the source's to give. It may be asked for again."""
         ...
 
-    def place(self, path: str) -> tuple[Path, int] | None:
+    def place(self, path: str) -> Place:
         """The file in which an entry's values lie as they lie in memory, in C order, and the first of their bytes.
 
-        None where they do not, and can only be had by `array`.
+        Or what reads boxes of it; None where its values can only be had by `array`.
         """
         ...
 
@@ -233,15 +246,15 @@ def _shared(arrays: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-class _HeldTree:
-    """A tree that was read whole; what was released is gone."""
+class _Tree:
+    """See `Source`. The arrays of a tree by its paths."""
 
     aliases: Mapping[str, str] = {}
 
     def __init__(self, tree: Any, place: Path) -> None:
         self.files: tuple[Path, ...] = (place,)
         found = _by_path(tree, place)
-        arrays = {path: np.asarray(value) for path, value in found.items() if hasattr(value, "dtype")}
+        arrays = {path: value for path, value in found.items() if is_array(value)}
         self.others: tuple[str, ...] = tuple(path for path in found if path not in arrays)
         # An nnx.State that was saved as it is has a Variable, and so a node, about every array.
         is_state = bool(arrays) and all(path.endswith(STATE_VALUE) for path in arrays)
@@ -249,24 +262,37 @@ class _HeldTree:
         self.entries: Mapping[str, TensorEntry] = _entries(self._arrays)
 
     def array(self, path: str) -> np.ndarray:
-        return self._arrays[path]
+        return np.asarray(self._arrays[path])
 
     def release(self, path: str) -> None:
-        del self._arrays[path]
+        """What was read with the file is not read again."""
 
-    def place(self, path: str) -> None:
+    def place(self, path: str) -> Place:
         return None
 
 
-class OrbaxFolder(_HeldTree):
-    """See `Source`. An Orbax checkpoint, by way of the JAX wings."""
+class OrbaxFolder(_Tree):
+    """See `Source`. An Orbax checkpoint, by way of the JAX wings; what is stored in chunks can be read in parts."""
 
     def __init__(self, folder: Path) -> None:
         """Raises CheckpointError: it is no Orbax checkpoint, or damaged."""
-        super().__init__(import_module("...impl_jax.files", __package__).read(_checkpoint(folder)), folder)
+        super().__init__(import_module("...impl_jax.files", __package__).listed(_checkpoint(folder)), folder)
+        self._read: dict[str, np.ndarray] = {}
+
+    def array(self, path: str) -> np.ndarray:
+        if path not in self._read:
+            self._read[path] = self._arrays[path].read(whole(self.entries[path].shape))
+        return self._read[path]
+
+    def release(self, path: str) -> None:
+        self._read.pop(path, None)
+
+    def place(self, path: str) -> Place:
+        stored = self._arrays[path]
+        return stored if stored.chunk != stored.shape else None
 
 
-class FlaxFile(_HeldTree):
+class FlaxFile(_Tree):
     """See `Source`. A file of `flax.serialization.to_bytes`, by way of the JAX wings."""
 
     def __init__(self, file: Path) -> None:
@@ -325,7 +351,7 @@ class Shards:
     def release(self, path: str) -> None:
         self._shards[self._homes[path]].release(path)
 
-    def place(self, path: str) -> tuple[Path, int] | None:
+    def place(self, path: str) -> Place:
         return self._shards[self._homes[path]].place(path)
 
     def _leave(self, name: str) -> None:
@@ -418,7 +444,7 @@ class Skipping:
     def release(self, path: str) -> None:
         self._source.release(path)
 
-    def place(self, path: str) -> tuple[Path, int] | None:
+    def place(self, path: str) -> Place:
         return self._source.place(path)
 
 

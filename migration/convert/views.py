@@ -14,7 +14,7 @@ from ...common.safetensors import TensorEntry
 from ...common.tables import shape_text
 from ...pairs.maps import Map
 from .matching import held, is_floating, tied_paths
-from .readers import Source
+from .readers import Place, Source
 
 # What new rows may hold besides a number.
 MEAN = "mean"
@@ -37,7 +37,7 @@ class View:
     def release(self, path: str) -> None:
         self._source.release(path)
 
-    def place(self, path: str) -> tuple[Path, int] | None:
+    def place(self, path: str) -> Place:
         return self._source.place(path)
 
 
@@ -99,7 +99,7 @@ class Resized(View):
         new[_along(axis, slice(before, None), values.ndim)] = self._filling(values, axis)
         return new
 
-    def place(self, path: str) -> tuple[Path, int] | None:
+    def place(self, path: str) -> Place:
         return None if path in self._changes else self._source.place(path)
 
     def _filling(self, values: np.ndarray, axis: int) -> np.ndarray:

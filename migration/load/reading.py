@@ -6,6 +6,8 @@ import errno
 import mmap
 import os
 from contextlib import ExitStack
+from itertools import product
+from math import prod
 from pathlib import Path
 from typing import IO
 
@@ -14,8 +16,8 @@ import numpy as np
 from ...common.errors import CheckpointError
 from ...common.reading import opened
 from ...common.safetensors import TensorEntry
-from ...pairs.maps import Part
-from ..convert import Source
+from ...pairs.maps import Part, bounds
+from ..convert import Parted, Source
 
 # Where so many runs of a window are shorter than this, pages are read, as the disk has them.
 MANY, SHORT = 4096, 512
@@ -24,7 +26,8 @@ MANY, SHORT = 4096, 512
 class Reader:
     """Reads from a source, and counts.
 
-    nbytes: how many bytes were asked of files; of an entry that its kind of checkpoint gives only whole, all of them.
+    nbytes: how many bytes were asked of files; of an entry that its kind of checkpoint gives only whole or in chunks,
+        all of it, or all of each chunk, once.
     """
 
     def __init__(self, source: Source) -> None:
@@ -33,6 +36,7 @@ class Reader:
         self._source = source
         self._files: dict[Path, _File] = {}
         self._whole: dict[str, np.ndarray] = {}
+        self._chunks: dict[str, set[tuple[int, ...]]] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Reader:
@@ -52,6 +56,8 @@ class Reader:
         place = self._source.place(entry)
         if place is None:
             return strided(self._entry(entry), part)
+        if not isinstance(place, tuple):
+            return self._from_chunks(entry, place, part)
         file, first = place
         stored = self._source.entries[entry]
         if file not in self._files:
@@ -59,6 +65,15 @@ class Reader:
         found, count = self._files[file].values(stored, first, part)
         self.nbytes += count
         return found.reshape(shape)
+
+    def _from_chunks(self, entry: str, stored: Parted, part: Part) -> np.ndarray:
+        box, inside = bounds(part, self._source.entries[entry].shape)
+        spans = [range(first // each, -(-stop // each)) for (first, stop), each in zip(box, stored.chunk, strict=True)]
+        seen = self._chunks.setdefault(entry, set())
+        new = {*product(*spans)} - seen
+        seen |= new
+        self.nbytes += len(new) * prod(stored.chunk) * self._source.entries[entry].dtype.itemsize
+        return strided(stored.read(box), inside)
 
     def release(self, entry: str) -> None:
         """Nothing of it is needed any more."""

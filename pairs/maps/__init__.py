@@ -15,6 +15,7 @@ from .shared import is_kept as is_kept
 from .shared import siblings as siblings
 from .shared import without_copies as without_copies
 from .strided import Part as Part
+from .strided import bounds as bounds
 from .strided import parts_of as parts_of
 from .strided import windows as windows
 from .transforms import Transform as Transform

@@ -218,3 +218,23 @@ def windows(part: Part, most: int) -> Iterator[Part]:
     count = max(most // inner, 1)
     for start in range(0, first.length, count):
         yield from windows(part.at(0, start, min(count, first.length - start)), most)
+
+
+def bounds(part: Part, shape: tuple[int, ...]) -> tuple[Box, Part]:
+    """The box of a source of that shape around a part, and the part with `source` counted within the box.
+
+    All of the source, where an axis runs over the end of one of the source's.
+    """
+    turned = Part(part.target, part.source, tuple(Axis(length, two, one) for length, one, two in part.axes))
+    if _astray(turned, shape) != (-1, 0):
+        return tuple((0, length) for length in shape), part
+    steps, start = strides(shape), _digits(part.source, shape)
+    along = [_along(axis.source, steps) for axis in part.axes]
+    reach = [1] * len(shape)
+    for axis, at in zip(part.axes, along, strict=True):
+        reach[at] += axis.source // steps[at] * (axis.length - 1)
+    box, local = tuple((first, first + each) for first, each in zip(start, reach, strict=True)), strides(reach)
+    inside = (
+        axis._replace(source=axis.source // steps[at] * local[at]) for axis, at in zip(part.axes, along, strict=True)
+    )
+    return box, Part(0, part.target, tuple(inside))

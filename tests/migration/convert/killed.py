@@ -26,12 +26,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import paritree.impl_jax.files as orbax
+import paritree.impl_jax.files
 import paritree.migration.convert.execute  # noqa: F401  it is to be imported before the forks
 from paritree import cli
 from paritree.common import drafts
 from paritree.common.drafts import drafts_of
-from paritree.common.trees import leaves
+from paritree.migration.convert import open_source
 
 from .checkpoints import example, saved, weights
 
@@ -135,7 +135,8 @@ class Ground:
         return reading.code - 2 if reading.code in (2, 3) else -1
 
     def read(self, place: Path) -> int:
-        found = dict(leaves(orbax.read(place)))
+        source = open_source(place)
+        found = {path: source.array(path) for path in source.entries}
         same = [
             found.keys() == arrays.keys() and all(np.array_equal(found[path], arrays[path]) for path in arrays)
             for arrays in self.arrays

@@ -17,15 +17,32 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
+import torch
 from flax import nnx
 from flax.core import meta
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import paritree
+from paritree import Map
 
-from .models import LARGE, LLAMA, SMALL, StackedGpt2, arrays, gpt2, gpt2_map, llama, llama_map, llama_port, saved
+from .models import (
+    LARGE,
+    LLAMA,
+    SMALL,
+    StackedGpt2,
+    arrays,
+    gpt2,
+    gpt2_map,
+    llama,
+    llama_map,
+    llama_port,
+    on_meta,
+    row,
+    saved,
+)
 
 
 def mesh() -> Mesh:
@@ -150,6 +167,33 @@ def nested(shardings: dict[str, Any]) -> dict[str, Any]:
     return paritree.pairs.maps.nested(shardings, with_numbers=False)
 
 
+def load_chunks(folder: Path) -> None:
+    """A checkpoint that was written by shard is read by shard, and comes back on the torch side bit for bit."""
+    reference, made = llama(LARGE), llama_map(LARGE)
+    shardings = {f"params.{path}": NamedSharding(mesh(), spec) for path, (_, spec) in LLAMA.items()}
+    held = {path: jax.device_put(array, shardings[path]) for path, array in made.arrays(arrays(reference)).items()}
+    for kind in ({}, {"use_zarr3": True}, {"use_ocdbt": False}):
+        source = folder / f"orbax {kind}"
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(**kind)) as checkpointer:
+            checkpointer.save(source, nested(held))
+        like = on_meta(reference)
+        paritree.load(source, made, like)
+        for path, parameter in reference.state_dict().items():
+            assert torch.equal(like.state_dict()[path], parameter), path
+    alike = Map(
+        tuple(row(path, path, each.shape, each.shape, "... -> ...") for path, each in held.items()), ("linen",) * 2
+    )
+    one = mesh().devices.flat[0]
+    part = {path: NamedSharding(Mesh([[one]], ("data", "model")), P()) for path in held}
+    seen: list[int] = []
+    tree = jax.tree.map(lambda each: jax.ShapeDtypeStruct(each.shape, each.dtype), nested(held))
+    for lying in (shardings, part):
+        loaded = paritree.load(source, alike, tree, shardings=lying, on_progress=lambda read, _: seen.append(read))
+        check_equal(tree_of(loaded), {path: np.asarray(array) for path, array in held.items()})
+        assert seen[-1] == share(tree_of(loaded)), (seen[-1], share(tree_of(loaded)))
+    print("Orbax by chunks")
+
+
 def refuse(folder: Path) -> None:
     """Every error names a path, and says what was found and what to do."""
     index, made = folder / "llama" / "model.safetensors.index.json", llama_map(LARGE)
@@ -195,5 +239,5 @@ def check_refused(call: Any, expected: str) -> None:
 
 
 if __name__ == "__main__":
-    for run in (load_gpt2, load_llama, refuse):
+    for run in (load_gpt2, load_llama, load_chunks, refuse):
         run(Path(sys.argv[1]))

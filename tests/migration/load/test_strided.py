@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paritree.migration.load.reading import placed, strided
-from paritree.pairs.maps import MapRow, parts_of, windows
+from paritree.pairs.maps import MapRow, bounds, parts_of, windows
 from paritree.pairs.maps.pieces import parsed
 
 HEADS = (("d", 3), ("h", 2))
@@ -54,14 +54,17 @@ def test_a_box_of_a_row(name: str, data: st.DataObject) -> None:
     reference = np.arange(1, prod(made.shape) + 1).reshape(made.shape)
     whole = np.zeros(made.port_shape, reference.dtype)
     made.port_piece.of(whole)[...] = made.to_port(reference)
-    bounds = [sorted(data.draw(st.tuples(*[st.integers(0, length)] * 2))) for length in made.port_shape]
-    box = tuple((start, stop) for start, stop in bounds)
+    ends = [sorted(data.draw(st.tuples(*[st.integers(0, length)] * 2))) for length in made.port_shape]
+    box = tuple((start, stop) for start, stop in ends)
     expected = whole[tuple(slice(*each) for each in box)]
     found = np.zeros(expected.shape, expected.dtype)
     count, most = 0, data.draw(st.integers(1, 30))
     for part in (each for larger in parts_of(made, box) for each in windows(larger, most)):
         assert part.size <= most
         placed(found, part)[...] = strided(reference, part)
+        around, inside = bounds(part, made.shape)
+        there = np.ascontiguousarray(reference[tuple(slice(*each) for each in around)])
+        np.testing.assert_array_equal(strided(there, inside), strided(reference, part))
         count += part.size
     np.testing.assert_array_equal(found, expected)
     assert count == np.count_nonzero(expected)
