@@ -102,11 +102,15 @@ def ours_orbax(folder: Path, size: Size) -> Callable[[], object]:
     return _ours(folder, "source.safetensors", "ours_orbax.folder")
 
 
-def _ours(folder: Path, source: str, destination: str) -> Callable[[], object]:
+def ours_in_shards(folder: Path, size: Size) -> Callable[[], object]:
+    return _ours(folder, "source.safetensors", "ours_in_shards.folder", "100MB")
+
+
+def _ours(folder: Path, source: str, destination: str, shard: str | None = None) -> Callable[[], object]:
     import paritree.migration.convert.execute  # noqa: F401
     from paritree.migration import convert
 
-    return lambda: convert(folder / source, folder / destination, folder / "map.json")
+    return lambda: convert(folder / source, folder / destination, folder / "map.json", max_shard_size=shard)
 
 
 def transformers_s(folder: Path, size: Size) -> Callable[[], object]:
@@ -140,7 +144,7 @@ def copying(folder: Path, size: Size) -> Callable[[], object]:
     return lambda: [each.t().contiguous() if each.ndim == 2 else each.clone() for each in held]
 
 
-ACTIONS = {each.__name__: each for each in (ours, transformers_s, copying, ours_sharded, ours_orbax)}
+ACTIONS = {each.__name__: each for each in (ours, transformers_s, copying, ours_sharded, ours_in_shards, ours_orbax)}
 
 
 def child(name: str, folder: Path, size: Size) -> None:
@@ -205,6 +209,7 @@ def report(found: dict[str, list[tuple[float, int]]], nbytes: int, shard: int) -
         row(name, f"{nbytes / median(each[0] for each in runs) / 1e9:.2f} GB/s")
     row("throughput over that of transformers (>= 2)", over("ours", "transformers_s"))
     row("throughput over that of copying (>= 0.8)", over("ours", "copying"))
+    row("into shards: throughput over that of copying", over("ours_in_shards", "copying"))
     row("peak memory over source + destination (<= 1.1)", memory("ours", 2 * nbytes))
     row("sharded: peak memory over destination + shard", memory("ours_sharded", nbytes + shard))
     row("to Orbax: peak memory over source + dest.", memory("ours_orbax", 2 * nbytes))
