@@ -35,6 +35,8 @@ _UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM)
 while_drafting: Callable[[], AbstractContextManager[object]] = nullcontext
 # This process's own, each with its destination.
 _drafts: dict[Path, Path] = {}
+# Those of them that stay if some of them is finished.
+_resumable: set[Path] = set()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_drafts.clear)
 
@@ -84,15 +86,15 @@ def resumable(destination: Path) -> Iterator[Path]:
     place = destination.absolute()
     with while_drafting():
         folder, lock = _left(place) or _made(place)
+        _resumable.add(folder)
+        _drafts[folder] = place
         try:
             yield folder / place.name
-        except BaseException:
-            if not finished_of(folder / place.name).exists():
-                _remove(folder, place)
-            raise
-        else:
-            _remove(folder, place)
+            _resumable.remove(folder)
         finally:
+            _remove_unfinished(folder, place)
+            _resumable.discard(folder)
+            del _drafts[folder]
             if lock is not None:
                 os.close(lock)
 
@@ -105,7 +107,7 @@ def finished_of(made: Path) -> Path:
 def remove_drafts() -> None:
     """Remove all that this process has, before it ends without an exception."""
     for folder, place in list(_drafts.items()):
-        _remove(folder, place)
+        _remove_unfinished(folder, place)
 
 
 def drafts_of(destination: Path) -> list[Path]:
@@ -235,6 +237,11 @@ def _made(place: Path) -> tuple[Path, int | None]:
             return folder, lock
         os.close(lock)
     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(place))
+
+
+def _remove_unfinished(folder: Path, place: Path) -> None:
+    if folder not in _resumable or not finished_of(folder / place.name).exists():
+        _remove(folder, place)
 
 
 def _remove(folder: Path, place: Path) -> None:
