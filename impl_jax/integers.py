@@ -65,9 +65,10 @@ def entries(recipe: Recipe, key: Key, shape: tuple[int, ...], layout: Layout, dt
     Inside of `jax.jit` it is a part of that program, and each device computes the values that it holds.
     """
     numbers = recipe.numbers
-    given = Numbers(
-        *(np.float32(each) if isinstance(each, float) else np.int32(each) for each in numbers._replace(count=0))  # type: ignore[arg-type]
-    )._replace(count=np.uint32(numbers.count))
+    placed: Any = [
+        np.float32(each) if isinstance(each, float) else np.int32(each) for each in numbers._replace(count=0)
+    ]
+    given = Numbers(*placed)._replace(count=np.uint32(numbers.count))
     return _entries(np.array(key, np.uint32).view(np.int32), given, recipe.form, recipe.row, shape, layout, dtype)
 
 
