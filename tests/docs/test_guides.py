@@ -67,9 +67,14 @@ def test_a_guide_can_be_followed(
     # An import of a file that was changed a moment ago must not find the last one's code.
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    before = set(sys.modules)
+    # Nor does a guide find a file of another one, or leave its own.
+    forget()
     try:
         follow(page, capsys)
     finally:
-        for name in {"pairs", "port", "reference"} - before:
-            sys.modules.pop(name, None)
+        forget()
+
+
+def forget() -> None:
+    for name in ("pairs", "port", "reference"):
+        sys.modules.pop(name, None)
