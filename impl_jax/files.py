@@ -97,7 +97,8 @@ def _stored(folder: Path, leaf: Any, said: Mapping[str, Any], context: Any) -> A
     shape, dtype = tuple(store.shape), np.dtype(store.dtype.numpy_dtype)
     if shape != tuple(leaf.shape) or dtype != np.dtype(leaf.dtype):
         raise _unreadable(folder, f"{leaf.name} is {dtype.name} {shape} and not {leaf.dtype} {tuple(leaf.shape)}")
-    chunk = tuple(store.chunk_layout.read_chunk.shape or ())
+    read = zip(store.chunk_layout.read_chunk.shape or shape, shape, strict=True)
+    chunk = tuple(length or whole for length, whole in read)
     return StoredArray(shape, dtype, folder, store, chunk)
 
 
