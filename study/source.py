@@ -70,6 +70,9 @@ def _collect(function: Definition, import_of: ImportOf, imports: dict[str, None]
         ):
             _collect(value, import_of, imports, definitions)
         elif isinstance(statement, ast.Assign):
+            for each in _read_in(statement.value):
+                if line := import_of(each, statements[each]) if each in statements else "":
+                    imports[line] = None
             definitions[name] = ast.get_source_segment(text, statement) or ""
         elif line := import_of(name, statement):
             imports[line] = None
@@ -109,8 +112,11 @@ def _names_in(definition: Definition) -> Iterator[str]:
     """The global names that a function reads; of a class all names in it, since its body has no code that is kept."""
     if not isinstance(definition, type):
         return _globals_of(definition.__code__)
-    nodes = ast.walk(ast.parse(inspect.getsource(definition)))
-    return (node.id for node in nodes if isinstance(node, ast.Name) and node.id != definition.__name__)
+    return (name for name in _read_in(ast.parse(inspect.getsource(definition))) if name != definition.__name__)
+
+
+def _read_in(node: ast.AST) -> Iterator[str]:
+    return (each.id for each in ast.walk(node) if isinstance(each, ast.Name))
 
 
 def _globals_of(code: CodeType) -> Iterator[str]:
