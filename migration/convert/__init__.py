@@ -14,8 +14,8 @@ from .planning import in_order as in_order
 from .planning import two_values as two_values
 from .prefixes import named as named
 from .readers import Parted as Parted
-from .readers import Skipping as Skipping
 from .readers import Source as Source
 from .readers import open_source as open_source
 from .remote import local_path as local_path
 from .remote import scheme_of as scheme_of
+from .views import Skipping as Skipping

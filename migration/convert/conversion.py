@@ -23,10 +23,10 @@ from .matching import target_entries
 from .planning import Plan, cast_to, planned
 from .prefixes import named
 from .publish import check_free, draft, other_drafts
-from .readers import Skipping, Source, open_source
+from .readers import Source, open_source
 from .remote import check_here, here, local_path
 from .shards import shard_size
-from .views import Resized, Rows
+from .views import Resized, Rows, Skipping
 
 FilePath = str | os.PathLike[str]
 

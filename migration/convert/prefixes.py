@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from ...common.safetensors import TensorEntry
 from ...pairs.maps import Map
 from .matching import is_floating
 from .readers import Place, Source
+from .views import View
 
 # Of DistributedDataParallel, of torch.compile, of a module that holds the model, and of Flax's collection.
 KNOWN = ("module.", "_orig_mod.", "model.", "params.")
@@ -91,7 +91,7 @@ def _are_apart(paths: Iterable[str], renamed: Mapping[str, str]) -> bool:
     return len(set(after)) == len(after)
 
 
-class Renamed:
+class Renamed(View):
     """See `Source`. Another one under other names."""
 
     def __init__(self, source: Source, names: Mapping[str, str]) -> None:
@@ -100,6 +100,7 @@ class Renamed:
         Raises:
             UsageError: two would have one name.
         """
+        super().__init__(source)
         paths = [*source.entries, *source.aliases]
         if not _are_apart(paths, names):
             twice = next(new for old, new in names.items() if new in paths and names.get(new, new) == new)
@@ -108,10 +109,7 @@ class Renamed:
         self.aliases: Mapping[str, str] = {
             names.get(alias, alias): names.get(path, path) for alias, path in source.aliases.items()
         }
-        self.others: tuple[str, ...] = source.others
-        self.files: tuple[Path, ...] = source.files
         self._own = {new: old for old, new in names.items()}
-        self._source = source
 
     def array(self, path: str) -> np.ndarray:
         return self._source.array(self._own.get(path, path))

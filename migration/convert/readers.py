@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from ...common.errors import CheckpointError, UsageError, listed, nearest, shown
+from ...common.errors import CheckpointError, listed, shown
 from ...common.reading import read_json
 from ...common.safetensors import MappedTensors, TensorEntry, check_size, read_header
 from ...common.tables import counted
@@ -409,48 +408,3 @@ def _check_held(homes: Mapping[str, str], shards: Mapping[str, Source], index: P
     if faults:
         found = f"{counted(len(faults), 'difference')}: " + listed(faults, 20)
         raise CheckpointError(str(index), "shards that hold what it says", found, "Copy index and shards again.")
-
-
-class Skipping:
-    """A source without the entries that are not to be converted; those are among its `others`."""
-
-    def __init__(self, source: Source, skip: Collection[str]) -> None:
-        """skip: paths, or patterns of them with the wildcards of `fnmatch`.
-
-        Raises:
-            UsageError: one that matches nothing in the source.
-        """
-        paths = [*source.entries, *source.aliases, *source.others]
-        found = {pattern: {path for path in paths if _matches(path, pattern)} for pattern in skip}
-        for pattern, matched in found.items():
-            if not matched:
-                raise UsageError(
-                    pattern, "a path of the source to skip", "none that it matches", nearest(pattern, paths)
-                )
-        skipped: set[str] = set().union(*found.values())
-        self.entries: Mapping[str, TensorEntry] = {
-            path: entry for path, entry in source.entries.items() if path not in skipped
-        }
-        self.aliases: Mapping[str, str] = {
-            alias: path for alias, path in source.aliases.items() if not {alias, path} & skipped
-        }
-        self.others: tuple[str, ...] = (*_in(source.entries, skipped), *_in(source.aliases, skipped), *source.others)
-        self.files: tuple[Path, ...] = source.files
-        self._source = source
-
-    def array(self, path: str) -> np.ndarray:
-        return self._source.array(path)
-
-    def release(self, path: str) -> None:
-        self._source.release(path)
-
-    def place(self, path: str) -> Place:
-        return self._source.place(path)
-
-
-def _matches(path: str, pattern: str) -> bool:
-    return path == pattern or fnmatchcase(path, pattern)
-
-
-def _in(paths: Iterable[str], skipped: set[str]) -> list[str]:
-    return [path for path in paths if path in skipped]

@@ -1,8 +1,9 @@
-"""Sources seen otherwise than they are: with rows put to a tensor or taken from it."""
+"""Sources seen otherwise than they are: without some entries, or with rows put to a tensor or taken from it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +40,41 @@ class View:
 
     def place(self, path: str) -> Place:
         return self._source.place(path)
+
+
+class Skipping(View):
+    """See `Source`. Another one without the entries that are not to be converted; those are among its `others`."""
+
+    def __init__(self, source: Source, skip: Collection[str]) -> None:
+        """skip: paths, or patterns of them with the wildcards of `fnmatch`.
+
+        Raises:
+            UsageError: one that matches nothing in the source.
+        """
+        super().__init__(source)
+        paths = [*source.entries, *source.aliases, *source.others]
+        found = {pattern: {path for path in paths if _matches(path, pattern)} for pattern in skip}
+        for pattern, matched in found.items():
+            if not matched:
+                raise UsageError(
+                    pattern, "a path of the source to skip", "none that it matches", nearest(pattern, paths)
+                )
+        skipped: set[str] = set().union(*found.values())
+        self.entries: Mapping[str, TensorEntry] = {
+            path: entry for path, entry in source.entries.items() if path not in skipped
+        }
+        self.aliases: Mapping[str, str] = {
+            alias: path for alias, path in source.aliases.items() if not {alias, path} & skipped
+        }
+        self.others = (*_in(source.entries, skipped), *_in(source.aliases, skipped), *source.others)
+
+
+def _matches(path: str, pattern: str) -> bool:
+    return path == pattern or fnmatchcase(path, pattern)
+
+
+def _in(paths: Iterable[str], skipped: set[str]) -> list[str]:
+    return [path for path in paths if path in skipped]
 
 
 class Change(NamedTuple):
