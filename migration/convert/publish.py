@@ -148,7 +148,7 @@ def _publish(made: Path, destination: Path, overwrite: bool, inputs: Collection[
     for left in reversed(range(TRIES)):
         check_free(destination, overwrite, inputs)
         try:
-            _move(made, destination)
+            _move(made, destination, overwrite)
             sync(destination.parent)
             return
         except (FileExistsError, FileNotFoundError):
@@ -156,8 +156,9 @@ def _publish(made: Path, destination: Path, overwrite: bool, inputs: Collection[
                 raise
 
 
-def _move(made: Path, destination: Path) -> None:
-    found = kind_of(destination)
+def _move(made: Path, destination: Path, overwrite: bool) -> None:
+    # What came there since it was looked at is replaced by nobody who was not asked to.
+    found = kind_of(destination) if overwrite else ""
     if not found:
         move_new(made, destination)
     elif found == "a folder":

@@ -8,6 +8,7 @@ import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -196,6 +197,25 @@ def test_what_appears_in_the_meantime_is_not_replaced(
 
     with pytest.raises(CheckpointError, match=r"a destination that is not there yet, found a f\w+\. Remove it, or ask"):
         convert(source, place, example(), on_progress=on_progress)
+    assert list(place.iterdir()) == [] if name == "port" else place.read_text() == "another's"
+    assert sorted(os.listdir(source.parent)) == sorted((name, source.name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_appears_after_the_last_look_is_not_replaced(
+    name: str, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, check, looks = source.with_name(name), publish.check_free, []
+
+    def checked(*arguments: Any) -> None:
+        check(*arguments)
+        looks.append(place)
+        if len(looks) == 2:
+            place.mkdir() if name == "port" else place.write_text("another's")
+
+    monkeypatch.setattr(publish, "check_free", checked)
+    with pytest.raises(CheckpointError, match=r"a destination that is not there yet, found a f\w+\. Remove it, or ask"):
+        convert(source, place, example())
     assert list(place.iterdir()) == [] if name == "port" else place.read_text() == "another's"
     assert sorted(os.listdir(source.parent)) == sorted((name, source.name))
 
