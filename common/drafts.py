@@ -166,6 +166,17 @@ def exchange(made: Path, destination: Path) -> None:
         made.rename(destination)
 
 
+def replace(made: Path, destination: Path) -> None:
+    """Move a file to where another may be, which it takes the place and the permissions of.
+
+    Raises:
+        OSError: it cannot be moved; what was there is there still.
+    """
+    if kind_of(destination) == "a file":
+        made.chmod(destination.stat().st_mode & 0o777)
+    os.replace(made, destination)
+
+
 def sync(folder: Path) -> None:
     """Have a folder's entries survive a power cut, where it may be read and its disk knows how.
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from .drafts import drafted, kind_of, sync
+from .drafts import drafted, kind_of, replace, sync
 from .errors import UsageError
 
 # Of a file that is there so much is looked at, to see whether it is one that we have written.
@@ -34,7 +34,7 @@ def written_whole(file: Path, ours: re.Pattern[bytes] | None) -> Iterator[IO[byt
                 stream.flush()
                 os.fsync(stream.fileno())
             check_replaceable(file, ours)
-            os.replace(made, file)
+            replace(made, file)
             sync(file.parent)
     except OSError as error:
         # The file that was meant, not its draft.

@@ -109,19 +109,43 @@ def write(folder: Path, tree: Mapping[str, Any]) -> None:
         CheckpointError: Orbax cannot write it. OSError: the system cannot.
     """
     # Orbax would copy every array first, against changes in the meantime, and compress what hardly gets smaller.
+    arrays = _WritingAll(deepcopy_host_arrays=False)
     registry = type_handlers.create_type_handler_registry(
-        (np.ndarray, type_handlers.NumpyHandler(deepcopy_host_arrays=False)), (jax.Array, type_handlers.ArrayHandler())
+        (np.ndarray, arrays), (jax.Array, type_handlers.ArrayHandler())
     )
     handler = ocp.PyTreeCheckpointHandler(use_compression=False, type_handler_registry=registry)
     try:
         with _quiet(), ocp.Checkpointer(handler) as checkpointer:
             checkpointer.save(folder.absolute(), tree)
+        for error in arrays.failed:
+            raise error
     except ValueError as error:
         # What the system said is in the text alone.
         code = re.search(r"os_error_code='(\d+)'", str(error))
         if code:
             raise OSError(int(code[1]), os.strerror(int(code[1])), str(folder)) from None
         raise CheckpointError(str(folder), "to write an Orbax checkpoint", str(error).splitlines()[0]) from None
+
+
+class _WritingAll(type_handlers.NumpyHandler):
+    """Waits for every array when the disk refuses one.
+
+    Orbax would leave the others behind with the first, and of each that ends later Python prints that nobody waits.
+
+    failed: why arrays were not written.
+    """
+
+    failed: list[ValueError]
+
+    def __init__(self, *, deepcopy_host_arrays: bool) -> None:
+        super().__init__(deepcopy_host_arrays=deepcopy_host_arrays)
+        self.failed = []
+
+    async def _open_and_write(self, *arguments: Any, **named: Any) -> None:
+        try:
+            await super()._open_and_write(*arguments, **named)
+        except ValueError as error:
+            self.failed.append(error)
 
 
 def read_msgpack(file: Path) -> Any:

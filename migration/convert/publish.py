@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...common.drafts import TRIES, drafted, drafts_of, exchange, kind_of, move_new, resumable, sync
+from ...common.drafts import TRIES, drafted, drafts_of, exchange, kind_of, move_new, replace, resumable, sync
 from ...common.errors import CheckpointError
 from .destinations import FILE
 from .readers import DCP_FILE, INDEXED, ORBAX_FILE, WHOLE
@@ -164,4 +164,4 @@ def _move(made: Path, destination: Path, overwrite: bool) -> None:
     elif found == "a folder":
         exchange(made, destination)
     else:
-        os.replace(made, destination)
+        replace(made, destination)
