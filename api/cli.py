@@ -131,9 +131,32 @@ def layers(names: tuple[str, ...], as_json: bool, markdown: str | None) -> int:
 
     NAME is a layer's, or that of a class of PyTorch or Flax: Conv2d, Dense, nnx.MultiHeadAttention.
     """
+    from .study import layers as pages
+
+    return _looked_up(pages, names, as_json, markdown)
+
+
+@cli.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--json", "as_json", is_flag=True, help="Print all of them as JSON.")
+@click.option("--markdown", type=click.Path(dir_okay=False), help="Write all to this file as one Markdown page.")
+def optimizers(names: tuple[str, ...], as_json: bool, markdown: str | None) -> int:
+    """Look up an optimizer or a schedule: torch.optim beside optax.
+
+    The table has each one's arguments with both defaults, what a step adds, the state, and recipes that are equal or
+    differ, with what was measured. Without a NAME all are listed.
+
+    NAME is one of PyTorch's or optax's: AdamW, optax.rmsprop, CosineAnnealingLR, linear_schedule.
+    """
+    from .study import optimizers as pages
+
+    return _looked_up(pages, names, as_json, markdown)
+
+
+def _looked_up(pages: Any, names: Sequence[str], as_json: bool, markdown: str | None) -> int:
+    """Print what a table of the study has of the names, or all of it, or write its page."""
     if sum(map(bool, (names, as_json, markdown))) > 1:
         raise click.UsageError("NAME, --json and --markdown are three outputs: give one.")
-    from .study import layers as pages
     from .study import terminal
 
     if as_json:

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
-from rich.box import Box
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import RenderableType
 from rich.rule import Rule
-from rich.table import Table
 from rich.text import Text
 
 from ..common.initializers import Initializer
@@ -21,6 +18,7 @@ from ..common.layers import CELLS
 from ..common.spec import Native, ParameterSpec
 from ..common.tables import shape_text
 from .entries import ENTRIES, Entry, named
+from .listing import Listing, Rows, grid
 from .markdown import code, escaped, paragraph, table
 from .traps import TRAPS
 
@@ -28,7 +26,6 @@ from .traps import TRAPS
 _HOMES = {"torch.nn.": "nn.", "flax.linen.": "nn.", "flax.nnx.": "nnx."}
 # The name of an array that is a layer of its own: none, since the layer's path is its path.
 _BARE = "(its path)"
-Rows = list[tuple[str, ...]]
 HELD = ("name", "shape", "Flax", "Flax's shape", "layout", "PyTorch's default", "Flax's default")
 SETTINGS = ("PyTorch", "Flax", "conversion")
 _CELLS = ("cell", "array", "holds", "gates", "Flax's default")
@@ -219,7 +216,7 @@ def overview() -> RenderableType:
     for each in ENTRIES.values():
         torch = "same name" if each.torch == f"torch.nn.{each.name}" else _short(each.torch)
         rows.append((each.name, torch, _short(each.linen), _short(each.nnx)))
-    return _Listing(("layer", "PyTorch", "Linen", "NNX"), rows)
+    return Listing(("layer", "PyTorch", "Linen", "NNX"), rows)
 
 
 def _short(name: str) -> str:
@@ -246,63 +243,19 @@ def shown(name: str) -> list[RenderableType]:
 def _shown(each: Entry) -> list[RenderableType]:
     parts: list[RenderableType] = [Rule(Text(each.name, style="bold"), characters="─"), Text(repr(each.example))]
     made = zip(_SIDES, _classes(each), strict=True)
-    parts += [_grid([(side, name or "a module of ours") for side, name in made]), Text()]
+    parts += [grid([(side, name or "a module of ours") for side, name in made]), Text()]
     if each.note:
         parts += [Text(each.note), Text()]
     for row in held(each):
-        parts += [Text(f"{row[0]} {row[1]}", style="bold"), _grid(list(zip(HELD[2:], row[2:], strict=True))), Text()]
+        parts += [Text(f"{row[0]} {row[1]}", style="bold"), grid(list(zip(HELD[2:], row[2:], strict=True))), Text()]
     for header, rows in ((_CELLS, cells(each)), (SETTINGS, settings(each))):
         if rows:
-            parts += [_Listing(header, rows), Text()]
+            parts += [Listing(header, rows), Text()]
     parts += [Text(f"Trap {number}: {TRAPS[number]}") for number in each.traps]
     return parts
 
 
-def _grid(pairs: Sequence[tuple[str, str]]) -> Table:
-    """Labels and values under each other."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    for label, value in pairs:
-        if value and value != "none":
-            grid.add_row(Text(f"  {label}"), Text(value))
-    return grid
-
-
 _SIDES = ("PyTorch", "Linen", "NNX")
-_GAP = 2  # the padding of a column, and the space that divides it from the next
-# A rule below the header, and nothing between the columns.
-_UNDERLINED = Box("    \n    \n -- \n    \n    \n    \n    \n    \n")
-
-
-@dataclass(frozen=True)
-class _Listing:
-    """A table whose cells break between words only; where that is too wide, its rows under one another."""
-
-    header: Sequence[str]
-    rows: Rows
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        # A class is looked up and copied, so a name stays in one piece.
-        cells = list(zip(self.header, *self.rows, strict=True))
-        needed = [max(len(word) for cell in column for word in cell.split() or [""]) for column in cells]
-        if sum(needed) + _GAP * (len(needed) - 1) <= options.max_width:
-            yield self._table(needed)
-        else:
-            yield from self._stacked()
-
-    def _table(self, needed: Sequence[int]) -> Table:
-        listing = Table(box=_UNDERLINED, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-        for name, width in zip(self.header, needed, strict=True):
-            listing.add_column(name, min_width=width)
-        for row in self.rows:
-            listing.add_row(*map(Text, row))
-        return listing
-
-    def _stacked(self) -> Iterator[RenderableType]:
-        for first, *rest in self.rows:
-            yield Text(first or rest[0], style="bold", overflow="fold")
-            yield _grid(list(zip(self.header[1:], rest, strict=True)))
 
 
 def as_json() -> list[dict[str, object]]:

@@ -41,6 +41,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         "convert",
         "doctor",
         "layers",
+        "optimizers",
         "record",
         "study",
         "table",
