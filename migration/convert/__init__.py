@@ -8,14 +8,12 @@ from .execute import Progress as Progress
 from .execute import copy as copy
 from .matching import fitted as fitted
 from .matching import is_port as is_port
+from .opening import opened as opened
 from .planning import candidates as candidates
 from .planning import equal as equal
 from .planning import in_order as in_order
 from .planning import two_values as two_values
-from .prefixes import named as named
 from .readers import Parted as Parted
 from .readers import Source as Source
-from .readers import open_source as open_source
 from .remote import local_path as local_path
 from .remote import scheme_of as scheme_of
-from .views import Skipping as Skipping

@@ -20,13 +20,13 @@ from .execute import Progress, execute
 from .live import LiveModel
 from .lora import Merged
 from .matching import target_entries
+from .opening import opened, with_products
 from .planning import Plan, cast_to, planned
-from .prefixes import named
 from .publish import check_free, draft, other_drafts
-from .readers import Source, open_source
+from .readers import Source
 from .remote import check_here, here, local_path
 from .shards import shard_size
-from .views import Resized, Rows, Skipping
+from .views import Resized, Rows
 
 FilePath = str | os.PathLike[str]
 
@@ -135,7 +135,7 @@ def convert(
     Raises:
         CheckpointError: a source or destination that cannot be read or written.
         WeightsError: the source does not fit the map, all faults in one message, or a tie has two values.
-        MapError: a file that is no map.
+        MapError: a file that is no map, or one whose other side has a weight norm, to which no way leads.
         DtypeError: a dtype that is not cast to, or a value that it cannot hold.
         UsageError: a path to keep that is none of a tie's, one to skip that is none of the source's, a prefix that none
             of its names has, rows that a tensor cannot have, a `like` that is no model, or a size that is none.
@@ -144,11 +144,8 @@ def convert(
     made = map if isinstance(map, Map) else Map.load(Path(map))
     shapes = None if like is None else target_entries(like)
     with here(source, order.target) as place:
-        weights = open_source(place)
-        if skip:
-            weights = Skipping(weights, skip)
-        weights, taken_off, put_before = named(weights, made, prefix)
-        changed: list[str] = []
+        weights, told, taken_off, put_before = opened(place, made, skip, prefix)
+        changed = [*told]
         if merge_lora is not None:
             weights = Merged(weights, Path(merge_lora), taken_off)
             changed.append(weights.told)
@@ -185,9 +182,9 @@ def save(
     """
     order = _ordered(destination, dtype, max_shard_size, overwrite, False, False, on_progress)
     made = map if isinstance(map, Map) else Map.load(Path(map))
-    weights = LiveModel(model, made)
+    weights, changed = with_products(LiveModel(model, made), made)
     inputs = [] if isinstance(map, Map) else [Path(map)]
-    return _done(planned(weights, made, order.cast, inverse, None, keep), weights, order, inputs, [], "")
+    return _done(planned(weights, made, order.cast, inverse, None, keep), weights, order, inputs, changed, "")
 
 
 class _Order(NamedTuple):

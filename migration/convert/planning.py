@@ -10,7 +10,7 @@ import numpy as np
 
 from ...common.errors import DtypeError, UsageError, WeightsError, nearest
 from ...common.safetensors import TensorEntry
-from ...pairs.maps import Map, MapRow, common_dtype, copies, is_kept, without_copies
+from ...pairs.maps import Map, MapRow, check_way, common_dtype, copies, is_kept, without_copies
 from .matching import fitted, held, is_floating, is_port, tied_paths
 from .readers import Source
 
@@ -84,8 +84,11 @@ def planned(
     Raises:
         WeightsError: the source's entries are not those of the map, all listed, or a tie has two values.
         UsageError: a path to keep that is none of a tie's.
+        MapError: the destination's side stores a weight norm, to which no way leads.
     """
-    directed = fitted(source, made.inverse() if inverse or is_port(source, made) else made, target)
+    directed = made.inverse() if inverse or is_port(source, made) else made
+    check_way(directed)
+    directed = fitted(source, directed, target)
     names = _names(source, directed, keep)
     order = in_order(source, directed, names)
     entries = {}

@@ -60,8 +60,8 @@ def _score(paths: Collection[str], made: Map) -> int:
     found = set(paths)
     sides = (made.by_reference, made.by_port)
     aliases = (
-        {a for row in made.rows for a in row.reference_aliases},
-        {a for row in made.rows for a in row.port_aliases},
+        {a for row in made.rows for a in (*row.reference_aliases, *row.reference_factors)},
+        {a for row in made.rows for a in (*row.port_aliases, *row.port_factors)},
     )
     if len(found) < len(paths):
         return -1

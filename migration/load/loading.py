@@ -13,10 +13,10 @@ from ...common.errors import CheckpointError, TieError, WeightsError, unfit
 from ...common.safetensors import TensorEntry
 from ...common.tables import counted, shape_text
 from ...common.wing import Target
-from ...pairs.maps import Map
+from ...pairs.maps import Map, check_way
 from ...pairs.modes import ordinary
 from ...pairs.wings import loader_of
-from ..convert import FilePath, Progress, Skipping, Source, fitted, is_port, local_path, named, open_source, scheme_of
+from ..convert import FilePath, Progress, Source, fitted, is_port, local_path, opened, scheme_of
 from .filling import Filling, total
 from .reading import Reader
 
@@ -61,7 +61,8 @@ def load(
         DeviceError: annotations name a mesh, and there is none.
         CheckpointError: a source that cannot be read, or is written to in the meantime.
         DtypeError: a value that the model's dtype cannot hold.
-        MapError: a file that is no map, or one of a model of no such size.
+        MapError: a file that is no map, one of a model of no such size, or one whose other side has a weight norm, to
+            which no way leads.
         UsageError: a `like` that is no model, a path to keep or to skip that there is not.
 
     Before the first byte of a tensor is read all but the values is held together, and up to then nothing was changed.
@@ -71,10 +72,7 @@ def load(
     loader = loader_of(like)
     targets = loader.targets(like, shardings)
     made = map if isinstance(map, Map) else Map.load(Path(map))
-    weights = open_source(local_path(source))
-    if skip:
-        weights = Skipping(weights, skip)
-    weights = named(weights, made, prefix).source
+    weights = opened(local_path(source), made, skip, prefix).source
     directed = _fitted(weights, made, targets)
     owners = _owners(directed, targets)
     filling = Filling.of(weights, directed, keep)
@@ -110,6 +108,7 @@ def _fitted(source: Source, made: Map, targets: Mapping[str, Target]) -> Map:
         WeightsError, MapError: there is none.
     """
     directed = made.inverse() if is_port(source, made) else made
+    check_way(directed)
     entries = {
         name: TensorEntry(target.shape, target.dtype)
         for path, target in targets.items()

@@ -8,6 +8,10 @@ from .names import crossings as crossings
 from .pieces import WHOLE as WHOLE
 from .pieces import Piece as Piece
 from .pieces import Span as Span
+from .products import Factors as Factors
+from .products import check_way as check_way
+from .products import product as product
+from .products import weight_norms as weight_norms
 from .rows import Evidence as Evidence
 from .rows import MapRow as MapRow
 from .shared import copies as copies

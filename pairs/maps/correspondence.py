@@ -100,6 +100,11 @@ def _check_rows(side: SideName, tensors: Mapping[str, Sequence[MapRow]], others:
             raise _twice(path, side)
         seen.add(path)
     for path, rows in tensors.items():
+        for factor in _factors(rows[0], side):
+            # A framework may keep the direction under the tensor's own name.
+            if factor in seen and factor != path:
+                raise _twice(factor, side)
+            seen.add(factor)
         if len(rows) > 1 or not _piece(rows[0], side).is_whole:
             _check_tensor(path, side, rows)
 
@@ -133,6 +138,10 @@ def _check_alike(path: str, side: SideName, rows: Sequence[MapRow]) -> None:
     if len(aliases) > 1:
         found = " and ".join(str(list(each)) for each in aliases)
         raise MapError(path, f"the same aliases of the {side}'s tensor in all of its rows", found)
+    factors = dict.fromkeys(_factors(row, side) for row in rows)
+    if len(factors) > 1:
+        found = " and ".join(str(list(each)) for each in factors)
+        raise MapError(path, f"the same factors of the {side}'s tensor in all of its rows", found)
 
 
 def _twice(path: str, side: SideName) -> MapError:
@@ -141,6 +150,10 @@ def _twice(path: str, side: SideName) -> MapError:
 
 def _path(row: MapRow, side: SideName) -> str:
     return row.reference if side == "reference" else row.port
+
+
+def _factors(row: MapRow, side: SideName) -> tuple[str, ...]:
+    return row.reference_factors if side == "reference" else row.port_factors
 
 
 def _shape(row: MapRow, side: SideName) -> tuple[int, ...]:

@@ -193,6 +193,8 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
     "copied": _flag,
     "reference_aliases": _texts,
     "port_aliases": _texts,
+    "reference_factors": _texts,
+    "port_factors": _texts,
 }
 
 

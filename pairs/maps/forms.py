@@ -35,7 +35,9 @@ def cells(found: Correspondence) -> list[tuple[str, ...]]:
 
 def _named(row: MapRow, side: SideName) -> str:
     path, aliases = getattr(row, side), getattr(row, f"{side}_aliases")
-    return f"{path}{getattr(row, f'{side}_piece')}" + "".join(f" = {alias}" for alias in aliases)
+    factors = getattr(row, f"{side}_factors")
+    norm = f" = weight norm of {' and '.join(factors)}" if factors else ""
+    return f"{path}{getattr(row, f'{side}_piece')}" + "".join(f" = {alias}" for alias in aliases) + norm
 
 
 def _layout(row: MapRow) -> str:

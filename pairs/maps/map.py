@@ -17,6 +17,7 @@ from ...common.columns import terminal_width
 from ...common.markup import Mark, Prose, Sheet, of_object
 from . import files, forms
 from .correspondence import Correspondence
+from .products import check_way, weight_norms
 from .resize import fitted
 from .shared import check_kept, without_copies
 from .weights import assemble, given_arrays, nested, with_aliases
@@ -45,6 +46,7 @@ class Map(Correspondence):
 
         weights: path -> array, or nested mappings and lists of arrays, of any framework. An alias may be given with
             its owner, to which it must be equal, or for it. What is unmatched or aside may be given and is left out.
+            A weight norm's magnitude and direction may be given for their product.
         keep: where the reference keeps copies of what is one tensor of the port, paths whose values are taken; without
             one the copies must be equal.
 
@@ -55,6 +57,7 @@ class Map(Correspondence):
         Raises:
             WeightsError: one message for all missing, extra and misshapen entries and ties of two values.
             UsageError: a path to keep that is none of a tie or a copy.
+            MapError: the port has a weight norm in a tensor's place, to whose factors no way leads.
         """
         carried = self.arrays(weights, keep=keep)
         if self.direction[1] in TREES:
@@ -65,8 +68,9 @@ class Map(Correspondence):
         """As `carry`, but flat and the port's owners only: what a wing's `with_stored_tensors` takes.
 
         Raises:
-            WeightsError, UsageError: as `carry`.
+            WeightsError, UsageError, MapError: as `carry`.
         """
+        check_way(self)
         check_kept(self, keep)
         given = given_arrays(self, weights, keep)
         return {path: assemble(without_copies(rows, keep), given.__getitem__) for path, rows in self.by_port.items()}
@@ -107,6 +111,9 @@ class Map(Correspondence):
             MapError: all that is missing, extra or misshapen on either side, and all lengths that do not follow.
         """
         shapes = {path: tuple(shape) for path, shape in reference_shapes.items()}
+        for path, (magnitude, direction) in weight_norms(shapes, self).items():
+            shapes[path] = shapes.pop(direction)
+            del shapes[magnitude]
         port = None if port_shapes is None else {path: tuple(shape) for path, shape in port_shapes.items()}
         return fitted(self, shapes, port)
 

@@ -35,6 +35,8 @@ class MapRow:
     copied: several rows have this row's piece of one of the two sides, of which the other side keeps copies. The way
         from the copies to the one tensor needs equal values, or a choice.
     reference_aliases, port_aliases: the other paths of the tie group on either side.
+    reference_factors, port_factors: where a side stores a weight norm in the tensor's place, the paths of its magnitude
+        and its direction, whose product the tensor is. There is no way to the factors.
     gives_zeros: set by a map, on a summed row whose value an earlier row of the same reference carries.
 
     Raises:
@@ -55,6 +57,8 @@ class MapRow:
     copied: bool = False
     reference_aliases: tuple[str, ...] = ()
     port_aliases: tuple[str, ...] = ()
+    reference_factors: tuple[str, ...] = ()
+    port_factors: tuple[str, ...] = ()
     gives_zeros: bool = field(default=False, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -78,6 +82,9 @@ class MapRow:
         object.__setattr__(self, "transform", str(transform))
         if transform.shifts and self.summed:
             raise MapError("", "a summed row whose transform leaves zero at zero", repr(self.transform))
+        for factors in (self.reference_factors, self.port_factors):
+            if factors and len({*factors}) != 2:
+                raise MapError("", "the paths of a magnitude and of a direction, or none", str([*factors]))
         if self.copied and self.summed:
             raise MapError("", "a row that is summed or copied", "both")
 
@@ -145,6 +152,8 @@ class MapRow:
             transform=str(transform_of(self.transform).inverse),
             reference_aliases=self.port_aliases,
             port_aliases=self.reference_aliases,
+            reference_factors=self.port_factors,
+            port_factors=self.reference_factors,
         )
 
 

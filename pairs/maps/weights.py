@@ -12,6 +12,7 @@ from ...common.errors import MapError, WeightsError, unfit
 from ...common.tables import counted, shape_text
 from ...common.trees import leaves
 from .correspondence import Correspondence
+from .products import product, weight_norms
 from .resize import Faults, fitting
 from .rows import MapRow
 from .shared import copies, is_kept
@@ -32,7 +33,9 @@ def given_arrays(made: Correspondence, weights: Any, keep: Collection[str] = ())
         raise WeightsError("", "a mapping from paths to arrays, or a tree of them", type(weights).__name__)
     held = [(path, _content(leaf)) for path, leaf in leaves(weights)]
     given = dict(held)
-    shapes = {path: tuple(array.shape) for path, array in held if hasattr(array, "shape")}
+    for path, factors in weight_norms(_shapes(given), made).items():
+        given[path] = product(*(given.pop(factor) for factor in factors))
+    shapes = _shapes(given)
     faults = [f"{path} is given twice" for path in _twice([path for path, _ in held])]
     found: dict[str, Any] = {}
     for path, rows in made.by_reference.items():
@@ -57,6 +60,10 @@ def given_arrays(made: Correspondence, weights: Any, keep: Collection[str] = ())
             f"Nothing was carried.{_resized(made, shapes)}",
         )
     return found
+
+
+def _shapes(given: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {path: tuple(array.shape) for path, array in given.items() if hasattr(array, "shape")}
 
 
 def _resized(made: Correspondence, shapes: Mapping[str, tuple[int, ...]]) -> str:

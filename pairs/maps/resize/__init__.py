@@ -3,3 +3,4 @@
 from .fit import Faults as Faults
 from .fit import fitted as fitted
 from .fit import fitting as fitting
+from .templates import skeleton as skeleton

@@ -143,12 +143,13 @@ class RowDraft:
     """A row to be: both pieces, and the lengths of the pattern's names as far as they are known.
 
     old: the first model's row that it is made after.
+    names: the reference's aliases and the port's, and the factors of either.
     """
 
     old: MapRow
     reference: PieceDraft
     port: PieceDraft
-    aliases: tuple[tuple[str, ...], tuple[str, ...]]
+    names: tuple[tuple[str, ...], ...]
     lengths: dict[str, int] = field(default_factory=dict)
 
     @property

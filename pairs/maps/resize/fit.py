@@ -144,7 +144,7 @@ def _row(draft: RowDraft, solver: Solver) -> MapRow:
         old.transform,
         old.summed,
         old.copied,
-        *draft.aliases,
+        *draft.names,
     )
 
 

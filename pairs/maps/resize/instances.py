@@ -126,6 +126,7 @@ class Instantiation:
         aliases = _filled(row.reference_aliases, rest), _filled(row.port_aliases, rest)
         self.seen["reference"].update(aliases[0])
         self.seen["port"].update(aliases[1])
+        factors = _filled(row.reference_factors, rest), _filled(row.port_factors, rest)
         orders, spans = tuple(rest), len(list(spans_of(row.reference_piece)))
         left, right = sides(row.layout, len(row.reference_piece.shape(row.shape)))
         shape: list[int | None] = [*self.given[found.path]]
@@ -137,7 +138,7 @@ class Instantiation:
             PieceDraft(
                 "port", port, port_shape, row.port_shape, row.port_piece, found.port_indices, orders[spans:], right
             ),
-            aliases,
+            (*aliases, *factors),
         )
 
     def _port_shape(self, found: Instance, stacked: Mapping[tuple[str, int], int]) -> list[int | None] | None:

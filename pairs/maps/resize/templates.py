@@ -88,11 +88,12 @@ def template_row(row: MapRow, orders: Numbers) -> TemplateRow:
     """orders: of each span of its two pieces, the order among those along that axis."""
     reference, numbers = skeleton(row.reference)
     port, port_numbers = skeleton(row.port)
-    names = [skeleton(path) for path in (*row.reference_aliases, *row.port_aliases)]
+    named = row.reference_aliases, row.port_aliases, row.reference_factors, row.port_factors
+    names = [skeleton(path) for paths in named for path in paths]
     indices, port_indices = indices_of(row.reference_piece), indices_of(row.port_piece)
     kind = (
         *(reference, port, row.layout, row.transform, row.summed, row.copied, len(row.shape), len(row.port_shape)),
-        *(len(row.reference_aliases), *(text for text, _ in names)),
+        *(*map(len, named), *(text for text, _ in names)),
         *(_form(row.reference_piece), _form(row.port_piece)),
     )
     of_names = tuple(number for _, each in names for number in each)

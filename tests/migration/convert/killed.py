@@ -31,7 +31,7 @@ import paritree.migration.convert.execute  # noqa: F401  it is to be imported be
 from paritree import cli
 from paritree.common import drafts
 from paritree.common.drafts import drafts_of
-from paritree.migration.convert import open_source
+from paritree.migration.convert.readers import open_source
 
 from .checkpoints import example, saved, weights
 
