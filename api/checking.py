@@ -40,7 +40,8 @@ def check(
         paired path by path). Where no map can be proved, what is most likely one is used, and the contracts say what
         differs.
     contracts: some of the names of PAIR_CONTRACTS; without, all but `modules`.
-    devices: those that not both sides see are skipped, visibly. required_device: one whose absence is an error.
+    devices: `cpu`, `cuda`, `cuda:1`, `tpu`, or `cpu:cuda` for the reference on one and the port on another. Those that
+        not both sides see are skipped, visibly. required_device: one more, whose absence is an error.
     precisions: of the contracts of arithmetic: `float32` (strict), `tf32`, `bfloat16`.
     known_differences: failures that are accepted, or the TOML file that lists them.
     alpha: the chance that a correct pair is said to be initialized differently, for all parameters together.

@@ -36,7 +36,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--paritree-device",
         action="append",
         metavar="DEVICE",
-        help="run the suites of pairs on this device only (cpu, cuda); may be repeated",
+        help="run the suites of pairs on this device only: cpu, cuda, cuda:1, tpu or mps, or the reference and the "
+        "port on two, cpu:cuda; may be repeated",
     )
     group.addoption("--require-device", metavar="DEVICE", help="fail, instead of skipping, where this device is absent")
     group.addoption(
@@ -254,12 +255,14 @@ class Gathered:
 
     @property
     def options(self) -> Options:
+        from .common.devices import device_names
         from .suites import Options
 
         option = self.config.getoption
         alpha = option("paritree_alpha")
-        devices = tuple(option("paritree_device") or ())
-        return Options(devices, option("require_device"), None if alpha is None else float(alpha))
+        devices = device_names(option("paritree_device") or ())
+        required = next(iter(device_names(filter(None, [option("require_device")]))), None)
+        return Options(devices, required, None if alpha is None else float(alpha))
 
     def collected(self, name: str, run: SuiteRun) -> None:
         if name in self.suites:
@@ -321,10 +324,10 @@ def _check_options(config: pytest.Config) -> None:
     devices = [*(option("paritree_device") or ()), *filter(None, [option("require_device")])]
     alpha, report = option("paritree_alpha"), option("paritree_report")
     if devices or alpha is not None:
-        from .conformance.check import DEVICES, check_names
+        from .common.devices import device_names
         from .suites import checked_alpha
 
-        check_names(devices, DEVICES, "device")
+        device_names(devices)
         if alpha is not None:
             checked_alpha(alpha, "--paritree-alpha")
     if report is not None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .common.devices import one_device
 from .common.wing import Accident, Call, Inputs, PairError, model_of
 from .conformance.check import DEFAULT_CONTRACTS, Examination, Wanted, check_pair
 from .conformance.report import Report
@@ -58,8 +59,8 @@ def record(
         PairError: a model that raises or does not take the inputs; a record.
         RecordError: a model that does not agree with itself, as one that is random, a dtype that has no name there, or
             more activations than are allowed.
-        UsageError: what is no model; a contract or precision that does not exist; a call from inside of a function that
-            is traced. DeviceError: no such device.
+        UsageError: what is no model; a contract, precision or device that does not exist; a call from inside of a
+            function that is traced. DeviceError: no such device.
         OSError: the file cannot be written.
     """
     live = model_of(model, role="model")
@@ -68,7 +69,7 @@ def record(
     wing = side_wing(live)
     recorder = Recorder(model, live, wing, inputs, call, train_call, activation_limit if activations else None)
     pair = Pair(recorder, model, inputs, call, call, train_call, train_call)
-    wanted = Wanted(contracts, (device,), precisions, device, seed=seed)
+    wanted = Wanted(contracts, (), precisions, one_device(device), seed=seed)
     with _one_model():
         progress("aligning")
         sides = sides_of(pair)

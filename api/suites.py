@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from .checking import examined
+from .common.devices import device_names
 from .common.errors import ParitreeError, UsageError
 from .common.wing import exits_reported
-from .conformance.check import DEFAULT_CONTRACTS, DEVICES, Examination, Unit, Wanted, check_names
+from .conformance.check import DEFAULT_CONTRACTS, DEVICES, Examination, Unit, Wanted
 from .conformance.consequences import LEADING, Fault, faults, headline, name_of, with_consequences
 from .conformance.contracts import Sampling
 from .conformance.known import KnownDifference, load
@@ -57,7 +58,7 @@ class Suite:
     pair: Pair | Callable[[], Pair]
     map: Map | str | Path | None
     contracts: Sequence[str]
-    devices: Sequence[str]
+    devices: Sequence[str] | None
     precisions: Sequence[str]
     known_differences: Sequence[KnownDifference] | str | Path
     alpha: float
@@ -69,17 +70,23 @@ class Suite:
     def wanted(self, options: Options) -> Wanted:
         """Raises UsageError for a contract, device, precision or rate that does not exist, or an unreadable file."""
         for each in (self.contracts, self.devices, self.precisions):
-            if isinstance(each, str) or not each:
+            if each is not None and (isinstance(each, str) or not each):
                 raise UsageError("suite", "a sequence of names", repr(each))
-        check_names(self.devices, DEVICES, "device")
         known = self.known_differences
         return Wanted(
             tuple(self.contracts),
-            tuple(device for device in self.devices if not options.devices or device in options.devices),
+            self._devices(options),
             tuple(self.precisions),
             known_differences=load(self._placed(known)) if isinstance(known, str | Path) else tuple(known),
             sampling=Sampling(alpha=checked_alpha(self.alpha if options.alpha is None else options.alpha, "alpha")),
         )
+
+    def _devices(self, options: Options) -> tuple[str, ...]:
+        """Those of the suite that the session asks for. A suite that names none is for all that are asked for."""
+        if self.devices is None:
+            return device_names([*(options.devices or DEVICES), *filter(None, [options.required_device])])
+        own = device_names(self.devices)
+        return tuple(device for device in own if not options.devices or device in options.devices)
 
     def loaded_map(self) -> Map | None:
         """Raises MapError for a file that is no map."""
@@ -107,7 +114,7 @@ def suite(
     map: Map | str | os.PathLike[str] | None = None,
     *,
     contracts: Sequence[str] = DEFAULT_CONTRACTS,
-    devices: Sequence[str] = DEVICES,
+    devices: Sequence[str] | None = None,
     precisions: Sequence[str] = ("float32",),
     known_differences: Sequence[KnownDifference] | str | os.PathLike[str] = (),
     alpha: float = Sampling.alpha,
@@ -117,7 +124,9 @@ def suite(
 
     pair: a Pair, or a function without arguments that gives one; it is called when the suite is collected.
     map: from the reference to the port, or its file; without one the two are aligned when the suite is collected.
-    devices: those that not both sides see are skipped, visibly. `--paritree-device` chooses among them.
+    devices: `cpu`, `cuda`, `cuda:1`, or `cpu:cuda` for the reference on one and the port on another; without, `cpu` and
+        `cuda`, or those of `--paritree-device`, which else chooses among them. Those that not both sides see are
+        skipped, visibly.
     precisions: of the contracts of arithmetic: `float32` (strict), `tf32`, `bfloat16`.
     known_differences: failures that are accepted, or the TOML file that lists them.
     alpha: the chance that a correct pair is said to be initialized differently, for all parameters together;

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..common.devices import device_names, sides_devices
 from ..common.errors import NotExpressibleError, ParitreeError, UsageError, nearest
 from ..common.wing import Accident, PairError
 from ..pairs.comparison import Bound
 from ..pairs.precision import PRECISIONS, Setting
 from ..pairs.side import Side
-from ..pairs.wings import absence, require
+from ..pairs.wings import pair_absence, require
 from .consequences import with_consequences
 from .contracts import (
     ARITHMETIC,
@@ -36,8 +37,9 @@ Progress = Callable[[str], None]
 class Wanted:
     """What is to be checked, and how.
 
-    contracts: by name, in any order. devices: those that not both sides see are skipped, with a row that says so.
-    precisions: `float32`, `tf32`, `bfloat16`. required_device: one whose absence is an error.
+    contracts: by name, in any order. devices: `cpu`, `cuda`, `cuda:1`, or `cpu:cuda` for the reference on one and the
+        port on another; those that not both sides see are skipped, with a row that says so.
+    precisions: `float32`, `tf32`, `bfloat16`. required_device: one more, whose absence is an error.
     known_differences: failures that are declared.
     sampling: of initial values. seed: of everything random that the check makes.
 
@@ -55,9 +57,10 @@ class Wanted:
 
     def __post_init__(self) -> None:
         check_names(self.contracts, PAIR_CONTRACTS, "contract")
-        check_names(self.devices, DEVICES, "device")
+        required = [self.required_device] if self.required_device else []
+        object.__setattr__(self, "devices", device_names([*self.devices, *required]))
         check_names(self.precisions, PRECISIONS, "precision")
-        check_names([self.required_device] if self.required_device else [], DEVICES, "device")
+        object.__setattr__(self, "required_device", next(iter(device_names(required)), None))
         check_contracts(self.known_differences, PAIR_CONTRACTS)
 
 
@@ -88,10 +91,10 @@ class Examination:
     def __init__(self, bound: Bound, wanted: Wanted, *, name: str = "pair") -> None:
         self.bound, self.wanted, self.name = bound, wanted, name
         self._results: dict[Unit, tuple[Result, ...]] = {}
-        seen = {side.kind: side.wing.devices() for side in (self.bound.reference, self.bound.port)}
+        seen = [{side.kind: side.wing.devices()} for side in (bound.reference, bound.port)]
         if wanted.required_device:
-            require(wanted.required_device, seen)
-        self._absent = {device: absence(device, seen) for device in wanted.devices}
+            require(wanted.required_device, pair_absence(wanted.required_device, *seen))
+        self._absent = {device: pair_absence(device, *seen) for device in wanted.devices}
 
     def again(self, seed: int) -> Examination:
         """The same at another seed. What was compiled is not compiled again."""
@@ -139,7 +142,7 @@ class Examination:
 
     def _examined(self, unit: Unit) -> Iterable[Finding]:
         if unit.contract == "initialization":
-            return initialization(self.bound, unit.setting.device, self.wanted.sampling)
+            return initialization(self.bound, unit.setting, self.wanted.sampling)
         if unit.contract in ON_REQUEST:
             return ON_REQUEST[unit.contract](self.bound.partial.comparison(unit.setting))
         if unit.contract not in ARITHMETIC:
@@ -201,7 +204,7 @@ def check_pair(examination: Examination, progress: Progress = lambda what: None)
 
 
 def _not_comparable(bound: Bound, setting: Setting) -> str:
-    if setting.has_tf32 and setting.device == "cpu":
+    if setting.has_tf32 and sides_devices(setting.device).kinds == {"cpu"}:
         return "TF32 is a precision of GPUs"
     if not bound.map.rows:
         return "there is no map to carry values with"

@@ -18,6 +18,7 @@ from typing import Any, cast
 import numpy as np
 
 from ..common import paths
+from ..common.devices import device_names, sides_devices
 from ..common.errors import ParitreeError
 from ..common.models import MODELS, ReferenceModel, neutral_weights, reference_model
 from ..common.spec import Layer
@@ -28,7 +29,7 @@ from ..pairs.maps import Map, MapRow
 from ..pairs.modes import measuring
 from ..pairs.precision import Setting
 from ..pairs.side import Side
-from ..pairs.wings import absence, load_wing, require
+from ..pairs.wings import absence, load_wing, pair_absence, require
 from .check import DEVICES, Examination, Progress, Unit, Wanted, check_names
 from .contracts import DEFAULT_CONTRACTS
 from .explain import diagnosis_of
@@ -41,11 +42,12 @@ from .results import Finding, Result
 class Reference:
     """The reference of all ports of a model: the torch wing's, with neutral weights.
 
-    It runs in float64 on the CPU, whatever its port runs in. The tests hold the three wings' float64 runs against each
-    other.
+    It runs in float64, whatever its port runs in, and on the CPU unless another device is named for it. The tests hold
+    the three wings' float64 runs against each other.
     """
 
     model: ReferenceModel
+    device: str = "cpu"
 
     @cached_property
     def table(self) -> Table:
@@ -59,9 +61,9 @@ class Reference:
     @cached_property
     def side(self) -> Side:
         torch = load_wing("torch")
-        live = torch.load(torch.build(self.model.resolved), self.weights)
+        live = torch.load(torch.build(self.model.resolved, device=self.device), self.weights)
         runs = {name: partial(_exactly, getattr(torch, name), {}) for name in _RUNS}
-        exact = {**vars(torch), **runs, "running": lambda *_: torch.running(dtype="float64")}
+        exact = {**vars(torch), **runs, "running": lambda *_: torch.running(self.device, "float64")}
         return Side("reference", cast(SideWing, SimpleNamespace(**exact)), live, live, self.model.inputs())
 
 
@@ -83,7 +85,10 @@ def _exactly(make: Callable[..., Any], answers: dict[bytes, Any], *given: Any, *
 
 @dataclass(frozen=True, eq=False)
 class Port:
-    """A live model of one wing on one device, and the spec it was built from."""
+    """A live model of one wing on one device, and the spec it was built from.
+
+    device: as it was asked for, which may name the reference's before it.
+    """
 
     reference: Reference
     wing: Wing
@@ -95,8 +100,14 @@ class Port:
     def build(reference: Reference, wing: Wing, device: str, spec: Layer | None = None) -> Port:
         """The wing's model of the reference's spec, or of another one that claims to be it."""
         spec = reference.model.resolved if spec is None else spec
-        with wing.running(device):
-            return Port(reference, wing, device, spec, wing.build(spec, device=device))
+        place = sides_devices(device).port
+        with wing.running(place):
+            return Port(reference, wing, device, spec, wing.build(spec, device=place))
+
+    @property
+    def place(self) -> str:
+        """Where it is."""
+        return sides_devices(self.device).port
 
     @property
     def name(self) -> str:
@@ -240,25 +251,43 @@ def check_reference_models(
 ) -> Report:
     """Check the reference models (all of them if `names` is empty) and report every contract.
 
-    devices: a device that not all wings see is skipped, with a row that says so.
+    devices: `cuda` is where the ports run, `cuda:cuda` their references too. One that not all wings see is skipped by
+        those that do not, with a row that says so.
     required_device: one whose absence is an error.
     progress: told the name of each model and wing as its turn comes.
 
     Raises:
         UsageError: an unknown model, wing, device or contract; DeviceError: the required device is absent.
     """
-    references = [Reference(reference_model(name)) for name in names or MODELS]
+    models = [reference_model(name) for name in names or MODELS]
     loaded = [load_wing(name) for name in wings]
     check_names(contracts, CONTRACTS, "contract")
-    check_names([*devices, *filter(None, [required_device])], DEVICES, "device")
-    seen = {wing.NAME: wing.devices() for wing in loaded}
-    if required_device is not None:
-        require(required_device, seen)
-    reasons = {device: absence(device, seen) for device in devices}
-    present = [device for device in devices if not reasons[device]]
-    ports = [Port.build(each, wing, device) for device in present for each in references for wing in loaded]
+    required = device_names(filter(None, [required_device]))
+    devices = device_names([*devices, *required])
+    for device in required:
+        require(device, _absence(device, loaded))
+    reasons = {device: _absence(device, loaded) for device in devices}
+    ports = []
+    for device in devices:
+        references = [Reference(model, _reference_device(device)) for model in models]
+        seeing = [wing for wing in loaded if not _absence(device, [wing])]
+        ports += [Port.build(each, wing, device) for each in references for wing in seeing]
     absent = [Result("", "", device, "", "", "skip", None, None, why) for device, why in reasons.items() if why]
     return Report((*check_ports(ports, contracts, progress), *absent))
+
+
+def _reference_device(device: str) -> str:
+    """That of the reference, which is on the CPU unless it is named: a TPU has no PyTorch of ours."""
+    named = sides_devices(device)
+    return "cpu" if named.reference == named.port else named.reference
+
+
+def _absence(device: str, wings: Sequence[Wing]) -> str | None:
+    seen = {wing.NAME: wing.devices() for wing in wings}
+    own = sides_devices(device)
+    if own.reference == own.port:
+        return absence(own.port, seen)
+    return pair_absence(device, {"torch": load_wing("torch").devices()}, seen)
 
 
 def check_ports(
@@ -275,7 +304,7 @@ def check_ports(
             if contract != "initialization":
                 results += _shown(_results(port, contract))
         if "initialization" in contracts:
-            laws.observe(port, port.wing, port.device, port.spec, port.reference.table)
+            laws.observe(port, port.wing, port.place, port.spec, port.reference.table)
     if "initialization" in contracts:
         for port in ports:
             found = [_result(port, "initialization", finding) for finding in laws.findings(port)]
@@ -288,7 +317,7 @@ def check_ports(
 
 def _results(port: Port, contract: str) -> list[Result]:
     try:
-        with port.wing.running(port.device):
+        with port.wing.running(port.place):
             if contract in OF_SPEC:
                 return [_result(port, contract, finding) for finding in OF_SPEC[contract](port)]
             found = port.examination.results(Unit(contract, Setting(port.device)))

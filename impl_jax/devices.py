@@ -11,18 +11,33 @@ import flax
 import jax
 import jax.numpy as jnp
 
+from ..common.devices import KINDS, numbered, one_device
 from ..common.errors import DeviceError, DtypeError
 from .modes import ordinary
 
 
 def devices() -> tuple[str, ...]:
-    """The devices that JAX can use here: always `cpu`, and `cuda` where it is."""
-    return ("cpu", "cuda") if _cuda() else ("cpu",)
+    """The devices of this process that JAX can use here: `cpu` first, and all of each other kind that there is."""
+    return tuple(_present())
 
 
-def _cuda() -> list[Any]:
+def _present() -> dict[str, Any]:
+    """By our names."""
+    return {name: device for kind in KINDS for name, device in _named(kind)}
+
+
+def _named(kind: str) -> Iterator[tuple[str, Any]]:
+    found = next(filter(None, map(_local, _PLATFORMS.get(kind, (kind,)))), [])
+    return zip(numbered(kind, len(found)), found, strict=True)
+
+
+# What the plugins for Apple's GPUs call themselves.
+_PLATFORMS = {"mps": ("mps", "METAL")}
+
+
+def _local(platform: str) -> list[Any]:
     try:
-        return jax.devices("cuda")
+        return jax.local_devices(backend=platform)
     except RuntimeError:  # JAX's way to say that it has no such backend
         return []
 
@@ -31,11 +46,12 @@ def device_of(name: str) -> Any:
     """JAX's device for our name of it.
 
     Raises:
-        DeviceError: JAX does not see the device.
+        DeviceError: JAX does not see the device. UsageError: no name of one device.
     """
-    if name not in devices():
-        raise DeviceError("", f"the device {name!r} in JAX", " and ".join(devices()), "Run where it is present.")
-    return _cuda()[0] if name == "cuda" else jax.devices("cpu")[0]
+    name, present = one_device(name), _present()
+    if name not in present:
+        raise DeviceError("", f"the device {name!r} in JAX", " and ".join(present), "Run where it is present.")
+    return present[name]
 
 
 @contextmanager
@@ -88,7 +104,7 @@ def settings() -> dict[str, str]:
         "version": jax.__version__,
         "flax version": flax.__version__,
         "devices": ", ".join(devices()),
-        "CUDA device": _cuda()[0].device_kind if _cuda() else "none",
+        "CUDA device": next((device.device_kind for _, device in _named("cuda")), "none"),
         "matmul precision": str(setting("jax_default_matmul_precision") or "the backend's default"),
         "64-bit types": str(setting("jax_enable_x64")),
         "random bits": str(setting("jax_default_prng_impl")),

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 
 import torch
 
+from ..common.devices import numbered, one_device
 from ..common.errors import DeviceError, DtypeError
 from .modes import ordinary
 
@@ -16,16 +17,21 @@ _UNDER_TEST: ContextVar[str | None] = ContextVar("device under test", default=No
 
 
 def devices() -> tuple[str, ...]:
-    """The devices that PyTorch can use here: always `cpu`, and `cuda` where it is."""
-    return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    """The devices that PyTorch can use here: always `cpu`, and all of its accelerator where there is one."""
+    accelerator = torch.accelerator
+    if not accelerator.is_available():
+        return ("cpu",)
+    kind = accelerator.current_accelerator()
+    return ("cpu", *numbered(kind.type, accelerator.device_count())) if kind else ("cpu",)
 
 
 def device_of(name: str) -> torch.device:
     """PyTorch's device for our name of it.
 
     Raises:
-        DeviceError: PyTorch does not see the device.
+        DeviceError: PyTorch does not see the device. UsageError: no name of one device.
     """
+    name = one_device(name)
     if name not in devices():
         raise DeviceError("", f"the device {name!r} in PyTorch", " and ".join(devices()), "Run where it is present.")
     return torch.device(name)

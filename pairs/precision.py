@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ..common.devices import sides_devices
 from .closeness import FACTOR
 
 # By its name: the dtype of all arrays, whether matrix products may use TF32, and the distance of 1 to the next number.
@@ -23,10 +24,18 @@ COARSEST = 0.01
 
 @dataclass(frozen=True)
 class Setting:
-    """One device and one precision: `float32` is strict, `tf32` has its products in TF32, `bfloat16` all of it."""
+    """Where a pair runs, and how: `float32` is strict, `tf32` has its products in TF32, `bfloat16` all of it.
+
+    device: of both sides, or of the reference and the port, `cpu:cuda`.
+    """
 
     device: str = "cpu"
     precision: str = "float32"
+
+    def device_of(self, role: str) -> str:
+        """That of the reference or the port. What is looked at alone has one device."""
+        devices = sides_devices(self.device)
+        return devices.port if role == "port" else devices.reference
 
     @property
     def dtype(self) -> str:

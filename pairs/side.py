@@ -186,7 +186,7 @@ class Side:
 
     @contextmanager
     def running(self, setting: Setting) -> Iterator[None]:
-        running = self.wing.running(setting.device, setting.dtype, setting.has_tf32)
+        running = self.wing.running(setting.device_of(self.role), setting.dtype, setting.has_tf32)
         with running, reported(self.role), noting(self.notes):
             try:
                 yield
@@ -196,9 +196,9 @@ class Side:
                 raise NotExpressibleError(self.role, error.expected, error.found, error.remedy) from None
 
     @contextmanager
-    def making(self, device: str) -> Iterator[None]:
+    def making(self, setting: Setting) -> Iterator[None]:
         """What surrounds its factory, whose models are of the caller's types wherever they are made."""
-        with self.wing.running(device, None), reported(self.role), noting(self.notes):
+        with self.wing.running(setting.device_of(self.role), None), reported(self.role), noting(self.notes):
             yield
 
     def probe(
@@ -294,10 +294,10 @@ class Side:
             train_call=self.train_call,
         )
 
-    def draws(self, seeds: Sequence[int], device: str, target: int) -> dict[str, np.ndarray]:
+    def draws(self, seeds: Sequence[int], setting: Setting, target: int) -> dict[str, np.ndarray]:
         """Initial values by path, at least `target` entries of each if the seeds suffice: (draws, *native shape)."""
-        with self.making(device):
-            return self.wing.draws(self.given, seeds, device=device, target=target)
+        with self.making(setting):
+            return self.wing.draws(self.given, seeds, device=setting.device_of(self.role), target=target)
 
     @property
     def _called(self) -> tuple[Any, Inputs, Call | None]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, cast
 
+from ..common.devices import sides_devices
 from ..common.errors import DeviceError, UsageError, nearest
 from ..common.wing import Loader, SelfAnswering, SideWing, Wing, is_nnx_state, side_name
 
@@ -55,14 +56,26 @@ def loader_of(model: Any) -> Loader:
 
 
 def absence(device: str, seen: Mapping[str, Sequence[str]]) -> str | None:
-    """Why a comparison on `device` is not possible, by what each framework sees; None if each sees it."""
-    blind = [f"{name} sees {', '.join(devices)}" for name, devices in seen.items() if device not in devices]
+    """Why a comparison on `device` is not possible, by what each framework sees; None if each sees it.
+
+    What sees none at all needs none.
+    """
+    blind = [f"{name} sees {', '.join(found)}" for name, found in seen.items() if found and device not in found]
     return f"{device} is not present: {'; '.join(blind)}" if blind else None
 
 
-def require(device: str, seen: Mapping[str, Sequence[str]]) -> None:
-    """Raises DeviceError unless each framework sees the device."""
-    reason = absence(device, seen)
+def pair_absence(device: str, reference: Mapping[str, Sequence[str]], port: Mapping[str, Sequence[str]]) -> str | None:
+    """The same for two sides, where `device` may be the reference's and the port's."""
+    wanted = sides_devices(device)
+    if wanted.reference == wanted.port:
+        return absence(wanted.port, {**reference, **port})
+    reasons = filter(None, (absence(wanted.reference, reference), absence(wanted.port, port)))
+    told = "; ".join(dict.fromkeys(reasons))
+    return f"{device}, the reference on {wanted.reference} and the port on {wanted.port}: {told}" if told else None
+
+
+def require(device: str, reason: str | None) -> None:
+    """Raises DeviceError if there is a reason why it cannot be used."""
     if reason:
         raise DeviceError(
             "", f"the device {device!r} in every wing", reason, "Drop the requirement, or run where it is."

@@ -46,8 +46,14 @@ def _file(option: str, what: str) -> Any:
 )
 @_file("--junit", "Write the report to this file as JUnit XML.")
 @_file("--html", "Write the report to this file as one HTML page.")
-@click.option("--device", "devices", multiple=True, help="Check on this device only (cpu, cuda); may be repeated.")
-@click.option("--require-device", help="Fail if a side or wing does not see this device.")
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    help="Check on this device only: cpu, cuda, cuda:1, tpu or mps, or the reference and the port on two, cpu:cuda; "
+    "may be repeated.",
+)
+@click.option("--require-device", help="Check on this device too, and fail if a side or wing does not see it.")
 @click.option("--contracts", multiple=True, help="Check these contracts only, separated by commas; may be repeated.")
 @click.option("--wing", "wings", multiple=True, help="Of reference models: this wing only (torch, linen, nnx).")
 @click.option(

@@ -47,6 +47,12 @@ class PairError(ParitreeError, ValueError):
     """Two sides that cannot be held against each other: inputs that are none, outputs of unequal structure."""
 
 
+# JAX's and PyTorch's words for an operation on arrays of two devices.
+_DEVICES_MIXED = ("incompatible devices", "to be on the same device")
+_MIXED = (
+    "The model and its inputs are copied to the device that is checked: make there what the call brings along, or hold "
+    "it in the model."
+)
 _NO_EXIT = "Leave the exit to who runs it as a program."
 
 
@@ -78,7 +84,9 @@ def reported(
     # A model may raise anything; nothing is swallowed, since each error goes on with the side's name and its own. An
     # exit of its own would be ours, and one with 0 a success.
     except (Exception, SystemExit) as error:
-        raise PairError(role, expected, _said(error), remedy) from error
+        said = _said(error)
+        is_mixed = any(words in said for words in _DEVICES_MIXED)
+        raise PairError(role, expected, said, _MIXED if is_mixed else remedy) from error
 
 
 @contextmanager

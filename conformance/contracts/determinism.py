@@ -33,7 +33,7 @@ def _run_again(comparison: Comparison, side: Side, weights: Weights, probe: Prob
 
 
 def _made_again(comparison: Comparison, side: Side) -> Finding:
-    with side.making(comparison.setting.device):
+    with side.making(comparison.setting):
         # The second of two: what goes before the first may leave a generator as it was when the model was made.
         model_of(side.given, role=side.role)
         made = side.wing.stored_tensors(model_of(side.given, role=side.role))

@@ -12,6 +12,7 @@ import numpy as np
 from ...common.wing import PairError, reported
 from ...pairs.comparison import Bound
 from ...pairs.maps import MapRow, assemble
+from ...pairs.precision import Setting
 from ...pairs.side import Side
 from ..explain import FRAMEWORK, default_draws
 from ..results import Finding
@@ -249,14 +250,14 @@ class Sampling:
     most: int = 128
 
 
-def initialization(bound: Bound, device: str, sampling: Sampling) -> Iterator[Finding]:
+def initialization(bound: Bound, setting: Setting, sampling: Sampling) -> Iterator[Finding]:
     """Each parameter of the port is drawn from the reference's distribution, whatever that is."""
     for side in (bound.reference, bound.port):
         if side.factory is None:
             words = f"the {side.role} is a live model: give a factory, a function of a seed, to have its draws"
             yield Finding("", None, None, None, words)
             return
-    ours, theirs = (_draws(side, device, sampling, bound.seed) for side in (bound.reference, bound.port))
+    ours, theirs = (_draws(side, setting, sampling, bound.seed) for side in (bound.reference, bound.port))
     rows = {_key(rows[0]): rows for rows in bound.map.by_port.values() if _is_drawn(bound, rows)}
     reference = {key: _laid_out(each, ours) for key, each in rows.items()}
     port = {key: theirs[each[0].port] for key, each in rows.items()}
@@ -267,21 +268,21 @@ def initialization(bound: Bound, device: str, sampling: Sampling) -> Iterator[Fi
         found = _finding(bound, each, rows.get(each.path, ()))
         if not found.ok and len(rows.get(each.path, ())) == 1:
             (row,) = rows[each.path]
-            words = default_draws(bound, row, ours[row.reference], theirs[row.port], device)
+            words = default_draws(bound, row, ours[row.reference], theirs[row.port], setting.device)
             found = replace(found, details={**found.details, FRAMEWORK: words}) if words else found
         yield found
 
 
-def _draws(side: Side, device: str, sampling: Sampling, seed: int) -> dict[str, np.ndarray]:
+def _draws(side: Side, setting: Setting, sampling: Sampling, seed: int) -> dict[str, np.ndarray]:
     shapes = [native.array.shape for native in side.tensors.values()]
     first = _STRIDE * seed + (_PORT_SEEDS if side.role == "port" else 0)
     count = plan_seeds(shapes, sampling.target, sampling.most)
     with reported(side.role):
-        found = side.draws(range(first, first + count), device, sampling.target)
+        found = side.draws(range(first, first + count), setting, sampling.target)
         more = _more_of_orthogonal(found)
         if not more:
             return found
-        again = side.draws(range(first, first + _SIGNS), device, more)
+        again = side.draws(range(first, first + _SIGNS), setting, more)
     return {path: again[path] if len(again[path]) > len(draws) else draws for path, draws in found.items()}
 
 

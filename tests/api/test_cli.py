@@ -195,7 +195,7 @@ def test_check_exits_with_one_if_a_contract_fails(
             "--wing keras",
             "keras: expected the name of a wing, found none of that name. There are 'torch', 'linen', 'nnx'.",
         ),
-        ("--device tpu", "tpu: expected the name of a device, found 'tpu', which is none. Did you mean 'cpu'?"),
+        ("--device tqu", "tqu: expected the name of a device, found 'tqu', which is none. Did you mean 'tpu'?"),
     ],
 )
 def test_check_refuses_unknown_names(capsys: pytest.CaptureFixture[str], arguments: str, message: str) -> None:

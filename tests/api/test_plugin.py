@@ -334,7 +334,10 @@ def test_inputs_that_a_side_does_not_take_are_said_in_each_test_once(folder: pyt
         ),
         ("contracts='forward'", "suite: expected a sequence of names, found 'forward'."),
         ("devices=()", "suite: expected a sequence of names, found ()."),
-        ("devices=['gpu']", "gpu: expected the name of a device, found 'gpu', which is none. Did you mean 'cpu'?"),
+        (
+            "devices=['gpu']",
+            "gpu: expected the name of a device, found 'gpu', which is none. JAX's 'gpu' is 'cuda', or",
+        ),
         ("alpha=2", "alpha: expected a rate of false alarms between 0 and 1, found 2. 1e-6 is the default."),
         ("known_differences='no.toml'", "/no.toml: expected a readable TOML file, found FileNotFoundError: "),
         ("map='no.json'", "/no.json: expected a file with a map, found No such file or directory."),
@@ -353,9 +356,10 @@ def test_wrong_arguments_are_an_error_of_the_module(folder: pytest.Pytester, giv
     [
         (
             "--paritree-device=gpu",
-            "gpu: expected the name of a device, found 'gpu', which is none. Did you mean 'cpu'?",
+            "gpu: expected the name of a device, found 'gpu', which is none. JAX's 'gpu' is 'cuda', or 'rocm' where it "
+            "runs on ROCm.",
         ),
-        ("--require-device=tpu", "tpu: expected the name of a device, found 'tpu', which is none. Did you mean 'cpu'?"),
+        ("--require-device=tqu", "tqu: expected the name of a device, found 'tqu', which is none. Did you mean 'tpu'?"),
         (
             "--paritree-alpha=5%",
             "--paritree-alpha: expected a rate of false alarms between 0 and 1, found '5%'. 1e-6 is the default.",

@@ -221,8 +221,9 @@ def test_outputs_that_are_finite_on_neither_side_fail_in_every_contract_of_numbe
         ),
         ({"devices": ("cud",)}, "cud: expected the name of a device, found 'cud', which is none. Did you mean 'cuda'?"),
         (
-            {"required_device": "cuda:0"},
-            "cuda:0: expected the name of a device, found 'cuda:0', which is none. Did you mean 'cuda'?",
+            {"required_device": "cuda:o"},
+            "cuda:o: expected the name of a device, found 'o', which is none. There are 'cpu', 'cuda', 'rocm', 'tpu', "
+            "'mps', 'xpu'.",
         ),
         (
             {"precisions": ("bf16",)},

@@ -176,7 +176,7 @@ def test_json_goes_to_the_output_unless_a_file_is_named(folder: Path, capsys: py
     ("arguments", "message"),
     [
         ("--contracts foward", "foward: expected the name of a contract, found 'foward', which is none. Did you mean"),
-        ("--device gpu", "gpu: expected the name of a device, found 'gpu', which is none. Did you mean 'cpu'?"),
+        ("--device gpu", "gpu: expected the name of a device, found 'gpu', which is none. JAX's 'gpu' is 'cuda', or"),
         ("--precision bf16", "bf16: expected the name of a precision, found 'bf16', which is none. Did you mean"),
         ("--map no.json", "no.json: expected a file with a map, found No such file or directory."),
         ("--known-differences no.toml", "no.toml: expected a readable TOML file, found FileNotFoundError: "),
