@@ -69,7 +69,7 @@ _LAYERS = (
 )
 _ERRORS = (
     "CheckpointError ChildNameError DeviceError DtypeError InitializerError MapError NotExpressibleError "
-    "ParitreeError PathError ShapeError SpecError TieError UsageError WeightsError"
+    "ParitreeError PathError ProcessError ShapeError SpecError TieError UsageError WeightsError"
 )
 _HOMES = {
     **dict.fromkeys(("build", "table", "wing"), ".front"),

@@ -88,6 +88,10 @@ class DeviceError(ParitreeError, RuntimeError):
     """A device that is asked for and not present."""
 
 
+class ProcessError(ParitreeError, RuntimeError):
+    """Another process that takes part in the same work failed, or is not heard of any more. This one stopped, too."""
+
+
 class UsageError(ParitreeError):
     """A command or call that cannot be read: an unknown name, an unreadable file."""
 

@@ -6,11 +6,11 @@ import logging
 import os
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -24,8 +24,20 @@ from ..common.reading import check_folder, opened, read_json
 from ..common.trees import leaves
 from ..common.wing import Box
 
+# Of a box of an array its path, the box, and what makes its values.
+MadeBox = tuple[str, Box, Callable[[], np.ndarray]]
 # So many bytes of an Orbax checkpoint are kept, of chunks that are read in parts.
 CACHED = 256 << 20
+# So many boxes are written at once.
+MOST_WAITING = 8
+
+
+class Chunked(NamedTuple):
+    """An array that is to be stored in chunks, all of one shape but for those at its ends."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    chunk: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -110,21 +122,110 @@ def write(folder: Path, tree: Mapping[str, Any]) -> None:
     """
     # Orbax would copy every array first, against changes in the meantime, and compress what hardly gets smaller.
     arrays = _WritingAll(deepcopy_host_arrays=False)
-    registry = type_handlers.create_type_handler_registry(
-        (np.ndarray, arrays), (jax.Array, type_handlers.ArrayHandler())
-    )
-    handler = ocp.PyTreeCheckpointHandler(use_compression=False, type_handler_registry=registry)
-    try:
-        with _quiet(), ocp.Checkpointer(handler) as checkpointer:
-            checkpointer.save(folder.absolute(), tree)
+    with _writing(folder):
+        _save(folder, tree, (np.ndarray, arrays))
         for error in arrays.failed:
             raise error
+
+
+def write_boxes(folder: Path, number: int, arrays: Mapping[str, Chunked], boxes: Iterable[MadeBox]) -> None:
+    """Write what one of several processes has of arrays, box by box, into a folder beside which Orbax' is to be.
+
+    number: that of the process, which no other one has. boxes: each of whole chunks.
+
+    Raises:
+        CheckpointError, OSError: as `write`.
+    """
+    context = tensorstore.Context()
+    pending: deque[Any] = deque()
+    with _writing(folder):
+        for path, box, make in boxes:
+            store = _created(folder, number, path, arrays[path], context)
+            part = store[tuple(slice(*each) for each in box)] if box else store
+            pending.append(part.write(make(), can_reference_source_data_indefinitely=True))
+            if len(pending) > MOST_WAITING:
+                pending.popleft().result()
+        while pending:
+            pending.popleft().result()
+
+
+def finish_boxes(
+    folder: Path, parts: Path, number: int, arrays: Mapping[str, Chunked], tree: Mapping[str, Any]
+) -> None:
+    """Make an Orbax checkpoint, in a folder that is not there yet, of what all processes have written beside it.
+
+    number: that of this process. tree: the arrays' paths, nested as they are to be.
+
+    Raises:
+        CheckpointError, OSError: as `write`.
+    """
+    context = tensorstore.Context()
+    with _writing(folder):
+        # What nobody had a box of is there, too: it has no entries.
+        for path, array in arrays.items():
+            _created(parts, number, path, array, context)
+        _save(folder, jax.tree.map(_Written, tree), (_Written, _WrittenHandler(parts)))
+
+
+class _Written:
+    """Stands for an array that was written already."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+
+class _WrittenHandler(type_handlers.NumpyHandler):
+    """Moves what was written to where Orbax looks for it, to make one store of all processes'."""
+
+    def __init__(self, parts: Path) -> None:
+        super().__init__()
+        self._parts = parts
+
+    async def serialize(self, values: Any, infos: Any, args: Any = None) -> Any:
+        for part in [*self._parts.iterdir()]:
+            part.rename(Path(infos[0].parent_dir) / part.name)
+        return []
+
+    def memory_size(self, values: Any) -> Any:
+        return [(0, 0) for _ in values]
+
+
+def _created(folder: Path, number: int, path: str, array: Chunked, context: Any) -> Any:
+    """A process' own store of an array, open to be written to."""
+    store = {"driver": "ocdbt", "base": f"file://{folder.absolute()}/ocdbt.process_{number}/", "path": f"{path}/"}
+    spec = {
+        "driver": "zarr",
+        "kvstore": store,
+        "store_data_equal_to_fill_value": True,
+        "metadata": {"shape": array.shape, "chunks": array.chunk, "compressor": None},
+        "dtype": array.dtype.name,
+    }
+    return tensorstore.open(spec, create=True, open=True, context=context).result()
+
+
+def _save(folder: Path, tree: Mapping[str, Any], *handlers: Any) -> None:
+    registry = type_handlers.create_type_handler_registry(*handlers, (jax.Array, type_handlers.ArrayHandler()))
+    # Whatever other processes JAX knows, they take no part.
+    here = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(primary_host=here, active_processes={here}, barrier_sync_key_prefix="p")
+    handler = ocp.PyTreeCheckpointHandler(
+        use_compression=False, type_handler_registry=registry, multiprocessing_options=alone
+    )
+    with _quiet(), ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
+        checkpointer.save(folder.absolute(), tree)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Raises CheckpointError or OSError for what TensorStore raises while it writes."""
+    try:
+        yield
     except ValueError as error:
         # What the system said is in the text alone.
         code = re.search(r"os_error_code='(\d+)'", str(error))
         if code:
             raise OSError(int(code[1]), os.strerror(int(code[1])), str(folder)) from None
-        raise CheckpointError(str(folder), "to write an Orbax checkpoint", str(error).splitlines()[0]) from None
+        raise CheckpointError(str(folder), "to write an Orbax checkpoint", _first_line(error)) from None
 
 
 class _WritingAll(type_handlers.NumpyHandler):

@@ -1,5 +1,7 @@
 """Filling trees: arrays come to lie as their shardings say, of which each process makes the shards of its own devices.
 
+In the same shards a tree is saved.
+
 This is also the loader of a bare pytree; those of the wings take their shardings from what they annotate.
 """
 
@@ -18,7 +20,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec, Shard
 from ..common.errors import DeviceError, DtypeError, ShapeError, UsageError, nearest
 from ..common.tables import shape_text
 from ..common.trees import members, walk
-from ..common.wing import Box, Fill, Target, lengths, whole
+from ..common.wing import Box, Fill, Processes, Target, lengths, whole
 from .trees import Keys, arrays_of, by_path, dotted, filled, is_array
 
 # JAX takes NumPy's memory as an array of the CPU's as it is, if it begins at a multiple of this.
@@ -70,6 +72,55 @@ def placed(target: Target, fill: Fill) -> Any:
 def with_placed(model: Any, targets: Mapping[str, Target], arrays: Mapping[str, Any]) -> Any:
     """See `Loader`: a new tree. `model` is as it was."""
     return filled(model, {targets[path].held.keys: array for path, array in arrays.items()})
+
+
+def part(target: Target, box: Box) -> np.ndarray:
+    """See `Loader`: one of the shards that have these values."""
+    array = target.held.array
+    if not isinstance(array, jax.Array):
+        return np.asarray(array)
+    found = (each.data for each in array.addressable_shards if _box(each.index, target.shape) == box)
+    return np.asarray(next(found))
+
+
+def holders(target: Target) -> Mapping[Box, tuple[int, ...]]:
+    """See `Loader`: numbers are JAX's of processes."""
+    array, found = target.held.array, {}
+    if not isinstance(array, jax.Array) or array.is_fully_addressable:
+        return dict.fromkeys(target.boxes, ())
+    for device, index in array.sharding.devices_indices_map(target.shape).items():
+        found.setdefault(_box(index, target.shape), set()).add(device.process_index)
+    return {box: tuple(sorted(each)) for box, each in found.items()}
+
+
+def processes(targets: Mapping[str, Target]) -> Processes | None:
+    """See `Loader`: those of all devices together, and the store of `jax.distributed`."""
+    devices = (each.held.sharding.device_set for each in targets.values() if each.held.sharding is not None)
+    numbers = sorted({device.process_index for each in devices for device in each})
+    if len(numbers) < 2:
+        return None
+    return Processes(jax.process_index(), tuple(numbers), _Store())
+
+
+class _Store:
+    """See `Store`: that of `jax.distributed`."""
+
+    def __init__(self) -> None:
+        # There is no public way to it; Orbax goes this one, too.
+        from jax._src.distributed import global_state
+
+        self._client: Any = global_state.client
+
+    def set(self, key: str, text: str) -> None:
+        self._client.key_value_set(key, text, allow_overwrite=True)
+
+    def get(self, key: str) -> str | None:
+        try:
+            return self._client.key_value_try_get(key)
+        except jax.errors.JaxRuntimeError as error:
+            if str(error).startswith("NOT_FOUND"):
+                return None
+            raise
 
 
 def target(path: str, held: Held, aliases: tuple[str, ...] = ()) -> Target:

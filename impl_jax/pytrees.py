@@ -35,7 +35,10 @@ from .devices import check_dtype
 from .devices import devices as devices
 from .devices import running as running
 from .draws import draws_of
+from .loading import holders as holders
+from .loading import part as part
 from .loading import placed as placed
+from .loading import processes as processes
 from .loading import targets as targets
 from .loading import with_placed as with_placed
 from .probing import compiled_prober, compiled_site_prober

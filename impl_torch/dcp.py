@@ -1,4 +1,6 @@
-"""Folders of `torch.distributed.checkpoint`, read and written by it in one process, without running what is in them.
+"""Folders of `torch.distributed.checkpoint`, read and written by it, without running what is in them.
+
+One process writes all, or several write their boxes, each into a file of its own, and the first of them the metadata.
 
 Its metadata is a pickle, which it would run. Here only the classes are made that it writes itself, and what they say is
 held against the folder: PyTorch would leave what no chunk covers as it finds it in memory.
@@ -10,7 +12,8 @@ import io
 import pickle
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeGuard
@@ -19,22 +22,31 @@ import ml_dtypes
 import numpy as np
 import torch
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter, _StorageInfo
 from torch.distributed.checkpoint.metadata import (
     BytesStorageMetadata,
+    ChunkStorageMetadata,
     Metadata,
     MetadataIndex,
     StorageMeta,
+    TensorProperties,
     TensorStorageMetadata,
 )
+from torch.distributed.checkpoint.planner import SavePlan, TensorWriteData, WriteItem, WriteItemType
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
+from torch.distributed.checkpoint.storage import WriteResult
 
 from ..common.arrays import as_numpy
 from ..common.errors import CheckpointError, shown
 from ..common.reading import MOST_BYTES, are_lengths, check_folder, is_shape, opened
+from ..common.wing import Box, lengths
 from .files import StoredArray
 
+# A whole array's shape and dtype; and of a box of one its path, the box, and what makes its values.
+Shape = tuple[tuple[int, ...], np.dtype]
+MadeBox = tuple[str, Box, Callable[[], np.ndarray]]
 METADATA = ".metadata"
 _ANEW = "It is damaged: copy or save it again."
 # Each is held against each.
@@ -93,11 +105,83 @@ def write(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """
     tensors = {path: _tensor(path, array) for path, array in arrays.items()}
     folder.mkdir()
+    with _writing(folder):
+        save(tensors, storage_writer=FileSystemWriter(folder), no_dist=True)
+
+
+def write_boxes(folder: Path, number: int, shapes: Mapping[str, Shape], boxes: Iterable[MadeBox]) -> list[Any]:
+    """Write what one of several processes has of arrays, box by box, in a folder that is there.
+
+    number: that of the process, which no other one has. shapes: of the whole arrays, with their dtypes.
+    Returns what `finish_boxes` is to be told of it, as JSON has it.
+
+    Raises:
+        CheckpointError, OSError: as `write`.
+    """
+    items, made = [], {}
+    for path, box, make in boxes:
+        shape, dtype = shapes[path]
+        index = MetadataIndex(path, torch.Size([start for start, _ in box]))
+        chunk = ChunkStorageMetadata(index.offset or torch.Size(), torch.Size(lengths(box)))
+        data = TensorWriteData(chunk, TensorProperties(_type(path, dtype)), torch.Size(shape))
+        items.append(WriteItem(index, WriteItemType.SHARD, tensor_data=data))
+        made[index] = make
+    writer = FileSystemWriter(folder)
+    plan = writer.prepare_global_plan([SavePlan([])] * number + [SavePlan(items)])[number]
+    with _writing(folder):
+        results = writer.write_data(plan, _Boxes(made)).value()
+    sizes = {item.index: [*item.tensor_data.chunk.sizes] for item in items}
+    return [
+        [each.index.fqn, [*each.index.offset], sizes[each.index], info.relative_path, info.offset, info.length]
+        for each in results
+        for info in [each.storage_data]
+    ]
+
+
+def finish_boxes(folder: Path, shapes: Mapping[str, Shape], aliases: Mapping[str, str], told: Iterable[Any]) -> None:
+    """Write the metadata of what all processes have written. told: the entries of what `write_boxes` has returned.
+
+    Raises:
+        OSError: the system cannot write it.
+    """
+    chunks: dict[str, list[ChunkStorageMetadata]] = {name: [] for name in (*shapes, *aliases)}
+    names: dict[str, list[str]] = {path: [path] for path in shapes}
+    for alias, path in aliases.items():
+        names[path].append(alias)
+    results = []
+    for path, offsets, sizes, file, offset, length in told:
+        for name in names[path]:
+            # One piece of the file under all of its names.
+            index = MetadataIndex(name, torch.Size(offsets))
+            chunks[name].append(ChunkStorageMetadata(torch.Size(offsets), torch.Size(sizes)))
+            results.append(WriteResult(index, length, _StorageInfo(file, offset, length)))
+    entries = {
+        name: TensorStorageMetadata(TensorProperties(_type(path, dtype)), torch.Size(shape), chunks[name])
+        for path, (shape, dtype) in shapes.items()
+        for name in names[path]
+    }
+    FileSystemWriter(folder).finish(Metadata(entries, {name: (name,) for name in entries}), [results])
+
+
+class _Boxes(DefaultSavePlanner):
+    """Makes each box when it is written."""
+
+    def __init__(self, made: Mapping[MetadataIndex, Callable[[], np.ndarray]]) -> None:
+        super().__init__()
+        self._made = made
+
+    def resolve_data(self, write_item: WriteItem) -> torch.Tensor:
+        return _tensor(write_item.index.fqn, self._made[write_item.index]())
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Raises CheckpointError or OSError for what PyTorch raises while it writes."""
     try:
         with warnings.catch_warnings():
-            # That there is one process.
+            # That there is one process, and that NumPy's memory is not to be written to.
             warnings.simplefilter("ignore")
-            save(tensors, storage_writer=FileSystemWriter(folder), no_dist=True)
+            yield
     except (RuntimeError, CheckpointException) as error:
         cause = _cause(error)
         if isinstance(cause, OSError | KeyboardInterrupt):
@@ -107,9 +191,14 @@ def write(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """What was raised in this process, the only one. What it is told in is no Exception."""
+    """What was raised in this process, whatever came of it. What PyTorch tells it in is no Exception."""
     failures = error.failures if isinstance(error, CheckpointException) else {}
-    return next((each[0] for each in failures.values()), error)
+    found: BaseException = next((each[0] for each in failures.values()), error)
+    behind: BaseException | None = found
+    while behind is not None and not isinstance(behind, OSError):
+        # An archive that cannot be ended hides why.
+        behind = behind.__cause__ or behind.__context__
+    return behind or found
 
 
 class _Reader(FileSystemReader):
@@ -249,16 +338,23 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
         )
 
 
+def _type(path: str, dtype: np.dtype) -> torch.dtype:
+    """Raises CheckpointError for a type that PyTorch does not have."""
+    found = getattr(torch, dtype.name, None)
+    if dtype == np.bool_:
+        return torch.bool
+    if not isinstance(found, torch.dtype) or re.fullmatch(r"u?int[124]", dtype.name):
+        raise CheckpointError(path, "a dtype that PyTorch has", dtype.name, "Cast it with dtype.")
+    return found
+
+
 def _tensor(path: str, array: np.ndarray) -> torch.Tensor:
     """The same memory."""
-    name = array.dtype.name
-    is_known = isinstance(getattr(torch, name, None), torch.dtype) or array.dtype == np.bool_
-    if not is_known or re.fullmatch(r"u?int[124]", name):
-        raise CheckpointError(path, "a dtype that PyTorch has", name, "Cast it with dtype.")
+    found = _type(path, array.dtype)
     if array.dtype.isbuiltin == 1:
         return torch.from_numpy(array)
     carrier = array.view(np.int16 if array.dtype.itemsize == 2 else np.uint8)
-    return torch.from_numpy(carrier).view(getattr(torch, name))
+    return torch.from_numpy(carrier).view(found)
 
 
 def _damaged(where: str, expected: str, found: str) -> CheckpointError:

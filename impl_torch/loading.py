@@ -1,12 +1,13 @@
 """Filling a module: tensors on the meta device are made, those of DTensor shard by shard, and all others written to.
 
-Nothing is sent between processes: each fills what it holds itself.
+Nothing of a tensor is sent between processes: each fills what it holds itself. In the same parts a module is saved.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise, product
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from torch import nn
 from ..common import paths
 from ..common.arrays import as_numpy
 from ..common.errors import DtypeError, NotExpressibleError, UsageError
-from ..common.wing import Box, Fill, Target, whole
+from ..common.wing import Box, Fill, Processes, Target, whole
 from .stored import listed
 
 # Along each axis of a tensor, a run of entries in it and the run of the local tensor that they are.
@@ -69,6 +70,44 @@ def with_placed(model: nn.Module, targets: Mapping[str, Target], arrays: Mapping
             module = model.get_submodule(".".join(map(str, above)))
             (module._parameters if last in module._parameters else module._buffers)[str(last)] = array
     return model
+
+
+def part(target: Target, box: Box) -> np.ndarray:
+    """See `Loader`: the same memory where NumPy can see it."""
+    held: Held = target.held
+    return as_numpy(_local(held.tensor).detach()[held.parts[target.boxes.index(box)]])
+
+
+def holders(target: Target) -> Mapping[Box, tuple[int, ...]]:
+    """See `Loader`: numbers are global ranks."""
+    sharded = _as_dtensor(target.held.tensor)
+    if sharded is None:
+        return {whole(target.shape): ()}
+    return _holders(sharded.device_mesh, tuple(sharded.placements), target.shape)
+
+
+def processes(targets: Mapping[str, Target]) -> Processes | None:
+    """See `Loader`: those of all meshes together, and the store that the process group was started with."""
+    sharded = [each for each in (_as_dtensor(target.held.tensor) for target in targets.values()) if each is not None]
+    numbers = sorted({rank for each in sharded for rank in each.device_mesh.mesh.flatten().tolist()})
+    if len(numbers) < 2:
+        return None
+    distributed = torch.distributed
+    return Processes(distributed.get_rank(), tuple(numbers), _Store(distributed.distributed_c10d._get_default_store()))
+
+
+class _Store:
+    """See `Store`: that of a process group."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def set(self, key: str, text: str) -> None:
+        self._store.set(key, text)
+
+    def get(self, key: str) -> str | None:
+        # To get what is not there would wait for it.
+        return self._store.get(key).decode() if self._store.check([key]) else None
 
 
 def _fill(into: torch.Tensor, box: Box, fill: Fill) -> None:
@@ -138,17 +177,12 @@ def _boxes(tensor: torch.Tensor, path: str) -> tuple[tuple[Box, ...], tuple[tupl
     shape, sharded = tuple(tensor.shape), _as_dtensor(tensor)
     if sharded is None:
         return (whole(shape),), (tuple(slice(None) for _ in shape),)
-    place = sharded.device_mesh.get_coordinate()
-    entries = [np.arange(length) for length in shape]
-    for axis, placement in enumerate(sharded.placements):
+    for placement in sharded.placements:
         if placement.is_partial():
             expected = "a tensor that is sharded or replicated"
             raise NotExpressibleError(path, expected, str(placement), "Redistribute it first.")
-        dim = getattr(placement, "dim", None)
-        if dim is not None and place is not None:
-            number, count = place[axis], sharded.device_mesh.size(axis)
-            within = _chunks(entries[dim], getattr(placement, "split_factor", 1))
-            entries[dim] = np.concatenate([_chunks(each, count)[number] for each in within])
+    place = sharded.device_mesh.get_coordinate()
+    entries = _entries(shape, sharded.placements, tuple(sharded.device_mesh.shape), place)
     local = tuple(_local(tensor).shape)
     if place is None or local != tuple(map(len, entries)):
         # A process beside the mesh holds nothing.
@@ -156,8 +190,37 @@ def _boxes(tensor: torch.Tensor, path: str) -> tuple[tuple[Box, ...], tuple[tupl
             return (), ()
         found = f"{local} of {shape} by {sharded.placements}"
         raise NotExpressibleError(path, f"a local tensor of shape {tuple(map(len, entries))}", found, "")
-    found = [tuple(zip(*each, strict=True)) for each in product(*map(_runs, entries))] if shape else [((), ())]
+    return _runs_of(entries)
+
+
+def _entries(
+    shape: tuple[int, ...], placements: Sequence[Any], counts: Sequence[int], place: Sequence[int] | None
+) -> list[np.ndarray]:
+    """Along each axis of a tensor the entries that a place of a mesh holds."""
+    entries = [np.arange(length) for length in shape]
+    for axis, placement in enumerate(placements):
+        dim = getattr(placement, "dim", None)
+        if dim is not None and place is not None:
+            within = _chunks(entries[dim], getattr(placement, "split_factor", 1))
+            entries[dim] = np.concatenate([_chunks(each, counts[axis])[place[axis]] for each in within])
+    return entries
+
+
+def _runs_of(entries: Sequence[np.ndarray]) -> tuple[tuple[Box, ...], tuple[tuple[slice, ...], ...]]:
+    """The boxes of entries along each axis, and where each is in all of them."""
+    found = [tuple(zip(*each, strict=True)) for each in product(*map(_runs, entries))] if entries else [((), ())]
     return tuple(box for box, _ in found), tuple(part for _, part in found)
+
+
+@lru_cache(maxsize=1024)
+def _holders(mesh: Any, placements: tuple[Any, ...], shape: tuple[int, ...]) -> Mapping[Box, tuple[int, ...]]:
+    """Many tensors of a model are of one shape and lie alike."""
+    found: dict[Box, list[int]] = {}
+    ranks = mesh.mesh.numpy()
+    for place in np.ndindex(*ranks.shape):
+        for box in _runs_of(_entries(shape, placements, ranks.shape, place))[0]:
+            found.setdefault(box, []).append(int(ranks[place]))
+    return {box: tuple(sorted(each)) for box, each in found.items()}
 
 
 def _chunks(entries: np.ndarray, count: int) -> list[np.ndarray]:

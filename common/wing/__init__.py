@@ -1,6 +1,8 @@
 """What a wing is and gives: its Protocols, stored tensors, runs, traces, sites, training, saving, factories."""
 
 from .factories import drawn as drawn
+from .processes import Processes as Processes
+from .processes import Store as Store
 from .protocols import Modes as Modes
 from .protocols import SelfAnswering as SelfAnswering
 from .protocols import SideWing as SideWing

@@ -1,4 +1,4 @@
-"""Loading: what a wing tells of a model that is to be filled, abstract or live, and what it does to fill it."""
+"""Loading and saving by parts: what a wing tells of a model of which this process may have no more than its shards."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from .processes import Processes
+
 # For each axis of a tensor where a box of it begins and ends.
 Box = tuple[tuple[int, int], ...]
 # Fills a C-contiguous array of a box's shape and the tensor's dtype with the values that belong there.
@@ -14,7 +16,7 @@ Fill = Callable[[Box, np.ndarray], None]
 
 
 class Target(NamedTuple):
-    """A tensor of a model that is to be filled.
+    """A tensor of a model that is to be filled, or to be saved by its parts.
 
     shape, dtype: of all of it, however it is sharded.
     aliases: its other paths.
@@ -35,12 +37,16 @@ class Target(NamedTuple):
 
 
 class Loader(Protocol):
-    """What a wing does to fill a model.
+    """What a wing does to fill a model, and to save one shard by shard.
 
     targets: every tensor of the model by its path, random state aside. `shardings`: where they are to lie, a tree or a
         mapping by path, or one for all; without it the model tells.
     placed: the framework's array for a target, its boxes filled. A live PyTorch tensor is written to in place.
     with_placed: the model to go on with, in which the arrays are the targets'.
+    part: the values in one of a live target's boxes, as a NumPy array that is not to be written to.
+    holders: all boxes of a target, whichever processes hold them, each with the numbers of those. No number means that
+        every process has a copy of its own.
+    processes: those that hold the targets together; None if this one has all of each.
 
     Raises:
         ShapeError: from `targets`, a sharding that does not divide a tensor.
@@ -50,6 +56,9 @@ class Loader(Protocol):
     def targets(self, model: Any, shardings: Any = None) -> dict[str, Target]: ...
     def placed(self, target: Target, fill: Fill) -> Any: ...
     def with_placed(self, model: Any, targets: Mapping[str, Target], arrays: Mapping[str, Any]) -> Any: ...
+    def part(self, target: Target, box: Box) -> np.ndarray: ...
+    def holders(self, target: Target) -> Mapping[Box, tuple[int, ...]]: ...
+    def processes(self, targets: Mapping[str, Target]) -> Processes | None: ...
 
 
 def whole(shape: tuple[int, ...]) -> Box:

@@ -19,7 +19,10 @@ from .initialization import draw as draw
 from .initialization import draws as draws
 from .initialization import initialize as initialize
 from .initialization import sample as sample
+from .loading import holders as holders
+from .loading import part as part
 from .loading import placed as placed
+from .loading import processes as processes
 from .loading import targets as targets
 from .loading import with_placed as with_placed
 from .naming import native_path as native_path

@@ -13,7 +13,10 @@ from jax.sharding import PartitionSpec
 from ...common.errors import UsageError
 from ...common.wing import Target
 from ..loading import REPLICATED, Held, by_paths, is_abstract_or_array, sharding_of, target
+from ..loading import holders as holders
+from ..loading import part as part
 from ..loading import placed as placed
+from ..loading import processes as processes
 from ..trees import by_path, filled, leaves_of, unboxed
 from .naming import Model, like
 

@@ -11,7 +11,10 @@ from jax.sharding import PartitionSpec
 from ...common.errors import UsageError
 from ...common.wing import Target
 from ..loading import REPLICATED, Held, by_paths, is_abstract_or_array, sharding_of, target
+from ..loading import holders as holders
+from ..loading import part as part
 from ..loading import placed as placed
+from ..loading import processes as processes
 from ..trees import Keys, arrays_of, by_path, filled
 from .stored import aliases, entries, places, replaced, value_of
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,18 +15,21 @@ import numpy as np
 from ...common.errors import UsageError
 from ...common.tables import counted
 from ...common.text import one_line
-from ...pairs.maps import Map
+from ...pairs.maps import Map, digest
+from ..meeting import Meeting
 from .destinations import check_kind, layout, open_destination
 from .execute import Progress, execute
+from .joint import write_together
 from .live import LiveModel
 from .lora import Merged
 from .matching import target_entries
 from .opening import opened, with_products
-from .planning import Plan, cast_to, planned
+from .planning import Plan, aliases_of, cast_to, check_values, planned
 from .publish import check_free, draft, other_drafts
 from .readers import Source
 from .remote import check_here, here, local_path
 from .shards import shard_size
+from .together import Shards, Share, shared_draft
 from .views import Resized, Rows
 
 FilePath = str | os.PathLike[str]
@@ -37,6 +41,7 @@ class Conversion:
 
     direction: the side that was read and the side that was written.
     tensors, nbytes: how many were written, and their size.
+    written: how many bytes of them this process wrote: not all, where others did their part or some were there already.
     aliases: the paths that share the tensor of another path.
     left_out: what the source held and the destination does not: what the map has no row for, what was skipped, and what
         is no weight.
@@ -59,6 +64,7 @@ class Conversion:
     put_before: str = ""
     changed: tuple[str, ...] = ()
     planned: tuple[tuple[str, int, int], ...] = ()
+    written: int = 0
 
     def __str__(self) -> str:
         ties = f", {counted(len(self.aliases), 'alias', 'aliases')}" if self.aliases else ""
@@ -154,6 +160,7 @@ def convert(
             changed += weights.told
         inputs = [Path(each) for each in (place, map, like) if isinstance(each, str | os.PathLike)]
         plan = planned(weights, made, order.cast, inverse, shapes, keep)
+        check_values(weights, plan)
         done = _done(plan, weights, order, inputs, changed, os.fspath(source))
     return replace(done, taken_off=taken_off, put_before=put_before)
 
@@ -170,21 +177,49 @@ def save(
     overwrite: bool = False,
     on_progress: Progress | None = None,
 ) -> Conversion:
-    """Write a live model of one side of a map as a checkpoint of the other. All of it is in this process.
+    """Write a live model of one side of a map as a checkpoint of the other.
 
-    model: an `nn.Module`, an `nnx.Module`, `(linen module, variables)` or a pytree of arrays; it is not changed.
-    map, destination and the others: as `convert` has them.
+    model: an `nn.Module`, an `nnx.Module`, `(linen module, variables)` or a pytree of arrays; it is not changed. What
+        is sharded is written shard by shard. Where its shards lie in several processes, of a mesh of `jax.distributed`
+        or a process group of PyTorch, all of these call this alike, with a destination that all of them see; each
+        writes what is made of its own shards, and the first one publishes the whole when all have.
+    map, destination and the others: as `convert` has them. on_progress: the bytes are those of this process.
 
     Raises:
-        NotExpressibleError: a tensor of which other processes have parts, or one without values.
+        NotExpressibleError: a tensor without values, or two that are to be added up in unlike shards.
         CheckpointError, WeightsError, MapError, DtypeError: as `convert`.
         UsageError: what is no model, and as `convert`.
+        MapError, UsageError: another process has another map, or is to do something else. Nothing was written.
+        ProcessError: another process failed or is not heard of any more. Nothing was published.
     """
-    order = _ordered(destination, dtype, max_shard_size, overwrite, False, False, on_progress)
-    made = map if isinstance(map, Map) else Map.load(Path(map))
-    weights, changed = with_products(LiveModel(model, made), made)
-    inputs = [] if isinstance(map, Map) else [Path(map)]
-    return _done(planned(weights, made, order.cast, inverse, None, keep), weights, order, inputs, changed, "")
+    shards = Shards.of(model)
+    with nullcontext() if shards is None else Meeting(shards.processes) as meeting:
+        order = _ordered(destination, dtype, max_shard_size, overwrite, False, False, on_progress)
+        made = map if isinstance(map, Map) else Map.load(Path(map))
+        inputs = [] if isinstance(map, Map) else [Path(map)]
+        known = None if shards is None else shards.known_to(made)
+        if meeting is None or known is None:
+            weights, changed = with_products(LiveModel(model, made), made)
+            plan = planned(weights, made, order.cast, inverse, None, keep)
+            check_values(weights, plan)
+            return _done(plan, weights, order, inputs, changed, "")
+        plan = planned(known, made, order.cast, inverse, None, keep)
+        asked = {"destination": order.target.name, "dtype": repr(dtype), "keep": repr(sorted(keep))}
+        asked |= {"max_shard_size": repr(order.most), "overwrite": repr(overwrite)}
+        return _together(plan, known, order, inputs, meeting, {"map": digest(made), **asked})
+
+
+def _together(
+    plan: Plan, shards: Shards, order: _Order, inputs: Sequence[Path], meeting: Meeting, asked: Mapping[str, str]
+) -> Conversion:
+    """The plan carried out by all processes of a meeting. asked: what all of them must have been asked."""
+    meeting.agree({**asked, "model": repr((shards.entries, shards.holders))})
+    share = Share(plan, shards, meeting)
+    share.check_values()
+    meeting.exchange("checked")
+    with shared_draft(meeting, order.target, order.overwrite, inputs) as file:
+        write_together(share, file, order.most, meeting, order.on_progress)
+    return replace(_conversion(plan, order.target, []), written=share.nbytes)
 
 
 class _Order(NamedTuple):
@@ -226,24 +261,31 @@ def _done(
     """The plan carried out, or what it would do. source: how what is read is called."""
     target, files = order.target, [*inputs, *weights.files]
     told: list[tuple[str, int, int]] = []
+    written_before: Collection[str] = ()
     if order.dry_run:
         check_free(target, order.overwrite, files)
         told = [*_planned(plan, weights, source, target, order.most)]
     else:
         fingerprint = _fingerprint(weights.files, plan, changed)
         with draft(target, order.overwrite, files, order.resume) as file:
-            changed = [*changed, *_write(plan, weights, file, order.most, fingerprint, order.on_progress)]
+            written_before = _write(plan, weights, file, order.most, fingerprint, order.on_progress)
+    there = sum(plan.entries[path].nbytes for path in written_before)
+    changed = [*changed, *([f"there already: {_amount(len(written_before), there)}"] if written_before else [])]
+    done = _conversion(plan, target, changed)
+    return replace(done, planned=tuple(told), written=0 if order.dry_run else done.nbytes - there)
+
+
+def _conversion(plan: Plan, target: Path, changed: Sequence[str]) -> Conversion:
     return Conversion(
         target,
         plan.map.direction,
         len(plan.entries),
         sum(entry.nbytes for entry in plan.entries.values()),
-        tuple(_aliases(plan)),
+        tuple(aliases_of(plan)),
         plan.left_out,
         plan.absent,
         other_drafts(target),
         changed=tuple(changed),
-        planned=tuple(told),
     )
 
 
@@ -257,22 +299,21 @@ def _planned(
     """
     read = {name for path in plan.entries for name in plan.needed(path)}
     yield f"read {source}", len(read), sum(weights.entries[name].nbytes for name in read)
-    for file, part in layout(target, plan.entries, _aliases(plan), most).items():
+    for file, part in layout(target, plan.entries, aliases_of(plan), most).items():
         yield f"write {file}", len(part), sum(entry.nbytes for entry in part.values())
 
 
 def _write(
     plan: Plan, source: Source, file: Path, most: int | None, fingerprint: str, on_progress: Progress | None
-) -> list[str]:
-    """Returns what there is to say of it."""
-    made = open_destination(file, plan.entries, _aliases(plan), plan.map.direction[1], most, fingerprint)
+) -> Collection[str]:
+    """Returns the destination's tensors that were there already."""
+    made = open_destination(file, plan.entries, aliases_of(plan), plan.map.direction[1], most, fingerprint)
     try:
         execute(plan.without(made.there), source, made, on_progress)
         made.finish()
     finally:
         made.close()
-    there = sum(plan.entries[path].nbytes for path in made.there)
-    return [f"there already: {_amount(len(made.there), there)}"] if made.there else []
+    return made.there
 
 
 def _fingerprint(files: Collection[Path], plan: Plan, changed: Sequence[str]) -> str:
@@ -285,10 +326,3 @@ def _fingerprint(files: Collection[Path], plan: Plan, changed: Sequence[str]) ->
     rows = ([(path, plan.entries[path], plan.rows(path)) for path in plan.entries], plan.names, changed)
     found.update(repr(rows).encode("utf-8", "surrogatepass"))
     return found.hexdigest()
-
-
-def _aliases(plan: Plan) -> dict[str, str]:
-    """The port's aliases with their owners. A Flax tree has one owner, and no way to say that another path is it."""
-    if plan.map.direction[1] in ("linen", "nnx"):
-        return {}
-    return {alias: path for path in plan.entries for alias in plan.rows(path)[0].port_aliases}

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ...common.errors import CheckpointError
-from ...common.safetensors import TensorEntry, described
+from ...common.safetensors import Header, TensorEntry, described
 from .shards import ShardsWriter, parted
-from .writers import DcpWriter, Destination, OrbaxWriter, SafetensorsWriter
+from .writers import DcpWriter, Destination, OrbaxWriter, SafetensorsWriter, header_of
 
 # The ending of a name that is a file's; any other is a folder's, for Orbax, or with the other one for DCP.
 FILE, DCP = ".safetensors", ".dcp"
@@ -73,6 +73,16 @@ def layout(
     if most is None:
         return {str(destination): entries}
     return {str(destination / name): part for name, part in parted(entries, most).items()}
+
+
+def headers(
+    draft: Path, entries: Mapping[str, TensorEntry], aliases: Mapping[str, str], framework: str, most: int | None
+) -> dict[Path, Header]:
+    """The safetensors files that `open_destination` makes, each with what it holds and where; none of another kind."""
+    if most is not None:
+        parts = parted(entries, most).items()
+        return {draft / name: header_of(part, {}, framework)[1] for name, part in parts}
+    return {draft: header_of(entries, aliases, framework)[1]} if draft.suffix == FILE else {}
 
 
 def check_names(names: Iterable[str], destination: Path, is_sharded: bool = False) -> None:

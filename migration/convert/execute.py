@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,10 +34,13 @@ Progress = Callable[[int, int], None]
 
 
 class Run(NamedTuple):
-    """A run of one tensor: its values, as they lie in the source, and its first entry's number."""
+    """A run of one tensor: its values, as they lie in the source, and its first entry's number.
+
+    Of a tensor that several processes write it is any part, and where it goes is what their destination takes.
+    """
 
     path: str
-    start: int
+    start: Any
     values: np.ndarray
     is_last: bool
 
@@ -53,15 +56,23 @@ def execute(plan: Plan, source: Source, destination: Destination, on_progress: P
     """
     total, done = sum(entry.nbytes for entry in plan.entries.values()), 0
     uses = Counter(name for path in plan.entries for name in plan.needed(path))
-    make = _Making(plan, destination)
     # Closed before an error goes on: no thread is to write when the destination is closed.
-    with closing(_in_order(make, _runs(plan, source))) as made:
+    with closing(made_in_order(plan, _runs(plan, source), destination)) as made:
         for run in made:
             done += run.values.size * plan.entries[run.path].dtype.itemsize
             if on_progress is not None:
                 on_progress(done, total)
             if run.is_last:
                 _release(source, plan.needed(run.path), uses)
+
+
+def made_in_order(plan: Plan, runs: Iterator[Run], destination: Destination) -> Generator[Run, None, None]:
+    """The runs, each when it was made and written.
+
+    Raises:
+        DtypeError, OSError: as `execute`.
+    """
+    return _in_order(_Making(plan, destination), runs)
 
 
 def _release(source: Source, names: Collection[str], uses: Counter[str]) -> None:
@@ -99,14 +110,7 @@ class _Making:
 
     def __call__(self, run: Run) -> Run:
         dtype = self._plan.entries[run.path].dtype
-        values = run.values
-        if values.dtype != dtype or not values.flags.c_contiguous:
-            values = self._buffer(dtype, values.shape)
-            with np.errstate(all="ignore"):
-                copy(values, run.values)
-            if run.values.dtype != dtype:
-                _check_held(run, values)
-        self._destination.write(run.path, run.start, values)
+        self._destination.write(run.path, run.start, ready(run, dtype, self._buffer))
         return run
 
     def _buffer(self, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
@@ -116,6 +120,27 @@ class _Making:
         if room is None or room.nbytes < count * dtype.itemsize:
             room = self._own.room = np.empty(max(SLAB, count * dtype.itemsize), np.uint8)
         return room[: count * dtype.itemsize].view(dtype).reshape(shape)
+
+
+def ready(run: Run, dtype: np.dtype, room: Callable[[np.dtype, tuple[int, ...]], np.ndarray]) -> np.ndarray:
+    """A run's values in C order and a dtype. room: gives an array where they are not so already.
+
+    Raises:
+        DtypeError: one that the dtype cannot hold.
+    """
+    if run.values.dtype == dtype and run.values.flags.c_contiguous:
+        return run.values
+    values = room(dtype, run.values.shape)
+    with np.errstate(all="ignore"):
+        copy(values, run.values)
+    if run.values.dtype != dtype:
+        _check_held(run, values)
+    return values
+
+
+def new_array(dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    """Room of its own for `ready`."""
+    return np.empty(shape, dtype)
 
 
 def _check_held(run: Run, cast: np.ndarray) -> None:

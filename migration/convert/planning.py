@@ -75,21 +75,21 @@ def planned(
     target: Mapping[str, TensorEntry] | None = None,
     keep: Collection[str] = (),
 ) -> Plan:
-    """The plan of a conversion.
+    """The plan of a conversion. No value is read.
 
     cast: of all floating-point tensors; without it each keeps its own dtype.
     target: tensors of the destination's side whose shapes the new one's shall be, where the map does not tell.
     keep: the paths of ties whose values are kept.
 
     Raises:
-        WeightsError: the source's entries are not those of the map, all listed, or a tie has two values.
+        WeightsError: the source's entries are not those of the map, all listed.
         UsageError: a path to keep that is none of a tie's.
         MapError: the destination's side stores a weight norm, to which no way leads.
     """
     directed = made.inverse() if inverse or is_port(source, made) else made
     check_way(directed)
     directed = fitted(source, directed, target)
-    names = _names(source, directed, keep)
+    names = {owner: next(iter(each)) for owner, each in candidates(source, directed, keep).items()}
     order = in_order(source, directed, names)
     entries = {}
     for path in order:
@@ -98,8 +98,14 @@ def planned(
         entries[path] = TensorEntry(rows[0].port_shape, cast if cast is not None and is_floating(dtype) else dtype)
     known = {name for names in tied_paths(directed).values() for name in names}
     left_out = (*(path for path in source.entries if path not in known), *source.others)
-    _check_copies(source, directed, names, keep)
     return Plan(directed, names, entries, left_out, (*directed.unmatched_port, *directed.aside_port), keep)
+
+
+def aliases_of(plan: Plan) -> dict[str, str]:
+    """The port's aliases with their owners. A Flax tree has one owner, and no way to say that another path is it."""
+    if plan.map.direction[1] in ("linen", "nnx"):
+        return {}
+    return {alias: path for path in plan.entries for alias in plan.rows(path)[0].port_aliases}
 
 
 def in_order(source: Source, made: Map, names: Mapping[str, str]) -> list[str]:
@@ -129,26 +135,27 @@ def candidates(source: Source, made: Map, keep: Collection[str]) -> dict[str, di
     return found
 
 
-def _names(source: Source, made: Map, keep: Collection[str]) -> dict[str, str]:
-    """Raises WeightsError: two entries have a tensor's values, and they differ."""
-    found = {}
-    for owner, names in candidates(source, made, keep).items():
+def check_values(source: Source, plan: Plan) -> None:
+    """Hold the values of all that is one tensor against each other.
+
+    Raises:
+        WeightsError: entries or copies of one tensor that differ, where none is to be kept.
+    """
+    for names in candidates(source, plan.map, plan.keep).values():
         first, *others = names
         for other in others:
             if not equal(source.array(first), source.array(other)):
                 raise two_values(names[first], names[other])
-        found[owner] = first
-    return found
+    for first, *others in unsettled(plan):
+        value = first.to_port(source.array(plan.names[first.reference]))
+        for row in others:
+            if not equal(value, row.to_port(source.array(plan.names[row.reference]))):
+                raise two_values(first.reference, row.reference)
 
 
-def _check_copies(source: Source, made: Map, names: Mapping[str, str], keep: Collection[str]) -> None:
-    """Raises WeightsError for copies of one of the destination's tensors that differ, where none is to be kept."""
-    for first, *others in copies(made):
-        if not any(is_kept(row, keep) for row in (first, *others)):
-            value = first.to_port(source.array(names[first.reference]))
-            for row in others:
-                if not equal(value, row.to_port(source.array(names[row.reference]))):
-                    raise two_values(first.reference, row.reference)
+def unsettled(plan: Plan) -> list[tuple[MapRow, ...]]:
+    """The rows of copies that are one of the destination's tensors, where none is to be kept."""
+    return [rows for rows in copies(plan.map) if not any(is_kept(row, plan.keep) for row in rows)]
 
 
 def two_values(one: str, other: str) -> WeightsError:

@@ -10,12 +10,12 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from ...common.safetensors import Header, TensorEntry, encoded, ordered
-from ...pairs.maps import nested
+from ...pairs.maps import Part, nested, runs
 
 # The disk begins with what is written when so much of it waits, so that little is left to wait for at the end.
 SYNCED = 128 << 20
@@ -33,8 +33,11 @@ class Destination(Protocol):
 
     there: Collection[str]
 
-    def write(self, path: str, start: int, values: np.ndarray) -> None:
-        """A contiguous run of one tensor's entries in C order and its dtype, from its entry number `start` on."""
+    def write(self, path: str, start: Any, values: np.ndarray) -> None:
+        """A contiguous run of one tensor's entries in C order and its dtype, from its entry number `start` on.
+
+        Where several processes write, one of its parts, by `start`.
+        """
         ...
 
     def finish(self) -> None:
@@ -113,6 +116,41 @@ class SafetensorsWriter:
             return self._open
 
 
+class RangesWriter:
+    """See `Destination`. Files that the first of several processes has made, into which this one writes its parts."""
+
+    there: Collection[str] = ()
+
+    def __init__(self, files: Mapping[Path, Header]) -> None:
+        self._headers = files
+        self._homes = {path: file for file, header in files.items() for path in header.entries}
+        self._lock = threading.Lock()
+        self._open: dict[Path, int] = {}
+
+    def write(self, path: str, start: Part, values: np.ndarray) -> None:
+        """The entries of a part, in the order of its axes."""
+        file = self._opened(self._homes[path])
+        first, content = self._headers[self._homes[path]].offsets[path], _bytes(values).data
+        length, starts = runs(start)
+        width = length * values.itemsize
+        for number, offset in enumerate((first + starts * values.itemsize).tolist()):
+            _write(file, content[number * width : (number + 1) * width], offset)
+
+    def finish(self) -> None:
+        for file in self._open.values():
+            os.fsync(file)
+
+    def close(self) -> None:
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def _opened(self, file: Path) -> int:
+        with self._lock:
+            if file not in self._open:
+                self._open[file] = os.open(file, os.O_WRONLY)
+            return self._open[file]
+
+
 def _write(file: int, content: memoryview, offset: int) -> None:
     """The system may take less than it is given."""
     done = 0
@@ -125,6 +163,13 @@ def _bytes(values: np.ndarray) -> np.ndarray:
     return values.reshape(-1).view(np.uint8)
 
 
+def check_room(folder: Path, entries: Mapping[str, TensorEntry]) -> None:
+    """Raises OSError if there is no room for a folder of Orbax or DCP."""
+    needed = ROOM + sum(entry.nbytes + ROOM_EACH for entry in entries.values())
+    if needed > shutil.disk_usage(folder.parent).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 class _HeldWriter:
     """Tensors are made in memory; who has it saves them."""
 
@@ -134,9 +179,7 @@ class _HeldWriter:
         self, folder: Path, entries: Mapping[str, TensorEntry], aliases: Mapping[str, str], framework: str
     ) -> None:
         """Raises OSError if there is no room for it."""
-        needed = ROOM + sum(entry.nbytes + ROOM_EACH for entry in entries.values())
-        if needed > shutil.disk_usage(folder.parent).free:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        check_room(folder, entries)
         self._folder = folder
         self._framework = framework
         self._aliases = aliases

@@ -10,9 +10,9 @@ import numpy as np
 
 from ...common.errors import DtypeError
 from ...common.wing import Box, lengths
-from ...pairs.maps import Map, MapRow, common_dtype, copies, is_kept, parts_of, windows, without_copies
+from ...pairs.maps import Map, MapRow, common_dtype, copies, is_kept, parts_of, placed, windows, without_copies
 from ..convert import Source, candidates, copy, equal, in_order, two_values
-from .reading import Reader, placed
+from .reading import Reader
 
 # So many bytes are read at a time, of a box of any size.
 WINDOW = 16 << 20

@@ -16,7 +16,7 @@ import numpy as np
 from ...common.errors import CheckpointError
 from ...common.reading import opened
 from ...common.safetensors import TensorEntry
-from ...pairs.maps import Part, bounds
+from ...pairs.maps import Part, bounds, runs, viewed
 from ..convert import Parted, Source
 
 # Where so many runs of a window are shorter than this, pages are read, as the disk has them.
@@ -55,7 +55,7 @@ class Reader:
         shape = tuple(axis.length for axis in part.axes)
         place = self._source.place(entry)
         if place is None:
-            return strided(self._entry(entry), part)
+            return viewed(self._entry(entry), part)
         if not isinstance(place, tuple):
             return self._from_chunks(entry, place, part)
         file, first = place
@@ -73,7 +73,7 @@ class Reader:
         new = {*product(*spans)} - seen
         seen |= new
         self.nbytes += len(new) * prod(stored.chunk) * self._source.entries[entry].dtype.itemsize
-        return strided(stored.read(box), inside)
+        return viewed(stored.read(box), inside)
 
     def release(self, entry: str) -> None:
         """Nothing of it is needed any more."""
@@ -118,13 +118,7 @@ class _File:
 
     def values(self, stored: TensorEntry, first: int, part: Part) -> tuple[np.ndarray, int]:
         """A part of the tensor that begins at a byte of the file, and how many bytes were read for it."""
-        run, outer = 1, len(part.axes)
-        while outer and part.axes[outer - 1].source == run:
-            run *= part.axes[outer - 1].length
-            outer -= 1
-        starts = np.array([part.source], np.int64)
-        for axis in part.axes[:outer]:
-            starts = np.add.outer(starts, np.arange(axis.length) * axis.source).ravel()
+        run, starts = runs(part)
         offsets, length = first + starts * stored.dtype.itemsize, run * stored.dtype.itemsize
         if len(offsets) > MANY and length < SHORT:
             return self._from_pages(stored, first, part, offsets, length)
@@ -155,7 +149,7 @@ class _File:
             self._map = mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ)
         end = part.source + sum((axis.length - 1) * axis.source for axis in part.axes) + 1
         whole = np.frombuffer(self._map, stored.dtype, end, first)
-        found = strided(whole, part).copy()
+        found = viewed(whole, part).copy()
         pages = np.unique(np.concatenate([offsets // mmap.PAGESIZE, (offsets + length - 1) // mmap.PAGESIZE]))
         return found, len(pages) * mmap.PAGESIZE
 
@@ -176,18 +170,3 @@ class _File:
     def _unreadable(self, error: OSError) -> CheckpointError:
         found = error.strerror or str(error)
         return CheckpointError(str(self._path), "what can be read to its end", found, "Copy it again, and load again.")
-
-
-def strided(array: np.ndarray, part: Part) -> np.ndarray:
-    """A part of a contiguous array, as a view of it."""
-    flat = array.reshape(-1)[part.source :]
-    shape = [axis.length for axis in part.axes]
-    steps = [axis.source * array.itemsize for axis in part.axes]
-    return np.lib.stride_tricks.as_strided(flat, shape, steps, writeable=False)
-
-
-def placed(out: np.ndarray, part: Part) -> np.ndarray:
-    """Where a part's entries go in the box, as a view of that."""
-    shape = [axis.length for axis in part.axes]
-    steps = [axis.target * out.itemsize for axis in part.axes]
-    return np.lib.stride_tricks.as_strided(out.reshape(-1)[part.target :], shape, steps)

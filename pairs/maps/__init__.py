@@ -1,6 +1,7 @@
 """Maps: which tensor of the reference is which of the port, with which axes; applied, inverted, resized and kept."""
 
 from .files import BEGINNING as BEGINNING
+from .files import digest as digest
 from .forms import cells as cells
 from .map import Map as Map
 from .names import crossing_note as crossing_note
@@ -20,7 +21,11 @@ from .shared import siblings as siblings
 from .shared import without_copies as without_copies
 from .strided import Part as Part
 from .strided import bounds as bounds
+from .strided import boxes_of as boxes_of
 from .strided import parts_of as parts_of
+from .strided import placed as placed
+from .strided import runs as runs
+from .strided import viewed as viewed
 from .strided import windows as windows
 from .transforms import Transform as Transform
 from .transforms import transform_of as transform_of

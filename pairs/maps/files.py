@@ -45,7 +45,7 @@ def text(made: Correspondence) -> str:
         "direction": made.direction,
         **{name: getattr(made, name) for name in WITHOUT_ROWS},
         # What was verified is these rows: a change of them makes the digest another one.
-        "verified": _digest(made) if made.verified else None,
+        "verified": digest(made) if made.verified else None,
     }
     lines = [f'"{key}": {_as_json(value)}' for key, value in head.items()]
     rows = ",\n".join(f"  {_as_json(_written(row))}" for row in made.rows)
@@ -98,7 +98,7 @@ def _made_of(content: dict[str, Any], file: Path, kind: type[Made]) -> Made:
         found = kind(read, (direction[0], direction[1]), **without)
     except MapError as error:
         raise MapError(f"{file}: {error.path}", error.expected, error.found, error.remedy) from None
-    return replace(found, verified=content.get("verified") == _digest(found))
+    return replace(found, verified=content.get("verified") == digest(found))
 
 
 # The fields of a row that must be there; the others have a default, and one that has it is not written.
@@ -198,7 +198,7 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
 }
 
 
-def _digest(made: Correspondence) -> str:
+def digest(made: Correspondence) -> str:
     """A hash of all that the proof was about: the rows, and what has none."""
     about = [[_written(row) for row in made.rows], made.direction, *(getattr(made, name) for name in WITHOUT_ROWS)]
     return hashlib.blake2b(json.dumps(about).encode(), digest_size=16).hexdigest()

@@ -14,6 +14,8 @@ from itertools import product
 from math import prod
 from typing import NamedTuple
 
+import numpy as np
+
 from ...common.wing import Box
 from .patterns import sides
 from .pieces import Piece
@@ -59,6 +61,43 @@ def parts_of(row: MapRow, box: Box) -> Iterator[Part]:
     for part in _on_axes(whole, row.port_shape):
         for inside in _within(part, row.port_shape, box):
             yield _by_source(inside)
+
+
+def boxes_of(row: MapRow, box: Box) -> Iterator[tuple[Box, Part]]:
+    """The row's entries within a box of the reference's tensor, as boxes of the port's that have no others.
+
+    Each comes with what it is in either tensor: `source` in the port's, in the order of whose memory its axes are, and
+    `target` counted within the box that is given.
+    """
+    for part in parts_of(row.inverse(), box):
+        for each in _on_axes(_turned(part), row.port_shape):
+            yield from _without_gaps(_by_source(_turned(each)), row.port_shape)
+
+
+def _without_gaps(part: Part, shape: tuple[int, ...]) -> Iterator[tuple[Box, Part]]:
+    """The box that the part is, or those of its parts."""
+    number = _gapped(part, shape)
+    if number < 0:
+        yield bounds(part, shape)[0], part
+        return
+    for first in range(part.axes[number].length):
+        yield from _without_gaps(part.at(number, first, 1), shape)
+
+
+def _gapped(part: Part, shape: tuple[int, ...]) -> int:
+    """An axis whose steps leave out entries of the source; -1 for none."""
+    steps, reach = strides(shape), [1] * len(shape)
+    for number, axis in reversed([*enumerate(part.axes)]):
+        along = _along(axis.source, steps)
+        if axis.source != steps[along] * reach[along]:
+            return number
+        reach[along] *= axis.length
+    return -1
+
+
+def _turned(part: Part) -> Part:
+    """The same entries, seen from the target."""
+    return Part(part.target, part.source, tuple(Axis(length, two, one) for length, one, two in part.axes))
 
 
 def _whole(row: MapRow) -> Part:
@@ -225,8 +264,7 @@ def bounds(part: Part, shape: tuple[int, ...]) -> tuple[Box, Part]:
 
     All of the source, where an axis runs over the end of one of the source's.
     """
-    turned = Part(part.target, part.source, tuple(Axis(length, two, one) for length, one, two in part.axes))
-    if _astray(turned, shape) != (-1, 0):
+    if _astray(_turned(part), shape) != (-1, 0):
         return tuple((0, length) for length in shape), part
     steps, start = strides(shape), _digits(part.source, shape)
     along = [_along(axis.source, steps) for axis in part.axes]
@@ -238,3 +276,30 @@ def bounds(part: Part, shape: tuple[int, ...]) -> tuple[Box, Part]:
         axis._replace(source=axis.source // steps[at] * local[at]) for axis, at in zip(part.axes, along, strict=True)
     )
     return box, Part(0, part.target, tuple(inside))
+
+
+def runs(part: Part) -> tuple[int, np.ndarray]:
+    """How many of its entries follow each other in the source, and the number of the first of each such run."""
+    length, outer = 1, len(part.axes)
+    while outer and part.axes[outer - 1].source == length:
+        length *= part.axes[outer - 1].length
+        outer -= 1
+    starts = np.array([part.source], np.int64)
+    for axis in part.axes[:outer]:
+        starts = np.add.outer(starts, np.arange(axis.length) * axis.source).ravel()
+    return length, starts
+
+
+def viewed(array: np.ndarray, part: Part) -> np.ndarray:
+    """A part of a contiguous array, as a view of it."""
+    flat = array.reshape(-1)[part.source :]
+    shape = [axis.length for axis in part.axes]
+    steps = [axis.source * array.itemsize for axis in part.axes]
+    return np.lib.stride_tricks.as_strided(flat, shape, steps, writeable=False)
+
+
+def placed(out: np.ndarray, part: Part) -> np.ndarray:
+    """Where a part's entries go in the box, as a view of that."""
+    shape = [axis.length for axis in part.axes]
+    steps = [axis.target * out.itemsize for axis in part.axes]
+    return np.lib.stride_tricks.as_strided(out.reshape(-1)[part.target :], shape, steps)

@@ -26,6 +26,7 @@ PARENTS = {
     "CheckpointError": ValueError,
     "NotExpressibleError": NotImplementedError,
     "DeviceError": RuntimeError,
+    "ProcessError": RuntimeError,
     "UsageError": Exception,
 }
 

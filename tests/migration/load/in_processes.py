@@ -23,7 +23,8 @@ from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tenso
 import paritree
 from paritree.migration.load import filling
 
-from .models import WIDE, gpt2, gpt2_map, on_meta, read_by_system
+from ..processes import by_system
+from .models import WIDE, gpt2, gpt2_map, on_meta
 
 WINDOW = 1 << 16
 
@@ -32,14 +33,14 @@ def reading(source: Path, like: nn.Module) -> int:
     """Load by the map, and hold what was read and held in memory against what the process has."""
     seen: list[tuple[int, int]] = []
     tracemalloc.start()
-    before = read_by_system()
+    before = by_system("rchar")
     assert paritree.load(source, gpt2_map(WIDE), like, on_progress=lambda *each: seen.append(each)) is like
-    by_system, (_, peak) = read_by_system() - before, tracemalloc.get_traced_memory()
+    asked, (_, peak) = by_system("rchar") - before, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     read, needed = seen[-1]
     own = sum(local(each).nbytes for each in like.parameters())
     assert read == needed == own, (read, needed, own)
-    assert own <= by_system <= 1.1 * own + (1 << 16), (own, by_system)
+    assert own <= asked <= 1.1 * own + (1 << 16), (own, asked)
     # Tensors of PyTorch's own are not among what is traced: what is are windows, the map and the file's header.
     assert peak < 1 << 20 < own, (peak, own)
     return own

@@ -269,9 +269,3 @@ def on_meta(reference: nn.Module) -> Any:
             {name: new[id(each)] for name, each in module._parameters.items() if each is not None}
         )
     return model
-
-
-def read_by_system() -> int:
-    """The bytes that the system has given to this process, from wherever."""
-    text = Path("/proc/self/io").read_text()
-    return int(text.split("rchar:")[1].split()[0])

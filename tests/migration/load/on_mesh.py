@@ -1,16 +1,11 @@
-"""Loading onto a mesh of eight host devices, looked at from within: `python -m tests.migration.load.on_mesh FOLDER`.
+"""Loading onto a mesh of eight host devices, looked at from within: `run_alone` of `..processes` starts it.
 
 Prints a line for each thing that holds; what does not hold ends the program with an error.
 """
 
 from __future__ import annotations
 
-import os
 import sys
-
-if __name__ == "__main__":
-    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +23,7 @@ from jax.sharding import PartitionSpec as P
 import paritree
 from paritree import Map
 
+from ..meshes import check_equal, mesh, share, state_of, tree_of
 from .models import (
     LARGE,
     LLAMA,
@@ -45,11 +41,6 @@ from .models import (
 )
 
 
-def mesh() -> Mesh:
-    """Of eight devices, of however many processes."""
-    return jax.make_mesh((4, 2), ("data", "model"), axis_types=(AxisType.Auto, AxisType.Auto))
-
-
 def reading(source: Any, map: Any, like: Any, **others: Any) -> tuple[Any, int]:
     """The loaded model, and the bytes that were read, which are those that were needed."""
     seen: list[tuple[int, int]] = []
@@ -57,29 +48,6 @@ def reading(source: Any, map: Any, like: Any, **others: Any) -> tuple[Any, int]:
     read, needed = seen[-1]
     assert read == needed, seen[-1]
     return made, read
-
-
-def share(held: dict[str, Any]) -> int:
-    """The bytes of what this process holds of arrays, what is replicated once."""
-    shards = {(path, str(each.index)): each for path, array in held.items() for each in array.addressable_shards}
-    return sum(each.data.nbytes for each in shards.values())
-
-
-def state_of(model: nnx.Module) -> dict[str, jax.Array]:
-    return {
-        ".".join(map(str, keys)): each.get_raw_value() for keys, each in nnx.to_flat_state(nnx.state(model, nnx.Param))
-    }
-
-
-def tree_of(variables: Any) -> dict[str, jax.Array]:
-    flat = jax.tree_util.tree_flatten_with_path(meta.unbox(variables))[0]
-    return {".".join(key.key for key in keys): array for keys, array in flat}
-
-
-def check_equal(held: dict[str, Any], expected: dict[str, np.ndarray]) -> None:
-    assert held.keys() == expected.keys()
-    for path, array in expected.items():
-        np.testing.assert_array_equal(np.asarray(held[path]), array, err_msg=path, strict=True)
 
 
 def abstract() -> StackedGpt2:

@@ -1,16 +1,8 @@
-"""What one of two processes does that load onto one mesh of JAX's, four devices each.
-
-`python -m tests.migration.load.over_processes FOLDER PORT NUMBER`; each writes what holds to a file of its own, since
-Gloo's threads print at the same time.
-"""
+"""What one of two processes does that load onto one mesh of JAX's, four devices each: `FOLDER PORT NUMBER`."""
 
 from __future__ import annotations
 
-import os
 import sys
-
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
-
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -23,6 +15,8 @@ from flax.core import meta
 import paritree
 from paritree.migration.load import filling
 
+from ..meshes import mesh, share, state_of, tree_of
+from ..processes import by_system, connect, note
 from .models import (
     SMALL,
     WIDE,
@@ -33,17 +27,14 @@ from .models import (
     llama,
     llama_map,
     llama_port,
-    read_by_system,
     saved,
 )
-from .on_mesh import mesh, share, state_of, tree_of
 
 WINDOW = 1 << 16
 
 
 def main(folder: Path, port: str, number: int) -> None:
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(f"127.0.0.1:{port}", 2, number, initialization_timeout=60)
+    connect(port, number)
     filling.WINDOW = WINDOW
     with jax.set_mesh(mesh()):
         # What is imported at the first call would count as read, and as memory.
@@ -59,22 +50,22 @@ def main(folder: Path, port: str, number: int) -> None:
         variables = reading(folder / "llama", llama_map(WIDE), llama_port(WIDE), lambda made: tree_of(made[1]))[1]
         check(tree_of(meta.unbox(variables)), llama_map(WIDE).arrays(arrays(reference)))
     jax.distributed.shutdown()
-    (folder / f"told {number}").write_text("GPT-2 and Llama")
+    note(folder, number, "GPT-2 and Llama")
 
 
 def reading(source: Path, made: Any, like: Any, held: Any) -> Any:
     """Load by the map, and hold what was read and held in memory against what the process has."""
     seen: list[tuple[int, int]] = []
     tracemalloc.start()
-    before = read_by_system()
+    before = by_system("rchar")
     model = paritree.load(source, made, like, on_progress=lambda *each: seen.append(each))
-    by_system, (_, peak) = read_by_system() - before, tracemalloc.get_traced_memory()
+    asked, (_, peak) = by_system("rchar") - before, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     read, needed = seen[-1]
     own = share(held(model))
     whole = sum(array.nbytes for array in held(model).values())
     assert read == needed == own, (read, needed, own)
-    assert own <= by_system <= 1.1 * own + (1 << 16), (own, by_system)
+    assert own <= asked <= 1.1 * own + (1 << 16), (own, asked)
     assert own < 0.6 * whole
     # On the CPU what was read is what JAX has; the rest is windows, the map and the files' headers.
     assert peak < own + (1 << 20) < whole, (own, peak)

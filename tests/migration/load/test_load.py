@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from paritree.migration.load import filling, reading
 from paritree.pairs.maps import MapRow, nested
 
 from ..convert.checkpoints import example, saved, weights
+from ..processes import run_alone, run_together
 from .models import WIDE, gpt2, llama
 from .models import saved as saved_as_shards
 
@@ -29,10 +27,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_onto_a_mesh(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.migration.load.on_mesh", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines() == [
+    assert run_alone("tests.migration.load.on_mesh", tmp_path) == [
         "GPT-2 as an NNX module",
         "GPT-2 as a state, by a map of another size",
         "GPT-2 as a live module",
@@ -47,19 +42,7 @@ def test_onto_a_mesh(tmp_path: Path) -> None:
 def test_onto_one_mesh_of_two_processes(tmp_path: Path) -> None:
     saved_as_shards(gpt2(WIDE), tmp_path / "gpt2", "1MB")
     saved_as_shards(llama(WIDE), tmp_path / "llama", "1MB")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tests.migration.load.over_processes", str(tmp_path), str(port)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    started = [subprocess.Popen([*command, str(number)], cwd=ROOT, **pipes) for number in range(2)]  # type: ignore[call-overload]
-    try:
-        told = [process.communicate(timeout=300) for process in started]
-    finally:
-        for process in started:
-            process.kill()
-    assert [process.returncode for process in started] == [0, 0], told
-    assert [(tmp_path / f"told {number}").read_text() for number in range(2)] == ["GPT-2 and Llama"] * 2
+    assert run_together("tests.migration.load.over_processes", tmp_path) == [["GPT-2 and Llama"]] * 2
 
 
 def abstract(dtype: Any = jnp.float32) -> dict[str, Any]:

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paritree.migration.load.reading import placed, strided
-from paritree.pairs.maps import MapRow, bounds, parts_of, windows
+from paritree.pairs.maps import MapRow, bounds, boxes_of, parts_of, placed, runs, viewed, windows
 from paritree.pairs.maps.pieces import parsed
 
 HEADS = (("d", 3), ("h", 2))
@@ -61,10 +60,32 @@ def test_a_box_of_a_row(name: str, data: st.DataObject) -> None:
     count, most = 0, data.draw(st.integers(1, 30))
     for part in (each for larger in parts_of(made, box) for each in windows(larger, most)):
         assert part.size <= most
-        placed(found, part)[...] = strided(reference, part)
+        placed(found, part)[...] = viewed(reference, part)
         around, inside = bounds(part, made.shape)
         there = np.ascontiguousarray(reference[tuple(slice(*each) for each in around)])
-        np.testing.assert_array_equal(strided(there, inside), strided(reference, part))
+        np.testing.assert_array_equal(viewed(there, inside), viewed(reference, part))
         count += part.size
     np.testing.assert_array_equal(found, expected)
     assert count == np.count_nonzero(expected)
+
+
+@pytest.mark.parametrize("name", ROWS)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_what_a_box_of_the_reference_becomes(name: str, data: st.DataObject) -> None:
+    made = row(name)
+    reference = np.arange(1, prod(made.shape) + 1).reshape(made.shape)
+    box = tuple(sorted(data.draw(st.tuples(*[st.integers(0, length)] * 2))) for length in made.shape)
+    inside = tuple(slice(*each) for each in box)
+    expected, found, seen = (np.zeros(made.port_shape, reference.dtype) for _ in range(3))
+    within = np.zeros_like(reference)
+    within[inside] = reference[inside]
+    made.port_piece.of(expected)[...] = made.to_port(within)
+    held = np.ascontiguousarray(reference[inside])
+    for there, part in boxes_of(made, box):
+        found[tuple(slice(*each) for each in there)] = placed(held, part).reshape([stop - at for at, stop in there])
+        length, starts = runs(part)
+        for values, start in zip(placed(held, part).reshape(-1, length), starts, strict=True):
+            seen.reshape(-1)[start : start + length] = values
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(seen, expected)

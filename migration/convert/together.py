@@ -1,0 +1,279 @@
+"""Saving a model by its shards: each is read, laid out and written by a process that has it, and none is sent.
+
+A row of a map only splits, merges and permutes axes. What a shard has of it lies in the destination's tensor in a few
+strided parts, so that no process needs more than its own shards, and no two write the same entry.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...common.errors import CheckpointError, NotExpressibleError, WeightsError
+from ...common.safetensors import TensorEntry
+from ...common.wing import Box, Loader, Processes, SelfAnswering, Target, lengths
+from ...pairs.maps import Map, MapRow, Part, boxes_of, parts_of, placed, weight_norms, windows
+from ...pairs.wings import loader_of
+from ..meeting import Meeting
+from .execute import Run, new_array, ready
+from .planning import Plan, candidates, equal, two_values, unsettled
+from .publish import draft, unwritable
+
+# So many bytes of a shard are laid out at a time.
+WINDOW = 16 << 20
+Holders = Mapping[Box, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Shards:
+    """See `Source`: the tensors of a live model that lie in shards, of which `array` would be all and is not there.
+
+    holders: of each tensor all its boxes, with the numbers of the processes that have them; none for a copy in each.
+    processes: those that hold them together; None for this one alone.
+    """
+
+    targets: Mapping[str, Target]
+    holders: Mapping[str, Holders]
+    processes: Processes | None
+    loader: Loader
+    others: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+
+    @staticmethod
+    def of(model: Any) -> Shards | None:
+        """None where every tensor is in this process as one."""
+        if isinstance(model, SelfAnswering):
+            return None
+        loader = loader_of(model)
+        targets = loader.targets(model)
+        if not all(target.has_values for target in targets.values()):
+            return None
+        holders = {path: loader.holders(target) for path, target in targets.items()}
+        processes = loader.processes(targets)
+        if processes is None and all(len(boxes) < 2 for boxes in holders.values()):
+            return None
+        return Shards(targets, holders, processes, loader)
+
+    def known_to(self, made: Map) -> Shards | None:
+        """Without what neither the framework saves nor the map has. None where they must be seen as a whole.
+
+        Raises:
+            NotExpressibleError: a weight norm of which other processes have parts.
+        """
+        norms = weight_norms({path: target.shape for path, target in self.targets.items()}, made)
+        if norms and self.processes is None:
+            return None
+        for path, factors in norms.items():
+            expected = "a weight, or a magnitude and a direction that this process has as a whole"
+            found = f"parts of {factors.magnitude} and {factors.direction}"
+            raise NotExpressibleError(path, expected, found, "Merge weight norms before the model is sharded.")
+        known = {*made.by_reference, *made.by_port}
+        kept = {
+            path: target
+            for path, target in self.targets.items()
+            if target.saved or path in known or known.intersection(target.aliases)
+        }
+        return replace(self, targets=kept, holders={path: self.holders[path] for path in kept})
+
+    @property
+    def entries(self) -> Mapping[str, TensorEntry]:
+        return {path: TensorEntry(each.shape, each.dtype) for path, each in self.targets.items()}
+
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        return {alias: path for path, each in self.targets.items() for alias in each.aliases}
+
+    def array(self, path: str) -> np.ndarray:
+        raise NotExpressibleError(path, "a tensor that is asked for by its shards", "one that is asked for as a whole")
+
+    def release(self, path: str) -> None:
+        """They are the model's."""
+
+    def place(self, path: str) -> None:
+        return None
+
+    def part(self, path: str, box: Box) -> np.ndarray:
+        """The values in a box that this process has."""
+        return np.ascontiguousarray(self.loader.part(self.targets[path], box))
+
+    def own(self, path: str) -> tuple[Box, ...]:
+        """The boxes that this process has."""
+        return self.targets[path].boxes
+
+
+class Share:
+    """What one of several processes writes of a plan.
+
+    nbytes: how many bytes of the destination that is.
+    """
+
+    def __init__(self, plan: Plan, shards: Shards, meeting: Meeting) -> None:
+        """Raises NotExpressibleError: tensors that are one of the destination's when added up, in unlike shards."""
+        self.plan = plan
+        self._shards = shards
+        self._number = meeting.number
+        self._first = meeting.numbers[0]
+        self._groups = {path: [*_groups(plan.rows(path))] for path in plan.entries}
+        for path, groups in self._groups.items():
+            for first, *others in groups:
+                for row in others:
+                    self._check_alike(path, first, row)
+        used = dict.fromkeys(name for path in plan.entries for name in plan.needed(path))
+        self._writers = _writers({name: shards.holders[name] for name in used}, shards.entries, self._first)
+        self.nbytes = sum(
+            part.size * plan.entries[path].dtype.itemsize
+            for path, rows, box in self._boxes()
+            for part in parts_of(rows[0].inverse(), box)
+        )
+
+    def check_values(self) -> None:
+        """Hold the shards of all that is one tensor against each other, as far as this process has them.
+
+        Raises:
+            WeightsError: they differ, or are sharded otherwise, and none is to be kept.
+        """
+        for names in candidates(self._shards, self.plan.map, self.plan.keep).values():
+            first, *others = names
+            for other in others:
+                self._compare(names[first], names[other], first, other)
+        for first, *others in unsettled(self.plan):
+            for row in others:
+                one, other = (self.plan.names[each.reference] for each in (first, row))
+                if not _alike(first, row):
+                    raise _unlike(first.reference, row.reference)
+                self._compare(first.reference, row.reference, one, other)
+
+    def runs(self) -> Iterator[Run]:
+        """Window by window, each with its part, whose `source` is in the destination's tensor."""
+        for path, rows, box in self._boxes():
+            arrays = [self._shards.part(self.plan.names[row.reference], box) for row in rows]
+            most = max(WINDOW // arrays[0].itemsize, 1)
+            for part in (each for whole in parts_of(rows[0].inverse(), box) for each in windows(whole, most)):
+                yield Run(path, part, _made(rows, arrays, part), True)
+
+    def boxes(self) -> Iterator[tuple[str, Box, Callable[[], np.ndarray]]]:
+        """The boxes of the destination's tensors that this process writes, and what makes the values of each."""
+        for path, rows, box in self._boxes():
+            for found, part in boxes_of(rows[0], box):
+                yield path, found, partial(self._values, path, rows, box, found, part)
+
+    def all_boxes(self, path: str) -> Iterator[Box]:
+        """Of one of the destination's tensors, whichever process writes them."""
+        for rows in self._groups[path]:
+            for box in self._shards.holders[self.plan.names[rows[0].reference]]:
+                yield from (found for found, _ in boxes_of(rows[0], box))
+
+    def _values(self, path: str, rows: Sequence[MapRow], box: Box, found: Box, part: Part) -> np.ndarray:
+        arrays = [self._shards.part(self.plan.names[row.reference], box) for row in rows]
+        run = Run(path, part, _made(rows, arrays, part), True)
+        return ready(run, self.plan.entries[path].dtype, new_array).reshape(lengths(found))
+
+    def _boxes(self) -> Iterator[tuple[str, Sequence[MapRow], Box]]:
+        """Each tensor's rows, those that are summed together, with the boxes of the source that are this one's."""
+        for path, groups in self._groups.items():
+            for rows in groups:
+                for box, number in self._writers[self.plan.names[rows[0].reference]].items():
+                    if number == self._number:
+                        yield path, rows, box
+
+    def _compare(self, one: str, other: str, first: str, second: str) -> None:
+        if self._shards.holders[first] != self._shards.holders[second]:
+            raise _unlike(one, other)
+        for box in self._shards.own(first):
+            if not equal(self._shards.part(first, box), self._shards.part(second, box)):
+                raise two_values(one, other)
+
+    def _check_alike(self, path: str, first: MapRow, row: MapRow) -> None:
+        one, other = (self._shards.holders[self.plan.names[each.reference]] for each in (first, row))
+        if one != other or not _alike(first, row):
+            expected = f"{first.reference} and {row.reference} sharded alike, whose sum it is"
+            raise NotExpressibleError(path, expected, "other shards of the one than of the other", "Shard them alike.")
+
+
+def _groups(rows: Sequence[MapRow]) -> Iterator[Sequence[MapRow]]:
+    """Summed rows of one piece together, any other one alone."""
+    groups: dict[Any, list[MapRow]] = {}
+    for number, row in enumerate(rows):
+        groups.setdefault(row.port_piece if row.summed else number, []).append(row)
+    yield from groups.values()
+
+
+def _alike(one: MapRow, other: MapRow) -> bool:
+    """Whether an entry of the destination's tensor is at the same place of both rows' tensors."""
+    return all(
+        getattr(one, name) == getattr(other, name)
+        for name in ("shape", "layout", "sizes", "reference_piece", "port_piece", "transform")
+    )
+
+
+def _made(rows: Sequence[MapRow], arrays: Sequence[np.ndarray], part: Part) -> np.ndarray:
+    """A part of the destination's tensor, of shards of the rows' tensors."""
+    total = None
+    for row, array in zip(rows, arrays, strict=True):
+        values = placed(array, part)
+        values = np.zeros_like(values) if row.gives_zeros else row.transformed(values)
+        total = values if total is None else total + values
+    return total  # type: ignore[return-value]
+
+
+def _writers(
+    holders: Mapping[str, Holders], entries: Mapping[str, TensorEntry], first: int
+) -> dict[str, dict[Box, int]]:
+    """Of every box the process that writes it: of those that have it the one that has least to write so far."""
+    load: Counter[int] = Counter()
+    found: dict[str, dict[Box, int]] = {}
+    for path, boxes in holders.items():
+        found[path] = {}
+        for box, numbers in boxes.items():
+            # Of copies that nobody keeps equal all tensors are one process'.
+            number = min(numbers, key=lambda each: (load[each], each)) if numbers else first
+            found[path][box] = number
+            load[number] += TensorEntry(lengths(box), entries[path].dtype).nbytes
+    return found
+
+
+def _unlike(one: str, other: str) -> WeightsError:
+    expected = f"{one} and {other}, which are one tensor of the model, sharded alike, so that they can be compared"
+    remedy = f"Choose one: keep=[{one!r}] or keep=[{other!r}], or tie them. Nothing was written."
+    return WeightsError("", expected, "other shards of the one than of the other", remedy)
+
+
+@contextmanager
+def shared_draft(meeting: Meeting, destination: Path, overwrite: bool, inputs: Sequence[Path]) -> Iterator[Path]:
+    """See `draft`: the first process makes it and publishes it, when all have left the block without an error.
+
+    Raises:
+        CheckpointError: as `draft`, or this process does not see what the first one made.
+        ProcessError: another one failed, or is not heard of any more.
+    """
+    if meeting.leads:
+        with draft(destination, overwrite, inputs) as made, meeting.held_by_first():
+            meeting.exchange("draft", made.parent.name)
+            yield made
+            meeting.exchange("made")
+    else:
+        with meeting.held_by_first(), _writable(destination):
+            folder = meeting.exchange("draft")[meeting.numbers[0]]
+            made = destination.absolute().parent / folder / destination.name
+            if not made.parent.is_dir():
+                expected = "a destination in a folder that all processes see"
+                found = f"none of what process {meeting.numbers[0]} made there"
+                raise CheckpointError(str(destination), expected, found, "Give a place on a disk that they share.")
+            yield made
+            meeting.exchange("made")
+    meeting.exchange("published")
+
+
+@contextmanager
+def _writable(destination: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(destination, error) from None
