@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from ..common.devices import sides_devices
 from ..common.errors import DeviceError, UsageError, nearest
+from ..common.optimizers import OptimizerStates
 from ..common.wing import Loader, SelfAnswering, SideWing, Wing, is_nnx_state, side_name
 
 # Where each wing lives, below the package.
@@ -53,6 +54,12 @@ def loader_of(model: Any) -> Loader:
         expected = "an nn.Module, an nnx.Module, (linen module, variables) or a pytree of arrays, live or abstract"
         raise UsageError("like", expected, error.found, error.remedy) from None
     return cast(Loader, import_module(f"..{home}", __package__))
+
+
+def optimizer_states(name: str) -> OptimizerStates:
+    """The functions for the optimizers of a side of that kind: `torch`, `linen`, `nnx` or `pytree`."""
+    room = "impl_torch" if name == "torch" else "impl_jax"
+    return cast(OptimizerStates, import_module(f"..{room}.optimizer_states", __package__))
 
 
 def absence(device: str, seen: Mapping[str, Sequence[str]]) -> str | None:

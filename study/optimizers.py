@@ -40,7 +40,8 @@ def page() -> str:
             "difference of the parameters, as a share of how far they moved, after twelve steps in float64 with "
             "the same gradients: large ones, tiny ones and zeros among them. Of schedules it is the largest "
             "difference of the rates. *Equal* is a difference of rounding. `g` is the gradient, `p` the "
-            "parameter, `m` and `v` the averages of the gradient and of its square, `t` the step from 1 on."
+            "parameter, `m` and `v` the averages of the gradient and of its square, `t` the step from 1 on. "
+            "What becomes of an optimizer's state is in [Carrying an optimizer](carry.md)."
         ),
         table(_OVERVIEW, [_in_overview(each) for each in OPTIMIZERS.values()]),
         table(_OVERVIEW, [_in_overview(each) for each in SCHEDULES.values()]),

@@ -15,8 +15,10 @@ import numpy as np
 
 from ...common.columns import terminal_width
 from ...common.markup import Mark, Prose, Sheet, of_object
+from ..wings import optimizer_states
 from . import files, forms
 from .correspondence import Correspondence
+from .optimizers import carry_state, owners
 from .products import check_way, weight_norms
 from .resize import fitted
 from .shared import check_kept, without_copies
@@ -74,6 +76,39 @@ class Map(Correspondence):
         check_kept(self, keep)
         given = given_arrays(self, weights, keep)
         return {path: assemble(without_copies(rows, keep), given.__getitem__) for path, rows in self.by_port.items()}
+
+    def carry_optimizer(
+        self,
+        optimizer: Any,
+        like: Any,
+        *,
+        reference_model: Any = None,
+        port_model: Any = None,
+        step: int | None = None,
+    ) -> Any:
+        """The state of the reference's optimizer as that of the port's, to go on with where the other one stopped.
+
+        optimizer: a `torch.optim.Optimizer` or its state_dict, of which the names of the parameters must be known; or a
+            state of optax's, an `nnx.Optimizer` or a TrainState.
+        like: the port's optimizer, of the same recipe: one of the same kinds. Of optax's a state of `init`, live or
+            from `jax.eval_shape`. It says what is to be kept, in which types and where.
+        reference_model, port_model: the module that has a PyTorch optimizer's parameters, or their names in the order
+            of its groups; unnecessary where it was made with `named_parameters()`.
+        step: the number of updates made, where a schedule of the port needs it and the reference counts none.
+
+        Returns what `like` is: PyTorch's optimizer and nnx.Optimizer themselves, written to in place, and otherwise a
+        new state_dict, state or TrainState. Learning rates are carried where optax has them injected; schedules go by
+        the count of updates, of which PyTorch's schedulers have one of their own.
+
+        Raises:
+            NotExpressibleError: what the other framework has not, with the path and the reason.
+            WeightsError: one message for all states that are missing, extra, misshapen or not finite.
+            UsageError: no optimizer, no names of its parameters, or a number of updates that is not known.
+        """
+        ours, theirs = (optimizer_states(name) for name in self.direction)
+        found = ours.read(optimizer, owners(self, "reference"), reference_model)
+        carried = carry_state(self, found, step)
+        return theirs.write(like, carried, owners(self, "port"), port_model)
 
     def inverse(self) -> Map:
         """The way back."""

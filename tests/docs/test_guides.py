@@ -57,7 +57,7 @@ def follow(page: str, capsys: pytest.CaptureFixture[str]) -> None:
             assert missing == [], output
 
 
-@pytest.mark.parametrize("page", ["tutorial.md", "load.md", "loading.md", "ci.md", "build.md"])
+@pytest.mark.parametrize("page", ["tutorial.md", "carry.md", "load.md", "loading.md", "ci.md", "build.md"])
 def test_a_guide_can_be_followed(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,6 +61,7 @@ EXEMPT: dict[Difference, str] = {
     Difference("naming.py", "stored_kind", ("linen",)): "Linen variables are in collections",
     Difference("naming.py", "stored_name", ("linen",)): "Linen variables are in collections",
     Difference("naming.py", "places", ("linen",)): "a Linen module knows its layers apart from its variables",
+    Difference("optimizer_states.py", "", ("torch",)): "both Flax wings have theirs from impl_jax/optimizer_states.py",
     Difference("rounding.py", "", ("torch",)): "both Flax wings have theirs from impl_jax/rounding.py",
     Difference("sites.py", "", ("torch",)): "both Flax wings have theirs from impl_jax/sites.py",
     Difference("stored.py", "aliases", ("nnx",)): "torch lists a tensor with all its names, Linen has no ties",

@@ -1,0 +1,125 @@
+"""An optimizer's state without a framework: what it keeps for each tensor, under optax's names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ..errors import NotExpressibleError, WeightsError
+from .catalogue import OPTIMIZERS
+
+# What each torch.optim class keeps, by its own keys: optax's field, and the power of the gradient that it is of.
+# Two optimizers that keep the same are told apart by nobody who has only the state.
+CARRIED = ("SGD", "Adam", "AdamW", "Adamax", "RAdam", "RMSprop", "Adagrad", "Adadelta", "Adafactor")
+FIELDS: dict[str, dict[str, str]] = {
+    name: {each.torch: each.optax.partition(".")[2] for each in OPTIMIZERS[name].state if each.optax}
+    for name in CARRIED
+}
+# What is said of states that do not fit.
+NOTHING = "Nothing was carried."
+UNUSED = "PyTorch keeps nothing for a parameter that has had no gradient. Nothing was carried."
+# The moments that change their sign with the gradient; all others are of squares, of sizes or of maxima.
+ODD = frozenset({"trace", "mu", "mean"})
+# The moments of a tensor by what optax's states have them for, and what keeps them.
+KEPT: dict[frozenset[str], str] = {
+    frozenset(): "SGD without momentum",
+    frozenset({"trace"}): "SGD with momentum",
+    frozenset({"mu", "nu"}): "Adam, AdamW, Adamax or RAdam",
+    frozenset({"square"}): "RMSprop",
+    frozenset({"square", "mean"}): "RMSprop, centered",
+    frozenset({"square", "trace"}): "RMSprop with momentum",
+    frozenset({"square", "mean", "trace"}): "RMSprop, centered, with momentum",
+    frozenset({"sum_of_squares"}): "Adagrad",
+    frozenset({"e_g", "e_x"}): "Adadelta",
+    frozenset({"v"}): "Adafactor",
+}
+
+
+class TensorState(NamedTuple):
+    """What an optimizer keeps for one tensor, in the tensor's own axes.
+
+    moments: of the tensor's shape, by optax's name.
+    factors: Adafactor's averages of the squares over one axis, by that axis.
+    step: the number of updates; None where it is not counted.
+    rate: the learning rate, where the state has it.
+    decays: whether weight decay is known to change it.
+    has_rate: whether the trace has the rate in it, and its sign.
+    is_shifted: whether the tensor's value is the other side's with a number added.
+    """
+
+    moments: Mapping[str, np.ndarray]
+    factors: Mapping[int, np.ndarray] = {}
+    step: int | None = None
+    rate: float | None = None
+    decays: bool = False
+    has_rate: bool = False
+    is_shifted: bool = False
+
+    @property
+    def kept_by(self) -> str:
+        """The optimizers that keep this."""
+        return "Adafactor" if self.factors else KEPT.get(frozenset(self.moments), f"{' and '.join(self.moments)} alone")
+
+
+class Owner(NamedTuple):
+    """A tensor that a path leads to: the path of its owner, and its shape."""
+
+    path: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class OptimizerState:
+    """What an optimizer keeps.
+
+    tensors: by the native path of the tensor's owner.
+    step: the number of updates, where the optimizer or its schedule counts them once for all.
+    """
+
+    tensors: Mapping[str, TensorState] = field(default_factory=dict)
+    step: int | None = None
+
+
+class OptimizerStates(Protocol):
+    """What a wing does with its framework's optimizers.
+
+    read: what an optimizer keeps. write: the optimizer, or its state, with another one's; PyTorch's optimizers and
+        nnx.Optimizer are written to in place.
+
+    owners: the map's paths of that side, aliases among them, each with its tensor.
+    model: whose parameters the optimizer has, or their names in its order; only PyTorch's needs it.
+
+    Raises:
+        NotExpressibleError: a state that has no counterpart in the other framework.
+        WeightsError: one message for all entries that are missing, extra or misshapen.
+        UsageError: what is no optimizer's state, or one whose parameters have no known names.
+    """
+
+    def read(self, optimizer: Any, owners: Mapping[str, Owner], model: Any) -> OptimizerState: ...
+    def write(self, optimizer: Any, state: OptimizerState, owners: Mapping[str, Owner], model: Any) -> Any: ...
+
+
+def no_counterpart(path: str, found: str, why: str) -> NotExpressibleError:
+    """What is said of a state that cannot be carried."""
+    return NotExpressibleError(path, "an optimizer's state that the other framework has, too", found, why)
+
+
+def of_another(path: str, found: str, wanted: str) -> WeightsError:
+    """What is said of the state of another optimizer than the one that is to go on."""
+    return WeightsError(path, f"the state of {wanted}, as the optimizer keeps it", f"that of {found}", NOTHING)
+
+
+def agreed(values: Sequence[Any], path: str, what: str) -> Any:
+    """The one value of several tensors' states; None where none is known.
+
+    Raises:
+        NotExpressibleError: they differ.
+    """
+    known = sorted({value for value in values if value is not None})
+    if len(known) > 1:
+        found = " and ".join(f"{value:,}" if isinstance(value, int) else f"{value:g}" for value in known[:3])
+        raise no_counterpart(path, f"{what} of {found}", "There is one place for all of them on the other side.")
+    return known[0] if known else None

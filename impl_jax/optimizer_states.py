@@ -1,0 +1,450 @@
+"""The state of optax's optimizers: its parts recognized by their fields, read by path, and written.
+
+A part is known by what its fields are called, not by its class, so that a state is read from a checkpoint, too, which
+keeps the names alone. Chains, masks, partitions, injected hyperparameters and accumulation are looked into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from ..common.errors import UsageError, WeightsError, listed, nearest, unfit
+from ..common.optimizers import UNUSED, OptimizerState, Owner, TensorState, agreed, no_counterpart, of_another
+from ..common.tables import shape_text
+from .trees import Keys, arrays_of, dotted, filled, is_array, placed
+
+# The parts that hold moments, by their fields: those that are trees like the parameters, each with its neutral name.
+_MOMENTS: dict[frozenset[str], dict[str, str]] = {
+    frozenset({"count", "mu", "nu"}): {"mu": "mu", "nu": "nu"},
+    frozenset({"mu", "nu"}): {"mu": "mean", "nu": "square"},
+    frozenset({"nu"}): {"nu": "square"},
+    frozenset({"trace"}): {"trace": "trace"},
+    frozenset({"sum_of_squares"}): {"sum_of_squares": "sum_of_squares"},
+    frozenset({"e_g", "e_x"}): {"e_g": "e_g", "e_x": "e_x"},
+    frozenset({"count", "v_row", "v_col", "v"}): {"v_row": "v_row", "v_col": "v_col", "v": "v"},
+}
+_FACTORED = frozenset({"count", "v_row", "v_col", "v"})
+# No chain has more parts.
+_LONGEST = 1000
+_SCHEDULE = frozenset({"count"})
+# The parts that hold others, by the fields that lead to these, and those that count updates.
+_INNER = ("inner_state", "inner_states", "inner_opt_state")
+_COUNTS = ("count", "gradient_step")
+_AROUND = frozenset(
+    (
+        *_INNER,
+        "hyperparams",
+        "hyperparams_states",
+        "mini_step",
+        "acc_grads",
+        "skip_state",
+        "notfinite_count",
+        "last_finite",
+        "total_notfinite",
+    )
+)
+_REFUSED: dict[frozenset[str], tuple[str, str]] = {
+    frozenset({"count", "mu", "nu", "nu_max"}): (
+        "AMSGrad",
+        "PyTorch takes the maximum before the bias correction and optax after it: no arguments make them equal.",
+    ),
+    frozenset({"count", "nu"}): ("RMSprop with a bias correction", "PyTorch's RMSprop has none."),
+    frozenset({"step_sizes", "prev_updates"}): ("Rprop", "optax.rprop takes each step one update later."),
+    frozenset({"count", "ema"}): ("an average of updates", "PyTorch's Adafactor has no momentum."),
+}
+
+
+class _Part(NamedTuple):
+    """A state within the state: its fields, where it is, and what surrounds it.
+
+    rates: where the learning rate of an injection around it is. position: in the order of a walk.
+    """
+
+    keys: Keys
+    node: Any
+    fields: frozenset[str]
+    rate: Keys | None
+
+    @property
+    def moments(self) -> Mapping[str, str]:
+        return _MOMENTS.get(self.fields, {})
+
+
+class _Leaf(NamedTuple):
+    """An array of a moment: its place, what it is, and whose."""
+
+    keys: Keys
+    array: Any
+    moment: str
+    owner: Owner
+    part: _Part
+
+
+def read(optimizer: Any, owners: Mapping[str, Owner], model: Any = None) -> OptimizerState:
+    """What an optax state keeps by its parameters' paths; of an `nnx.Optimizer` or a TrainState, what its own does.
+
+    Raises:
+        NotExpressibleError: a part that PyTorch has not, or gradients that are accumulated and not yet used.
+        UsageError: no state of optax's.
+        WeightsError: a moment of what is none of the map's tensors.
+    """
+    state, counted = _state_of(optimizer)
+    parts = list(_parts(state))
+    _check_between_updates(state)
+    counts = [int(np.asarray(array)) for part in parts for _, array in _counts(part)]
+    counts += [int(np.asarray(array)) for _, array in _outer_counts(state)]
+    if not counts and counted is not None:
+        counts = [counted]
+    tensors: dict[str, TensorState] = {}
+    for path, leaves in _by_path(parts, owners).items():
+        tensors[path] = _tensor_state(path, leaves, parts, state)
+    return OptimizerState(tensors, agreed(counts, "", "counts of updates") if counts else None)
+
+
+def _tensor_state(path: str, leaves: Sequence[_Leaf], parts: Sequence[_Part], state: Any) -> TensorState:
+    moments = {leaf.moment: np.asarray(leaf.array) for leaf in leaves}
+    if len(moments) < len(leaves):
+        raise no_counterpart(path, "several states of one kind", "PyTorch keeps one for each tensor.")
+    factors: dict[int, np.ndarray] = {}
+    if "v_row" in moments:
+        row, column, whole = (moments.pop(name) for name in ("v_row", "v_col", "v"))
+        if whole.shape != leaves[0].owner.shape:
+            longest, second = _factored(leaves[0].owner.shape)
+            factors = {longest: row, second: column}
+        else:
+            moments["v"] = whole
+    steps = [int(np.asarray(array)) for leaf in leaves for _, array in _counts(leaf.part)]
+    rates = [_at(state, leaf.part.rate) for leaf in leaves if leaf.part.rate]
+    rate = agreed([float(np.asarray(each)) for each in rates], path, "learning rates")
+    return TensorState(
+        moments,
+        factors,
+        agreed(steps, path, "counts of updates"),
+        rate,
+        has_rate="trace" in moments and _trace_has_rate(next(x for x in leaves if x.moment == "trace").part, parts),
+    )
+
+
+def write(optimizer: Any, state: OptimizerState, owners: Mapping[str, Owner], model: Any = None) -> Any:
+    """A state like that one, of `optimizer.init`, live or abstract, with what another optimizer keeps; an
+    `nnx.Optimizer` itself, in place, or a new TrainState.
+
+    Raises:
+        NotExpressibleError, UsageError: as `read`, and a state that another optimizer keeps.
+        WeightsError: one message for all moments that are missing, extra or misshapen.
+    """
+    like, _ = _state_of(optimizer)
+    parts = list(_parts(like))
+    by_path = _by_path(parts, owners)
+    faults = [
+        f"the optimizer keeps nothing for {path}"
+        for path, each in state.tensors.items()
+        if path not in by_path and (each.moments or each.factors)
+    ]
+    faults += [f"{path} has no state" for path in by_path if path not in state.tensors]
+    arrays: dict[Keys, Any] = {}
+    for path, leaves in by_path.items():
+        if path in state.tensors:
+            faults += _fill(arrays, path, leaves, state.tensors[path], parts)
+    if faults:
+        raise WeightsError("", "one state for each parameter of the optimizer", unfit(faults), UNUSED)
+    for part in parts:
+        arrays |= {keys: _number(_step(part, by_path, state), array) for keys, array in _counts(part)}
+    arrays |= {keys: _number(_known_step(state.step), array) for keys, array in _outer_counts(like)}
+    arrays |= _rates(like, parts, by_path, state)
+    return _with_state(optimizer, filled(like, arrays), state.step)
+
+
+def _fill(
+    arrays: dict[Keys, Any], path: str, leaves: Sequence[_Leaf], found: TensorState, parts: Sequence[_Part]
+) -> list[str]:
+    """The arrays of one tensor into `arrays`, by their places; what does not fit is returned."""
+    own = {leaf.moment: leaf for leaf in leaves}
+    given = dict(found.moments)
+    if "v_row" in own:
+        given = _as_factored(path, own, found)
+    if set(given) != set(own):
+        wanted = TensorState({name: np.zeros(()) for name in own}).kept_by
+        raise of_another(path, found.kept_by, wanted)
+    if "trace" in own and found.has_rate != _trace_has_rate(own["trace"].part, parts):
+        given["trace"] = _rescaled(path, given["trace"], found)
+    faults = []
+    for name, leaf in own.items():
+        if given[name].shape != tuple(leaf.array.shape):
+            shape, needed = shape_text(given[name].shape), shape_text(tuple(leaf.array.shape))
+            faults.append(f"{path} has a {name} of shape {shape} and needs {needed}")
+        else:
+            arrays[leaf.keys] = _placed(given[name], leaf.array)
+    return faults
+
+
+def _as_factored(path: str, own: Mapping[str, _Leaf], found: TensorState) -> dict[str, np.ndarray]:
+    """Adafactor's three fields of one tensor."""
+    none = np.zeros((1,), np.float32)
+    if not found.factors:
+        return {"v_row": none, "v_col": none, "v": found.moments["v"]} if set(found.moments) == {"v"} else {}
+    owner = own["v"].owner
+    if tuple(own["v"].array.shape) == owner.shape:
+        why = "Make optax's with min_dim_size_to_factor=1, which factors all matrices, as PyTorch does."
+        raise no_counterpart(path, "factored moments, of which optax keeps the whole", why)
+    longest, second = _factored(owner.shape)
+    if set(found.factors) != {longest, second}:
+        axes = " and ".join(str(each) for each in sorted(found.factors))
+        why = "PyTorch's Adafactor factors the last two axes, optax's the two longest of its own tensor."
+        raise no_counterpart(path, f"moments factored along the axes {axes} of the port's tensor", why)
+    return {"v_row": found.factors[longest], "v_col": found.factors[second], "v": none}
+
+
+def _factored(shape: tuple[int, ...]) -> tuple[int, int]:
+    """The axes over which optax takes the averages of a tensor: the longest for `v_row`, the second for `v_col`."""
+    *_, second, longest = np.argsort(shape).tolist()
+    return longest, second
+
+
+def _rescaled(path: str, trace: np.ndarray, found: TensorState) -> np.ndarray:
+    """A trace with the rate in it, of one without, or the other way."""
+    if not found.rate:
+        known = "0" if found.rate == 0 else "not known"
+        why = "optax.rmsprop's trace has the learning rate in it, PyTorch's has not."
+        raise no_counterpart(path, f"a trace whose learning rate is {known}", why)
+    return trace / -found.rate if found.has_rate else trace * -found.rate
+
+
+def _trace_has_rate(trace: _Part, parts: Sequence[_Part]) -> bool:
+    """Whether the rate is taken before the trace, as in optax.rmsprop, or after it, as in optax.sgd.
+
+    Raises:
+        NotExpressibleError: it cannot be told, or the rate has a schedule, whose past values are in the trace.
+    """
+    siblings = [part for part in parts if part.keys[:-1] == trace.keys[:-1]]
+    own = siblings.index(next(part for part in siblings if part.keys == trace.keys))
+    scaled = [n for n, part in enumerate(siblings) if part.moments and n < own]
+    between = siblings[scaled[-1] + 1 : own] if scaled else []
+    is_last = own == len(siblings) - 1
+    if scaled and between and is_last:
+        if any(part.fields == _SCHEDULE for part in between):
+            why = "PyTorch's momentum is of the rates of now; write optax.trace before the schedule."
+            raise no_counterpart(dotted(trace.keys), "a trace of updates whose learning rate has a schedule", why)
+        return True
+    if between or (is_last and not scaled and len(siblings) > 1):
+        why = "Write the chain as optax.sgd or optax.rmsprop does."
+        raise no_counterpart(dotted(trace.keys), "a trace of which it is not clear whether it has the rate in it", why)
+    return False
+
+
+def _parts(node: Any, keys: Keys = (), rate: Keys | None = None) -> Iterator[_Part]:
+    """The parts of a state in the order in which their transformations act."""
+    held = _members(node)
+    fields = frozenset(map(str, held))
+    if fields in _REFUSED:
+        raise no_counterpart(dotted(keys), *_REFUSED[fields])
+    if fields in _MOMENTS or fields == _SCHEDULE or not held:
+        yield _Part(keys, node, fields, rate)
+    elif fields & {*_INNER}:
+        if fields - _AROUND - {*_COUNTS}:
+            raise _unknown(node, keys)
+        if "learning_rate" in _members(held.get("hyperparams")):
+            rate = (*keys, "hyperparams", "learning_rate")
+        for name in _INNER:
+            if name in held:
+                yield from _parts(held[name], (*keys, name), rate)
+    elif hasattr(node, "_fields") or is_array(node):
+        raise _unknown(node, keys)
+    else:
+        for key, each in _in_order(held):
+            yield from _parts(each, (*keys, key), rate)
+
+
+def _members(node: Any) -> Mapping[Any, Any]:
+    """What a state holds by its fields, a chain by number; nothing of what is empty, masked or an array."""
+    if hasattr(node, "_asdict"):
+        return node._asdict()
+    if isinstance(node, Mapping | nnx.State):
+        return dict(node.items())
+    return dict(enumerate(node)) if isinstance(node, list | tuple) else {}
+
+
+def _in_order(held: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
+    """A chain that was read from a file has its numbers as text, in another order, and lacks what is empty."""
+    if not held or not all(str(key).isdecimal() for key in held):
+        return list(held.items())
+    by_number = {int(key): (key, each) for key, each in held.items()}
+    if max(by_number) > _LONGEST:
+        raise UsageError("", f"a chain of at most {_LONGEST} parts", f"one with the number {max(by_number):,}")
+    return [by_number.get(number, (number, None)) for number in range(max(by_number) + 1)]
+
+
+def _unknown(node: Any, keys: Keys) -> Exception:
+    fields = listed([*map(str, _members(node))], separator=", ")
+    name = type(node).__name__ if hasattr(node, "_fields") else f"a part with {fields}"
+    return no_counterpart(dotted(keys), name if fields else type(node).__name__, "PyTorch keeps nothing like it.")
+
+
+def _check_between_updates(state: Any) -> None:
+    for keys, array in arrays_of(state):
+        if "mini_step" in keys and int(np.asarray(array)):
+            why = "Carry after an update: PyTorch accumulates in the gradients themselves."
+            raise no_counterpart(dotted(keys), f"{int(np.asarray(array))} gradients accumulated", why)
+
+
+def _counts(part: _Part) -> list[tuple[Keys, Any]]:
+    """Where a part counts the updates."""
+    count = _members(part.node).get("count")
+    return list(_abstract(count, (*part.keys, "count"))) if count is not None else []
+
+
+def _outer_counts(state: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+    """Where injections and accumulations count the updates."""
+    held = _members(state)
+    if not {*map(str, held)} & {*_INNER}:
+        if frozenset(map(str, held)) not in _MOMENTS:
+            for key, each in held.items():
+                yield from _outer_counts(each, (*keys, key))
+        return
+    for name in _COUNTS:
+        if name in held:
+            yield from _abstract(held[name], (*keys, name))
+    for place, array in _abstract(held.get("hyperparams_states"), (*keys, "hyperparams_states")):
+        if "count" in place:
+            yield place, array
+    for name in _INNER:
+        if name in held:
+            yield from _outer_counts(held[name], (*keys, name))
+
+
+def _abstract(tree: Any, keys: Keys) -> Iterator[tuple[Keys, Any]]:
+    """The arrays of a tree, those without values among them."""
+    return arrays_of(tree, keys, lambda leaf: is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct))
+
+
+def _by_path(parts: Sequence[_Part], owners: Mapping[str, Owner]) -> dict[str, list[_Leaf]]:
+    """The moments of each of the map's tensors."""
+    found: dict[str, list[_Leaf]] = {}
+    strange: list[str] = []
+    for part in parts:
+        for name, moment in part.moments.items():
+            keys = (*part.keys, name)
+            leaves = {place: array for place, array in _abstract(_members(part.node)[name], keys)}
+            below = {place: _path(place[len(keys) :], owners) for place in leaves}
+            before = _before([*below.values()], owners)
+            for place, path in below.items():
+                if before + path not in owners:
+                    strange.append(before + path)
+                    continue
+                owner = owners[before + path]
+                found.setdefault(owner.path, []).append(_Leaf(place, leaves[place], moment, owner, part))
+    if strange:
+        remedy = nearest(strange[0], owners)
+        raise WeightsError("", "moments of the map's tensors", f"{listed(strange[:8])}, which it has not", remedy)
+    return found
+
+
+def _path(keys: Keys, owners: Mapping[str, Owner]) -> str:
+    """A Variable holds its array under a key of its own."""
+    return dotted(keys[:-1] if keys and keys[-1] in ("value", "raw_value") and dotted(keys) not in owners else keys)
+
+
+def _before(below: Sequence[str], owners: Mapping[str, Owner]) -> str:
+    """What stands before the paths of the parameters in the map, as Linen's collection does."""
+    first = dict.fromkeys(path.partition(".")[0] + "." for path in owners)
+    for before in ("", *first):
+        if all(before + path in owners for path in below):
+            return before
+    return ""
+
+
+def _step(part: _Part, by_path: Mapping[str, Sequence[_Leaf]], state: OptimizerState) -> int:
+    own = [path for path, leaves in by_path.items() if any(leaf.part.keys == part.keys for leaf in leaves)]
+    steps = [state.tensors[path].step for path in own if path in state.tensors]
+    step = agreed(steps, dotted(part.keys), "counts of updates")
+    return _known_step(step if step is not None else state.step)
+
+
+def _known_step(step: int | None) -> int:
+    if step is None:
+        expected = "the number of updates, which the optimizer counts"
+        raise UsageError("step", expected, "none in the state", "Give step=.")
+    return step
+
+
+def _rates(
+    like: Any, parts: Sequence[_Part], by_path: Mapping[str, Sequence[_Leaf]], state: OptimizerState
+) -> dict[Keys, Any]:
+    """The learning rates that are injected, by their places."""
+    found: dict[Keys, list[float | None]] = {}
+    for path, leaves in by_path.items():
+        for leaf in leaves:
+            if leaf.part.rate and path in state.tensors:
+                found.setdefault(leaf.part.rate, []).append(state.tensors[path].rate)
+    for part in parts:
+        if part.rate and part.rate not in found:
+            found[part.rate] = [each.rate for each in state.tensors.values()]
+    rates = {keys: agreed(each, dotted(keys), "learning rates") for keys, each in found.items()}
+    places = {keys: next(_abstract(_at(like, keys), keys)) for keys, rate in rates.items() if rate is not None}
+    return {place: _number(rates[keys], array) for keys, (place, array) in places.items()}
+
+
+def _at(node: Any, keys: Keys) -> Any:
+    for key in keys:
+        node = _members(node)[key]
+    return node.get_value() if isinstance(node, nnx.Variable) else node
+
+
+def _number(value: float, like: Any) -> Any:
+    return _placed(np.full(tuple(like.shape), value), like)
+
+
+def _placed(array: np.ndarray, like: Any) -> Any:
+    if isinstance(like, jax.ShapeDtypeStruct):
+        return jax.device_put(jnp.asarray(array, like.dtype), like.sharding)
+    return placed(array, like)
+
+
+def _state_of(optimizer: Any) -> tuple[Any, int | None]:
+    """The optax state of an `nnx.Optimizer` or of a TrainState, with the number of updates; any other is one itself.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if hasattr(optimizer, "opt_state") and hasattr(optimizer, "step"):
+        return optimizer.opt_state, _number_in(optimizer.step)
+    if isinstance(optimizer, Mapping | nnx.State) and "opt_state" in optimizer:
+        return optimizer["opt_state"], _number_in(optimizer.get("step"))
+    if isinstance(optimizer, Mapping | nnx.State | list | tuple) and not _is_rule(optimizer):
+        return optimizer, None
+    expected = "a state of optax's, such as `optimizer.init(params)`, an nnx.Optimizer or a TrainState"
+    raise UsageError("", expected, type(optimizer).__name__)
+
+
+def _number_in(step: Any) -> int | None:
+    """A number of updates, also in a Variable; None where it has no value."""
+    held = step if isinstance(step, int) else next((array for _, array in arrays_of(step)), None)
+    return None if held is None else int(np.asarray(held))
+
+
+def _is_rule(optimizer: Any) -> bool:
+    """Whether it is a GradientTransformation, whose state `init` gives."""
+    return hasattr(optimizer, "init") and hasattr(optimizer, "update")
+
+
+def _with_state(optimizer: Any, state: Any, step: int | None) -> Any:
+    if isinstance(optimizer, nnx.Optimizer):
+        variables: Callable[[Any], bool] = lambda leaf: isinstance(leaf, nnx.Variable)  # noqa: E731
+        pairs = zip(*(jax.tree.leaves(each, is_leaf=variables) for each in (optimizer.opt_state, state)), strict=True)
+        for own, new in pairs:
+            own.set_value(new.get_value())
+        if step is not None:
+            optimizer.step.set_value(_number(step, optimizer.step.get_value()))
+        return optimizer
+    if hasattr(optimizer, "opt_state") and hasattr(optimizer, "replace"):
+        return optimizer.replace(opt_state=state, step=optimizer.step if step is None else step)
+    if hasattr(optimizer, "opt_state"):
+        return replace(optimizer, opt_state=state)
+    return state

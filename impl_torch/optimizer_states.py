@@ -1,0 +1,290 @@
+"""The state of PyTorch's optimizers: read by the names of their parameters, and written from another framework's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..common.arrays import as_numpy
+from ..common.errors import UsageError, WeightsError, listed, unfit
+from ..common.optimizers import FIELDS, UNUSED, OptimizerState, Owner, TensorState, agreed, no_counterpart, of_another
+from ..common.tables import shape_text
+
+# What the groups of each optimizer have that those of the others, asked in this order, have not.
+_MARKS = (
+    ("NAdam", "momentum_decay"),
+    ("Muon", "ns_steps"),
+    ("LBFGS", "history_size"),
+    ("Rprop", "etas"),
+    ("ASGD", "lambd"),
+    ("Adafactor", "beta2_decay"),
+    ("Adadelta", "rho"),
+    ("Adagrad", "lr_decay"),
+    ("RMSprop", "alpha"),
+    ("Adam", "amsgrad"),
+    ("RAdam", "decoupled_weight_decay"),
+    ("SGD", "dampening"),
+    ("Adamax", "betas"),
+)
+_WHY = {
+    "AMSGrad": "PyTorch takes the maximum before the bias correction and optax after it: no arguments make them equal.",
+    "NAdam": "optax.nadam does not decay its momentum as PyTorch's does.",
+    "Rprop": "optax.rprop takes each step one update later.",
+    "Muon": "optax corrects the bias of its momentum.",
+    "dampening": "optax's trace has no dampening: start it anew, or train on with dampening=0.",
+}
+_NAMING = (
+    "Give the model that has them (reference_model= or port_model=), or make the optimizer with "
+    "`model.named_parameters()`."
+)
+# Keys under which a checkpoint has an optimizer's state beside the model's.
+WITHIN = ("optimizer", "optimizer_state_dict", "optim")
+
+
+class _Slot(NamedTuple):
+    """A parameter of an optimizer: its number, its name, its group, and what is kept for it."""
+
+    number: int
+    path: str
+    group: Mapping[str, Any]
+    kept: Mapping[str, Any]
+
+
+def read(optimizer: Any, owners: Mapping[str, Owner], model: Any = None) -> OptimizerState:
+    """What a `torch.optim.Optimizer`, or its state_dict, keeps by its parameters' paths.
+
+    model: the module whose parameters it has, or their names in the order of the groups; unnecessary where it was made
+        with `named_parameters()`.
+
+    Raises:
+        UsageError: no optimizer, or its parameters have no known names.
+        NotExpressibleError: an optimizer that optax has not, or not with these settings.
+        WeightsError: a moment of another shape than its parameter.
+    """
+    tensors = {}
+    for slot in _slots(optimizer, owners, model):
+        name = kind(slot.group)
+        _check_expressible(name, slot)
+        if slot.kept or (name == "SGD" and not slot.group["momentum"]):
+            tensors[slot.path] = _tensor_state(name, slot)
+    return OptimizerState(tensors, max((each.step for each in tensors.values() if each.step is not None), default=None))
+
+
+def kind(group: Mapping[str, Any]) -> str:
+    """The class of torch.optim whose settings a group of parameters has; Adam is AdamW too.
+
+    Raises:
+        NotExpressibleError: none of those that are known.
+    """
+    found = next((name for name, mark in _MARKS if mark in group), "")
+    if not found:
+        settings = listed([key for key in group if key not in ("params", "param_names")], separator=", ")
+        raise no_counterpart("", f"a group of an unknown optimizer, with {settings}", "Carry it by hand.")
+    return found
+
+
+def _check_expressible(name: str, slot: _Slot) -> None:
+    if slot.group.get("amsgrad"):
+        name = "AMSGrad"
+    if name == "SGD" and slot.group["momentum"] and slot.group["dampening"]:
+        raise no_counterpart(slot.path, f"SGD with dampening={slot.group['dampening']}", _WHY["dampening"])
+    if name in _WHY or name not in FIELDS:
+        raise no_counterpart(slot.path, name, _WHY.get(name, "See `paritree optimizers`."))
+
+
+def _tensor_state(name: str, slot: _Slot) -> TensorState:
+    step = int(slot.kept["step"]) if "step" in slot.kept else None
+    arrays = {key: as_numpy(value) for key, value in slot.kept.items() if key != "step" and value is not None}
+    factors = {
+        axis: np.squeeze(arrays.pop(key), axis)
+        for key, axis in (("row_var", -1), ("col_var", -2))
+        if arrays.get(key) is not None
+    }
+    rank = next((factor.ndim + 1 for factor in factors.values()), 0)
+    moments = {field_of(name, key): array for key, array in arrays.items()}
+    decays = bool(slot.group.get("weight_decay"))
+    by_axis = {axis + rank: factor for axis, factor in factors.items()}
+    return TensorState(moments, by_axis, step, float(slot.group["lr"]), decays)
+
+
+def field_of(name: str, key: str) -> str:
+    """optax's name of what PyTorch keeps under a key. RMSprop's are apart from Adam's, which are called alike in optax.
+
+    Raises:
+        NotExpressibleError: a key that the optimizer has not.
+    """
+    if name == "RMSprop" and key in ("square_avg", "grad_avg"):
+        return {"square_avg": "square", "grad_avg": "mean"}[key]
+    if key not in FIELDS[name]:
+        raise no_counterpart("", f"{key!r} in the state of {name}", "It is of another optimizer.")
+    return FIELDS[name][key]
+
+
+def write(optimizer: Any, state: OptimizerState, owners: Mapping[str, Owner], model: Any = None) -> Any:
+    """The optimizer with that state, in place; of a state_dict a new one. Its settings stay, except the learning rate
+    where the state has it.
+
+    Raises:
+        UsageError, NotExpressibleError: as `read`, and a state that another optimizer keeps.
+        WeightsError: one message for all parameters without a state, and all states without a parameter.
+    """
+    slots = list(_slots(optimizer, owners, model))
+    left = dict(state.tensors)
+    faults, kept = [], {}
+    for slot in slots:
+        name = kind(slot.group)
+        _check_expressible(name, slot)
+        found = left.pop(slot.path, None)
+        wanted = _wanted(name, slot)
+        if found is None and wanted and slot.path in owners:
+            faults.append(f"{slot.path} has no state")
+        elif found is None or (not wanted and not found.moments and not found.factors):
+            continue
+        else:
+            kept[slot.number] = _kept(name, slot, found, state.step, wanted)
+    faults += [f"{path} is no parameter of the optimizer" for path in left]
+    if faults:
+        raise WeightsError("", "one state for each parameter of the optimizer", unfit(faults), UNUSED)
+    rates = _rates(slots, state)
+    content = {
+        "state": kept,
+        "param_groups": [_with_rate(group, rates) for group in _content(optimizer)["param_groups"]],
+    }
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        return {**optimizer, **content}
+    optimizer.load_state_dict(content)
+    return optimizer
+
+
+def _wanted(name: str, slot: _Slot) -> dict[str, str]:
+    """PyTorch's keys of what the optimizer keeps with its settings, each with optax's name."""
+    keys = {
+        "SGD": ("momentum_buffer",) * bool(slot.group.get("momentum")),
+        "RMSprop": (
+            "square_avg",
+            *("grad_avg",) * bool(slot.group.get("centered")),
+            *("momentum_buffer",) * bool(slot.group.get("momentum")),
+        ),
+    }.get(name, tuple(key for key in FIELDS[name] if key != "step"))
+    return {key: field_of(name, key) for key in keys}
+
+
+def _kept(
+    name: str, slot: _Slot, found: TensorState, counted: int | None, wanted: Mapping[str, str]
+) -> dict[str, torch.Tensor]:
+    needed = {"v"} if name == "Adafactor" and not found.factors else set(wanted.values())
+    if (name != "Adafactor" and found.factors) or (not found.factors and set(found.moments) != needed):
+        raise of_another(slot.path, found.kept_by, name)
+    if found.is_shifted and slot.group.get("weight_decay"):
+        why = "Weight decay goes by the value, which is another."
+        raise no_counterpart(slot.path, "a tensor whose value is the other side's with a number added", why)
+    moments = dict(found.moments)
+    if found.has_rate and "trace" in moments:
+        moments["trace"] = moments["trace"] / -_rate_of(slot, found)
+    made = {key: moments[field] for key, field in wanted.items() if field in moments}
+    for key, axis in (("row_var", -1), ("col_var", -2)):
+        if found.factors:
+            rank = next(factor.ndim + 1 for factor in found.factors.values())
+            if set(found.factors) != {rank - 1, rank - 2}:
+                axes = " and ".join(str(each) for each in sorted(found.factors))
+                why = "PyTorch's Adafactor factors the last two, optax's the two longest of its own tensor."
+                raise no_counterpart(slot.path, f"moments factored along the axes {axes} of {rank}", why)
+            made[key] = np.expand_dims(found.factors[rank + axis], axis)
+    tensors = {key: torch.tensor(np.ascontiguousarray(array)) for key, array in made.items()}
+    if name == "SGD":
+        return tensors
+    step = found.step if found.step is not None else counted
+    if step is None and name == "Adagrad" and slot.group["lr_decay"]:
+        raise UsageError("step", "the number of updates, which lr_decay goes by", "none in the state", "Give step=.")
+    # Where optax counts nothing, no formula of PyTorch's goes by it either.
+    return {"step": torch.tensor(float(step or 0), dtype=torch.float32), **tensors}
+
+
+def _rate_of(slot: _Slot, found: TensorState) -> float:
+    rate = found.rate if found.rate is not None else float(slot.group["lr"])
+    if not rate:
+        raise no_counterpart(slot.path, "a trace with a learning rate of 0 in it", "What it was before cannot be told.")
+    return rate
+
+
+def _rates(slots: Sequence[_Slot], state: OptimizerState) -> dict[int, float]:
+    """By the identity of a group the learning rate that the state has for it."""
+    found: dict[int, list[float | None]] = {}
+    for slot in slots:
+        found.setdefault(id(slot.group["params"]), []).append(
+            state.tensors[slot.path].rate if slot.path in state.tensors else None
+        )
+    agreed_on = {group: agreed(rates, "", "learning rates in one group") for group, rates in found.items()}
+    return {group: rate for group, rate in agreed_on.items() if rate is not None}
+
+
+def _with_rate(group: Mapping[str, Any], rates: Mapping[int, float]) -> dict[str, Any]:
+    rate = rates.get(id(group["params"]))
+    if rate is None:
+        return dict(group)
+    lr = group["lr"]
+    return {**group, "lr": torch.full_like(lr, rate) if isinstance(lr, torch.Tensor) else rate}
+
+
+def _content(optimizer: Any) -> Mapping[str, Any]:
+    """The state_dict, alone or within a checkpoint."""
+    if isinstance(optimizer, torch.optim.Optimizer):
+        return optimizer.state_dict()
+    if isinstance(optimizer, Mapping):
+        for content in (optimizer, *(optimizer.get(key) for key in WITHIN)):
+            if isinstance(content, Mapping) and {"state", "param_groups"} <= set(content):
+                return content
+    expected = "a torch.optim.Optimizer or its state_dict, with 'state' and 'param_groups'"
+    found = f"a mapping with {listed([*map(repr, optimizer)], 6, ', ')}" if isinstance(optimizer, Mapping) else ""
+    raise UsageError("", expected, found or type(optimizer).__name__)
+
+
+def _slots(optimizer: Any, owners: Mapping[str, Owner], model: Any) -> Iterator[_Slot]:
+    content = _content(optimizer)
+    names = _names(optimizer, content["param_groups"], model)
+    for group in content["param_groups"]:
+        for number in group["params"]:
+            name = names[number]
+            path = owners[name].path if name in owners else name
+            yield _Slot(number, path, group, content["state"].get(number, {}))
+
+
+def _names(optimizer: Any, groups: Sequence[Mapping[str, Any]], model: Any) -> Mapping[int, str]:
+    """The name of each parameter by its number."""
+    numbers = [number for group in groups for number in group["params"]]
+    if model is None:
+        if not all("param_names" in group for group in groups):
+            raise UsageError("", "an optimizer that knows its parameters' names", "one that does not", _NAMING)
+        return dict(zip(numbers, [name for group in groups for name in group["param_names"]], strict=True))
+    if not isinstance(model, nn.Module):
+        return _in_order(numbers, list(model))
+    if isinstance(optimizer, torch.optim.Optimizer):
+        return _by_identity(optimizer, numbers, model)
+    if len(groups) > 1:
+        raise UsageError("", "the names of the parameters of each group", f"{len(groups)} groups without", _NAMING)
+    named = list(model.named_parameters())
+    if len(named) != len(numbers):
+        # The other usual way to make one.
+        named = [(name, parameter) for name, parameter in named if parameter.requires_grad]
+    return _in_order(numbers, [name for name, _ in named])
+
+
+def _in_order(numbers: Sequence[int], names: Sequence[str]) -> dict[int, str]:
+    if len(numbers) != len(names):
+        found = f"{len(names):,} names for {len(numbers):,} parameters"
+        raise UsageError("", "a name for each parameter of the optimizer", found, _NAMING)
+    return dict(zip(numbers, names, strict=True))
+
+
+def _by_identity(optimizer: torch.optim.Optimizer, numbers: Sequence[int], model: nn.Module) -> dict[int, str]:
+    known = {id(parameter): name for name, parameter in model.named_parameters()}
+    held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    strange = [shape_text(tuple(parameter.shape)) for parameter in held if id(parameter) not in known]
+    if strange:
+        found = f"{len(strange):,} that are not: of shape {listed(strange, separator=', ')}"
+        raise UsageError("", "an optimizer over the model's own parameters", found, "Make it of this model's.")
+    return {number: known[id(parameter)] for number, parameter in zip(numbers, held, strict=True)}

@@ -1,0 +1,486 @@
+"""An optimizer's state carried: training goes on as if it had never changed frameworks; and all that is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+from flax import nnx
+from flax.training.train_state import TrainState
+
+from paritree import Map, NotExpressibleError, UsageError, WeightsError
+
+from .trained import PAIRS, FlaxResidual, Trained, row
+
+STEPS = 3
+# In float64; optax's count of Adafactor and PyTorch's steps are float32.
+ALLOWED = 1e-7
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An optimizer in both frameworks."""
+
+    torch: Callable[[Any], torch.optim.Optimizer]
+    optax: Callable[[], Any]
+    pairs: tuple[str, ...] = tuple(PAIRS)
+
+
+RECIPES: dict[str, Recipe] = {
+    "sgd": Recipe(lambda p: torch.optim.SGD(p, lr=0.1), lambda: optax.sgd(0.1)),
+    "momentum": Recipe(lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), lambda: optax.sgd(0.1, momentum=0.9)),
+    "nesterov with decay": Recipe(
+        lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+        lambda: optax.chain(optax.add_decayed_weights(0.01), optax.sgd(0.1, momentum=0.9, nesterov=True)),
+    ),
+    "adam": Recipe(lambda p: torch.optim.Adam(p, lr=0.01), lambda: optax.adam(0.01)),
+    "adamw": Recipe(
+        lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1), lambda: optax.adamw(0.01, weight_decay=0.1)
+    ),
+    "clipped adamw": Recipe(
+        lambda p: torch.optim.AdamW(p, lr=0.01),
+        lambda: optax.chain(optax.clip_by_global_norm(1e9), optax.adamw(0.01, weight_decay=0.01)),
+    ),
+    "injected": Recipe(
+        lambda p: torch.optim.AdamW(p, lr=0.01), lambda: optax.inject_hyperparams(optax.adamw)(0.01, weight_decay=0.01)
+    ),
+    "accumulating": Recipe(lambda p: torch.optim.Adam(p, lr=0.01), lambda: optax.MultiSteps(optax.adam(0.01), 1)),
+    "adamax": Recipe(lambda p: torch.optim.Adamax(p, lr=0.01), lambda: optax.adamax(0.01)),
+    "radam": Recipe(
+        lambda p: torch.optim.RAdam(p, lr=0.01, eps=1e-14), lambda: optax.radam(0.01, eps=1e-14), ("resnet", "language")
+    ),
+    "rmsprop": Recipe(
+        lambda p: torch.optim.RMSprop(p, lr=0.01), lambda: optax.rmsprop(0.01, decay=0.99, eps_in_sqrt=False)
+    ),
+    "centered rmsprop with momentum": Recipe(
+        lambda p: torch.optim.RMSprop(p, lr=0.01, centered=True, momentum=0.9),
+        lambda: optax.rmsprop(0.01, decay=0.99, eps_in_sqrt=False, centered=True, momentum=0.9),
+    ),
+    "rmsprop with momentum before the rate": Recipe(
+        lambda p: torch.optim.RMSprop(p, lr=0.01, momentum=0.9),
+        lambda: optax.chain(
+            optax.scale_by_rms(0.99, eps_in_sqrt=False), optax.trace(0.9), optax.scale_by_learning_rate(0.01)
+        ),
+    ),
+    "adagrad": Recipe(
+        lambda p: torch.optim.Adagrad(p, lr=0.05, initial_accumulator_value=0.1, eps=0.0),
+        lambda: optax.adagrad(0.05, eps=0.0),
+    ),
+    "adagrad with a decay of the rate": Recipe(
+        lambda p: torch.optim.Adagrad(p, lr=0.05, lr_decay=0.1, initial_accumulator_value=0.1, eps=0.0),
+        lambda: optax.adagrad(lambda count: 0.05 / (1 + 0.1 * count), eps=0.0),
+    ),
+    "adadelta": Recipe(lambda p: torch.optim.Adadelta(p, lr=1.0), lambda: optax.adadelta(1.0)),
+    "adafactor": Recipe(
+        lambda p: torch.optim.Adafactor(p, lr=0.01, eps=(1e-15, 1e-3)),
+        lambda: optax.adafactor(0.01, min_dim_size_to_factor=1),
+        ("language",),
+    ),
+}
+# Each recipe with one of the pairs, in turn; the others behind the marker.
+EACH = [
+    pytest.param(recipe, pair, marks=[] if n == number % len(each.pairs) else pytest.mark.thorough)
+    for number, (recipe, each) in enumerate(RECIPES.items())
+    for n, pair in enumerate(each.pairs)
+]
+
+
+def weights(model: torch.nn.Module) -> dict[str, np.ndarray]:
+    return {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
+
+
+def apart(pair: Trained, one: Any, other: Any, first: Any) -> float:
+    """How far two sets of the port's parameters are apart, as a share of how far they have moved."""
+    leaves = zip(*(map(np.asarray, jax.tree.leaves(each)) for each in (one, other, first)), strict=True)
+    found = [(np.abs(a - b).max(), np.abs(a - c).max()) for a, b, c in leaves]
+    return max(a for a, _ in found) / max(b for _, b in found)
+
+
+@pytest.fixture(autouse=True)
+def wide() -> Any:
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.parametrize(("recipe", "name"), EACH)
+def test_what_torch_began_jax_goes_on_with(recipe: str, name: str) -> None:
+    pair, made = PAIRS[name], RECIPES[recipe]
+    model = pair.made()
+    first = pair.params(weights(model))
+    optimizer = made.torch(model.parameters())
+    for _ in range(STEPS):
+        pair.step(model, optimizer)
+    begun = pair.params(weights(model))
+    rule = made.optax()
+    step = None if optimizer.state_dict()["state"].get(0, {}).get("step") is not None else STEPS
+
+    state = pair.map.carry_optimizer(optimizer, rule.init(begun), reference_model=model, step=step)
+
+    ended, _ = pair.train(begun, rule, state, STEPS)
+    for _ in range(STEPS):
+        pair.step(model, optimizer)
+    assert apart(pair, pair.params(weights(model)), ended, first) < ALLOWED
+
+
+@pytest.mark.parametrize(("recipe", "name"), EACH)
+def test_what_jax_began_torch_goes_on_with(recipe: str, name: str) -> None:
+    pair, made = PAIRS[name], RECIPES[recipe]
+    model = pair.made()
+    first = pair.params(weights(model))
+    rule = made.optax()
+    begun, state = pair.train(first, rule, rule.init(first), STEPS)
+    back = pair.map.inverse()
+    model.load_state_dict({n: torch.tensor(a) for n, a in back.carry(begun).items()}, strict=False)
+
+    optimizer = back.carry_optimizer(state, made.torch(model.parameters()), port_model=model, step=STEPS)
+
+    for _ in range(STEPS):
+        pair.step(model, optimizer)
+    ended, _ = pair.train(begun, rule, state, STEPS)
+    assert apart(pair, pair.params(weights(model)), ended, first) < ALLOWED
+
+
+LANGUAGE = PAIRS["language"]
+
+
+def begun(make: Callable[[Any], torch.optim.Optimizer], pair: Trained = LANGUAGE) -> tuple[Any, Any, Any]:
+    """A model after some steps, its optimizer, and the port's parameters."""
+    model = pair.made()
+    optimizer = make(model)
+    for _ in range(STEPS):
+        pair.step(model, optimizer)
+    return model, optimizer, pair.params(weights(model))
+
+
+def adamw(model: torch.nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(model.parameters(), lr=0.01)
+
+
+def grouped(model: torch.nn.Module) -> torch.optim.Optimizer:
+    """Matrices and vectors with settings of their own."""
+    named = list(model.named_parameters())
+    matrices = {"params": [(n, p) for n, p in named if p.ndim > 1], "weight_decay": 0.1}
+    vectors = {"params": [(n, p) for n, p in named if p.ndim < 2], "weight_decay": 0.0, "lr": 0.02}
+    return torch.optim.AdamW([matrices, vectors], lr=0.01)
+
+
+def partitioned(params: Any) -> Any:
+    labels = jax.tree.map(lambda each: "matrix" if each.ndim > 1 else "vector", params)
+    inner = {
+        "matrix": optax.inject_hyperparams(optax.adamw)(0.5, weight_decay=0.1),
+        "vector": optax.inject_hyperparams(optax.adam)(0.5),
+    }
+    return optax.partition(inner, labels)
+
+
+def test_groups_become_a_partition_with_their_rates_and_back() -> None:
+    model, optimizer, params = begun(grouped)
+    rule = partitioned(params)
+
+    state = LANGUAGE.map.carry_optimizer(optimizer.state_dict(), rule.init(params))
+
+    rates = {name: each.inner_state.hyperparams["learning_rate"] for name, each in state.inner_states.items()}
+    assert {name: float(rate) for name, rate in rates.items()} == {"matrix": 0.01, "vector": 0.02}
+    ended, after = LANGUAGE.train(params, rule, state, STEPS)
+    back = LANGUAGE.map.inverse().carry_optimizer(after, grouped(model), port_model=model)
+    assert [group["lr"] for group in back.param_groups] == [0.01, 0.02]
+    for _ in range(STEPS):
+        LANGUAGE.step(model, optimizer)
+    assert apart(LANGUAGE, LANGUAGE.params(weights(model)), ended, params) < ALLOWED
+    for one, other in zip(optimizer.state_dict()["state"].values(), back.state_dict()["state"].values(), strict=True):
+        assert one["step"] == other["step"] == 2 * STEPS
+        torch.testing.assert_close(one["exp_avg_sq"], other["exp_avg_sq"])
+
+
+def test_an_optimizer_of_nnx_is_written_to_in_place() -> None:
+    pair = PAIRS["resnet"]
+    model, optimizer, _ = begun(adamw, pair)
+    port = nnx.Optimizer(FlaxResidual(nnx.Rngs(0)), optax.adamw(0.01), wrt=nnx.Param)
+
+    assert pair.map.carry_optimizer(optimizer, port, reference_model=model) is port
+
+    assert port.step.get_value() == STEPS
+    moment = port.opt_state[0].nu["conv1"]["kernel"].get_value()
+    expected = optimizer.state[model.conv1.weight]["exp_avg_sq"].numpy().transpose(2, 3, 1, 0)
+    np.testing.assert_array_equal(np.asarray(moment), expected)
+    fresh = adamw(model)
+    assert pair.map.inverse().carry_optimizer(port, fresh, port_model=model) is fresh
+    torch.testing.assert_close(fresh.state_dict()["state"], optimizer.state_dict()["state"], rtol=0, atol=0)
+
+
+def test_a_train_state_is_a_new_one_and_an_abstract_state_is_filled() -> None:
+    model, optimizer, params = begun(adamw)
+    rule = optax.adamw(optax.linear_schedule(0.1, 0.0, 9))
+    before = TrainState.create(apply_fn=None, params=params["params"], tx=rule)
+
+    after = LANGUAGE.map.carry_optimizer(optimizer, before, reference_model=model)
+
+    assert (after.step, before.step) == (STEPS, 0)
+    assert [int(part.count) for part in after.opt_state if "count" in getattr(part, "_fields", ())] == [STEPS, STEPS]
+    abstract = jax.eval_shape(rule.init, params)
+    filled = LANGUAGE.map.carry_optimizer(optimizer, abstract, reference_model=model)
+    jax.tree.map(np.testing.assert_array_equal, filled[0].mu["params"], after.opt_state[0].mu)
+
+
+def test_a_schedule_goes_on_in_step() -> None:
+    pair, rate = LANGUAGE, 0.02
+    schedule = optax.linear_schedule(rate, 0.0, 8)
+    for rule in (optax.sgd(schedule, momentum=0.9), optax.inject_hyperparams(optax.sgd)(schedule, momentum=0.9)):
+        model = pair.made()
+        optimizer = torch.optim.SGD(model.named_parameters(), lr=rate, momentum=0.9)
+        scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1e-9, 8)
+        for _ in range(STEPS):
+            pair.step(model, optimizer)
+            scheduler.step()
+        params = pair.params(weights(model))
+        state = pair.map.carry_optimizer(optimizer, rule.init(params), step=STEPS)
+        ended, _ = pair.train(params, rule, state, STEPS)
+        for _ in range(STEPS):
+            pair.step(model, optimizer)
+            scheduler.step()
+        assert apart(pair, pair.params(weights(model)), ended, params) < ALLOWED
+
+
+@pytest.mark.parametrize("negated", [True, False])
+def test_a_value_of_the_other_sign_has_first_moments_of_the_other_sign(negated: bool) -> None:
+    made = Map((row("a", "a", (3,), (3,), "a -> a", transform="x * -1" if negated else ""),), ("torch", "pytree"))
+    parameter = torch.nn.Parameter(torch.ones(3, dtype=torch.float64))
+    optimizer = torch.optim.Adam([("a", parameter)])
+    parameter.grad = torch.tensor([1.0, 2.0, -3.0], dtype=torch.float64)
+    optimizer.step()
+
+    found = made.carry_optimizer(optimizer, optax.adam(0.1).init({"a": jnp.ones(3)}))[0]
+
+    sign = -1 if negated else 1
+    np.testing.assert_array_equal(found.mu["a"], sign * optimizer.state[parameter]["exp_avg"].numpy())
+    np.testing.assert_array_equal(found.nu["a"], optimizer.state[parameter]["exp_avg_sq"].numpy())
+
+
+def refused(error: type[Exception], text: str, *arguments: Any, map: Map = LANGUAGE.map, **more: Any) -> None:
+    with pytest.raises(error) as caught:
+        map.carry_optimizer(*arguments, **more)
+    assert text in str(caught.value)
+
+
+STATE_OF = "expected an optimizer's state that the other framework has, too, found"
+
+
+@pytest.mark.parametrize(
+    ("make", "rule", "text"),
+    [
+        (
+            lambda p: torch.optim.Adam(p, amsgrad=True),
+            optax.amsgrad(0.1),
+            f"encoder.weight: {STATE_OF} AMSGrad. PyTorch takes the maximum before the bias correction and optax after",
+        ),
+        (torch.optim.Adam, optax.amsgrad(0.1), f"0: {STATE_OF} AMSGrad. PyTorch takes the maximum before"),
+        (torch.optim.NAdam, optax.nadam(0.1), "NAdam. optax.nadam does not decay its momentum as PyTorch's does."),
+        (torch.optim.Rprop, optax.rprop(0.1), "Rprop. optax.rprop takes each step one update later."),
+        (torch.optim.ASGD, optax.sgd(0.1), "found ASGD. See `paritree optimizers`."),
+        (
+            lambda p: torch.optim.SGD(p, momentum=0.9, dampening=0.5),
+            optax.sgd(0.1, momentum=0.9),
+            "SGD with dampening=0.5. optax's trace has no dampening",
+        ),
+        (torch.optim.Adam, optax.lion(0.1), f"0: {STATE_OF} ScaleByLionState. PyTorch keeps nothing like it."),
+        (
+            torch.optim.RMSprop,
+            optax.rmsprop(0.1, bias_correction=True),
+            "RMSprop with a bias correction. PyTorch's RMSprop has none.",
+        ),
+        (
+            lambda p: torch.optim.RMSprop(p, momentum=0.9),
+            optax.rmsprop(optax.linear_schedule(0.1, 0.0, 9), momentum=0.9),
+            "a trace of updates whose learning rate has a schedule. PyTorch's momentum is of the rates of now;",
+        ),
+        (
+            lambda p: torch.optim.SGD(p, momentum=0.9),
+            optax.chain(optax.scale_by_learning_rate(0.1), optax.trace(0.9)),
+            f"1: {STATE_OF} a trace of which it is not clear",
+        ),
+        (
+            torch.optim.Adafactor,
+            optax.adafactor(0.1),
+            "factored moments, of which optax keeps the whole. Make optax's with min_dim_size_to_factor=1",
+        ),
+    ],
+)
+def test_what_the_other_framework_has_not_is_refused_with_the_reason(make: Any, rule: Any, text: str) -> None:
+    _, optimizer, params = begun(lambda model: make(model.named_parameters()))
+    refused(NotExpressibleError, text, optimizer, rule.init(params))
+
+
+@pytest.mark.parametrize(
+    ("make", "rule", "found", "wanted"),
+    [
+        (
+            lambda p: torch.optim.SGD(p, momentum=0.9),
+            optax.adam(0.1),
+            "SGD with momentum",
+            "Adam, AdamW, Adamax or RAdam",
+        ),
+        (torch.optim.SGD, optax.adam(0.1), "SGD without momentum", "Adam, AdamW, Adamax or RAdam"),
+        (torch.optim.Adam, optax.sgd(0.1, momentum=0.9), "Adam, AdamW, Adamax or RAdam", "SGD with momentum"),
+        (torch.optim.RMSprop, optax.rmsprop(0.1, centered=True), "RMSprop", "RMSprop, centered"),
+        (torch.optim.Adadelta, optax.adagrad(0.1), "Adadelta", "Adagrad"),
+    ],
+)
+def test_the_state_of_another_optimizer_is_refused(make: Any, rule: Any, found: str, wanted: str) -> None:
+    _, optimizer, params = begun(lambda model: make(model.named_parameters()))
+    text = f"expected the state of {wanted}, as the optimizer keeps it, found that of {found}. Nothing was carried."
+    refused(WeightsError, text, optimizer, rule.init(params), step=STEPS)
+
+
+def test_the_state_of_another_optimizer_is_refused_on_the_way_back() -> None:
+    model, optimizer, params = begun(adamw)
+    state = LANGUAGE.map.carry_optimizer(optimizer, optax.adamw(0.1).init(params), reference_model=model)
+    text = "expected the state of SGD, as the optimizer keeps it, found that of Adam, AdamW, Adamax or RAdam."
+    other = torch.optim.SGD(model.parameters(), momentum=0.9)
+    refused(WeightsError, text, state, other, map=LANGUAGE.map.inverse(), port_model=model)
+    assert not other.state
+
+
+def test_a_checkpoint_with_faults_is_refused_with_all_of_them() -> None:
+    model, optimizer, params = begun(adamw)
+    like = optax.adamw(0.1).init(params)
+
+    def broken(**entries: Any) -> dict[str, Any]:
+        content = optimizer.state_dict()
+        content["state"] = {n: {**each, **(entries if n == 0 else {})} for n, each in content["state"].items()}
+        return content
+
+    bad = torch.full((11, 8), float("nan"))
+    text = "the mu of encoder.weight is not finite; the nu of encoder.weight is not finite. Nothing was carried."
+    refused(WeightsError, text, broken(exp_avg=bad, exp_avg_sq=bad), like, reference_model=model)
+    text = "encoder.weight has a mu of shape (2, 8) and needs (11, 8)"
+    refused(WeightsError, text, broken(exp_avg=torch.zeros(2, 8)), like, reference_model=model)
+    text = "the nu of encoder.weight has negative entries"
+    refused(WeightsError, text, broken(exp_avg_sq=-torch.ones(11, 8)), like, reference_model=model)
+    refused(NotExpressibleError, "counts of updates of 3 and 9", broken(step=9), like, reference_model=model)
+    refused(NotExpressibleError, "'kalman' in the state of Adam", broken(kalman=bad), like, reference_model=model)
+    missing = optimizer.state_dict()
+    del missing["state"][1]
+    text = "params.hidden.kernel has no state. PyTorch keeps nothing for a parameter that has had no gradient."
+    refused(WeightsError, text, missing, like, reference_model=model)
+
+
+def test_an_optimizer_of_another_model_or_of_a_part_of_it_is_refused() -> None:
+    model, optimizer, params = begun(adamw)
+    like = optax.adamw(0.1).init(params)
+    refused(UsageError, "an optimizer that knows its parameters' names, found one that does not", optimizer, like)
+    text = "expected an optimizer over the model's own parameters, found 4 that are not: of shape (11, 8), (8, 8)"
+    refused(UsageError, text, optimizer, like, reference_model=LANGUAGE.made())
+    names = ["encoder.weight", "hidden.weight"]
+    refused(UsageError, "found 2 names for 4 parameters", optimizer, like, reference_model=names)
+    without = grouped(model).state_dict()
+    without["param_groups"] = [{k: v for k, v in g.items() if k != "param_names"} for g in without["param_groups"]]
+    refused(
+        UsageError, "the names of the parameters of each group, found 2 groups", without, like, reference_model=model
+    )
+    _, part, _ = begun(lambda each: torch.optim.AdamW([(n, p) for n, p in each.named_parameters() if p.ndim > 1]))
+    refused(WeightsError, "params.decoder_bias has no state; params.hidden.bias has no state", part, like)
+    masked = optax.masked(optax.adamw(0.1), jax.tree.map(lambda each: each.ndim > 1, params))
+    assert int(LANGUAGE.map.carry_optimizer(part, masked.init(params)).inner_state[0].count) == STEPS
+    text = "the optimizer keeps nothing for params.hidden.bias"
+    refused(WeightsError, text, optimizer, masked.init(params), reference_model=model)
+
+
+def test_what_is_no_state_is_refused() -> None:
+    model, optimizer, params = begun(adamw)
+    refused(UsageError, "a torch.optim.Optimizer or its state_dict", model, params)
+    text = "a state of optax's, such as `optimizer.init(params)`, an nnx.Optimizer or a TrainState"
+    refused(UsageError, text, optimizer, optax.adam(0.1), reference_model=model)
+    refused(
+        WeightsError,
+        "moments of the map's tensors, found strange",
+        optimizer,
+        optax.adam(0.1).init({"strange": jnp.ones(2)}),
+        reference_model=model,
+    )
+    sgd = torch.optim.SGD(model.named_parameters())
+    like = optax.sgd(optax.linear_schedule(0.1, 0.0, 9)).init(params)
+    refused(UsageError, "step: expected the number of updates, which the optimizer counts, found none", sgd, like)
+    refused(
+        WeightsError,
+        "3 updates, as the state counts them, found 4",
+        optimizer,
+        optax.adam(0.1).init(params),
+        step=4,
+        reference_model=model,
+    )
+
+
+def test_gradients_that_wait_to_be_used_are_refused() -> None:
+    model, _, params = begun(adamw)
+    rule = optax.MultiSteps(optax.adam(0.1), 4)
+    _, state = rule.update(params, rule.init(params), params)
+    text = "mini_step: expected an optimizer's state that the other framework has, too, found 1 gradients accumulated."
+    refused(NotExpressibleError, text, state, adamw(model), map=LANGUAGE.map.inverse(), port_model=model)
+
+
+@pytest.mark.parametrize(
+    ("rows", "make", "text"),
+    [
+        (
+            (row("a", "p", (3,), (3,), "a -> a", summed=True), row("b", "p", (3,), (3,), "a -> a", summed=True)),
+            torch.optim.Adam,
+            f"a -> p: {STATE_OF} a tensor of one side that is "
+            "a sum of the other's. Each of the terms is moved by as much as the sum",
+        ),
+        (
+            (row("a", "p", (3,), (3,), "a -> a", copied=True), row("b", "p", (3,), (3,), "a -> a", copied=True)),
+            torch.optim.Adam,
+            "found a tensor of one side of which the other keeps copies. Each copy has its own part of the gradient",
+        ),
+        (
+            (row("a", "p", (3,), (3,), "a -> a", transform="x / 8.0"), row("b", "q", (3,), (3,), "a -> a")),
+            torch.optim.Adam,
+            "found the transform x / 8.0. The port's gradient is the reference's over 0.125",
+        ),
+        (
+            (row("a", "p", (3,), (3,), "a -> a", transform="x + 1"), row("b", "q", (3,), (3,), "a -> a")),
+            torch.optim.AdamW,
+            "found the transform x + 1. Weight decay goes by the value, which is another.",
+        ),
+    ],
+)
+def test_a_row_that_trains_apart_is_refused(rows: Any, make: Any, text: str) -> None:
+    made = Map(rows, ("torch", "pytree"))
+    parameters = {name: torch.nn.Parameter(torch.ones(3, dtype=torch.float64)) for name in "ab"}
+    optimizer = make(parameters.items())
+    for parameter in parameters.values():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    like = optax.adam(0.1).init({each.port: jnp.ones(3) for each in rows})
+    refused(NotExpressibleError, text, optimizer, like, map=made)
+
+
+def test_a_shifted_value_with_decay_is_refused_on_the_way_back() -> None:
+    made = Map((row("a", "a", (3,), (3,), "a -> a", transform="x + 1"),), ("pytree", "torch"))
+    parameter = torch.nn.Parameter(torch.ones(3, dtype=torch.float64))
+    state = optax.adam(0.1).init({"a": jnp.ones(3)})
+    assert made.carry_optimizer(state, torch.optim.Adam([("a", parameter)])).state
+    refused(NotExpressibleError, "Weight decay goes by", state, torch.optim.AdamW([("a", parameter)]), map=made)
+
+
+def test_adafactor_goes_with_whole_tensors_and_the_same_factored_axes() -> None:
+    for name, text in (
+        (
+            "gpt2",
+            f"h.q.kernel: {STATE_OF} a tensor that is packed",
+        ),
+        (
+            "resnet",
+            f"conv1.kernel: {STATE_OF} moments factored",
+        ),
+    ):
+        _, optimizer, params = begun(lambda model: torch.optim.Adafactor(model.named_parameters()), PAIRS[name])
+        like = optax.adafactor(0.1, min_dim_size_to_factor=1).init(params)
+        refused(NotExpressibleError, text, optimizer, like, map=PAIRS[name].map)
