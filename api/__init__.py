@@ -44,10 +44,12 @@ if TYPE_CHECKING:
     from .initialization import initialize as initialize
     from .migration import AlignmentError as AlignmentError
     from .migration import Conversion as Conversion
+    from .migration import LoadPlan as LoadPlan
     from .migration import align as align
     from .migration import carry as carry
     from .migration import convert as convert
     from .migration import load as load
+    from .migration import plan as plan
     from .migration import save as save
     from .pairs.maps import Map as Map
     from .pairs.maps import MapRow as MapRow
@@ -88,7 +90,9 @@ _HOMES = {
     **dict.fromkeys(("Map", "MapRow"), ".pairs.maps"),
     "Pair": ".pairs.pair",
     "PairError": ".common.wing.runs",
-    **dict.fromkeys(("AlignmentError", "Conversion", "align", "carry", "convert", "load", "save"), ".migration"),
+    **dict.fromkeys(
+        ("AlignmentError", "Conversion", "LoadPlan", "align", "carry", "convert", "load", "plan", "save"), ".migration"
+    ),
 }
 
 _ROOMS = {"architectures": ".common.models.architectures", "initializers": ".common.initializers"}

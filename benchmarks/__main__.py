@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-NAMES = ("scaling", "speed", "drawing", "conversion", "alignment", "initialization", "conformance")
+NAMES = ("scaling", "speed", "drawing", "conversion", "plan", "alignment", "initialization", "conformance")
 
 for name in [each for each in sys.argv[1:] if each != "--full"] or NAMES:
     if name not in NAMES:

@@ -7,7 +7,8 @@ This is also the loader of a bare pytree; those of the wings take their sharding
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from math import prod
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +21,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec, Shard
 from ..common.errors import DeviceError, DtypeError, ShapeError, UsageError, nearest
 from ..common.tables import shape_text
 from ..common.trees import members, walk
-from ..common.wing import Box, Fill, Processes, Target, lengths, whole
+from ..common.wing import Box, Fill, Processes, Spread, Target, boxes_over, homes, lengths, whole
 from .trees import Keys, arrays_of, by_path, dotted, filled, is_array
 
 # JAX takes NumPy's memory as an array of the CPU's as it is, if it begins at a multiple of this.
@@ -36,15 +37,97 @@ class Held(NamedTuple):
     sharding: Sharding | None
 
 
-def targets(model: Any, shardings: Any = None) -> dict[str, Target]:
-    """See `Loader`: every array of a tree by its path, live or abstract."""
+class Place(NamedTuple):
+    """An array of a model, live or abstract, as its wing tells of it.
+
+    spec, mesh: how its place is annotated, and the place's own mesh.
+    aliases: its other paths.
+    """
+
+    keys: Keys
+    array: Any
+    spec: PartitionSpec = REPLICATED
+    mesh: Any = None
+    aliases: tuple[str, ...] = ()
+
+
+def places_of(model: Any) -> dict[str, Place]:
+    """Every array of a tree by its path, live or abstract.
+
+    Raises:
+        UsageError: a tree without.
+    """
     found = by_path(arrays_of(model, counts=is_abstract_or_array))
     if not found:
         raise UsageError("like", "a pytree with arrays of JAX's or NumPy's, or abstract ones", type(model).__name__, "")
+    return {path: Place(keys, array) for path, (keys, array) in found.items()}
+
+
+def targets(model: Any, shardings: Any = None) -> dict[str, Target]:
+    """See `Loader`."""
+    return as_targets(places_of(model), shardings)
+
+
+def spread(model: Any, processes: int | None = None, shardings: Any = None, mesh: Any = None) -> dict[str, Spread]:
+    """See `Loader`."""
+    return as_spread(places_of(model), processes, shardings, mesh)
+
+
+def as_targets(found: Mapping[str, Place], shardings: Any) -> dict[str, Target]:
+    """The targets of a model's places."""
     given = by_paths(shardings, found)
-    return {
-        path: target(path, Held(keys, array, sharding_of(path, array, given))) for path, (keys, array) in found.items()
-    }
+    made = {}
+    for path, (keys, array, spec, mesh, aliases) in found.items():
+        made[path] = target(path, Held(keys, array, sharding_of(path, array, given, spec, mesh)), aliases)
+    return made
+
+
+def as_spread(found: Mapping[str, Place], processes: int | None, shardings: Any, mesh: Any) -> dict[str, Spread]:
+    """A model's places over several processes."""
+    given = by_paths(shardings, found)
+    known: dict[Any, tuple[tuple[Box, ...], ...]] = {}
+    made = {}
+    for path, place in found.items():
+        shape = tuple(place.array.shape)
+        cuts, axes, over = _cuts(path, place, given, mesh) if processes != 1 else (((),) * len(shape), {}, None)
+        # Where there is no mesh, every process holds all.
+        axes = axes or {"processes": processes or 1}
+        key = shape, cuts, tuple(axes.items()), over
+        if key not in known:
+            known[key] = boxes_over(path, shape, cuts, axes, _homes(over, axes, processes))
+        is_live, dtype = is_array(place.array), np.dtype(place.array.dtype)
+        made[path] = Spread(Target(path, shape, dtype, place.aliases, True, is_live, (), place), known[key])
+    return made
+
+
+def _cuts(
+    path: str, place: Place, given: Mapping[str, Sharding] | Sharding, mesh: Any
+) -> tuple[tuple[tuple[str, ...], ...], Mapping[str, int], Any]:
+    """By which axes an array is cut, of a given mesh, its sharding's, its place's or the one that is set."""
+    own = given if isinstance(given, Sharding) else given.get(path, getattr(place.array, "sharding", None))
+    spec, over = place.spec, place.mesh
+    if isinstance(own, NamedSharding):
+        spec, over = own.spec, own.mesh
+    elif own is not None:
+        spec = REPLICATED
+    if mesh is None:
+        mesh = over if over is not None and not over.empty else jax.sharding.get_mesh()
+        if mesh.empty:
+            mesh = jax.sharding.get_abstract_mesh()
+    axes = dict(mesh.shape if isinstance(mesh, Mesh | AbstractMesh) else mesh)
+    parts = (*spec, *(None,) * (len(place.array.shape) - len(spec)))
+    cuts = tuple(each if isinstance(each, tuple) else () if each is None else (each,) for each in parts)
+    unknown = [name for names in cuts for name in names if name not in axes]
+    if unknown:
+        raise _no_mesh(path, unknown, axes)
+    return cuts, axes, mesh if isinstance(mesh, Mesh) else None
+
+
+def _homes(mesh: Mesh | None, axes: Mapping[str, int], processes: int | None) -> list[int]:
+    """The process of each device of a mesh; of one that is none, as many as there are to be."""
+    if processes is None and mesh is not None:
+        return [device.process_index for device in mesh.devices.flat]
+    return homes(prod(axes.values()), processes or 1)
 
 
 def placed(target: Target, fill: Fill) -> Any:
@@ -199,10 +282,14 @@ def sharding_of(
         default = jax.config.jax_default_device  # type: ignore[attr-defined]
         return SingleDeviceSharding(default or jax.local_devices()[0])
     if over is None or not {*axes} <= {*over.axis_names}:
-        found = "none that is set" if over is None else f"one with the axes {', '.join(map(str, over.axis_names))}"
-        remedy = "Load within `with jax.set_mesh(mesh):`, or give shardings=... Nothing was loaded."
-        raise DeviceError(path, f"a mesh with the axes {', '.join(map(str, axes))}", found, remedy)
+        raise _no_mesh(path, axes, () if over is None else over.axis_names)
     return NamedSharding(over, spec)
+
+
+def _no_mesh(path: str, axes: Iterable[Any], there: Collection[Any]) -> DeviceError:
+    found = f"one with the axes {', '.join(map(str, there))}" if there else "none that is set"
+    remedy = "Load within `with jax.set_mesh(mesh):`, or give shardings=... Nothing was loaded."
+    return DeviceError(path, f"a mesh with the axes {', '.join(map(str, axes))}", found, remedy)
 
 
 def _mesh(own: Any) -> Mesh | None:

@@ -39,6 +39,7 @@ from .loading import holders as holders
 from .loading import part as part
 from .loading import placed as placed
 from .loading import processes as processes
+from .loading import spread as spread
 from .loading import targets as targets
 from .loading import with_placed as with_placed
 from .probing import compiled_prober, compiled_site_prober

@@ -23,6 +23,7 @@ from .loading import holders as holders
 from .loading import part as part
 from .loading import placed as placed
 from .loading import processes as processes
+from .loading import spread as spread
 from .loading import targets as targets
 from .loading import with_placed as with_placed
 from .naming import native_path as native_path

@@ -19,8 +19,8 @@ from torch import nn
 from ..common import paths
 from ..common.arrays import as_numpy
 from ..common.errors import DtypeError, NotExpressibleError, UsageError
-from ..common.wing import Box, Fill, Processes, Target, whole
-from .stored import listed
+from ..common.wing import Box, Fill, Processes, Spread, Target, homes, whole
+from .stored import Owned, listed
 
 # Along each axis of a tensor, a run of entries in it and the run of the local tensor that they are.
 Runs = list[tuple[tuple[int, int], slice]]
@@ -36,18 +36,54 @@ class Held(NamedTuple):
 
 def targets(model: nn.Module, shardings: Any = None) -> dict[str, Target]:
     """See `Loader`: every parameter and buffer by its path, live or on the meta device."""
+    _check_none(shardings)
+    _reshard(model)
+    return {path: _target(path, each, *_boxes(each.array, path)) for path, each in listed(model).items()}
+
+
+def spread(
+    model: nn.Module, processes: int | None = None, shardings: Any = None, mesh: Any = None
+) -> dict[str, Spread]:
+    """See `Loader`: of a DTensor by the ranks of its mesh, and any other tensor in every process."""
+    _check_none(shardings if mesh is None else mesh)
+    found = listed(model)
+    meshes = [sharded.device_mesh for each in found.values() if (sharded := _as_dtensor(each.array)) is not None]
+    ranks = max((int(mesh.mesh.max()) + 1 for mesh in meshes), default=processes or 1)
+    of_rank = homes(ranks, processes or ranks)
+    known: dict[Any, tuple[tuple[Box, ...], ...]] = {}
+    made = {}
+    for path, each in found.items():
+        sharded = _as_dtensor(each.array)
+        lying = None if sharded is None else (sharded.device_mesh, tuple(sharded.placements))
+        key = tuple(each.array.shape), lying
+        if key not in known:
+            known[key] = _over_ranks(each.array, of_rank)
+        made[path] = Spread(_target(path, each, (), ()), known[key])
+    return made
+
+
+def _over_ranks(tensor: torch.Tensor, of_rank: Sequence[int]) -> tuple[tuple[Box, ...], ...]:
+    """The boxes of each process, those of all of its ranks. of_rank: the process of each rank."""
+    sharded = _as_dtensor(tensor)
+    found: list[dict[Box, None]] = [{} for _ in range(max(of_rank) + 1)]
+    if sharded is None:
+        return ((whole(tuple(tensor.shape)),),) * len(found)
+    for box, ranks in _holders(sharded.device_mesh, tuple(sharded.placements), tuple(tensor.shape)).items():
+        for rank in ranks:
+            found[of_rank[rank]][box] = None
+    return tuple(map(tuple, found))
+
+
+def _check_none(shardings: Any) -> None:
     if shardings is not None:
         remedy = "Shard the module itself: `fully_shard`, or `distribute_tensor` for its parameters."
         raise UsageError("shardings", "none for a PyTorch module, whose tensors say how they lie", "some", remedy)
-    _reshard(model)
-    found = {}
-    for path, each in listed(model).items():
-        tensor = each.array
-        boxes, parts = _boxes(tensor, path)
-        held = Held(tensor, each.names, parts)
-        dtype, has_values = _dtype(tensor, path), not _local(tensor).is_meta
-        found[path] = Target(path, tuple(tensor.shape), dtype, each.names[1:], each.persistent, has_values, boxes, held)
-    return found
+
+
+def _target(path: str, of: Owned, boxes: tuple[Box, ...], parts: tuple[tuple[slice, ...], ...]) -> Target:
+    tensor, has_values = of.array, not _local(of.array).is_meta
+    held = Held(tensor, of.names, parts)
+    return Target(path, tuple(tensor.shape), _dtype(tensor, path), of.names[1:], of.persistent, has_values, boxes, held)
 
 
 def placed(target: Target, fill: Fill) -> torch.Tensor:

@@ -7,4 +7,6 @@ from .carry import carry as carry
 from .convert import Conversion as Conversion
 from .convert import convert as convert
 from .convert import save as save
+from .load import LoadPlan as LoadPlan
 from .load import load as load
+from .load import plan as plan

@@ -4,7 +4,8 @@ from .align import align
 from .check import check
 from .convert import convert
 from .output import progress as progress
+from .plan import plan
 from .record import record
 from .table import table
 
-COMMANDS = (align, check, convert, record, table)
+COMMANDS = (align, check, convert, plan, record, table)

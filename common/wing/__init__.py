@@ -58,7 +58,10 @@ from .tapes import is_own as is_own
 from .targets import Box as Box
 from .targets import Fill as Fill
 from .targets import Loader as Loader
+from .targets import Spread as Spread
 from .targets import Target as Target
+from .targets import boxes_over as boxes_over
+from .targets import homes as homes
 from .targets import lengths as lengths
 from .targets import whole as whole
 from .traces import CallRecorder as CallRecorder

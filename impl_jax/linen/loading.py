@@ -11,8 +11,8 @@ from flax.linen.spmd import logical_to_mesh_axes
 from jax.sharding import PartitionSpec
 
 from ...common.errors import UsageError
-from ...common.wing import Target
-from ..loading import REPLICATED, Held, by_paths, is_abstract_or_array, sharding_of, target
+from ...common.wing import Spread, Target
+from ..loading import REPLICATED, Place, as_spread, as_targets, is_abstract_or_array
 from ..loading import holders as holders
 from ..loading import part as part
 from ..loading import placed as placed
@@ -23,16 +23,22 @@ from .naming import Model, like
 
 def targets(model: Model, shardings: Any = None) -> dict[str, Target]:
     """See `Loader`: every array of the variables by its path, live or abstract."""
+    return as_targets(_places(model), shardings)
+
+
+def spread(model: Model, processes: int | None = None, shardings: Any = None, mesh: Any = None) -> dict[str, Spread]:
+    """See `Loader`."""
+    return as_spread(_places(model), processes, shardings, mesh)
+
+
+def _places(model: Model) -> dict[str, Place]:
     found = by_path((keys, leaf) for keys, leaf in leaves_of(model[1]) if is_abstract_or_array(unboxed(leaf)))
     if not found:
         raise UsageError("like", "variables with arrays, live or abstract", "none", "Give those of `module.init`.")
-    given = by_paths(shardings, found)
-    made = {}
-    for path, (keys, leaf) in found.items():
-        array = unboxed(leaf)
-        sharding = sharding_of(path, array, given, _spec(leaf), getattr(leaf, "mesh", None))
-        made[path] = target(path, Held(keys, array, sharding))
-    return made
+    return {
+        path: Place(keys, unboxed(leaf), _spec(leaf), getattr(leaf, "mesh", None))
+        for path, (keys, leaf) in found.items()
+    }
 
 
 def with_placed(model: Model, targets: Mapping[str, Target], arrays: Mapping[str, Any]) -> Model:

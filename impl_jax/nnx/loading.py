@@ -9,8 +9,8 @@ from flax import nnx
 from jax.sharding import PartitionSpec
 
 from ...common.errors import UsageError
-from ...common.wing import Target
-from ..loading import REPLICATED, Held, by_paths, is_abstract_or_array, sharding_of, target
+from ...common.wing import Spread, Target
+from ..loading import REPLICATED, Place, as_spread, as_targets, is_abstract_or_array
 from ..loading import holders as holders
 from ..loading import part as part
 from ..loading import placed as placed
@@ -21,6 +21,17 @@ from .stored import aliases, entries, places, replaced, value_of
 
 def targets(model: nnx.Module | nnx.State, shardings: Any = None) -> dict[str, Target]:
     """See `Loader`: every array of the state by its path, live or abstract."""
+    return as_targets(_places(model), shardings)
+
+
+def spread(
+    model: nnx.Module | nnx.State, processes: int | None = None, shardings: Any = None, mesh: Any = None
+) -> dict[str, Spread]:
+    """See `Loader`."""
+    return as_spread(_places(model), processes, shardings, mesh)
+
+
+def _places(model: nnx.Module | nnx.State) -> dict[str, Place]:
     found: list[tuple[Keys, Any]] = []
     for keys, entry in entries(model):
         for place, array in arrays_of(value_of(entry), keys, is_abstract_or_array):
@@ -28,14 +39,12 @@ def targets(model: nnx.Module | nnx.State, shardings: Any = None) -> dict[str, T
     listed = by_path(found)
     if not listed:
         raise UsageError("like", "a model with arrays, live or abstract", "none", "Give one with its Variables.")
-    given = by_paths(shardings, listed)
     shared = {} if isinstance(model, nnx.State) else places(model)
     made = {}
     for path, (place, (keys, entry, array)) in listed.items():
         spec = _spec(entry) if place == keys else REPLICATED
         mesh = entry.get_metadata().get("mesh") if isinstance(entry, nnx.Variable) else None
-        held = Held(place, array, sharding_of(path, array, given, spec, mesh))
-        made[path] = target(path, held, aliases(shared, entry, keys, place))
+        made[path] = Place(place, array, spec, mesh, aliases(shared, entry, keys, place))
     return made
 
 

@@ -8,7 +8,9 @@ from .execute import Progress as Progress
 from .execute import copy as copy
 from .matching import fitted as fitted
 from .matching import is_port as is_port
+from .opening import Opened as Opened
 from .opening import opened as opened
+from .opening import seen as seen
 from .planning import candidates as candidates
 from .planning import equal as equal
 from .planning import in_order as in_order

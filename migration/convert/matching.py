@@ -12,10 +12,10 @@ import numpy as np
 from ...common.errors import UsageError, WeightsError, unfit
 from ...common.safetensors import TensorEntry
 from ...common.tables import counted, shape_text
-from ...common.wing import SideWing
+from ...common.wing import SelfAnswering
 from ...pairs.maps import Map
 from ...pairs.maps.resize import Faults, fitting
-from ...pairs.wings import side_wing
+from ...pairs.wings import loader_of
 from .readers import Source, open_source
 
 NOTHING = "Nothing was written."
@@ -141,7 +141,7 @@ def _extra(source: Source, made: Map) -> Iterator[str]:
 
 
 def target_entries(like: Any) -> dict[str, TensorEntry]:
-    """The tensors of a checkpoint by their paths there, or of a live model by their native paths.
+    """The tensors of a checkpoint by their paths there, or of a model, live or abstract, by their native paths.
 
     Raises:
         CheckpointError: as `open_source`.
@@ -149,22 +149,11 @@ def target_entries(like: Any) -> dict[str, TensorEntry]:
     """
     if isinstance(like, str | os.PathLike):
         return dict(open_source(Path(like)).entries)
-    wing = _wing_of(like)
-    try:
-        found = {
-            path: TensorEntry(each.array.shape, each.array.dtype) for path, each in wing.stored_tensors(like).items()
-        }
-    except NotImplementedError:
-        # What PyTorch says to a look at a tensor on its meta device.
-        found = {}
+    if isinstance(like, SelfAnswering):
+        arrays = {path: each.array for path, each in like.side_wing.stored_tensors(like).items()}
+        return {path: TensorEntry(array.shape, array.dtype) for path, array in arrays.items()}
+    # Whatever a model is sharded over, here all of it is in one process.
+    found = {path: each.target for path, each in loader_of(like).spread(like, 1).items()}
     if not found:
         raise UsageError("like", "a model with arrays", f"{type(like).__name__} without", "Give one with its weights.")
-    return found
-
-
-def _wing_of(model: Any) -> SideWing:
-    try:
-        return side_wing(model)
-    except UsageError as error:
-        remedy = error.remedy or "Give an nn.Module, an nnx.Module, (linen module, variables) or a pytree of arrays."
-        raise UsageError("like", "a live model of the destination's side", error.found, remedy) from None
+    return {path: TensorEntry(each.shape, each.dtype) for path, each in found.items()}

@@ -33,7 +33,11 @@ def opened(checkpoint: Path, made: Map, skip: Collection[str] = (), prefix: str 
     Raises:
         CheckpointError: as `open_source`. UsageError: as `Skipping` and `named`.
     """
-    source = open_source(checkpoint)
+    return seen(open_source(checkpoint), made, skip, prefix)
+
+
+def seen(source: Source, made: Map, skip: Collection[str] = (), prefix: str | None = None) -> Opened:
+    """As `opened`, of a source that is open."""
     if skip:
         source = Skipping(source, skip)
     source, taken_off, put_before = named(source, made, prefix)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...common.errors import DtypeError
 from ...common.wing import Box, lengths
-from ...pairs.maps import Map, MapRow, common_dtype, copies, is_kept, parts_of, placed, windows, without_copies
+from ...pairs.maps import Map, MapRow, Part, common_dtype, copies, is_kept, parts_of, placed, windows, without_copies
 from ..convert import Source, candidates, copy, equal, in_order, two_values
 from .reading import Reader
 
@@ -47,11 +47,26 @@ class Filling:
 
     def nbytes(self, path: str, box: Box) -> int:
         """How many bytes of the source a box needs, of copies and ties those of each."""
-        return sum(
-            sum(part.size for part in parts_of(row, box)) * self.source.entries[entry].dtype.itemsize
-            for row in self.map.by_port[path]
-            for entry in self._compared(row)
-        )
+        each = self.bytes_each(path)
+        if each:
+            return prod(lengths(box)) * each
+        return sum(part.size * self.source.entries[entry].dtype.itemsize for entry, part in self.parts(path, box))
+
+    def bytes_each(self, path: str) -> int:
+        """How many bytes of the source any entry of one of the port's tensors needs; 0 where they are not the same.
+
+        Every entry is in one row of the map, or in as many as are summed or copied.
+        """
+        rows = self.map.by_port[path]
+        found = {sum(self.source.entries[entry].dtype.itemsize for entry in self._compared(row)) for row in rows}
+        return found.pop() if len(found) == 1 and not any(row.summed or row.copied for row in rows) else 0
+
+    def parts(self, path: str, box: Box) -> Iterator[tuple[str, Part]]:
+        """The source's entries of which a box needs parts, and these."""
+        for row in self.map.by_port[path]:
+            for part in parts_of(row, box):
+                for entry in self._compared(row):
+                    yield entry, part
 
     def fill(self, reader: Reader, path: str, box: Box, out: np.ndarray) -> None:
         """Write a box of one of the port's tensors.

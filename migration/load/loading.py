@@ -68,14 +68,12 @@ def load(
     Before the first byte of a tensor is read all but the values is held together, and up to then nothing was changed.
     JAX's arrays are put into the model when all are there; PyTorch's tensors are written one by one.
     """
-    _check_here(source)
+    check_here(source)
     loader = loader_of(like)
     targets = loader.targets(like, shardings)
     made = map if isinstance(map, Map) else Map.load(Path(map))
     weights = opened(local_path(source), made, skip, prefix).source
-    directed = _fitted(weights, made, targets)
-    owners = _owners(directed, targets)
-    filling = Filling.of(weights, directed, keep)
+    filling, owners = bound(weights, made, targets, keep)
     order = filling.order()
     needed = total(filling, {path: owners[path].boxes for path in order}) if on_progress else 0
     uses = Counter(entry for path in order for entry in filling.needed(path))
@@ -93,12 +91,25 @@ def load(
     return loader.with_placed(like, targets, arrays)
 
 
-def _check_here(source: FilePath) -> None:
+def check_here(source: FilePath) -> None:
     """Raises CheckpointError for a source elsewhere, of which every process would fetch all."""
     scheme = scheme_of(source)
     if scheme:
         remedy = "Copy it to a disk that every process sees, and give its path."
         raise CheckpointError(os.fspath(source), "a source on this machine", f"one at {scheme}://", remedy)
+
+
+def bound(
+    source: Source, made: Map, targets: Mapping[str, Target], keep: Collection[str]
+) -> tuple[Filling, dict[str, Target]]:
+    """Source, map and model held together: how to fill the model's tensors, and which are the map's.
+
+    Raises:
+        WeightsError, TieError, MapError, UsageError: as `load`.
+    """
+    directed = _fitted(source, made, targets)
+    owners = _owners(directed, targets)
+    return Filling.of(source, directed, keep), owners
 
 
 def _fitted(source: Source, made: Map, targets: Mapping[str, Target]) -> Map:

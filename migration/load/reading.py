@@ -16,6 +16,7 @@ import numpy as np
 from ...common.errors import CheckpointError
 from ...common.reading import opened
 from ...common.safetensors import TensorEntry
+from ...common.wing import Box
 from ...pairs.maps import Part, bounds, runs, viewed
 from ..convert import Parted, Source
 
@@ -68,9 +69,8 @@ class Reader:
 
     def _from_chunks(self, entry: str, stored: Parted, part: Part) -> np.ndarray:
         box, inside = bounds(part, self._source.entries[entry].shape)
-        spans = [range(first // each, -(-stop // each)) for (first, stop), each in zip(box, stored.chunk, strict=True)]
         seen = self._chunks.setdefault(entry, set())
-        new = {*product(*spans)} - seen
+        new = touched(box, stored.chunk) - seen
         seen |= new
         self.nbytes += len(new) * prod(stored.chunk) * self._source.entries[entry].dtype.itemsize
         return viewed(stored.read(box), inside)
@@ -170,3 +170,9 @@ class _File:
     def _unreadable(self, error: OSError) -> CheckpointError:
         found = error.strerror or str(error)
         return CheckpointError(str(self._path), "what can be read to its end", found, "Copy it again, and load again.")
+
+
+def touched(box: Box, chunk: tuple[int, ...]) -> set[tuple[int, ...]]:
+    """The chunks of a tensor that a box of it lies in, by their numbers along its axes."""
+    spans = [range(first // each, -(-stop // each)) for (first, stop), each in zip(box, chunk, strict=True)]
+    return {*product(*spans)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from itertools import product
 from typing import NamedTuple
 
@@ -86,7 +87,10 @@ class Instantiation:
         return made
 
     def _chosen(self, path: str, shape: Shape) -> Sequence[PathTemplate]:
-        """The templates of the known path that is most like this one: of its rank, and with most of its numbers."""
+        """The templates of the known path that is most like this one: of its rank, and with most of its numbers.
+
+        Of several that of the layer that has the same tensors, as of those with experts and of those without.
+        """
         text, numbers = skeleton(path)
         known = self.of_path.get(text, {})
         if numbers in known:
@@ -95,17 +99,35 @@ class Instantiation:
             return ()
         same: dict[tuple[int, ...], set[int]] = {}
         chosen: dict[tuple[int, ...], Sequence[PathTemplate]] = {}
+        of_key: dict[tuple[int, ...], list[Numbers]] = {}
         for others, found in known.items():
             if len(found[0].row.shape) == len(shape) and self._is_about(found, numbers):
                 key = tuple(map(id, found))
                 chosen[key] = found
+                of_key.setdefault(key, []).append(others)
                 same.setdefault(key, set()).update(
                     position for position, number in enumerate(others) if number == numbers[position]
                 )
-        ranked = sorted(same, key=lambda key: -len(same[key]))
-        if not ranked or (len(ranked) > 1 and len(same[ranked[0]]) == len(same[ranked[1]])):
-            return ()
-        return chosen[ranked[0]]
+        most = max(map(len, same.values()), default=0)
+        best = [key for key, found in same.items() if len(found) == most]
+        if len(best) > 1:
+            best = [key for key in best if any(self._is_kin(path, filled(text, others)) for others in of_key[key])]
+        return chosen[best[0]] if len(best) == 1 else ()
+
+    def _is_kin(self, path: str, known: str) -> bool:
+        """Whether the layers that a new path lies in have the tensors that those of a known one have."""
+        return all(
+            self._new_layers[layer] == self._known_layers[other]
+            for (layer, _), (other, _) in zip(_layers(path), _layers(known), strict=True)
+        )
+
+    @cached_property
+    def _new_layers(self) -> dict[str, set[str]]:
+        return _contents(self.given)
+
+    @cached_property
+    def _known_layers(self) -> dict[str, set[str]]:
+        return _contents((*self.made.by_reference, *self.made.unmatched_reference, *self.made.aside_reference))
 
     @staticmethod
     def _is_about(found: Sequence[PathTemplate], numbers: Numbers) -> bool:
@@ -159,6 +181,22 @@ class Instantiation:
 
     def _misshapen(self, path: str, shape: Shape, old: Shape) -> None:
         self.faults.append(f"{path} has shape {shape_text(shape)} and needs {counted(len(old), 'axis', 'axes')}")
+
+
+def _layers(path: str) -> list[tuple[str, str]]:
+    """What a path lies in and what is numbered, the outermost first, each with the rest of the path."""
+    parts = path.split(".")
+    numbered = [number for number, part in enumerate(parts[:-1], 1) if skeleton(part)[1]]
+    return [(".".join(parts[:number]), ".".join(parts[number:])) for number in numbered]
+
+
+def _contents(paths: Iterable[str]) -> dict[str, set[str]]:
+    """By numbered layer what lies in it, whatever its numbers."""
+    found: dict[str, set[str]] = {}
+    for path in paths:
+        for layer, rest in _layers(path):
+            found.setdefault(layer, set()).add(skeleton(rest)[0])
+    return found
 
 
 def _templates(rows: Iterable[MapRow], spans: Mapping[AxisKey, Sequence[tuple[int, int]]]) -> list[PathTemplate]:

@@ -168,6 +168,23 @@ def test_stacks_of_experts_in_each_layer() -> None:
     assert set(experts(2, 2, 2).inverse().fit(shapes(full)[1]).rows) == set(full.inverse().rows)
 
 
+def two_kinds(dense: int, layers: int) -> Map:
+    """Layers of two kinds that are called alike, each kind in a stack of its own."""
+    rows = []
+    for layer in range(layers):
+        kind, index, depth = ("dense", layer, dense) if layer < dense else ("sparse", layer - dense, layers - dense)
+        names = ("norm", "up") if kind == "dense" else ("norm", "experts.0.up", "experts.1.up")
+        for name in names:
+            port = f"{kind}.{name.replace('experts.', 'expert_')}"
+            rows.append(row(f"layers.{layer}.{name}", port, (4,), (depth, 4), "a -> a", port_piece=f"[{index}]"))
+    return map_of(*rows)
+
+
+def test_a_new_layer_goes_to_the_stack_of_those_that_hold_the_same() -> None:
+    tiny, full = two_kinds(2, 4), two_kinds(2, 9)
+    assert {*tiny.fit(*shapes(full)).rows} == {*full.rows}
+
+
 def concatenated(count: int, width: int) -> Map:
     """Parts that the port lays side by side, two of each layer."""
     return map_of(
