@@ -19,6 +19,7 @@ from .contracts import (
     DEFAULT_CONTRACTS,
     ON_REQUEST,
     PAIR_CONTRACTS,
+    RECIPES,
     STORED,
     STRUCTURE,
     Sampling,
@@ -145,12 +146,12 @@ class Examination:
             return initialization(self.bound, unit.setting, self.wanted.sampling)
         if unit.contract in ON_REQUEST:
             return ON_REQUEST[unit.contract](self.bound.partial.comparison(unit.setting))
-        if unit.contract not in ARITHMETIC:
+        if unit.contract not in {**ARITHMETIC, **RECIPES}:
             return {**STRUCTURE, **STORED}[unit.contract](self.bound)
         reason = _not_comparable(self.bound, unit.setting)
         if reason:
             return [_skipped(reason)]
-        return ARITHMETIC[unit.contract](self.bound.comparison(unit.setting))
+        return {**ARITHMETIC, **RECIPES}[unit.contract](self.bound.comparison(unit.setting))
 
     def _result(self, contract: str, setting: Setting, finding: Finding) -> Result:
         wings = f"{self.bound.reference.kind} -> {self.bound.port.kind}"

@@ -24,6 +24,7 @@ from ..common.wing import (
     Taper,
     Tracer,
     Trainer,
+    Updater,
     all_unlike,
     has_safetensors,
     loading,
@@ -46,6 +47,7 @@ from .probing import compiled_prober, compiled_site_prober
 from .tapes import taper_of
 from .training import REMEDY, compiled_passer, compiled_trainer
 from .trees import Owned, arrays_of, as_stored_tensors, by_path, filled, replaced
+from .updates import Home, updater_of
 
 NAME = "pytree"
 
@@ -115,6 +117,25 @@ def trainer(
         NotExpressibleError: no train_call; or, from the run, an output that is no structure of arrays.
     """
     return compiled_trainer(_functional(model, _in_training(train_call), dtype), inputs, dtype)
+
+
+def updater(model: Any, optimizer: Any, *, dtype: str = "float64") -> Updater:
+    """The tree's optimizer made ready to be fed with gradients: `run(weights)` gives a function that makes a step.
+
+    optimizer: an Optax transformation over the tree, or over what it has under `params`; what has one as its `tx`; or a
+        function that gives either for these parameters. A tuple has an average of the parameters as its second: a
+        transformation, or a function `average(old, new)`.
+
+    Raises:
+        DtypeError, WeightsError: as `SideWing`.
+        PairError: what is no such thing, or whatever the optimizer itself raises.
+    """
+    side = _functional(model, lambda tree, inputs: None, dtype)
+    return updater_of(side, Home(lambda tree, wrt: _trained(tree)), optimizer, dtype)
+
+
+def _trained(tree: Any) -> Any:
+    return tree["params"] if isinstance(tree, Mapping) and "params" in tree else tree
 
 
 def passer(

@@ -37,7 +37,7 @@ def canonical_step(
 
     (value, left), gradients = jax.value_and_grad(loss, has_aux=True)(params)
     rule = _transformation(Optimizer("sgd", learning_rate))
-    params, _ = _updated(rule, params, gradients, rule.init(params))
+    params, _ = updated(rule, params, gradients, rule.init(params))
     return params, left, value.item()
 
 
@@ -126,10 +126,10 @@ def _trainable(side: Functional, dtype: str) -> Arrays:
 @functools.cache
 def _compiled(optimizer: Optimizer) -> tuple[optax.GradientTransformation, Callable[..., tuple[Any, Any]]]:
     rule = _transformation(optimizer)
-    return rule, jax.jit(functools.partial(_updated, rule))
+    return rule, jax.jit(functools.partial(updated, rule))
 
 
-def _updated(rule: optax.GradientTransformation, params: Any, gradients: Any, state: Any) -> tuple[Any, Any]:
+def updated(rule: optax.GradientTransformation, params: Any, gradients: Any, state: Any) -> tuple[Any, Any]:
     """The parameters, one or a tree of them, and the optimizer's state after one step."""
     updates, state = rule.update(gradients, state, params)
     after: Any = optax.apply_updates(params, updates)

@@ -25,6 +25,12 @@ class Pair:
     reference_train_call, port_train_call: the same in training mode, for the contracts that are about it. PyTorch and
         NNX models are put into that mode and need none. In Linen it gives `(output, updated collections)`, as
         `module.apply(variables, *inputs, train=True, mutable=["batch_stats"])` does.
+    reference_optimizer, port_optimizer: what either side is trained with, for the contract `recipe`. Of PyTorch a
+        function that makes it: `lambda parameters: torch.optim.AdamW(parameters, lr=1e-3)`, or one of `model` or of
+        `named_parameters`, by these names. It may give `(optimizer, scheduler)`, with functions of the parameters that
+        are called before each step, as for clipping, and with an `AveragedModel`. Of JAX an Optax transformation with
+        its schedule in it, or a function of the parameters or of the `model` that gives one, an `nnx.Optimizer` or a
+        `TrainState`; a tuple has an average of the parameters as its second.
     loaded: whether the port was given the reference's weights, which are then checked. Unless it is said, a port that
         holds none of them is taken for one that was never given them, and its values are not judged.
 
@@ -39,6 +45,8 @@ class Pair:
     port_call: Call | None = None
     reference_train_call: Call | None = None
     port_train_call: Call | None = None
+    reference_optimizer: Any = field(default=None, kw_only=True)
+    port_optimizer: Any = field(default=None, kw_only=True)
     loaded: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:

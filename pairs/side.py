@@ -14,9 +14,11 @@ from ..common import paths
 from ..common.errors import NotExpressibleError, ParitreeError
 from ..common.tables import ModuleRow, Row, modules_in_order
 from ..common.wing import (
+    Advance,
     Call,
     CallRecorder,
     Cotangents,
+    Gradients,
     Inputs,
     Optimizer,
     Pass,
@@ -29,6 +31,8 @@ from ..common.wing import (
     TapeUses,
     Trace,
     Training,
+    Updated,
+    Updater,
     is_factory,
     is_floating,
     model_of,
@@ -79,6 +83,7 @@ class Side:
     inputs: Inputs
     call: Call | None = None
     train_call: Call | None = None
+    optimizer: Any = None
     setting: Setting = STRICT
     is_loaded: bool = False
     notes: dict[str, None] = field(default_factory=dict, repr=False)
@@ -91,7 +96,9 @@ class Side:
         model = model_of(given, role=role)
         call, train_call = getattr(pair, f"{role}_call"), getattr(pair, f"{role}_train_call")
         is_loaded = pair.loaded and role == "port"
-        return Side(role, side_wing(model), given, model, pair.inputs, call, train_call, is_loaded=is_loaded)
+        optimizer = getattr(pair, f"{role}_optimizer")
+        wing = side_wing(model)
+        return Side(role, wing, given, model, pair.inputs, call, train_call, optimizer, is_loaded=is_loaded)
 
     def at(self, setting: Setting) -> Side:
         """The same side, run at another setting; what is made ready for one of the two is ready for both."""
@@ -282,6 +289,26 @@ class Side:
         return self._run(
             "trainer", setting, lambda run: run(weights, targets, optimizer, steps), train_call=self.train_call
         )
+
+    def updates(self, weights: Weights, setting: Setting) -> Advance:
+        """Steps of its own optimizer from these values, each with the gradients that it is given.
+
+        Raises:
+            PairError: an optimizer that is none of this model's, or that cannot be fed so. NotExpressibleError: of a
+                record; or, from a step, counts that cannot be set forward.
+        """
+
+        def ready() -> Updater:
+            return self.wing.updater(self.model, self.optimizer, dtype=setting.dtype)
+
+        with self.running(setting):
+            advance = self._made("updater", setting, ready)(weights)
+
+        def step(given: Gradients) -> Updated:
+            with self.running(setting):
+                return advance(given)
+
+        return step
 
     def passed(
         self, weights: Weights, setting: Setting, *, training: bool, dropout: bool = False, seed: int = 0

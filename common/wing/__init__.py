@@ -81,3 +81,11 @@ from .training import Pass as Pass
 from .training import Passer as Passer
 from .training import Trainer as Trainer
 from .training import Training as Training
+from .updates import STEPS as STEPS
+from .updates import Advance as Advance
+from .updates import Gradients as Gradients
+from .updates import Updated as Updated
+from .updates import Updater as Updater
+from .updates import first_argument as first_argument
+from .updates import members as members
+from .updates import not_covered as not_covered

@@ -20,6 +20,7 @@ from .stored import RoundTrip, StoredTensor
 from .tapes import Taper
 from .traces import Tracer
 from .training import Passer, Trainer
+from .updates import Updater
 
 
 class SideWing(Protocol):
@@ -69,6 +70,7 @@ class SideWing(Protocol):
         dtype: str = "float32",
         train_call: Call | None = None,
     ) -> Passer: ...
+    def updater(self, model: Any, optimizer: Any, *, dtype: str = "float64") -> Updater: ...
     def round_trips(self, model: Any) -> Iterator[RoundTrip]: ...
     def site_prober(
         self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32"

@@ -44,21 +44,21 @@ def training(comparison: Comparison) -> Iterator[Finding]:
     """
     idle: dict[str, str] = {}
     for optimizer in OPTIMIZERS:
-        reformed = _reformed(comparison, optimizer)
+        left = reformed(comparison, decays=bool(optimizer.weight_decay))
         try:
-            steps, ours, theirs = _trained(comparison, optimizer, 1 if reformed else STEPS)
+            steps, ours, theirs = _trained(comparison, optimizer, 1 if left else STEPS)
         except NotExpressibleError as refused:
             yield Finding("", None, None, None, str(refused))
             return
         idle = idle or _idle(steps, ours, theirs)
         if idle and optimizer is OPTIMIZERS[0]:
             yield _of_idle(comparison, len(idle))
-        yield from _moved(steps, ours, theirs, reformed | idle)
+        yield from _moved(steps, ours, theirs, left | idle)
         for side, trained in ((comparison.reference, ours), (comparison.port, theirs)):
             yield from _still_tied(comparison, side, trained.stored_tensors, steps)
 
 
-def _reformed(comparison: Comparison, optimizer: Optimizer) -> dict[str, str]:
+def reformed(comparison: Comparison, *, decays: bool) -> dict[str, str]:
     """By port path, why a step does not lead the port's parameter where it leads the reference's: by the map alone."""
     reasons = {}
     for row in comparison.bound.rows:
@@ -70,7 +70,7 @@ def _reformed(comparison: Comparison, optimizer: Optimizer) -> dict[str, str]:
             reasons[row.port] = "one side trains one tensor where the other has copies of it, which go different ways"
         elif row.slope != 1:
             reasons[row.port] = f"the port holds {row.transform} in the place of x: no optimizer scales its steps so"
-        elif row.transform and optimizer.weight_decay:
+        elif row.transform and decays:
             reasons[row.port] = f"the port holds {row.transform} in the place of x, and weight decay shrinks either"
     return reasons
 

@@ -47,5 +47,6 @@ from .tying import identical as identical
 from .tying import tie as tie
 from .tying import tie_groups as tie_groups
 from .tying import untie as untie
+from .updates import updater as updater
 
 NAME = "linen"

@@ -28,6 +28,7 @@ from ...common.wing import (
     Taper,
     Tracer,
     Trainer,
+    Updater,
 )
 
 
@@ -121,6 +122,12 @@ class Replay:
     ) -> Trainer:
         """What steps of an optimizer leave."""
         return model.trainer(inputs, call, dtype, train_call)
+
+    def updater(self, model: Answering, optimizer: Any, *, dtype: str = "float64") -> Updater:
+        """What cannot be done: the steps of a caller's own optimizer are not recorded."""
+        raise NotExpressibleError(
+            "", "a live model, whose optimizer can make steps", "a record", "Compare with the model."
+        )
 
     def passer(
         self,

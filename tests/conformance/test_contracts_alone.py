@@ -12,11 +12,11 @@ from paritree.common.wing import WINGS
 from paritree.conformance import PAIR_CONTRACTS, check
 from paritree.conformance.results import Finding
 
-from .faults import held, runs
+from .faults import held, recipes, runs
 from .faults.fault import Fault, failures, missed
 from .faults.sides import arrays, drawing, network
 
-FAULTS: dict[str, Callable[[str], list[Fault]]] = {**held.FAULTS, **runs.FAULTS}
+FAULTS: dict[str, Callable[[str], list[Fault]]] = {**held.FAULTS, **runs.FAULTS, "recipe": recipes.recipe}
 # Of `layout`: a gradient that is transposed is wrong, so that `gradients` fails with it.
 NEVER_ALONE = ("layout",)
 
@@ -36,7 +36,7 @@ def mute(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Cuts a contract out of the check."""
 
     def cut(name: str) -> None:
-        for table in (check.STRUCTURE, check.ARITHMETIC, check.ON_REQUEST, check.STORED):
+        for table in (check.STRUCTURE, check.ARITHMETIC, check.RECIPES, check.ON_REQUEST, check.STORED):
             if name in table:
                 monkeypatch.setitem(table, name, muted(table[name]))
         if name == "initialization":
@@ -60,6 +60,9 @@ TOLD = {
     "determinism": [f"{role}: two runs at the same values are equal bit for bit" for role in ("reference", "port")],
     "round trip": [f"reference: {way}" for way in ("state_dict", "torch.save", "safetensors")]
     + [f"port: {way}" for way in ("state dict", "msgpack", "safetensors")],
+    "recipe": [
+        "the pair has no reference_optimizer and no port_optimizer: give both, and their steps are compared",
+    ],
     "initialization": ["the reference is a live model: give a factory, a function of a seed, to have its draws"],
 }
 
@@ -72,7 +75,7 @@ def test_what_is_told_of_a_right_pair() -> None:
     of = {"names": ends, "shapes": ends, "layout": free, "gradients": free, "training": ends * 2, "values": ends}
     for unit in examined.units:
         found = examined.results(unit)
-        assert {each.status for each in found} == {"skip" if unit.contract == "initialization" else "pass"}
+        assert {each.status for each in found} == {"skip" if unit.contract in ("initialization", "recipe") else "pass"}
         told = [each.message for each in found if "that dropout makes" not in each.message]
         assert told == TOLD.get(unit.contract, [""] * len(found)), unit.contract
         if unit.contract in of:

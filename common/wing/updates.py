@@ -1,0 +1,65 @@
+"""Updates: what a caller's own optimizer makes of given gradients. No framework is imported."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from .runs import PairError
+
+STEPS = "Give whole step functions, reference_step= and port_step=, in which it is called as it wants."
+
+
+class Gradients(NamedTuple):
+    """What one step of an optimizer is given.
+
+    arrays: native gradients by the paths of `stored_tensors`. Where a path is not there, PyTorch's parameter has no
+        gradient and JAX's a zero.
+    ahead: by how many steps counts and schedules are set forward before.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    ahead: int = 0
+
+
+class Updated(NamedTuple):
+    """What one step of an optimizer left: the parameters and, if the recipe averages these, their averages, by path."""
+
+    parameters: dict[str, np.ndarray]
+    averages: dict[str, np.ndarray]
+
+
+# Makes one more step of the same run.
+Advance = Callable[[Gradients], Updated]
+
+
+class Updater(Protocol):
+    """A side's own optimizer made ready to be fed with gradients: each call begins anew, with a state of its own.
+
+    weights: native arrays by the paths of `stored_tensors`; what is not given keeps the value that it has in the model.
+    """
+
+    def __call__(self, weights: Mapping[str, Any]) -> Advance: ...
+
+
+def members(given: Any) -> tuple[Any, ...]:
+    """An optimizer with what comes with it: of a plain tuple or list each, of anything else itself alone."""
+    return tuple(given) if type(given) in (tuple, list) else (given,)
+
+
+def first_argument(factory: Callable[..., Any]) -> str:
+    """The name of a function's first argument; empty where it has none to be seen."""
+    try:
+        return next(iter(inspect.signature(factory).parameters), "")
+    except (TypeError, ValueError):
+        return ""
+
+
+def not_covered(paths: list[str], frozen: str) -> PairError:
+    """Of an optimizer that leaves out parameters that train. frozen: how a framework says that one is frozen."""
+    shown = ", ".join(paths[:4]) + (f" and {len(paths) - 4} more" if len(paths) > 4 else "")
+    remedy = f"Give it these too, or freeze them by {frozen}."
+    return PairError("", "an optimizer over every parameter that trains", f"none of its groups has {shown}", remedy)

@@ -1,0 +1,423 @@
+"""Causes: by what two recipes differ, in words with both numbers, from how their parameters moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from .courses import CONSTANT, COURSES, HUGEST, ORDINARY, SCHEDULE, SPARSE, TINIEST, ZERO, counts
+from .responses import Response, Responses, Trail
+from .rules import EXPLAINED, Clip, Fitted, Numbers, clipped, decays, fitted, is_steady, is_uneven, left_of, rates
+
+# Two numbers that are fitted are one if they are as near.
+_NEAR = 1e-3
+_SHOWN = 4
+# So many rules are looked for in one model; to find one takes seconds.
+_MOST_RULES = 4
+
+
+class Cause(NamedTuple):
+    """A difference: in a word or two, in a sentence, and the port's paths of the parameters that it is about."""
+
+    cause: str
+    words: str
+    paths: tuple[str, ...]
+
+
+def causes_of(seen: Responses, wrong: Mapping[str, Sequence[str]]) -> list[Cause]:
+    """What is not the same in two recipes.
+
+    wrong: by the port's path the courses in which a parameter moved otherwise.
+    """
+    found = list(_Search(seen, wrong).causes())
+    named = {path for cause in found for path in cause.paths}
+    rest = tuple(path for path in wrong if path not in named)
+    return [*found, *_by_course(rest, wrong)] if rest else found
+
+
+# Which part of a recipe shows in one course alone, where no rule explains how the parameters moved.
+_TOLD = {
+    ZERO: ("weight decay", "without a gradient they move otherwise"),
+    SCHEDULE: ("schedule", "the first steps are the same and later ones are not"),
+    TINIEST: ("eps", "only gradients as small as an eps make other steps"),
+    HUGEST: ("clipping", "only gradients as large as what is clipped make other steps"),
+    SPARSE: ("sparse rows", "only gradients that are zero in most rows make other steps"),
+}
+
+
+def _by_course(paths: Sequence[str], wrong: Mapping[str, Sequence[str]]) -> Iterator[Cause]:
+    for courses in dict.fromkeys(tuple(wrong[path]) for path in paths):
+        mine = tuple(path for path in paths if tuple(wrong[path]) == courses)
+        cause, words = _TOLD.get(courses[0], ("update", "")) if len(courses) == 1 else ("update", "")
+        yield Cause(cause, words or f"they go another way at {_listed(courses)}", mine)
+
+
+@dataclass(frozen=True)
+class _Search:
+    seen: Responses
+    wrong: Mapping[str, Sequence[str]]
+
+    def _response(self, course: str, path: str) -> Response:
+        return self.seen.by_course[course][path]
+
+    def causes(self) -> Iterator[Cause]:
+        still = [path for path in self.wrong if self._is_still(path)]
+        yield from self._stills(still)
+        moving = [path for path in self.wrong if path not in still]
+        limited = list(self._limited(moving))
+        yield from limited
+        if limited or not moving:
+            return
+        yield from self._decays(moving)
+        rest = [path for path in moving if set(self.wrong[path]) - {ZERO}]
+        yield from self._rules(rest)
+
+    # What one side leaves alone.
+
+    def _moves(self, path: str, side: int) -> bool:
+        return any(course[path][1 + side].moves.any() for course in self.seen.by_course.values() if path in course)
+
+    def _is_still(self, path: str) -> bool:
+        return self._moves(path, 0) != self._moves(path, 1)
+
+    def _stills(self, paths: Sequence[str]) -> Iterator[Cause]:
+        for side, (mover, other) in enumerate((("reference", "port"), ("port", "reference"))):
+            mine = tuple(path for path in paths if self._moves(path, side))
+            decaying = tuple(path for path in mine if self._response(ZERO, path)[1 + side].moves.any())
+            given = tuple(path for path in mine if self._response(CONSTANT, path).given.any())
+            frozen = tuple(path for path in decaying if path not in given)
+            if frozen:
+                share = _share(self._response(ZERO, frozen[0])[1 + side])
+                words = f"the {mover} decays by {share:.4g} of its value in a step what the {other} leaves alone"
+                yield Cause("frozen parameters decay", words, frozen)
+            rest = tuple(path for path in mine if path not in frozen)
+            if rest:
+                yield Cause("frozen", f"the {mover} trains what the {other} leaves alone", rest)
+
+    # What is done to steps instead of gradients.
+
+    def _limited(self, paths: Sequence[str]) -> Iterator[Cause]:
+        """Clipping behind the rule: all steps together are as long, whatever the gradients."""
+        sizes = [np.concatenate([self.seen.totals[name][:, side] for name in (ORDINARY, HUGEST)]) for side in (0, 1)]
+        steady = [is_steady(each) for each in sizes]
+        if paths and steady[0] != steady[1]:
+            one, other = ("reference", "port") if steady[0] else ("port", "reference")
+            size = sizes[0 if steady[0] else 1].mean()
+            words = (
+                f"the {one} clips the steps and not the gradients: all of a step is {size:.4g} long, in the {other} not"
+            )
+            yield Cause("clipping", words, tuple(paths))
+
+    # Weight decay.
+
+    def _decays(self, paths: Sequence[str]) -> Iterator[Cause]:
+        found: dict[tuple[str, str], list[str]] = {}
+        for path in paths:
+            if ZERO in self.wrong[path]:
+                found.setdefault(self._decay(path), []).append(path)
+        decaying = {path for path in self.seen.rows if self._decay_shares(path) != (0.0, 0.0)}
+        for (cause, words), mine in found.items():
+            if not cause:
+                continue
+            is_part = "mask" in cause and len(decaying) > len(mine)
+            yield Cause(cause if is_part or "mask" not in cause else "weight decay", words, tuple(mine))
+
+    def _decay_shares(self, path: str) -> tuple[float, float]:
+        if path not in self.seen.by_course[ZERO]:
+            return 0.0, 0.0
+        response = self._response(ZERO, path)
+        return _share(response.ours), _share(response.theirs)
+
+    def _decay(self, path: str) -> tuple[str, str]:
+        """Cause and words for what a parameter without a gradient does otherwise."""
+        ours, theirs = self._decay_shares(path)
+        coupled = [self._is_in_gradient(path, side) for side in (0, 1)]
+        if coupled[0] != coupled[1] and ours and theirs:
+            names = ("reference", "port") if coupled[0] else ("port", "reference")
+            words = f"the {names[0]} adds it to the gradient, the {names[1]} decays the values by themselves"
+            return "weight decay in the gradient", words
+        if not (ours and theirs):
+            mover, other = ("reference", "port") if ours else ("port", "reference")
+            share = self._decay_words(path, 0 if ours else 1)
+            return "weight decay mask", f"the {mover} decays {share}, the {other} not"
+        rate, other = self._rate(path), self._rate(path, 1)
+        if all(coupled) or (rate and other and abs(ours / theirs * other / rate - 1) < _NEAR):
+            # What the rules and their rates tell.
+            return "", ""
+        words = f"the reference decays {self._decay_words(path, 0)}, the port {self._decay_words(path, 1)}"
+        if rate and any(abs(theirs / ours * factor - 1) < 0.05 for factor in (rate, 1 / rate)):
+            who = "port" if theirs > ours else "reference"
+            return "weight decay without the rate", f"{words}: the {who} does not multiply it by its rate of {rate:.4g}"
+        if abs(ours / theirs - 1) < _NEAR:
+            return "", ""
+        return "weight decay", words
+
+    def _is_in_gradient(self, path: str, side: int) -> bool:
+        """Whether a decay goes through the rule: no multiple of the values, or one that is not the rate's."""
+        return bool(self.fits(path)[side].numbers.coupled) or is_uneven(self._response(ZERO, path)[1 + side])
+
+    def _decay_words(self, path: str, side: int) -> str:
+        share = self._decay_shares(path)[side]
+        rate = self._rate(path, side)
+        times = f" ({share / rate:.4g} times its rate)" if rate else ""
+        return f"by {share:.4g} of its value in a step{times}"
+
+    def _rate(self, path: str, side: int = 0) -> float:
+        """The rate of the step at which the decay is told; 0 where no rule explains it."""
+        fit = self.fits(path)[side]
+        if fit.error > EXPLAINED * 100:
+            return 0.0
+        response = self._response(CONSTANT, path)
+        found = rates(fit.numbers, CONSTANT, response.given, response[1 + side])
+        zero = self._response(ZERO, path)[1 + side].moves
+        first = next((n for n, move in enumerate(zero) if move.any()), 0)
+        return float(found[first]) if first < len(found) and np.isfinite(found[first]) else 0.0
+
+    # The rule.
+
+    @cached_property
+    def _fits(self) -> dict[str, tuple[Fitted, Fitted]]:
+        return {}
+
+    def fits(self, path: str) -> tuple[Fitted, Fitted]:
+        """The rules of both sides for a parameter: those of one that was fitted before, where they explain it too."""
+        if path in self._fits:
+            return self._fits[path]
+        trails = [
+            {name: (course[path].given, course[path][1 + side]) for name, course in self.seen.by_course.items()}
+            for side in (0, 1)
+        ]
+        known = None
+        for known in dict.fromkeys(self._fits.values()):
+            if all(_explains(fit, trail) for fit, trail in zip(known, trails, strict=True)):
+                self._fits[path] = known
+                return known
+        if known and len(set(self._fits.values())) >= _MOST_RULES:
+            return known
+        self._fits[path] = fitted(trails[0]), fitted(trails[1])
+        return self._fits[path]
+
+    def _rules(self, paths: Sequence[str]) -> Iterator[Cause]:
+        """What differs beside the decay of parameters without a gradient."""
+        largest = sorted(paths, key=lambda path: -self._response(CONSTANT, path).given.shape[1])
+        found: dict[tuple[str, str], list[str]] = {}
+        for path in largest:
+            for cause in self._rule(path):
+                found.setdefault(cause, []).append(path)
+        for (cause, words), mine in found.items():
+            yield Cause(cause, words, tuple(path for path in self.wrong if path in mine))
+        yield from self._clips([path for path in paths if HUGEST in self.wrong[path]])
+
+    def _rule(self, path: str) -> Iterator[tuple[str, str]]:
+        ours, theirs = self.fits(path)
+        if max(ours.error, theirs.error) > 100 * EXPLAINED:
+            return
+        yield from differences(ours.numbers, theirs.numbers)
+        if kind(ours.numbers) == kind(theirs.numbers):
+            yield from self._schedules(path, ours, theirs)
+
+    def _rates(self, course: str, path: str, fits: tuple[Fitted, Fitted]) -> list[np.ndarray]:
+        response = self._response(course, path)
+        return [rates(fits[side].numbers, course, response.given, response[1 + side]) for side in (0, 1)]
+
+    def _schedules(self, path: str, ours: Fitted, theirs: Fitted) -> Iterator[tuple[str, str]]:
+        first = self._rates(CONSTANT, path, (ours, theirs))
+        later = self._rates(SCHEDULE, path, (ours, theirs)) if SCHEDULE in self.seen.by_course else [np.zeros(0)] * 2
+        numbers = [[*range(1, len(first[0]) + 1)], next(counts(c) for c in COURSES if c.name == SCHEDULE)]
+        steps = [*numbers[0], *numbers[1][: len(later[0])]]
+        one, other = np.concatenate([first[0], later[0]]), np.concatenate([first[1], later[1]])
+        apart = ~np.isclose(one, other, rtol=_NEAR / 10, atol=1e-9 * np.nanmax(np.abs(one), initial=0.0))
+        apart &= ~(np.isnan(one) & np.isnan(other))
+        if not apart.any():
+            return
+        place = int(np.argmax(apart))
+        both = f"the reference's rate is {one[place] + 0.0:.4g} and the port's {other[place] + 0.0:.4g}"
+        told = f"at step {steps[place]} {both}"
+        shift = _shift(first[0], first[1])
+        if shift:
+            yield "schedule", f"{told}: the port's schedule is {shift}"
+            return
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = other / one
+        if np.nanmax(np.abs(ratio / np.nanmedian(ratio) - 1)) < _NEAR and np.isfinite(np.nanmedian(ratio)):
+            yield "learning rate", f"{told}: {np.nanmedian(ratio):.4g} times it at every step"
+            return
+        yield "schedule", told
+
+    # Clipping.
+
+    def _clips(self, paths: Sequence[str]) -> Iterator[Cause]:
+        found = {path: clips for path in paths if (clips := self._clip(path)) is not None}
+        unlike = tuple(path for path, (ours, theirs) in found.items() if not _is_same(ours, theirs))
+        if unlike:
+            words = [self._clip_words({path: found[path][side] for path in unlike}) for side in (0, 1)]
+            yield Cause("clipping", f"the reference {words[0]}, the port {words[1]}", unlike)
+
+    def _clip(self, path: str) -> tuple[Clip | None, Clip | None] | None:
+        fits, response, row = self.fits(path), self._response(HUGEST, path), self.seen.rows[path]
+        if max(fit.error for fit in fits) > 100 * EXPLAINED:
+            return None
+        steady, size = self._rates(CONSTANT, path, fits), int(np.prod(row.port_shape))
+        norms = self.seen.norms[HUGEST]
+        ours, theirs = (
+            clipped(fits[side].numbers, response.given, response[1 + side], norms, steady[side], size)
+            for side in (0, 1)
+        )
+        return ours, theirs
+
+    def _clip_words(self, clips: Mapping[str, Clip | None]) -> str:
+        known = {path: clip for path, clip in clips.items() if clip is not None}
+        hows = {clip.how for clip in known.values()}
+        if len(known) < len(clips) or len(hows) > 1:
+            return "limits huge steps in another way"
+        if hows == {"none"}:
+            return "does not clip"
+        most = np.array([clip.most for clip in known.values()])
+        if hows == {"tensor"} and len(most) > 1 and not is_steady(most):
+            most = most / np.sqrt([np.prod(self.seen.rows[path].port_shape) for path in known])
+            hows = {"root"}
+        what = {
+            "value": "each value",
+            "norm": "the global norm",
+            "tensor": "each tensor's norm",
+            "root": "each tensor's root mean square",
+        }[hows.pop()]
+        return f"clips {what} of gradients at {most.mean():.4g}" if is_steady(most) else f"clips {what} of gradients"
+
+
+def _is_same(ours: Clip | None, theirs: Clip | None) -> bool:
+    if ours is None or theirs is None:
+        return False
+    return ours.how == theirs.how and bool(np.isclose(ours.most, theirs.most, rtol=_NEAR))
+
+
+def causes_of_averages(seen: Responses, wrong: Sequence[str]) -> list[Cause]:
+    """What is not the same in two averages of the parameters. wrong: the port's paths of those that are apart."""
+    if seen.averaged[0] != seen.averaged[1]:
+        one, other = ("reference", "port") if seen.averaged[0] else ("port", "reference")
+        words = f"the {one} averages its parameters, the {other} does not"
+        return [Cause("average of weights", words, tuple(seen.rows))]
+    if not wrong:
+        return []
+    response = seen.by_course[CONSTANT][wrong[0]]
+    kept = [_kept(averages, trail) for averages, trail in zip(response.averages or (), response[1:3], strict=True)]
+    place = next((n for n, (one, other) in enumerate(zip(*kept, strict=True)) if abs(one - other) > _NEAR / 10), 0)
+    words = (
+        f"at step {place + 2} the reference keeps {kept[0][place]:.4g} of its average and the port {kept[1][place]:.4g}"
+    )
+    if abs(kept[0][place] - kept[1][place]) <= _NEAR / 10:
+        words = "the averages of both begin otherwise: with the first values, or with those after the first step"
+    return [Cause("average of weights", words, tuple(wrong))]
+
+
+def _kept(averages: np.ndarray, trail: Trail) -> list[float]:
+    """From the second step on, which share of itself an average keeps beside the new values."""
+    after = trail.before + trail.moves
+    new, old = after[1:] - averages[:-1], averages[1:] - averages[:-1]
+    return [1 - float((each * step).sum() / max((each**2).sum(), 1e-300)) for each, step in zip(new, old, strict=True)]
+
+
+def _share(zero: Trail) -> float:
+    """What share of itself a parameter loses in the first step without a gradient in which it moves."""
+    found = decays(zero)
+    moving = [abs(found[n]) for n, move in enumerate(zero.moves) if move.any()]
+    return float(moving[0]) if moving else 0.0
+
+
+def _shift(ours: np.ndarray, theirs: np.ndarray) -> str:
+    """By how many steps one schedule is before the other; empty for a rate that stays, or where none is so."""
+    if np.isnan(ours).any() or np.isnan(theirs).any() or np.allclose(ours, ours[0], rtol=_NEAR / 10):
+        return ""
+    for steps, word in ((1, "a step"), (2, "two steps")):
+        if np.allclose(theirs[steps:], ours[:-steps], rtol=_NEAR / 10, atol=1e-12):
+            return f"{word} late"
+        if np.allclose(ours[steps:], theirs[:-steps], rtol=_NEAR / 10, atol=1e-12):
+            return f"{word} early"
+    return ""
+
+
+def _explains(fit: Fitted, trails: Mapping[str, tuple[np.ndarray, Trail]]) -> bool:
+    return left_of(fit.numbers, trails) < EXPLAINED
+
+
+def kind(numbers: Numbers) -> str:
+    """What a rule is called."""
+    if numbers.squares == "none":
+        return "SGD with momentum" if numbers.momentum else "SGD"
+    if numbers.squares == "sum":
+        return "Adagrad"
+    return "Adam" if numbers.corrected or numbers.first else "RMSprop"
+
+
+_FAMILIES = {"SGD": "SGD", "SGD with momentum": "SGD"}
+
+
+def differences(ours: Numbers, theirs: Numbers) -> Iterator[tuple[str, str]]:
+    """Causes and words for the numbers in which two rules differ."""
+    one, other = kind(ours), kind(theirs)
+    if ours.squares == "mean" == theirs.squares and _is(ours, theirs, "first", "second"):
+        one = other = "Adam" if ours.first else "RMSprop"
+    if _FAMILIES.get(one, one) != _FAMILIES.get(other, other):
+        yield "optimizer", f"the reference moves as {described(ours)}, the port as {described(theirs)}"
+        return
+    if not _is(ours, theirs, "momentum"):
+        yield "momentum", _both(ours, theirs, lambda each: f"{each.momentum:.6g}")
+    if ours.nesterov != theirs.nesterov:
+        yield "Nesterov", _one_alone(ours, theirs, "nesterov", "looks ahead as Nesterov's momentum does")
+    if abs(ours.dampening - theirs.dampening) > _NEAR:
+        yield "dampening", _both(ours, theirs, lambda each: f"{each.dampening:.4g}")
+    if not _is(ours, theirs, "first", "second"):
+        if ours.first or theirs.first:
+            yield "betas", _both(ours, theirs, lambda each: f"({each.first:.6g}, {each.second:.6g})")
+        else:
+            yield "betas", "the squares decay by " + _both(ours, theirs, lambda each: f"{each.second:.6g}")
+    if ours.corrected != theirs.corrected:
+        yield "bias correction", _one_alone(ours, theirs, "corrected", "corrects its averages for their start at zero")
+    if ours.centered != theirs.centered:
+        yield "centered", _one_alone(ours, theirs, "centered", "takes the mean from the squares")
+    if ours.is_inside != theirs.is_inside:
+        inside, outside = ("reference", "port") if ours.is_inside else ("port", "reference")
+        eps = (ours.eps, theirs.eps) if ours.is_inside else (theirs.eps, ours.eps)
+        words = f"the {inside} adds {eps[0]:.4g} inside of the root, the {outside} {eps[1]:.4g} outside of it"
+        yield "eps inside of the root", words
+    elif not np.isclose(ours.eps, theirs.eps, rtol=1e-2, atol=0):
+        yield "eps", _both(ours, theirs, lambda each: f"{each.eps:.4g}")
+    if not np.isclose(ours.start, theirs.start, rtol=1e-2, atol=1e-10):
+        yield "initial accumulator", _both(ours, theirs, lambda each: f"{each.start:.4g}")
+    if not np.isclose(ours.coupled, theirs.coupled, rtol=1e-2, atol=0) and ours.coupled and theirs.coupled:
+        yield "weight decay", _both(ours, theirs, lambda each: f"{each.coupled:.4g} in the gradient")
+
+
+def _is(ours: Numbers, theirs: Numbers, *names: str) -> bool:
+    """Whether averages decay alike."""
+    return all(np.isclose(1 - getattr(ours, name), 1 - getattr(theirs, name), rtol=_NEAR, atol=1e-9) for name in names)
+
+
+def described(numbers: Numbers) -> str:
+    """A rule with its numbers."""
+    name = kind(numbers)
+    told = {
+        "SGD": "",
+        "SGD with momentum": f" {numbers.momentum:.4g}",
+        "Adagrad": "",
+        "Adam": f" with betas ({numbers.first:.4g}, {numbers.second:.4g})",
+        "RMSprop": f" with a decay of {numbers.second:.4g}",
+    }[name]
+    return name + told
+
+
+def _both(ours: Numbers, theirs: Numbers, told: Callable[[Numbers], str]) -> str:
+    return f"{told(ours)} in the reference and {told(theirs)} in the port"
+
+
+def _one_alone(ours: Numbers, theirs: Numbers, name: str, does: str) -> str:
+    one, other = ("reference", "port") if getattr(ours, name) else ("port", "reference")
+    return f"the {one} {does}, the {other} does not"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -1,0 +1,182 @@
+"""Updates: what a caller's own optimizer makes of given gradients, on a copy of the model."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from ..common.arrays import as_numpy
+from ..common.errors import NotExpressibleError
+from ..common.wing import (
+    STEPS,
+    Advance,
+    Gradients,
+    PairError,
+    Updated,
+    Updater,
+    first_argument,
+    members,
+    not_covered,
+    reported,
+)
+from .access import tensor
+from .core import cast_copy
+from .devices import dtype_of
+from .stored import owned, with_stored_tensors
+
+# What a state may hold that a step's number alone does not decide, or that is the number itself.
+_STATE = frozenset(
+    (
+        *("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "momentum_buffer", "square_avg", "grad_avg"),
+        *("sum", "acc_delta", "row_var", "col_var", "variance"),
+    )
+)
+
+
+def updater(model: nn.Module, optimizer: Any, *, dtype: str = "float64") -> Updater:
+    """The model's optimizer made ready to be fed with gradients: `run(weights)` gives a function that makes a step.
+
+    optimizer: a function that gives a `torch.optim` optimizer for the list of the model's parameters; for its
+        `named_parameters` or for the model itself, if its argument is called `named_parameters` or `model`. It may give
+        a tuple: of the optimizer with schedulers, with functions of the parameters that are called before each step
+        (clipping), and with an `AveragedModel`.
+
+    Each run works on a new copy of the model.
+
+    Raises:
+        DtypeError, WeightsError: as `SideWing`.
+        PairError: what is no such function, an optimizer over other parameters than the model's or not over all that
+            train, a scheduler that needs a metric, or whatever the optimizer itself raises.
+        NotExpressibleError: from a step, a state that cannot be set forward.
+    """
+    of_type = dtype_of(dtype)
+
+    def run(weights: Mapping[str, Any]) -> Advance:
+        own = with_stored_tensors(cast_copy(model, of_type), weights)
+        recipe = Recipe(own, optimizer)
+        parameters = {
+            path: each.array
+            for path, each in owned(own).items()
+            if isinstance(each.array, nn.Parameter) and each.array.is_floating_point()
+        }
+
+        def advance(given: Gradients) -> Updated:
+            recipe.skip(given.ahead)
+            for path, parameter in parameters.items():
+                has = path in given.arrays and parameter.requires_grad
+                parameter.grad = tensor(given.arrays[path]).to(parameter) if has else None
+            recipe.step()
+            averages = recipe.averages
+            return Updated(_neutral(parameters), _neutral({path: averages[path] for path in parameters if averages}))
+
+        return advance
+
+    return run
+
+
+def _neutral(arrays: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return {path: as_numpy(array.detach()).copy() for path, array in arrays.items()}
+
+
+class Recipe:
+    """A caller's optimizer over a model of our own, with what comes with it."""
+
+    def __init__(self, model: nn.Module, given: Any) -> None:
+        self.model = model
+        self.optimizer, *others = members(_made(model, given))
+        if not (hasattr(self.optimizer, "step") and hasattr(self.optimizer, "param_groups")):
+            raise PairError("", "a function that gives an optimizer", type(self.optimizer).__name__, _REMEDY)
+        self.schedulers = [each for each in others if hasattr(each, "step")]
+        self.averaged = [each for each in others if hasattr(each, "update_parameters")]
+        self.before: list[Callable[..., Any]] = [
+            each for each in others if each not in (*self.schedulers, *self.averaged)
+        ]
+        if any(isinstance(each, ReduceLROnPlateau) for each in self.schedulers):
+            raise PairError("", "a schedule of the step's number", "ReduceLROnPlateau, which needs a metric", STEPS)
+        if not all(map(callable, self.before)):
+            wrong = next(each for each in self.before if not callable(each))
+            raise PairError(
+                "", "schedulers, functions and averages beside the optimizer", type(wrong).__name__, _REMEDY
+            )
+        self._check_groups()
+
+    def _check_groups(self) -> None:
+        paths = {id(each.array): path for path, each in owned(self.model).items()}
+        grouped = [each for group in self.optimizer.param_groups for each in group["params"]]
+        foreign = next((each for each in grouped if id(each) not in paths), None)
+        if foreign is not None:
+            found = f"one of shape {tuple(foreign.shape)} that is none of them"
+            remedy = "Make it of what the function is given, a copy of the model's, and not of the model itself."
+            raise PairError("", "an optimizer over the model's parameters", found, remedy)
+        held = {id(each) for each in grouped}
+        left = [paths[id(each)] for each in self.model.parameters() if each.requires_grad and id(each) not in held]
+        if left:
+            raise not_covered(left, "requires_grad_(False)")
+
+    def step(self) -> None:
+        """One step with the gradients that the parameters have."""
+        parameters = [each for each in self.model.parameters() if each.requires_grad]
+        with reported("", "an optimizer that makes a step of gradients alone", STEPS):
+            for function in self.before:
+                function(parameters)
+            self.optimizer.step()
+            for scheduler in self.schedulers:
+                scheduler.step()
+            for averaged in self.averaged:
+                averaged.update_parameters(self.model)
+
+    def skip(self, count: int) -> None:
+        """Set all counts forward.
+
+        Raises:
+            NotExpressibleError: a state that is not told by its tensors and the step's number, or a schedule's end.
+        """
+        if not count:
+            return
+        states = self.optimizer.state.values()
+        other = next((name for state in states for name in state if name not in _STATE), None)
+        if other:
+            kind = type(self.optimizer).__name__
+            raise NotExpressibleError("", "a state that a step's number tells", f"{other!r} in that of {kind}", "")
+        for state in states:
+            if "step" in state:
+                state["step"] += count
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for scheduler in self.schedulers:
+                for _ in range(count):
+                    try:
+                        scheduler.step()
+                    except ValueError as error:
+                        found = f"one that ends: {str(error).partition('.')[0]}"
+                        raise NotExpressibleError("", "a schedule that goes on", found, "") from error
+
+    @property
+    def averages(self) -> dict[str, torch.Tensor]:
+        """By the model's paths; empty where nothing is averaged."""
+        if not self.averaged:
+            return {}
+        return {path: each.array for path, each in owned(self.averaged[0].module).items()}
+
+
+_REMEDY = (
+    "Write for example `lambda parameters: torch.optim.AdamW(parameters, lr=1e-3)`, or one that gives "
+    "`(optimizer, scheduler)`."
+)
+
+
+def _made(model: nn.Module, given: Any) -> Any:
+    if not callable(given):
+        raise PairError(
+            "", "a function of the model's parameters that makes an optimizer", type(given).__name__, _REMEDY
+        )
+    parameters = {"model": model, "module": model, "named_parameters": list(model.named_parameters())}
+    argument = parameters.get(first_argument(given), list(model.parameters()))
+    with reported("", "a function of the model's parameters that makes an optimizer", _REMEDY):
+        return given(argument)

@@ -1,0 +1,213 @@
+"""The contract of recipes: what differs is named with both numbers, and what is the same passes in every form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+import pytest
+import torch
+from flax import nnx
+from flax.training.train_state import TrainState
+
+import paritree
+from paritree import PairError
+
+from ..recipes.both import Recipe, by_optax, by_torch
+from ..recipes.clean import cleans
+from ..recipes.models import mapped
+from ..recipes.planted import PLANTED
+
+ADAMW, RATE = Recipe(decay=0.01), 1e-3
+
+
+def adamw(parameters: Any) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=RATE)
+
+
+def said(by_torch: Any, by_jax: Any, model: str = "net", turned: bool = False) -> list[str]:
+    found = mapped(model).checked(by_torch, by_jax, turned)
+    return [f"[{each.cause}] {each.message}" for each in found.failures]
+
+
+# One for each kind of fault; `python -m tests.conformance.recipes` plants all.
+SHOWN = ("decay of SGD", "decay in the gradient for decoupled", "decay without the rate of SGD", "clipped after SGD")
+SHOWN += ("eps of RMSprop inside of the root", "second beta 0.99", "no bias correction", "dampening", "no schedule")
+
+
+@pytest.mark.parametrize("fault", [each for each in PLANTED if each.name in SHOWN], ids=lambda fault: fault.name)
+def test_a_planted_fault_is_found_and_named(fault: Any) -> None:
+    assert {each.cause for each in fault.failures()} == {fault.causes[0]}
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("fault", PLANTED, ids=lambda fault: fault.name)
+def test_every_planted_fault_is_found_and_named(fault: Any) -> None:
+    assert {each.cause for each in fault.failures()} & set(fault.causes)
+
+
+def test_there_are_enough_faults() -> None:
+    assert len({fault.name for fault in PLANTED}) == len(PLANTED) >= 60
+    assert {fault.model for fault in PLANTED} == {"net", "language model", "block"}
+    assert len(set(SHOWN) & {fault.name for fault in PLANTED}) == len(SHOWN)
+
+
+@pytest.mark.parametrize("clean", list(cleans(4)), ids=lambda clean: clean.recipe.rule)
+def test_a_clean_recipe_passes(clean: Any) -> None:
+    assert clean.failures() == []
+
+
+@pytest.mark.thorough
+def test_no_clean_recipe_fails() -> None:
+    assert [clean for clean in cleans(100) if clean.failures()] == []
+
+
+WORDS = {
+    "of all": "(all 6 parameters; at zero gradients by 0.99 of a step)",
+    "of some": "4 of 6 parameters: 0.bias, 1.weight, 1.bias, 3.bias; at zero gradients by 1 of a step",
+}
+
+
+def test_both_numbers_and_the_parameters_are_said() -> None:
+    decay = "the reference decays by 1e-05 of its value in a step (0.01 times its rate), the port "
+    assert said(adamw, optax.adamw(RATE)) == [
+        f"[weight decay] {decay}by 1e-07 of its value in a step (0.0001 times its rate) {WORDS['of all']}"
+    ]
+    masked = optax.adamw(RATE, weight_decay=0.01, mask=lambda tree: jax.tree.map(lambda each: each.ndim > 1, tree))
+    assert said(adamw, masked) == [f"[weight decay mask] {decay}not ({WORDS['of some']})"]
+
+
+def test_what_passes_has_a_row_for_each_parameter() -> None:
+    report = mapped("net").checked(by_torch(ADAMW), by_optax(ADAMW))
+    report.raise_for_failure()
+    assert sorted(each.path for each in report.results) == [
+        *("0.bias", "0.weight", "1.bias", "1.weight", "3.bias", "3.weight")
+    ]
+    assert all(each.measured is not None and each.measured < each.allowed for each in report.results)
+
+
+def clipped(parameters: Any) -> Any:
+    optimizer = adamw(parameters)
+
+    def clip(*_: Any) -> None:
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+
+    optimizer.register_step_pre_hook(clip)
+    return optimizer
+
+
+def scheduled(model: torch.nn.Module) -> Any:
+    optimizer = torch.optim.AdamW([{"params": [each]} for _, each in model.named_parameters()], lr=RATE)
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min((step + 1) / 10, 1.0))
+
+
+OPTAX = optax.adamw(RATE, weight_decay=0.01)
+CLIPPED = optax.chain(optax.clip_by_global_norm(1.0), OPTAX)
+WARM = optax.adamw(optax.linear_schedule(RATE / 10, RATE, 9), weight_decay=0.01)
+FORMS: dict[str, tuple[Any, Any]] = {
+    "a class": (torch.optim.SGD, optax.sgd(1e-3)),
+    "named parameters": (lambda named_parameters: adamw([each for _, each in named_parameters]), OPTAX),
+    "groups of the model": (scheduled, WARM),
+    "a hook that clips": (clipped, CLIPPED),
+    "a function that clips": (
+        lambda parameters: (adamw(parameters), lambda each: torch.nn.utils.clip_grad_norm_(each, 1.0)),
+        CLIPPED,
+    ),
+    "an nnx.Optimizer": (adamw, lambda model: nnx.Optimizer(model, OPTAX, wrt=nnx.Param)),
+    "a TrainState": (adamw, lambda params: TrainState.create(apply_fn=None, params=params, tx=OPTAX)),
+    "injected numbers": (adamw, optax.inject_hyperparams(optax.adamw)(RATE, weight_decay=0.01)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_optimizer_may_be_given_in_many_forms(form: str) -> None:
+    assert said(*FORMS[form]) == []
+
+
+def test_what_is_frozen_and_decays_is_said() -> None:
+    pair = mapped("net").pair
+    reference = torch.nn.Sequential(*pair.reference)
+    for frozen in reference[0].parameters():
+        frozen.requires_grad_(False)
+    try:
+        frozen = paritree.Pair(reference, pair.port, pair.inputs, reference_optimizer=adamw, port_optimizer=OPTAX)
+        report = paritree.check(frozen, mapped("net").map, contracts=("recipe",), devices=("cpu",))
+    finally:
+        for each in reference[0].parameters():
+            each.requires_grad_(True)
+    (failure,) = report.failures
+    assert failure.cause == "frozen parameters decay"
+    assert "the port decays by 1e-05 of its value in a step what the reference leaves alone (2 of 6" in failure.message
+
+
+def plateau(parameters: Any) -> Any:
+    optimizer = adamw(parameters)
+    return optimizer, torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+
+
+BAD: dict[str, tuple[Any, Any, str]] = {
+    "of another model": (
+        lambda parameters: adamw(torch.nn.Linear(4, 8).parameters()),
+        OPTAX,
+        "reference: expected an optimizer over the model's parameters, found one of shape (8, 4) that is none of them",
+    ),
+    "of a part": (
+        lambda model: adamw(model[0].parameters()),
+        OPTAX,
+        "found none of its groups has 1.weight, 1.bias, 3.weight, 3.bias. Give it these too, or freeze them by ",
+    ),
+    "a metric": (plateau, OPTAX, "found ReduceLROnPlateau, which needs a metric. Give whole step functions"),
+    "a metric of Optax": (
+        adamw,
+        optax.chain(OPTAX, optax.contrib.reduce_on_plateau()),
+        "port: expected an optimizer that makes a step of gradients and parameters alone, found TypeError",
+    ),
+    "a closure": (torch.optim.LBFGS, OPTAX, "reference: expected an optimizer that makes a step of gradients alone"),
+    "an optimizer": (
+        adamw([torch.nn.Parameter(torch.ones(2))]),
+        OPTAX,
+        "reference: expected a function of the model's parameters that makes an optimizer, found AdamW",
+    ),
+    "no optimizer": (lambda parameters: None, OPTAX, "expected a function that gives an optimizer, found NoneType"),
+    "no transformation": (adamw, 1e-3, "port: expected an Optax transformation, found float"),
+    "what raises": (lambda parameters: parameters.nothing, OPTAX, "found AttributeError: 'list' object has no"),
+}
+
+
+@pytest.mark.parametrize("wrong", BAD)
+def test_what_is_no_optimizer_of_the_model_is_refused(wrong: str) -> None:
+    by_torch, by_jax, words = BAD[wrong]
+    with pytest.raises(PairError) as raised:
+        mapped("net").checked(by_torch, by_jax)
+    assert words in str(raised.value)
+
+
+def test_without_an_optimizer_it_says_what_to_give() -> None:
+    pair = replace(mapped("net").pair, port_optimizer=OPTAX)
+    (only,) = paritree.check(pair, mapped("net").map, contracts=("recipe",), devices=("cpu",)).results
+    assert (only.status, only.message) == (
+        "skip",
+        "the pair has no reference_optimizer: give both, and their steps are compared",
+    )
+
+
+def test_counts_that_cannot_be_set_on_are_said() -> None:
+    averaged: Callable[[Any], Any] = lambda parameters: torch.optim.ASGD(parameters, RATE, 0.0, 0.0)  # noqa: E731
+    report = mapped("net").checked(averaged, optax.sgd(RATE))
+    assert not report.failures
+    (skipped,) = (each for each in report.results if each.status == "skip")
+    assert skipped.message == (
+        "the schedule was seen in part alone, since counts cannot be set on: reference: 'eta' in that of ASGD"
+    )
+
+
+def test_moments_that_are_no_numbers_on_both_sides_are_alike() -> None:
+    """Without an eps a zero gradient makes 0 / 0, in both."""
+    none = lambda parameters: torch.optim.AdamW(parameters, lr=RATE, eps=0.0)  # noqa: E731
+    report = mapped("net").checked(none, optax.adamw(RATE, eps=0.0, weight_decay=0.01))
+    assert not report.failures
+    assert np.isfinite([each.measured for each in report.results]).all()
