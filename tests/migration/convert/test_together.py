@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..load.models import WIDE, gpt2, llama
+import numpy as np
+
+import paritree
+from paritree.migration.convert.readers import open_source
+
+from ..load.models import WIDE, arrays, gpt2, gpt2_map, llama
 from ..load.models import saved as saved_as_shards
 from ..processes import run_alone, run_together
+from .checkpoints import assert_equal, example, weights
 from .on_mesh import as_itself, check_back
 
 
@@ -28,3 +34,23 @@ def test_from_one_mesh_of_two_processes(tmp_path: Path) -> None:
         check_back(tmp_path / name, as_itself(gpt2(WIDE)), gpt2(WIDE))
     for name in ("llama shards", "orbax"):
         check_back(tmp_path / name, as_itself(llama(WIDE)), llama(WIDE))
+
+
+def test_from_two_processes_of_a_group(tmp_path: Path) -> None:
+    held = ["fully_shard", "every kind of row", "DCP by PyTorch", "unlike models"]
+    assert run_together("tests.migration.convert.in_processes", tmp_path) == [held, [*held, "the first is dead"]]
+    for name in ("made", "made.safetensors", "made.dcp", "shards"):
+        assert_equal(read(tmp_path / name), gpt2_map(WIDE).arrays(arrays(gpt2(WIDE))))
+        assert_equal(read(tmp_path / f"rows-{name}"), example().arrays(weights()))
+        expected = example().inverse().arrays(example().arrays(weights()))
+        found = read(tmp_path / f"back-{name}")
+        assert_equal({path: found[path] for path in expected}, expected)
+    # What is left of the one that died is removed by the next.
+    assert len([*tmp_path.glob(".dead.*.paritree-part")]) == 1
+    paritree.save(gpt2(WIDE), gpt2_map(WIDE), tmp_path / "dead", max_shard_size="1MB")
+    assert not [*tmp_path.glob(".dead.*.paritree-part")]
+
+
+def read(checkpoint: Path) -> dict[str, np.ndarray]:
+    source = open_source(checkpoint)
+    return {path: source.array(path) for path in source.entries}
