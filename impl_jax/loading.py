@@ -287,7 +287,7 @@ def sharding_of(
 
 
 def _no_mesh(path: str, axes: Iterable[Any], there: Collection[Any]) -> DeviceError:
-    found = f"one with the axes {', '.join(map(str, there))}" if there else "none that is set"
+    found = f"one with the axes {', '.join(map(str, there))}" if there else _set_instead()
     remedy = "Load within `with jax.set_mesh(mesh):`, or give shardings=... Nothing was loaded."
     return DeviceError(path, f"a mesh with the axes {', '.join(map(str, axes))}", found, remedy)
 
@@ -298,6 +298,11 @@ def _mesh(own: Any) -> Mesh | None:
         return own
     found = jax.sharding.get_mesh()
     return None if found.empty or isinstance(found, AbstractMesh) else found
+
+
+def _set_instead() -> str:
+    """What is set where no mesh is."""
+    return "none that is set" if jax.sharding.get_abstract_mesh().empty else "an abstract one, without devices"
 
 
 def by_paths(shardings: Any, known: Iterable[str]) -> Mapping[str, Sharding] | Sharding:

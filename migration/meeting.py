@@ -48,7 +48,8 @@ class Meeting:
         self._beating = threading.Thread(target=self._beat, name="paritree-meeting", daemon=True)
 
     def __enter__(self) -> Meeting:
-        self._beating.start()
+        if self._others:
+            self._beating.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
@@ -57,7 +58,8 @@ class Meeting:
                 self.fail(error)
         finally:
             self._ended.set()
-            self._beating.join()
+            if self._others:
+                self._beating.join()
 
     def agree(self, said: Mapping[str, str]) -> None:
         """Hold what this process is about to do against what the others are.

@@ -1,5 +1,8 @@
 """Conversion: a checkpoint of one side of a map as a checkpoint of the other; what loading shares with it."""
 
+from .changes import check_unchanged as check_unchanged
+from .changes import states as states
+from .changes import written_to as written_to
 from .conversion import Conversion as Conversion
 from .conversion import FilePath as FilePath
 from .conversion import convert as convert

@@ -17,6 +17,7 @@ from ...common.tables import counted
 from ...common.text import one_line
 from ...pairs.maps import Map, digest
 from ..meeting import Meeting
+from .changes import States, check_unchanged, states
 from .destinations import check_kind, layout, open_destination
 from .execute import Progress, execute
 from .joint import write_together
@@ -266,9 +267,11 @@ def _done(
         check_free(target, order.overwrite, files)
         told = [*_planned(plan, weights, source, target, order.most)]
     else:
-        fingerprint = _fingerprint(weights.files, plan, changed)
+        before = states(weights.files)
+        fingerprint = _fingerprint(before, plan, changed)
         with draft(target, order.overwrite, files, order.resume) as file:
             written_before = _write(plan, weights, file, order.most, fingerprint, order.on_progress)
+            check_unchanged(before, weights.files)
     there = sum(plan.entries[path].nbytes for path in written_before)
     changed = [*changed, *([f"there already: {_amount(len(written_before), there)}"] if written_before else [])]
     done = _conversion(plan, target, changed)
@@ -316,13 +319,11 @@ def _write(
     return made.there
 
 
-def _fingerprint(files: Collection[Path], plan: Plan, changed: Sequence[str]) -> str:
+def _fingerprint(files: States, plan: Plan, changed: Sequence[str]) -> str:
     """Of all that the destination's bytes follow from; of a file its size and when it was last written to."""
     found = hashlib.sha256()
-    for path in files:
-        for each in sorted([path, *(path.rglob("*") if path.is_dir() else ())]):
-            status = each.stat()
-            found.update(repr((str(each.absolute()), status.st_size, status.st_mtime_ns)).encode())
+    for path, state in files.items():
+        found.update(repr((str(path.absolute()), *state)).encode())
     rows = ([(path, plan.entries[path], plan.rows(path)) for path in plan.entries], plan.names, changed)
     found.update(repr(rows).encode("utf-8", "surrogatepass"))
     return found.hexdigest()

@@ -12,11 +12,12 @@ from typing import Any
 from ...common.errors import CheckpointError, TieError, WeightsError, unfit
 from ...common.safetensors import TensorEntry
 from ...common.tables import counted, shape_text
-from ...common.wing import Target
-from ...pairs.maps import Map, check_way
+from ...common.wing import Loader, Target
+from ...pairs.maps import Map, check_way, digest
 from ...pairs.modes import ordinary
 from ...pairs.wings import loader_of
 from ..convert import FilePath, Progress, Source, fitted, is_port, local_path, opened, scheme_of
+from ..meeting import Meeting
 from .filling import Filling, total
 from .reading import Reader
 
@@ -42,7 +43,8 @@ def load(
     like: the model, abstract or live. An NNX module (of `nnx.eval_shape`) or its state, `(linen module, variables)`, a
         pytree of `jax.ShapeDtypeStruct` or arrays: each array comes to lie as its sharding says, that of the abstract
         array, or of its annotations over the mesh of `jax.set_mesh`. A torch module with parameters on `meta`, on any
-        other device, or sharded as DTensor (`fully_shard`, `distribute_tensor`). Nothing is sent between processes.
+        other device, or sharded as DTensor (`fully_shard`, `distribute_tensor`). Nothing of a tensor
+        is sent between processes; all that hold parts of the model call this alike, and go on when all have loaded.
     shardings: for JAX, where arrays are to lie instead: one sharding, a tree of them, or a mapping from paths.
     keep: for a tie of which the source has two different values, the path whose value is kept.
     skip: entries of the source that are left out, each a path or a pattern with the wildcards of `fnmatch`.
@@ -64,6 +66,8 @@ def load(
         MapError: a file that is no map, one of a model of no such size, or one whose other side has a weight norm, to
             which no way leads.
         UsageError: a `like` that is no model, a path to keep or to skip that there is not.
+        MapError, UsageError: another process of those that hold the model has another map, or loads something else.
+        ProcessError: another one failed or is not heard of any more.
 
     Before the first byte of a tensor is read all but the values is held together, and up to then nothing was changed.
     JAX's arrays are put into the model when all are there; PyTorch's tensors are written one by one.
@@ -71,16 +75,36 @@ def load(
     check_here(source)
     loader = loader_of(like)
     targets = loader.targets(like, shardings)
-    made = map if isinstance(map, Map) else Map.load(Path(map))
-    weights = opened(local_path(source), made, skip, prefix).source
-    filling, owners = bound(weights, made, targets, keep)
+    with Meeting(loader.processes(targets)) as meeting:
+        made = map if isinstance(map, Map) else Map.load(Path(map))
+        weights = opened(local_path(source), made, skip, prefix).source
+        meeting.agree(_asked(made, weights, targets, keep))
+        filling, owners = bound(weights, made, targets, keep)
+        arrays = _placed(loader, filling, owners, meeting, on_progress)
+        # No process goes on with a model of which another one has no part.
+        meeting.exchange("loaded")
+        return loader.with_placed(like, targets, arrays)
+
+
+def _asked(made: Map, source: Source, targets: Mapping[str, Target], keep: Collection[str]) -> dict[str, str]:
+    """What all processes must have been asked, of whatever paths."""
+    model = [(path, each.shape, each.dtype, each.aliases) for path, each in targets.items()]
+    entries = sorted((path, entry) for path, entry in source.entries.items())
+    return {"map": digest(made), "source": repr(entries), "model": repr(model), "keep": repr(sorted(keep))}
+
+
+def _placed(
+    loader: Loader, filling: Filling, owners: Mapping[str, Target], meeting: Meeting, on_progress: Progress | None
+) -> dict[str, Any]:
+    """The framework's arrays by the paths of the model, read as the source is best read."""
     order = filling.order()
     needed = total(filling, {path: owners[path].boxes for path in order}) if on_progress else 0
     uses = Counter(entry for path in order for entry in filling.needed(path))
     arrays = {}
-    with Reader(weights) as reader:
+    with Reader(filling.source) as reader:
         for path in order:
             arrays[owners[path].path] = loader.placed(owners[path], partial(filling.fill, reader, path))
+            meeting.check()
             if on_progress is not None:
                 on_progress(reader.nbytes, needed)
             for entry in filling.needed(path):
@@ -88,7 +112,7 @@ def load(
                 if not uses[entry]:
                     reader.release(entry)
         reader.check()
-    return loader.with_placed(like, targets, arrays)
+    return arrays
 
 
 def check_here(source: FilePath) -> None:

@@ -18,7 +18,7 @@ from ...common.reading import opened
 from ...common.safetensors import TensorEntry
 from ...common.wing import Box
 from ...pairs.maps import Part, bounds, runs, viewed
-from ..convert import Parted, Source
+from ..convert import Parted, Source, check_unchanged, states, written_to
 
 # Where so many runs of a window are shorter than this, pages are read, as the disk has them.
 MANY, SHORT = 4096, 512
@@ -38,6 +38,7 @@ class Reader:
         self._files: dict[Path, _File] = {}
         self._whole: dict[str, np.ndarray] = {}
         self._chunks: dict[str, set[tuple[int, ...]]] = {}
+        self._before = states(source.files)
         self._stack = ExitStack()
 
     def __enter__(self) -> Reader:
@@ -81,13 +82,15 @@ class Reader:
             self._source.release(entry)
 
     def check(self) -> None:
-        """Hold the files against what they were when they were opened.
+        """Hold the files against what they were when they were opened, those that are not kept open as they are now.
 
         Raises:
             CheckpointError: one has been written to since.
         """
         for file in self._files.values():
             file.check()
+        if not self._files:
+            check_unchanged(self._before, self._source.files)
 
     def _entry(self, entry: str) -> np.ndarray:
         if entry not in self._whole:
@@ -156,12 +159,7 @@ class _File:
     def check(self) -> None:
         """Raises CheckpointError: it was written to."""
         if self._now() != self._state:
-            raise CheckpointError(
-                str(self._path),
-                "a file that stays as it is while it is read",
-                "one that was written to in the meantime",
-                "Load again when nothing writes to it.",
-            )
+            raise written_to(self._path)
 
     def _now(self) -> tuple[int, int]:
         found = os.fstat(self._stream.fileno())

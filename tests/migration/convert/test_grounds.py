@@ -110,3 +110,23 @@ def test_a_million_names_are_no_message(tmp_path: Path) -> None:
     assert len(str(done).splitlines()) == 53
     assert "\nleft out: and 19,951 more\n" in str(done)
     assert str(Conversion(tmp_path, ("torch", "nnx"), 1, 4)) == "torch -> nnx: 1 tensor, 4 bytes"
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_source_that_changes_while_it_is_read(gone: bool, tmp_path: Path) -> None:
+    source = saved(tmp_path / "source.safetensors", weights())
+
+    def change(done: int, total: int) -> None:
+        if gone:
+            source.unlink(missing_ok=True)
+        else:
+            os.utime(source, (1, 1))
+
+    with pytest.raises(CheckpointError) as caught:
+        convert(source, tmp_path / "port.safetensors", example(), on_progress=change)
+    found = "No such file or directory" if gone else "one that was written to in the meantime"
+    assert str(caught.value) == (
+        f"{source}: expected a file that stays as it is while it is read, found {found}. Begin again when nothing "
+        "writes to it."
+    )
+    assert [each.name for each in tmp_path.iterdir()] == ([] if gone else ["source.safetensors"])

@@ -6,6 +6,7 @@ Prints a line for each thing that holds; what does not hold ends the program wit
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,14 @@ def refuse(folder: Path) -> None:
     ]
     for call, expected in cases:
         check_refused(call, expected)
+    with warnings.catch_warnings():
+        # The way before `jax.set_mesh`, which JAX warns of.
+        warnings.simplefilter("ignore")
+        with mesh():
+            check_refused(*cases[1])
+    with jax.sharding.use_abstract_mesh(mesh().abstract_mesh):
+        said = cases[1][1].replace("none that is set", "an abstract one, without devices")
+        check_refused(cases[1][0], said)
     with jax.set_mesh(other):
         found = (
             f"params.layers.query: expected a mesh with the axes data, model, found one with the axes rows. {remedy}"

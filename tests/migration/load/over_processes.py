@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+import pytest
 from flax import nnx
 from flax.core import meta
 
 import paritree
+from paritree.migration import meeting
 from paritree.migration.load import filling
 
 from ..meshes import mesh, share, state_of, tree_of
@@ -49,8 +54,80 @@ def main(folder: Path, port: str, number: int) -> None:
         reference = llama(WIDE)
         variables = reading(folder / "llama", llama_map(WIDE), llama_port(WIDE), lambda made: tree_of(made[1]))[1]
         check(tree_of(meta.unbox(variables)), llama_map(WIDE).arrays(arrays(reference)))
-    jax.distributed.shutdown()
-    note(folder, number, "GPT-2 and Llama")
+        note(folder, number, "GPT-2 and Llama")
+        for wrong in (other_maps, other_sources, a_source_that_changes):
+            wrong(folder, number)
+            note(folder, number, wrong.__name__.replace("_", " "))
+        meeting.PATIENCE = 4.0
+        dead(folder, number)
+        note(folder, number, "dead")
+    # The service of `jax.distributed` would wait for the other one.
+    os._exit(0)
+
+
+def refused(kind: type[Exception], said: str, source: Path, made: paritree.Map, **others: Any) -> None:
+    like = nnx.eval_shape(lambda: StackedGpt2(WIDE))
+    with pytest.raises(kind) as caught:
+        paritree.load(source, made, like, **others)
+    assert str(caught.value) == said, str(caught.value)
+    assert isinstance(like.words.get_raw_value(), jax.ShapeDtypeStruct)
+
+
+def other_maps(folder: Path, number: int) -> None:
+    made = gpt2_map(WIDE)
+    made = paritree.Map(made.rows[::-1], made.direction) if number else made
+    said = (
+        f"map: expected the map of process {number} in every process, found another one in process {1 - number}. "
+        "Give all processes the same. Nothing was read or written."
+    )
+    refused(paritree.MapError, said, folder / "gpt2", made)
+
+
+def other_sources(folder: Path, number: int) -> None:
+    said = (
+        f"source: expected the source of process {number} in every process, found another one in process {1 - number}. "
+        "Give all processes the same. Nothing was read or written."
+    )
+    refused(paritree.UsageError, said, folder / ("llama" if number else "gpt2"), gpt2_map(WIDE))
+
+
+def a_source_that_changes(folder: Path, number: int) -> None:
+    """Under the first process; the second has a copy of its own."""
+    own = folder / f"own{number}"
+    shutil.copytree(folder / "gpt2", own)
+    shard = next(own.glob("model-00001-*"))
+    said = (
+        f"{shard}: expected a file that stays as it is while it is read, found one that was written to in the "
+        "meantime. Begin again when nothing writes to it."
+    )
+    if number:
+        told = said.replace("own1", "own0")
+        said = (
+            f"process 0: expected its part of what all do together, found CheckpointError: {told} This process has "
+            "stopped, too. Mend that, and start again in all of them."
+        )
+
+    def progress(done: int, needed: int) -> None:
+        if not number and done == needed:
+            os.utime(shard)
+
+    kind = paritree.ProcessError if number else paritree.CheckpointError
+    refused(kind, said, own, gpt2_map(WIDE), on_progress=progress)
+
+
+def dead(folder: Path, number: int) -> None:
+    def progress(done: int, needed: int) -> None:
+        if number and done > needed / 2:
+            os._exit(3)
+
+    began = time.monotonic()
+    said = (
+        "process 1: expected a word of it within 4 seconds, found none. It has ended, hangs, or did not come to the "
+        "same call: look at what it said. Where one may come later than others, let them wait for each other before "
+        "the call."
+    )
+    refused(paritree.ProcessError, said, folder / "gpt2", gpt2_map(WIDE), on_progress=progress)
+    assert time.monotonic() - began < 60
 
 
 def reading(source: Path, made: Any, like: Any, held: Any) -> Any:

@@ -42,7 +42,8 @@ def test_onto_a_mesh(tmp_path: Path) -> None:
 def test_onto_one_mesh_of_two_processes(tmp_path: Path) -> None:
     saved_as_shards(gpt2(WIDE), tmp_path / "gpt2", "1MB")
     saved_as_shards(llama(WIDE), tmp_path / "llama", "1MB")
-    assert run_together("tests.migration.load.over_processes", tmp_path) == [["GPT-2 and Llama"]] * 2
+    held = ["GPT-2 and Llama", "other maps", "other sources", "a source that changes"]
+    assert run_together("tests.migration.load.over_processes", tmp_path) == [[*held, "dead"], held]
 
 
 def abstract(dtype: Any = jnp.float32) -> dict[str, Any]:
@@ -205,8 +206,30 @@ def test_a_source_that_changes_while_it_is_read(
     else:
         assert text == (
             f"{source}: expected a file that stays as it is while it is read, found one that was written to in the "
-            "meantime. Load again when nothing writes to it."
+            "meantime. Begin again when nothing writes to it."
         )
+
+
+@pytest.mark.parametrize("name", ["m.pt", "m.npz", "m", "m.dcp"])
+def test_another_source_that_changes_while_it_is_read(name: str, tmp_path: Path) -> None:
+    source, like = tmp_path / name, abstract()
+    if name == "m.pt":
+        torch.save({path: torch.from_numpy(array.copy()) for path, array in weights().items()}, source)
+    elif name == "m.npz":
+        np.savez(source, **weights())
+    else:
+        paritree.convert(saved(tmp_path / "m.safetensors", weights()), source, example())
+        like = {path: np.zeros_like(array) for path, array in weights().items() if path != "steps"}
+    file = next(each for each in source.rglob("*") if each.is_file()) if source.is_dir() else source
+
+    def change(done: int, total: int) -> None:
+        os.utime(file, (1, 1))
+
+    text = refused(CheckpointError, source, example(), like, on_progress=change)
+    assert text == (
+        f"{file}: expected a file that stays as it is while it is read, found one that was written to in the "
+        "meantime. Begin again when nothing writes to it."
+    )
 
 
 def test_an_index_that_names_a_file_elsewhere(tmp_path: Path) -> None:
