@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("conformance.md", "recipes.md", "records.md", "reports.md")
+PAGES = ("conformance.md", "devices.md", "recipes.md", "records.md", "reports.md")
 # What the reader of a page has: a file `mine.py` with a pair, its map, a record of its reference, and a list of
 # known differences.
 MINE = """

@@ -23,9 +23,6 @@ from paritree.common import initializers as init
 from paritree.common.errors import InitializerError, UsageError
 from paritree.common.initializers import Initializer
 from paritree.common.layouts import SAME, Layout
-from paritree.common.models import MODELS
-from paritree.common.models import architectures as ours
-from paritree.common.spec import Layer
 from paritree.common.wing import WINGS
 from paritree.conformance import load_wing
 from paritree.impl_jax import draws as jax_draws
@@ -35,6 +32,7 @@ from paritree.impl_torch import initialization as torch_draws
 from paritree.impl_torch import integers as torch_integers
 
 from .conftest import assert_same, exactly
+from .streamed import GOLDEN, SPECS, digest
 
 SHAPE = (37, 20)
 RANDOM: list[Initializer] = [
@@ -107,35 +105,6 @@ def test_a_large_array_is_what_a_small_one_is(
 
 # Models
 
-TINY: dict[str, Layer] = {
-    "gpt2": ours.gpt2(ours.GPT2Config(vocab_size=20, n_positions=8, n_embd=12, n_layer=2, n_head=3)),
-    "bert": ours.bert(
-        ours.BertConfig(vocab_size=20, hidden_size=12, num_hidden_layers=2, num_attention_heads=3, intermediate_size=16)
-    ),
-    "albert": ours.albert(
-        ours.AlbertConfig(vocab_size=20, embedding_size=8, hidden_size=12, num_attention_heads=3, intermediate_size=16)
-    ),
-    "llama": ours.llama(
-        ours.LlamaConfig(
-            vocab_size=20, hidden_size=12, intermediate_size=16, num_hidden_layers=2, num_attention_heads=3
-        )
-    ),
-    "t5": ours.t5(ours.T5Config(vocab_size=20, d_model=12, d_kv=4, d_ff=16, num_layers=2, num_heads=3)),
-    "vit": ours.vit(
-        ours.ViTConfig(
-            hidden_size=12,
-            num_hidden_layers=2,
-            num_attention_heads=3,
-            intermediate_size=16,
-            image_size=8,
-            patch_size=4,
-        )
-    ),
-    "resnet": ours.resnet(ours.ResNetConfig(embedding_size=4, hidden_sizes=(4, 8), depths=(1, 1), layer_type="basic")),
-    "lstm-lm": ours.lstm_lm(ours.LSTMLanguageModelConfig(ntoken=20, ninp=8, nhid=8)),
-}
-SPECS: dict[str, Layer] = {**{name: model.resolved for name, model in MODELS.items()}, **TINY}
-
 
 @pytest.mark.parametrize("name", SPECS)
 def test_one_seed_builds_the_same_bits_in_every_wing(name: str) -> None:
@@ -151,6 +120,8 @@ def test_one_seed_builds_the_same_bits_in_every_wing(name: str) -> None:
             weights["torch"][row.path].dtype
         )
         np.testing.assert_array_equal(weights["torch"][row.path], expected, err_msg=row.path)
+    # No release of a framework may change them.
+    assert digest(weights["torch"]) == GOLDEN[name]
 
 
 def test_the_frameworks_own_streams_share_nothing_but_their_laws() -> None:
@@ -226,15 +197,31 @@ def test_every_device_draws_the_same_bits(device: str) -> None:
 
 # As users run it: with all of the compiler's optimizations, and on a mesh of eight devices of the host.
 
-PROGRAM = Path(__file__).with_name("meshed.py")
+ROOT = Path(__file__).parents[2]
+
+
+def ran(program: str, *arguments: str) -> list[str]:
+    """What the program says, line by line."""
+    plain = {key: value for key, value in os.environ.items() if key != "JAX_DISABLE_MOST_OPTIMIZATIONS"}
+    environment = {**plain, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    command = [sys.executable, "-m", f"tests.wings.{program}", *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1200, cwd=ROOT)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.splitlines()
 
 
 def test_compiled_programs_and_shards_have_the_same_bits() -> None:
-    plain = {key: value for key, value in os.environ.items() if key != "JAX_DISABLE_MOST_OPTIMIZATIONS"}
-    environment = {**plain, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    run = subprocess.run([sys.executable, PROGRAM], capture_output=True, text=True, env=environment, timeout=600)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.split() == ["compiled", "larger", "sharded", "callback", "model"]
+    assert ran("meshed") == ["compiled", "larger", "sharded", "callback", "model"]
+
+
+def test_whole_models_have_the_same_bits_in_compiled_programs_and_on_a_mesh() -> None:
+    # Of each, how many arrays are parted in Linen's program and in NNX's.
+    assert ran("models_on_mesh", "language-model", "resnet") == ["language-model 4 4", "resnet 32 32"]
+
+
+@pytest.mark.thorough
+def test_all_models_have_the_same_bits_in_compiled_programs_and_on_a_mesh() -> None:
+    assert [line.split()[0] for line in ran("models_on_mesh", *SPECS)] == list(SPECS)
 
 
 # Refusals
