@@ -4,12 +4,14 @@
 PYTHON ?= python3
 JOBS ?= 2
 VENV ?= .venv
+# The versions: constraints.txt is what CI uses, constraints-newest.txt the newest releases that were tried.
+CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 # What is left of a package that was built before would be put into the next one.
 BUILT := build/lib build/bdist.* build/types
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 
-.PHONY: check test docs wheel-test mutants mutations clean-runs fuzz killed bench lint types clean
+.PHONY: check check-devices test test-newest docs wheel-test mutants mutations clean-runs fuzz killed bench lint types clean
 
 check: $(VENV)/.installed
 	$(BIN)/paritree check
@@ -17,6 +19,15 @@ check: $(VENV)/.installed
 # The slowest tests are printed: what takes long shows before it is a habit.
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --durations=15 --durations-min=3
+
+# The suite with the newest releases that were tried, in an environment of its own: docs/versions.md.
+test-newest:
+	$(MAKE) test VENV=.venv-newest CONSTRAINTS=constraints-newest.txt
+
+# For a machine with an accelerator, in some minutes: models, ties, draws and precisions there. DEVICE chooses another.
+DEVICE ?= cuda
+check-devices: $(VENV)/.installed-test
+	$(BIN)/python -m tests.devices --require-device $(DEVICE) --json build/devices.json
 
 # The site, in build/docs. The study is run for it, which takes a minute or two; a warning is an error.
 docs: $(VENV)/.installed-docs
@@ -76,7 +87,7 @@ types: $(VENV)/.installed-dev
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+$(VENV)/.installed: $(BIN)/python pyproject.toml $(CONSTRAINTS)
 	$(PIP_INSTALL) -e .
 	touch $@
 
@@ -93,4 +104,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed-test
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-wheel build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-newest $(VENV)-wheel build dist *.egg-info
