@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from .migration import align as align
     from .migration import carry as carry
     from .migration import convert as convert
+    from .migration import convert_optimizer as convert_optimizer
     from .migration import load as load
     from .migration import plan as plan
     from .migration import save as save
@@ -91,7 +92,7 @@ _HOMES = {
     "Pair": ".pairs.pair",
     "PairError": ".common.wing.runs",
     **dict.fromkeys(
-        ("AlignmentError", "Conversion", "LoadPlan", "align", "carry", "convert", "load", "plan", "save"), ".migration"
+        "AlignmentError Conversion LoadPlan align carry convert convert_optimizer load plan save".split(), ".migration"
     ),
 }
 

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
-from flax import serialization
+from flax import nnx, serialization
 from orbax.checkpoint import type_handlers
 
 from ..common.errors import CheckpointError
@@ -114,8 +114,8 @@ def _stored(folder: Path, leaf: Any, said: Mapping[str, Any], context: Any) -> A
     return StoredArray(shape, dtype, folder, store, chunk)
 
 
-def write(folder: Path, tree: Mapping[str, Any]) -> None:
-    """Save nested mappings of NumPy arrays as an Orbax checkpoint in a folder that is not there yet.
+def write(folder: Path, tree: Any) -> None:
+    """Save nested mappings, or another tree, of arrays as an Orbax checkpoint in a folder that is not there yet.
 
     Raises:
         CheckpointError: Orbax cannot write it. OSError: the system cannot.
@@ -269,6 +269,18 @@ def read_msgpack(file: Path) -> Any:
     if not isinstance(found, dict):
         raise _no_msgpack(file, f"{type(found).__name__} in it, where a mapping should be")
     return found
+
+
+def write_msgpack(file: Path, tree: Any) -> None:
+    """Save a tree as `flax.serialization.to_bytes` does, of an nnx.State its pure dict, all of it on the disk.
+
+    Raises:
+        OSError: the system cannot.
+    """
+    with file.open("wb") as stream:
+        stream.write(serialization.to_bytes(nnx.to_pure_dict(tree) if isinstance(tree, nnx.State) else tree))
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _no_msgpack(file: Path, found: str) -> CheckpointError:

@@ -162,6 +162,15 @@ def write(optimizer: Any, state: OptimizerState, owners: Mapping[str, Owner], mo
     return _with_state(optimizer, filled(like, arrays), state.step)
 
 
+def content(optimizer: Any) -> Any:
+    """What of an optimizer is saved: of an `nnx.Optimizer` its state, of a TrainState the optax state and the step."""
+    if isinstance(optimizer, nnx.Optimizer):
+        return nnx.state(optimizer)
+    if hasattr(optimizer, "opt_state"):
+        return {"opt_state": optimizer.opt_state, "step": np.asarray(optimizer.step)}
+    return optimizer
+
+
 def _fill(
     arrays: dict[Keys, Any], path: str, leaves: Sequence[_Leaf], found: TensorState, parts: Sequence[_Part]
 ) -> list[str]:

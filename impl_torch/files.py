@@ -7,6 +7,7 @@ are, and a tensor for no longer than its storage. An archive's values are read h
 from __future__ import annotations
 
 import io
+import os
 import pickletools
 import re
 import sys
@@ -68,6 +69,18 @@ def read(file: Path) -> Any:
             stream.seek(0)
             return _Tree(file, size, _in_memory).of(_loaded(stream, file, "cpu"))
     return _Archived(Archive(file), file).content()
+
+
+def write(file: Path, content: Any) -> None:
+    """Save what is made of mappings, lists, numbers and tensors, all of it on the disk.
+
+    Raises:
+        OSError: the system cannot.
+    """
+    with file.open("wb") as stream:
+        torch.save(content, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _loaded(stream: IO[bytes], file: Path, location: str) -> Any:

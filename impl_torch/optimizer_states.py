@@ -150,13 +150,13 @@ def write(optimizer: Any, state: OptimizerState, owners: Mapping[str, Owner], mo
     if faults:
         raise WeightsError("", "one state for each parameter of the optimizer", unfit(faults), UNUSED)
     rates = _rates(slots, state)
-    content = {
+    after = {
         "state": kept,
-        "param_groups": [_with_rate(group, rates) for group in _content(optimizer)["param_groups"]],
+        "param_groups": [_with_rate(group, rates) for group in content(optimizer)["param_groups"]],
     }
     if not isinstance(optimizer, torch.optim.Optimizer):
-        return {**optimizer, **content}
-    optimizer.load_state_dict(content)
+        return {**optimizer, **after}
+    optimizer.load_state_dict(after)
     return optimizer
 
 
@@ -230,27 +230,31 @@ def _with_rate(group: Mapping[str, Any], rates: Mapping[int, float]) -> dict[str
     return {**group, "lr": torch.full_like(lr, rate) if isinstance(lr, torch.Tensor) else rate}
 
 
-def _content(optimizer: Any) -> Mapping[str, Any]:
-    """The state_dict, alone or within a checkpoint."""
+def content(optimizer: Any) -> Mapping[str, Any]:
+    """The state_dict, alone or within a checkpoint.
+
+    Raises:
+        UsageError: no optimizer and none's state.
+    """
     if isinstance(optimizer, torch.optim.Optimizer):
         return optimizer.state_dict()
     if isinstance(optimizer, Mapping):
-        for content in (optimizer, *(optimizer.get(key) for key in WITHIN)):
-            if isinstance(content, Mapping) and {"state", "param_groups"} <= set(content):
-                return content
+        for held in (optimizer, *(optimizer.get(key) for key in WITHIN)):
+            if isinstance(held, Mapping) and {"state", "param_groups"} <= set(held):
+                return held
     expected = "a torch.optim.Optimizer or its state_dict, with 'state' and 'param_groups'"
     found = f"a mapping with {listed([*map(repr, optimizer)], 6, ', ')}" if isinstance(optimizer, Mapping) else ""
     raise UsageError("", expected, found or type(optimizer).__name__)
 
 
 def _slots(optimizer: Any, owners: Mapping[str, Owner], model: Any) -> Iterator[_Slot]:
-    content = _content(optimizer)
-    names = _names(optimizer, content["param_groups"], model)
-    for group in content["param_groups"]:
+    held = content(optimizer)
+    names = _names(optimizer, held["param_groups"], model)
+    for group in held["param_groups"]:
         for number in group["params"]:
             name = names[number]
             path = owners[name].path if name in owners else name
-            yield _Slot(number, path, group, content["state"].get(number, {}))
+            yield _Slot(number, path, group, held["state"].get(number, {}))
 
 
 def _names(optimizer: Any, groups: Sequence[Mapping[str, Any]], model: Any) -> Mapping[int, str]:

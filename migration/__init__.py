@@ -6,6 +6,7 @@ from .align import aligned as aligned
 from .carry import carry as carry
 from .convert import Conversion as Conversion
 from .convert import convert as convert
+from .convert import convert_optimizer as convert_optimizer
 from .convert import save as save
 from .load import LoadPlan as LoadPlan
 from .load import load as load

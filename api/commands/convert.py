@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -57,6 +57,17 @@ NUMBERS = 36
     metavar="SIZE",
     help="Make DESTINATION a folder of safetensors files of at most this size, such as 5GB, and their index.",
 )
+@click.option(
+    "--optimizer",
+    is_flag=True,
+    help="SOURCE is an optimizer's state; --like FILE.py:NAME is the optimizer that is to have it.",
+)
+@click.option(
+    "--model",
+    metavar="NAME",
+    help="With --optimizer: the PyTorch model that has its parameters, in the file of --like.",
+)
+@click.option("--step", type=int, help="With --optimizer: the number of updates made, where SOURCE counts none.")
 @click.option("--overwrite", is_flag=True, help="Replace a file, or a folder with a checkpoint and nothing else.")
 @click.option(
     "--resume",
@@ -79,6 +90,9 @@ def convert(
     pad_with: str,
     merge_lora: str | None,
     max_shard_size: str | None,
+    optimizer: bool,
+    model: str | None,
+    step: int | None,
     overwrite: bool,
     resume: bool,
     dry_run: bool,
@@ -94,8 +108,19 @@ def convert(
 
     MODEL is an nn.Module, an nnx.Module, a tuple (linen module, variables), a pytree of arrays, or a function from a
     seed to one of these.
+
+    With --optimizer SOURCE is what torch.save wrote of an optimizer's state_dict, or a state of optax's in a folder of
+    Orbax or a .msgpack file, alone or in a checkpoint. DESTINATION is a .pt file, or a .msgpack file or a folder for
+    Orbax. NAME is a torch.optim.Optimizer, a state of optax's `init`, an nnx.Optimizer or a TrainState.
     """
     from ..migration import convert as run
+
+    if optimizer:
+        of_weights = [dtype, *keep, *skip, prefix, *pad, *trim, merge_lora, max_shard_size, resume, dry_run]
+        click.echo(_optimizer(source, destination, map_file, like, model, step, inverse, overwrite, of_weights))
+        return 0
+    if model is not None or step is not None:
+        raise click.UsageError("--model and --step are for --optimizer.")
 
     shapes = None if like is None else _like(like)
     with _bar() as on_progress:
@@ -121,6 +146,38 @@ def convert(
         )
     click.echo(str(done))
     return 0
+
+
+def _optimizer(
+    source: str,
+    destination: str,
+    map_file: str,
+    like: str | None,
+    model: str | None,
+    step: int | None,
+    inverse: bool,
+    overwrite: bool,
+    of_weights: Sequence[Any],
+) -> str:
+    """Convert an optimizer's state; what there is to say of it."""
+    from ..common.errors import UsageError, nearest
+    from ..migration import convert_optimizer
+    from ..targets import is_in_file, load_target, names_beside
+
+    if like is None or not is_in_file(like):
+        raise click.UsageError("--optimizer needs --like FILE.py:NAME, the optimizer that is to have the state.")
+    if any(of_weights):
+        raise click.UsageError("--optimizer goes with --map, --like, --model, --step, --inverse and --overwrite alone.")
+    port, names = load_target(like), names_beside(like)
+    if model is not None and model not in names:
+        known = [each for each in names if not each.startswith("_")]
+        raise UsageError("--model", f"the name {model!r} in the file of --like", "none", nearest(model, known))
+    named = None if model is None else names[model]
+    return str(
+        convert_optimizer(
+            source, destination, map_file, port, model=named, step=step, inverse=inverse, overwrite=overwrite
+        )
+    )
 
 
 def _rows(option: str, texts: tuple[str, ...]) -> dict[str, int | tuple[int, int]]:

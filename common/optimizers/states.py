@@ -87,7 +87,7 @@ class OptimizerStates(Protocol):
     """What a wing does with its framework's optimizers.
 
     read: what an optimizer keeps. write: the optimizer, or its state, with another one's; PyTorch's optimizers and
-        nnx.Optimizer are written to in place.
+        nnx.Optimizer are written to in place. content: what of an optimizer is saved to a file.
 
     owners: the map's paths of that side, aliases among them, each with its tensor.
     model: whose parameters the optimizer has, or their names in its order; only PyTorch's needs it.
@@ -100,6 +100,7 @@ class OptimizerStates(Protocol):
 
     def read(self, optimizer: Any, owners: Mapping[str, Owner], model: Any) -> OptimizerState: ...
     def write(self, optimizer: Any, state: OptimizerState, owners: Mapping[str, Owner], model: Any) -> Any: ...
+    def content(self, optimizer: Any) -> Any: ...
 
 
 def no_counterpart(path: str, found: str, why: str) -> NotExpressibleError:

@@ -14,6 +14,7 @@ from .matching import is_port as is_port
 from .opening import Opened as Opened
 from .opening import opened as opened
 from .opening import seen as seen
+from .optimizers import convert_optimizer as convert_optimizer
 from .planning import candidates as candidates
 from .planning import equal as equal
 from .planning import in_order as in_order

@@ -11,7 +11,7 @@ from pathlib import Path
 from ...common.drafts import TRIES, drafted, drafts_of, exchange, kind_of, move_new, replace, resumable, sync
 from ...common.errors import CheckpointError
 from .destinations import FILE
-from .readers import DCP_FILE, INDEXED, ORBAX_FILE, WHOLE
+from .readers import DCP_FILE, FLAX, INDEXED, ORBAX_FILE, TORCH, WHOLE
 
 # What Orbax writes into a checkpoint's folder. Nothing else of a folder is ours to remove.
 FILES = re.compile(
@@ -81,7 +81,7 @@ def check_free(destination: Path, overwrite: bool, inputs: Collection[Path] = ()
 
 
 def _check_replaceable(destination: Path, found: str, inputs: Collection[Path]) -> None:
-    wanted = "a file" if destination.suffix == FILE else "a folder"
+    wanted = "a file" if destination.suffix in (FILE, FLAX, *TORCH) else "a folder"
     if found == "a symbolic link":
         remedy = f"Give the place itself, or remove the link. {KEPT}"
         raise CheckpointError(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -83,15 +84,26 @@ def open_source(checkpoint: Path) -> Source:
     Raises:
         CheckpointError: there is none, or it is of no kind that is read, cut short or damaged.
     """
-    try:
-        if not checkpoint.exists():
-            raise CheckpointError(str(checkpoint), KINDS, "nothing there", "Give its path from here.")
+    with readable(checkpoint):
         if not checkpoint.is_dir():
             return _open_weights(checkpoint)
         weights = next((checkpoint / name for name in WITHIN if (checkpoint / name).is_file()), None)
         if weights is not None:
             return _open_weights(weights)
         return DcpFolder(checkpoint) if (checkpoint / DCP_FILE).is_file() else OrbaxFolder(checkpoint)
+
+
+@contextmanager
+def readable(checkpoint: Path) -> Iterator[None]:
+    """For the time in which it is read.
+
+    Raises:
+        CheckpointError: there is none, or the system cannot read it.
+    """
+    try:
+        if not checkpoint.exists():
+            raise CheckpointError(str(checkpoint), KINDS, "nothing there", "Give its path from here.")
+        yield
     except OSError as error:
         reason = error.strerror or str(error)
         remedy = "Look at its permissions." if isinstance(error, PermissionError) else "Give another, or copy it again."
@@ -275,7 +287,7 @@ class OrbaxFolder(_Tree):
 
     def __init__(self, folder: Path) -> None:
         """Raises CheckpointError: it is no Orbax checkpoint, or damaged."""
-        super().__init__(import_module("...impl_jax.files", __package__).listed(_checkpoint(folder)), folder)
+        super().__init__(import_module("...impl_jax.files", __package__).listed(orbax_checkpoint(folder)), folder)
         self._read: dict[str, np.ndarray] = {}
 
     def array(self, path: str) -> np.ndarray:
@@ -299,7 +311,7 @@ class FlaxFile(_Tree):
         super().__init__(import_module("...impl_jax.files", __package__).read_msgpack(file), file)
 
 
-def _checkpoint(folder: Path) -> Path:
+def orbax_checkpoint(folder: Path) -> Path:
     """The folder itself, or the item of a CheckpointManager's step."""
     for candidate in (folder, folder / ORBAX_ITEM):
         if (candidate / ORBAX_FILE).is_file():
