@@ -57,7 +57,7 @@ _REFUSED: dict[frozenset[str], tuple[str, str]] = {
     ),
     frozenset({"count", "nu"}): ("RMSprop with a bias correction", "PyTorch's RMSprop has none."),
     frozenset({"step_sizes", "prev_updates"}): ("Rprop", "optax.rprop takes each step one update later."),
-    frozenset({"count", "ema"}): ("an average of updates", "PyTorch's Adafactor has no momentum."),
+    frozenset({"count", "ema"}): ("an average of updates", "PyTorch's optimizers keep none."),
 }
 
 
@@ -96,8 +96,8 @@ def read(optimizer: Any, owners: Mapping[str, Owner], model: Any = None) -> Opti
         WeightsError: a moment of what is none of the map's tensors.
     """
     state, counted = _state_of(optimizer)
-    parts = list(_parts(state))
     _check_between_updates(state)
+    parts = list(_parts(state))
     counts = [int(np.asarray(array)) for part in parts for _, array in _counts(part)]
     counts += [int(np.asarray(array)) for _, array in _outer_counts(state)]
     if not counts and counted is not None:
@@ -109,9 +109,7 @@ def read(optimizer: Any, owners: Mapping[str, Owner], model: Any = None) -> Opti
 
 
 def _tensor_state(path: str, leaves: Sequence[_Leaf], parts: Sequence[_Part], state: Any) -> TensorState:
-    moments = {leaf.moment: np.asarray(leaf.array) for leaf in leaves}
-    if len(moments) < len(leaves):
-        raise no_counterpart(path, "several states of one kind", "PyTorch keeps one for each tensor.")
+    moments = {name: np.asarray(leaf.array) for name, leaf in _by_moment(path, leaves).items()}
     factors: dict[int, np.ndarray] = {}
     if "v_row" in moments:
         row, column, whole = (moments.pop(name) for name in ("v_row", "v_col", "v"))
@@ -175,7 +173,7 @@ def _fill(
     arrays: dict[Keys, Any], path: str, leaves: Sequence[_Leaf], found: TensorState, parts: Sequence[_Part]
 ) -> list[str]:
     """The arrays of one tensor into `arrays`, by their places; what does not fit is returned."""
-    own = {leaf.moment: leaf for leaf in leaves}
+    own = _by_moment(path, leaves)
     given = dict(found.moments)
     if "v_row" in own:
         given = _as_factored(path, own, found)
@@ -192,6 +190,14 @@ def _fill(
         else:
             arrays[leaf.keys] = _placed(given[name], leaf.array)
     return faults
+
+
+def _by_moment(path: str, leaves: Sequence[_Leaf]) -> dict[str, _Leaf]:
+    found = {leaf.moment: leaf for leaf in leaves}
+    if len(found) < len(leaves):
+        twice = next(leaf.moment for leaf in leaves if found[leaf.moment] is not leaf)
+        raise no_counterpart(path, f"two parts with a {twice} of it", "PyTorch keeps one for each tensor.")
+    return found
 
 
 def _as_factored(path: str, own: Mapping[str, _Leaf], found: TensorState) -> dict[str, np.ndarray]:
@@ -297,7 +303,9 @@ def _unknown(node: Any, keys: Keys) -> Exception:
 
 
 def _check_between_updates(state: Any) -> None:
-    for keys, array in arrays_of(state):
+    for keys, array in _abstract(state, ()):
+        if isinstance(array, jax.ShapeDtypeStruct):
+            raise UsageError(dotted(keys), "a state with values", "an abstract one")
         if "mini_step" in keys and int(np.asarray(array)):
             why = "Carry after an update: PyTorch accumulates in the gradients themselves."
             raise no_counterpart(dotted(keys), f"{int(np.asarray(array))} gradients accumulated", why)

@@ -28,7 +28,7 @@ _MARKS = (
     ("Adam", "amsgrad"),
     ("RAdam", "decoupled_weight_decay"),
     ("SGD", "dampening"),
-    ("Adamax", "betas"),
+    ("Adamax", "weight_decay"),
 )
 _WHY = {
     "AMSGrad": "PyTorch takes the maximum before the bias correction and optax after it: no arguments make them equal.",
@@ -46,12 +46,13 @@ WITHIN = ("optimizer", "optimizer_state_dict", "optim")
 
 
 class _Slot(NamedTuple):
-    """A parameter of an optimizer: its number, its name, its group, and what is kept for it."""
+    """A parameter of an optimizer: its number, name and group, what is kept for it, whether it is frozen."""
 
     number: int
     path: str
     group: Mapping[str, Any]
     kept: Mapping[str, Any]
+    is_frozen: bool
 
 
 def read(optimizer: Any, owners: Mapping[str, Owner], model: Any = None) -> OptimizerState:
@@ -140,7 +141,7 @@ def write(optimizer: Any, state: OptimizerState, owners: Mapping[str, Owner], mo
         _check_expressible(name, slot)
         found = left.pop(slot.path, None)
         wanted = _wanted(name, slot)
-        if found is None and wanted and slot.path in owners:
+        if found is None and wanted and slot.path in owners and not slot.is_frozen:
             faults.append(f"{slot.path} has no state")
         elif found is None or (not wanted and not found.moments and not found.factors):
             continue
@@ -250,11 +251,28 @@ def content(optimizer: Any) -> Mapping[str, Any]:
 def _slots(optimizer: Any, owners: Mapping[str, Owner], model: Any) -> Iterator[_Slot]:
     held = content(optimizer)
     names = _names(optimizer, held["param_groups"], model)
+    frozen = _frozen(optimizer, held["param_groups"])
     for group in held["param_groups"]:
         for number in group["params"]:
             name = names[number]
             path = owners[name].path if name in owners else name
-            yield _Slot(number, path, group, held["state"].get(number, {}))
+            yield _Slot(number, path, group, held["state"].get(number, {}), number in frozen)
+
+
+def _frozen(optimizer: Any, groups: Sequence[Mapping[str, Any]]) -> set[int]:
+    """The numbers of the parameters of a live optimizer that have no gradient.
+
+    Raises:
+        NotExpressibleError: it is of another library, whatever its groups look like.
+    """
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        return set()
+    if not isinstance(optimizer, getattr(torch.optim, kind(groups[0]))):
+        why = "Its formulas are not those of torch.optim's; of one that wraps another give that one."
+        raise no_counterpart("", f"a {type(optimizer).__module__}.{type(optimizer).__name__}", why)
+    held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    numbers = [number for group in groups for number in group["params"]]
+    return {number for number, parameter in zip(numbers, held, strict=True) if not parameter.requires_grad}
 
 
 def _names(optimizer: Any, groups: Sequence[Mapping[str, Any]], model: Any) -> Mapping[int, str]:

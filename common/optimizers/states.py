@@ -61,7 +61,11 @@ class TensorState(NamedTuple):
     @property
     def kept_by(self) -> str:
         """The optimizers that keep this."""
-        return "Adafactor" if self.factors else KEPT.get(frozenset(self.moments), f"{' and '.join(self.moments)} alone")
+        return (
+            "Adafactor"
+            if self.factors
+            else KEPT.get(frozenset(self.moments), f"an optimizer with {' and '.join(self.moments)}")
+        )
 
 
 class Owner(NamedTuple):

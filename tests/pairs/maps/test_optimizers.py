@@ -484,3 +484,48 @@ def test_adafactor_goes_with_whole_tensors_and_the_same_factored_axes() -> None:
         _, optimizer, params = begun(lambda model: torch.optim.Adafactor(model.named_parameters()), PAIRS[name])
         like = optax.adafactor(0.1, min_dim_size_to_factor=1).init(params)
         refused(NotExpressibleError, text, optimizer, like, map=PAIRS[name].map)
+
+
+def test_a_frozen_parameter_needs_no_state() -> None:
+    model = LANGUAGE.made()
+    for parameter in model.parameters():
+        parameter.requires_grad_(parameter.ndim > 1)
+    params = LANGUAGE.params(weights(model))
+    labels = jax.tree.map(lambda each: "trained" if each.ndim > 1 else "frozen", params)
+    rule = optax.partition({"trained": optax.adamw(0.01), "frozen": optax.set_to_zero()}, labels)
+    optimizer = adamw(model)
+    LANGUAGE.step(model, optimizer)
+
+    state = LANGUAGE.map.carry_optimizer(optimizer, rule.init(params), reference_model=model)
+
+    assert int(state.inner_states["trained"].inner_state[0].count) == 1
+    back = LANGUAGE.map.inverse().carry_optimizer(state, adamw(model), port_model=model)
+    torch.testing.assert_close(back.state_dict()["state"], optimizer.state_dict()["state"], rtol=0, atol=0)
+
+
+def test_a_part_that_is_there_twice_is_refused_on_either_side() -> None:
+    model, optimizer, params = begun(adamw)
+    twice = optax.chain(optax.scale_by_adam(), optax.adam(0.1)).init(params)
+    text = "found two parts with a mu of it. PyTorch keeps one for each tensor."
+    refused(NotExpressibleError, text, optimizer, twice, reference_model=model)
+    refused(NotExpressibleError, text, twice, adamw(model), map=LANGUAGE.map.inverse(), port_model=model)
+    mixed = optax.chain(optax.scale_by_adam(), optax.trace(0.9), optax.scale(-0.1)).init(params)
+    text = "expected the state of an optimizer with mu and nu and trace, as the optimizer keeps it, found that of Adam"
+    refused(WeightsError, text, optimizer, mixed, reference_model=model)
+
+
+def test_an_optimizer_of_another_library_or_without_values_is_refused() -> None:
+    class Lion(torch.optim.Optimizer):
+        def __init__(self, parameters: Any) -> None:
+            super().__init__(parameters, {"lr": 0.1, "betas": (0.9, 0.99), "weight_decay": 0.0})
+
+    model, _, params = begun(adamw)
+    like = optax.adam(0.1).init(params)
+    text = "Lion. Its formulas are not those of torch.optim's; of one that wraps another give that one."
+    refused(NotExpressibleError, text, Lion(model.parameters()), like, reference_model=model)
+    sparse = torch.optim.SparseAdam(model.parameters())
+    text = "a group of an unknown optimizer, with lr, betas, eps, maximize. Carry it by hand."
+    refused(NotExpressibleError, text, sparse, like, reference_model=model)
+    abstract = jax.eval_shape(optax.adam(0.1).init, params)
+    text = "expected a state with values, found an abstract one."
+    refused(UsageError, text, abstract, adamw(model), map=LANGUAGE.map.inverse(), port_model=model)
