@@ -92,7 +92,19 @@ _HOMES = {
     "Pair": ".pairs.pair",
     "PairError": ".common.wing.runs",
     **dict.fromkeys(
-        "AlignmentError Conversion LoadPlan align carry convert convert_optimizer load plan save".split(), ".migration"
+        [
+            "AlignmentError",
+            "Conversion",
+            "LoadPlan",
+            "align",
+            "carry",
+            "convert",
+            "convert_optimizer",
+            "load",
+            "plan",
+            "save",
+        ],
+        ".migration",
     ),
 }
 
