@@ -178,7 +178,8 @@ def equal(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def _alike(one: np.ndarray, other: np.ndarray) -> bool:
-    if one.tobytes() == other.tobytes():
+    bits = f"u{one.itemsize}" if one.itemsize <= 8 else "u1"
+    if np.array_equal(one.view(bits), other.view(bits)):
         return True
     nan = (one != one) & (other != other)
     return bool(np.all((one == other) | nan))

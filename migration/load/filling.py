@@ -85,30 +85,46 @@ class Filling:
             self._compare_copies(reader, path, box, out)
             return
         dtypes = [self.source.entries[next(iter(self.entries[row.reference]))].dtype for row in rows]
-        room = np.zeros(lengths(box), common_dtype(dtypes))
-        seen = set()
+        dtype, seen = common_dtype(dtypes), set()
+        # What is cast is added up in the source's type before.
+        room = out if out.dtype == dtype else np.empty(lengths(box), dtype)
         for row in rows:
             self._write(reader, row, box, room, path, adding=row.summed and row.port_piece in seen)
             seen.add(row.port_piece)
-        _cast(room, out, path)
+        if room is not out:
+            _cast(room, out, path)
 
     def _write(self, reader: Reader, row: MapRow, box: Box, out: np.ndarray, path: str, adding: bool = False) -> None:
-        for values, target in self._read(reader, row, box, out):
+        for part in self._parts(row, box, out.dtype):
+            target, values = placed(out, part), self._values(reader, row, part)
             if adding:
                 np.add(target, values, out=target, casting="unsafe")
             else:
                 _cast(values, target, path)
+            # Two windows at a time would be held as long as the next one is read.
+            del values
 
-    def _read(self, reader: Reader, row: MapRow, box: Box, out: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """What a row has within a box, window by window, each with the place that it goes to."""
+    def _parts(self, row: MapRow, box: Box, dtype: np.dtype, more: int = 0) -> Iterator[Part]:
+        """What a row has within a box, in parts of which all that is held at a time is as much as a window.
+
+        more: how many bytes for each entry whoever takes the parts holds besides.
+        """
+        first, *others = self._compared(row)
+        stored = self.source.entries[first].dtype
+        # Besides the values those of each other entry, those that a transform makes, and what says which a cast lost.
+        held = stored.itemsize * (1 + len(others) + bool(row.transform or row.gives_zeros)) + len(others)
+        held += 3 * (stored != dtype) + more
+        for whole in parts_of(row, box):
+            yield from windows(whole, max(WINDOW // held, 1))
+
+    def _values(self, reader: Reader, row: MapRow, part: Part) -> np.ndarray:
+        """A part of a row's values as the port has them."""
         (first, name), *others = self._compared(row).items()
-        most = WINDOW // self.source.entries[first].dtype.itemsize
-        for part in (each for whole in parts_of(row, box) for each in windows(whole, most)):
-            values = reader.values(first, part)
-            for other, other_name in others:
-                if not equal(values, reader.values(other, part)):
-                    raise two_values(name, other_name)
-            yield np.zeros_like(values) if row.gives_zeros else row.transformed(values), placed(out, part)
+        values = reader.values(first, part)
+        for other, other_name in others:
+            if not equal(values, reader.values(other, part)):
+                raise two_values(name, other_name)
+        return np.zeros_like(values) if row.gives_zeros else row.transformed(values)
 
     def _compared(self, row: MapRow) -> Mapping[str, str]:
         return self.entries[row.reference]
@@ -117,10 +133,13 @@ class Filling:
         """Raises WeightsError for copies of one of the port's tensors that differ, where none is to be kept."""
         for first, *others in self._copies(path):
             for row in others:
-                second = out.copy()
-                self._write(reader, row, box, second, path)
-                if not equal(out, second):
-                    raise two_values(first.reference, row.reference)
+                # Both values in C order, to be compared.
+                for part in self._parts(row, box, out.dtype, 3 * out.itemsize):
+                    target = placed(out, part)
+                    second = np.empty_like(target)
+                    _cast(self._values(reader, row, part), second, path)
+                    if not equal(target, second):
+                        raise two_values(first.reference, row.reference)
 
     def _copies(self, path: str) -> Sequence[tuple[MapRow, ...]]:
         rows = copies(self.map) if any(row.copied for row in self.map.by_port[path]) else []

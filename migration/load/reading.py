@@ -17,7 +17,7 @@ from ...common.errors import CheckpointError
 from ...common.reading import opened
 from ...common.safetensors import TensorEntry
 from ...common.wing import Box
-from ...pairs.maps import Part, bounds, runs, viewed
+from ...pairs.maps import Part, alone, bounds, placed, run_length, runs, viewed, windows
 from ..convert import Parted, Source, check_unchanged, states, written_to
 
 # Where so many runs of a window are shorter than this, pages are read, as the disk has them.
@@ -121,13 +121,13 @@ class _File:
 
     def values(self, stored: TensorEntry, first: int, part: Part) -> tuple[np.ndarray, int]:
         """A part of the tensor that begins at a byte of the file, and how many bytes were read for it."""
-        run, starts = runs(part)
-        offsets, length = first + starts * stored.dtype.itemsize, run * stored.dtype.itemsize
-        if len(offsets) > MANY and length < SHORT:
-            return self._from_pages(stored, first, part, offsets, length)
+        run, size = run_length(part), stored.dtype.itemsize
+        length = run * size
+        if part.size // run > MANY and length < SHORT:
+            return self._from_pages(stored, first, part)
         found = np.empty(part.size, stored.dtype)
         content = found.view(np.uint8).data
-        for number, offset in enumerate(offsets.tolist()):
+        for number, offset in enumerate((first + runs(part)[1] * size).tolist()):
             self._read(content[number * length : (number + 1) * length], offset)
         return found, found.nbytes
 
@@ -143,18 +143,30 @@ class _File:
                 raise self._unreadable(OSError(errno.EIO, f"an end at byte {offset + done:,}", str(self._path)))
             done += count
 
-    def _from_pages(
-        self, stored: TensorEntry, first: int, part: Part, offsets: np.ndarray, length: int
-    ) -> tuple[np.ndarray, int]:
+    def _from_pages(self, stored: TensorEntry, first: int, part: Part) -> tuple[np.ndarray, int]:
         # What is mapped is read without an error of Python's: a file that was cut short would end the process.
         self.check()
         if self._map is None:
             self._map = mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ)
         end = part.source + sum((axis.length - 1) * axis.source for axis in part.axes) + 1
         whole = np.frombuffer(self._map, stored.dtype, end, first)
-        found = viewed(whole, part).copy()
-        pages = np.unique(np.concatenate([offsets // mmap.PAGESIZE, (offsets + length - 1) // mmap.PAGESIZE]))
-        return found, len(pages) * mmap.PAGESIZE
+        found, pages, size = np.empty(part.size, stored.dtype), 0, stored.dtype.itemsize
+        # A few runs after the other: a number for each takes more room than the short run itself.
+        for some in windows(alone(part), run_length(part) * max(MANY, 1)):
+            placed(found, some)[...] = viewed(whole, some)
+            length, starts = runs(some)
+            offsets = first + starts * size
+            ends = [offsets // mmap.PAGESIZE, (offsets + length * size - 1) // mmap.PAGESIZE]
+            pages += len(np.unique(np.concatenate(ends)))
+            self._release(int(ends[0].min()), int(ends[1].max()))
+        return found, pages * mmap.PAGESIZE
+
+    def _release(self, first: int, last: int) -> None:
+        """Give back pages, which count as ours as long as they are mapped."""
+        if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
+            start = first * mmap.PAGESIZE
+            length = min((last + 1) * mmap.PAGESIZE, len(self._map)) - start
+            self._map.madvise(mmap.MADV_DONTNEED, start, length)
 
     def check(self) -> None:
         """Raises CheckpointError: it was written to."""

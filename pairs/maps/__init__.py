@@ -20,10 +20,12 @@ from .shared import is_kept as is_kept
 from .shared import siblings as siblings
 from .shared import without_copies as without_copies
 from .strided import Part as Part
+from .strided import alone as alone
 from .strided import bounds as bounds
 from .strided import boxes_of as boxes_of
 from .strided import parts_of as parts_of
 from .strided import placed as placed
+from .strided import run_length as run_length
 from .strided import runs as runs
 from .strided import viewed as viewed
 from .strided import windows as windows

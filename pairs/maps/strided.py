@@ -280,14 +280,31 @@ def bounds(part: Part, shape: tuple[int, ...]) -> tuple[Box, Part]:
 
 def runs(part: Part) -> tuple[int, np.ndarray]:
     """How many of its entries follow each other in the source, and the number of the first of each such run."""
-    length, outer = 1, len(part.axes)
-    while outer and part.axes[outer - 1].source == length:
-        length *= part.axes[outer - 1].length
-        outer -= 1
+    length, outer = _run(part)
     starts = np.array([part.source], np.int64)
     for axis in part.axes[:outer]:
         starts = np.add.outer(starts, np.arange(axis.length) * axis.source).ravel()
     return length, starts
+
+
+def run_length(part: Part) -> int:
+    """How many of its entries follow each other in the source."""
+    return _run(part)[0]
+
+
+def _run(part: Part) -> tuple[int, int]:
+    """The length of a run, and how many axes are outside of it."""
+    length, outer = 1, len(part.axes)
+    while outer and part.axes[outer - 1].source == length:
+        length *= part.axes[outer - 1].length
+        outer -= 1
+    return length, outer
+
+
+def alone(part: Part) -> Part:
+    """A part whose `target` is counted within an array of the shape of its axes."""
+    steps = strides([axis.length for axis in part.axes])
+    return Part(part.source, 0, tuple(axis._replace(target=step) for axis, step in zip(part.axes, steps, strict=True)))
 
 
 def viewed(array: np.ndarray, part: Part) -> np.ndarray:

@@ -39,6 +39,11 @@ def test_onto_a_mesh(tmp_path: Path) -> None:
     ]
 
 
+def test_no_more_is_held_than_a_window_besides_the_shards(tmp_path: Path) -> None:
+    kinds = ["same", "turned", "cast", "changed", "summed", "copied", "tied", "stacked", "split", "module"]
+    assert run_alone("tests.migration.load.in_windows", tmp_path) == kinds
+
+
 def test_onto_one_mesh_of_two_processes(tmp_path: Path) -> None:
     saved_as_shards(gpt2(WIDE), tmp_path / "gpt2", "1MB")
     saved_as_shards(llama(WIDE), tmp_path / "llama", "1MB")
