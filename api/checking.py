@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from .conformance.check import DEFAULT_CONTRACTS, DEVICES, Examination, Wanted, check_pair
 from .conformance.contracts import Sampling
@@ -32,6 +33,7 @@ def check(
     alpha: float = Sampling.alpha,
     seed: int = 0,
     name: str = "pair",
+    mesh: Any = None,
     progress: Callable[[str], None] = lambda what: None,
 ) -> Report:
     """Whether the two sides of a pair are one model, contract by contract.
@@ -47,6 +49,7 @@ def check(
     alpha: the chance that a correct pair is said to be initialized differently, for all parameters together.
     seed: of everything random that the check makes: the values at which the sides are compared, the initial draws.
     name: of the pair, in the report.
+    mesh: the pair's, which the port is sharded over; see `Pair`.
     progress: told what is being done.
 
     Raises:
@@ -59,6 +62,7 @@ def check(
     wanted = Wanted(
         tuple(contracts), tuple(devices), tuple(precisions), required_device, declared, Sampling(alpha=alpha), seed
     )
+    pair = pair if mesh is None else replace(pair, mesh=mesh)
     return check_pair(examined(pair, map, wanted, name=name, progress=progress), progress)
 
 

@@ -20,6 +20,7 @@ from .contracts import (
     ON_REQUEST,
     PAIR_CONTRACTS,
     RECIPES,
+    SHARDED,
     STORED,
     STRUCTURE,
     Sampling,
@@ -146,12 +147,12 @@ class Examination:
             return initialization(self.bound, unit.setting, self.wanted.sampling)
         if unit.contract in ON_REQUEST:
             return ON_REQUEST[unit.contract](self.bound.partial.comparison(unit.setting))
-        if unit.contract not in {**ARITHMETIC, **RECIPES}:
+        if unit.contract not in {**ARITHMETIC, **RECIPES, **SHARDED}:
             return {**STRUCTURE, **STORED}[unit.contract](self.bound)
         reason = _not_comparable(self.bound, unit.setting)
         if reason:
             return [_skipped(reason)]
-        return {**ARITHMETIC, **RECIPES}[unit.contract](self.bound.comparison(unit.setting))
+        return {**ARITHMETIC, **RECIPES, **SHARDED}[unit.contract](self.bound.comparison(unit.setting))
 
     def _result(self, contract: str, setting: Setting, finding: Finding) -> Result:
         wings = f"{self.bound.reference.kind} -> {self.bound.port.kind}"

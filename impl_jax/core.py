@@ -19,7 +19,8 @@ import numpy as np
 from jax.core import Tracer
 
 from ..common.arrays import as_numpy
-from ..common.wing import Call, CallRecorder, Inputs, Trace, check_fit, named_arrays
+from ..common.wing import Call, CallRecorder, Inputs, Trace, check_fit, named_arrays, takes_mesh
+from .meshes import device_under_test, inputs_lie, laid, mesh_under_test, meshed, replicated
 from .trees import Owned, is_array
 
 # A model's arrays by their native paths.
@@ -50,12 +51,14 @@ class Functional:
     owned: its arrays by native path, live, as they are now. look: those of any such model.
     made: the model with some or all of its arrays replaced, as they are given; what is not replaced it has itself.
     run: see Run. It works on what `made` gives, and changes nothing else.
+    lie: where arrays lie on the mesh under test, by their native path.
     """
 
     owned: dict[str, Owned]
     look: Callable[[Any], dict[str, Owned]]
     made: Callable[[Arrays], Any]
     run: Run
+    lie: Callable[[], Mapping[str, jax.sharding.Sharding]]
 
     @property
     def parameters(self) -> list[str]:
@@ -63,12 +66,13 @@ class Functional:
         return [path for path, each in self.owned.items() if each.role == "parameter" and is_floating(each.array)]
 
     def typed(self, dtype: str) -> Arrays:
-        """All arrays of the model on one device, floating ones in `dtype`; random keys are as they are."""
-        device = _device()
-        return {
-            path: jax.device_put(each.array, device) if each.role == "random" else _typed(each.array, dtype, device)
-            for path, each in self.owned.items()
-        }
+        """All arrays of the model on one device or on the mesh, floating ones in `dtype`; random keys as they are."""
+        device, places = _device(), self.lie() if meshed() else {}
+        found = {}
+        for path, each in self.owned.items():
+            made = jax.device_put(each.array, device) if each.role == "random" else _typed(each.array, dtype, device)
+            found[path] = laid(made, places.get(path, replicated())) if meshed() else made
+        return found
 
     def filled(self, own: Arrays, weights: Mapping[str, Any]) -> Arrays:
         """Arrays that `typed` gave, with weights of any framework in their places, in their dtypes.
@@ -92,7 +96,8 @@ class Functional:
 def called(model: Any, arguments: Any, call: Call | None, default: Callable[..., Any]) -> Any:
     """The output of `call(model, arguments)`, or without one of `default`."""
     if call is not None:
-        return call(model, arguments)
+        mesh = {"mesh": mesh_under_test()} if meshed() and takes_mesh(call) else {}
+        return call(model, arguments, **mesh)
     return default(**arguments) if isinstance(arguments, Mapping) else default(*arguments)
 
 
@@ -102,23 +107,25 @@ def arrays(inputs: Sequence[np.ndarray]) -> tuple[jax.Array, ...]:
 
 
 def given(inputs: Inputs, dtype: str) -> Any:
-    """Neutral inputs, by position or by name, as jax arrays on the device under test, floating ones in `dtype`."""
+    """Neutral inputs, by position or by name, as jax arrays on the device or mesh, floating ones in `dtype`."""
     device = _device()
-    if isinstance(inputs, Mapping):
-        return {name: _typed(array, dtype, device) for name, array in inputs.items()}
-    return tuple(_typed(array, dtype, device) for array in inputs)
+    named = dict(inputs) if isinstance(inputs, Mapping) else dict(enumerate(inputs))
+    made = {name: _typed(array, dtype, device) for name, array in named.items()}
+    if meshed():
+        made = {name: laid(array, inputs_lie(name, array.shape)) for name, array in made.items()}
+    return made if isinstance(inputs, Mapping) else tuple(made.values())
 
 
 def _device() -> Any:
     """Where arrays go by themselves, since that is the device under test; all at one place, the model's own too."""
-    (device,) = jnp.zeros(()).devices()
-    return device
+    return device_under_test()
 
 
 def _typed(array: Any, dtype: str, device: Any) -> jax.Array:
     """A jax array on the device, if floating in `dtype`. One of NumPy's is copied: JAX would share its memory."""
     # A conversion even to its own dtype, after which the dtype is no weak one: that would be a program of its own.
-    own = array.astype(dtype if is_floating(array) else jax.dtypes.canonicalize_dtype(array.dtype))
+    held = as_numpy(array) if meshed() else array
+    own = held.astype(dtype if is_floating(array) else jax.dtypes.canonicalize_dtype(array.dtype))
     # Typed as JAX holds them: outside of 64-bit mode there is no float64 array to be had.
     return jax.device_put(own if isinstance(own, jax.Array) else jnp.array(own), device)
 

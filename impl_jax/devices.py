@@ -13,6 +13,8 @@ import jax.numpy as jnp
 
 from ..common.devices import KINDS, numbered, one_device
 from ..common.errors import DeviceError, DtypeError
+from ..common.wing import Plan
+from .meshes import laid_out
 from .modes import ordinary
 
 
@@ -55,14 +57,19 @@ def device_of(name: str) -> Any:
 
 
 @contextmanager
-def running(device: str = "cpu", dtype: str | None = "float32", tf32: bool = False) -> Iterator[None]:
+def running(
+    device: str = "cpu", dtype: str | None = "float32", tf32: bool = False, plan: Plan | None = None
+) -> Iterator[None]:
     """Strict arithmetic in `dtype` on `device`: full matmul precision unless TF32 is asked for, put back afterwards.
 
     In no mode of the caller's. 64-bit types are enabled where `dtype` is float64 and only there; None leaves that to
     the caller.
 
+    plan: of a port with a mesh, which is set.
+
     Raises:
-        DeviceError: JAX does not see the device.
+        DeviceError: JAX does not see the device. UsageError, NotExpressibleError: no mesh of JAX's, or one of other
+            devices.
     """
     with ExitStack() as stack:
         stack.enter_context(ordinary())
@@ -70,6 +77,7 @@ def running(device: str = "cpu", dtype: str | None = "float32", tf32: bool = Fal
         stack.enter_context(jax.default_matmul_precision("tensorfloat32" if tf32 else "highest"))
         if dtype is not None:
             stack.enter_context(jax.enable_x64(dtype == "float64"))
+        stack.enter_context(laid_out(plan))
         yield
 
 

@@ -5,7 +5,7 @@ A path is made of JAX's keys, joined with dots: a dict's keys, a sequence's posi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -43,9 +43,10 @@ from .loading import processes as processes
 from .loading import spread as spread
 from .loading import targets as targets
 from .loading import with_placed as with_placed
+from .meshes import abstract, as_planned, given_shardings, loosened, lying
 from .probing import compiled_prober, compiled_site_prober
 from .tapes import taper_of
-from .training import REMEDY, compiled_passer, compiled_trainer
+from .training import REMEDY, compiled_passer, compiled_trainer, flattened
 from .trees import Owned, arrays_of, as_stored_tensors, by_path, filled, replaced
 from .updates import Home, updater_of
 
@@ -159,6 +160,14 @@ def passer(
     return compiled_passer(side, run_in, inputs, dtype)
 
 
+def own_gradients(
+    model: Any, inputs: Inputs, call: Call, *, dtype: str = "float32"
+) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]:
+    """See `SideWing`."""
+    run = passer(model, inputs, call, dtype=dtype, train_call=flattened(call))
+    return lambda weights: run(weights, training=True).outputs
+
+
 def _in_training(train_call: Call | None) -> Call:
     if train_call is None:
         expected = "a call in training mode, since nothing else tells a pytree's modes"
@@ -172,6 +181,7 @@ def _functional(model: Any, call: Call | None, dtype: str) -> Functional:
         remedy = "Give the pair a reference_call or a port_call."
         raise PairError("", "a call(tree, inputs) for a pytree, which cannot be called itself", "none", remedy)
     check_dtype(dtype)
+    model = sharded(model)
     owned = _owned(model)
 
     def made(arrays: Arrays) -> Any:
@@ -181,7 +191,17 @@ def _functional(model: Any, call: Call | None, dtype: str) -> Functional:
         own = made(arrays)
         return call(own, inputs), own
 
-    return Functional(owned, _owned, made, run)
+    return Functional(owned, _owned, made, run, lambda: lying(targets(abstract(model), given_shardings())))
+
+
+def sharded(model: Any) -> Any:
+    """The tree as the plan that `running` was entered with shards it, a copy; itself where it says nothing."""
+    return as_planned(model, lambda tree: jax.tree.map(loosened, tree))
+
+
+def sharded_tensors(model: Any, arrays: Mapping[str, Any]) -> dict[str, StoredTensor]:
+    """See `SideWing`."""
+    return stored_tensors(sharded(with_stored_tensors(model, arrays)))
 
 
 def _owned(model: Any) -> dict[str, Owned]:

@@ -10,11 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import nnx
 
-from ..common.wing import Cotangents, Inputs, Optimizer, Pass, Passer, Trainer, Training, check_targets
+from ..common.wing import Call, Cotangents, Inputs, Optimizer, Pass, Passer, Trainer, Training, check_targets
 from .core import TRAINING, Arrays, Functional, Mode, Run, floating, given, made_for, squared_error
+from .meshes import beside, fetched
 from .programs import Program
-from .trees import as_stored_tensors
+from .trees import arrays_of, as_stored_tensors, dotted
 
 REMEDY = "Give the pair a reference_train_call or a port_train_call, a call(model, inputs)."
 
@@ -69,7 +71,7 @@ def compiled_trainer(side: Functional, inputs: Inputs, dtype: str) -> Trainer:
         rest = {path: array for path, array in values.items() if path not in trained}
         rule, update = _compiled(optimizer)
         # Placed as `update` leaves them: for what is placed otherwise it would be compiled again.
-        states = {path: jax.device_put(rule.init(array), array.sharding) for path, array in params.items()}
+        states = {path: beside(rule.init(array), array) for path, array in params.items()}
         losses = []
         for _ in range(steps):
             (value, rest), gradients = differentiated(params, rest, arguments, goals)
@@ -111,16 +113,38 @@ def compiled_passer(side: Functional, run_in: Callable[[bool], Run], inputs: Inp
         values = side.filled(own, weights)
         # Masks are drawn in training mode alone: in the other there is nothing else to compile.
         found = forward(values, arguments, training=training, dropout=training and dropout, seed=np.uint32(seed))
-        outputs, after = jax.device_get(found)
+        outputs, after = fetched(found)
         return Pass(dict(zip(names[training], outputs, strict=True)), after, changed[training])
 
     return run
 
 
+def flattened(call: Call) -> Call:
+    """A call that gives a tree of gradients, as one that gives its arrays by path; of a loss beside it, first."""
+
+    @functools.wraps(call)
+    def flat(model: Any, inputs: Any, **mesh: Any) -> Arrays:
+        found = call(model, inputs, **mesh)
+        loss, tree = found if isinstance(found, tuple) and len(found) == 2 else (None, found)
+        arrays = {dotted(keys): array for keys, array in arrays_of(pure(tree))}
+        return arrays if loss is None else {"loss": loss, **arrays}
+
+    return flat
+
+
+def pure(tree: Any) -> Any:
+    """Of the state of an NNX module the nested dict of its arrays; any other tree as it is."""
+    return nnx.to_pure_dict(tree) if isinstance(tree, nnx.State) else tree
+
+
 def _trainable(side: Functional, dtype: str) -> Arrays:
     """The side's arrays to be trained with: Flax makes and updates running statistics in no less than float32."""
-    statistics = {path: each.array for path, each in side.owned.items() if each.role == "statistic"}
-    return {**side.typed(dtype), **given(statistics, jnp.promote_types(dtype, jnp.float32).name)}
+    finer = jnp.promote_types(dtype, jnp.float32).name
+    statistics = {path for path, each in side.owned.items() if each.role == "statistic"}
+    own = side.typed(dtype)
+    if finer != dtype and statistics:
+        own |= {path: array for path, array in side.typed(finer).items() if path in statistics}
+    return own
 
 
 @functools.cache

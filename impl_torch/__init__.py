@@ -15,6 +15,11 @@ from .build import materialize as materialize
 from .devices import devices as devices
 from .devices import running as running
 from .devices import settings as settings
+from .distributed import own_gradients as own_gradients
+from .distributed import passer as passer
+from .distributed import prober as prober
+from .distributed import sharded_tensors as sharded_tensors
+from .distributed import trainer as trainer
 from .initialization import draw as draw
 from .initialization import draws as draws
 from .initialization import initialize as initialize
@@ -30,7 +35,6 @@ from .naming import native_path as native_path
 from .naming import path_of as path_of
 from .naming import shown as shown
 from .probing import call as call
-from .probing import prober as prober
 from .probing import site_gradients as site_gradients
 from .probing import site_prober as site_prober
 from .probing import value_and_gradients as value_and_gradients
@@ -39,9 +43,7 @@ from .stored import stored_tensors as stored_tensors
 from .stored import with_stored_tensors as with_stored_tensors
 from .tapes import taper as taper
 from .tracing import tracer as tracer
-from .training import passer as passer
 from .training import step as step
-from .training import trainer as trainer
 from .tying import equal as equal
 from .tying import identical as identical
 from .tying import tie as tie

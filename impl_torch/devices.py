@@ -10,10 +10,13 @@ import torch
 
 from ..common.devices import numbered, one_device
 from ..common.errors import DeviceError, DtypeError
+from ..common.wing import Plan
 from .modes import ordinary
 
 # The device under test, where one is.
 _UNDER_TEST: ContextVar[str | None] = ContextVar("device under test", default=None)
+# How a module is sharded, where its pair says so.
+_PLAN: ContextVar[Plan | None] = ContextVar("plan of the port", default=None)
 
 
 def devices() -> tuple[str, ...]:
@@ -55,18 +58,27 @@ def under_test() -> torch.device | None:
     return None if name is None else torch.device(name)
 
 
+def plan_under_test() -> Plan | None:
+    """The plan that `running` was entered with; None outside of it, and where there is none."""
+    return _PLAN.get()
+
+
 @contextmanager
-def running(device: str = "cpu", dtype: str | None = "float32", tf32: bool = False) -> Iterator[None]:
+def running(
+    device: str = "cpu", dtype: str | None = "float32", tf32: bool = False, plan: Plan | None = None
+) -> Iterator[None]:
     """Strict arithmetic in `dtype` on `device`: deterministic, without TF32 unless asked for, put back afterwards.
 
     In no mode of the caller's. What a program makes of numbers alone is in float64 where `dtype` is, and in float32
     where it is another; None leaves that to the caller.
 
+    plan: of a port that is sharded over processes.
+
     Raises:
         DeviceError: PyTorch does not see the device.
     """
     device_of(device)
-    entered = _UNDER_TEST.set(device)
+    entered, plans = _UNDER_TEST.set(device), _PLAN.set(plan)
     precision = torch.get_float32_matmul_precision()
     cudnn = torch.backends.cudnn
     before = cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark
@@ -79,6 +91,7 @@ def running(device: str = "cpu", dtype: str | None = "float32", tf32: bool = Fal
             yield
     finally:
         _UNDER_TEST.reset(entered)
+        _PLAN.reset(plans)
         torch.set_float32_matmul_precision(precision)
         cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = before
 

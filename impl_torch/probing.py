@@ -10,7 +10,7 @@ thing: a prober's gradients are the function's, where the fused kernels of atten
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -169,6 +169,11 @@ def site_prober(model: nn.Module, inputs: Inputs, call: Call | None = None, *, d
     return run
 
 
+def plain_attention() -> AbstractContextManager[None]:
+    """The kernels for speed have other derivatives where a row is masked altogether."""
+    return sdpa_kernel(SDPBackend.MATH)
+
+
 class _Own:
     """A copy of a model in one dtype, to be given weights and run.
 
@@ -199,8 +204,7 @@ class _Own:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        # The kernels for speed have other derivatives where a row is masked altogether.
-        with inference(self.model), sdpa_kernel(SDPBackend.MATH):
+        with inference(self.model), plain_attention():
             yield
 
     def outputs(self, call: Call | None) -> dict[str, torch.Tensor]:

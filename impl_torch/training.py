@@ -85,10 +85,10 @@ def trainer(
         arguments = given(own, inputs, of_type)
         parameters = [each for each in own.parameters() if each.requires_grad and each.is_floating_point()]
         # PyTorch refuses an optimizer that has nothing to do.
-        rule = _rule(optimizer, parameters) if parameters else None
+        rule = rule_of(optimizer, parameters) if parameters else None
         goals: list[torch.Tensor] | None = None
         losses = []
-        with _running(own, training=True, dropout=False, seed=0), torch.enable_grad():
+        with running_in(own, training=True, dropout=False, seed=0), torch.enable_grad():
             for _ in range(steps):
                 outputs = floating(called(own, arguments, train_call or call))
                 goals = goals or _placed(targets, outputs)
@@ -126,7 +126,7 @@ def passer(
         # Only inference is looked at: in training mode many passes are made, one for each mask.
         held = {} if training else stored_tensors(own)
         before = {path: each.array.copy() for path, each in held.items() if each.trainable}
-        with _running(own, training=training, dropout=dropout, seed=seed), torch.no_grad():
+        with running_in(own, training=training, dropout=dropout, seed=seed), torch.no_grad():
             output = called(own, given(own, inputs, of_type), (train_call or call) if training else call)
             outputs = {name: neutral(each) for name, each in floating(output).items()}
         after = stored_tensors(own)
@@ -138,7 +138,7 @@ def passer(
 
 
 @contextmanager
-def _running(model: nn.Module, *, training: bool, dropout: bool, seed: int) -> Iterator[None]:
+def running_in(model: nn.Module, *, training: bool, dropout: bool, seed: int) -> Iterator[None]:
     """The module, which is our own, in a mode; whatever it draws is drawn from `seed`."""
     model.train(training)
     with ExitStack() as stack:
@@ -171,7 +171,8 @@ class _NoDropout(TorchFunctionMode):
         return func(*placed, **named)
 
 
-def _rule(optimizer: Optimizer, parameters: Sequence[torch.Tensor]) -> torch.optim.Optimizer:
+def rule_of(optimizer: Optimizer, parameters: Sequence[torch.Tensor]) -> torch.optim.Optimizer:
+    """PyTorch's optimizer of that name and these numbers."""
     rate = optimizer.learning_rate
     rules = {
         "sgd": lambda: torch.optim.SGD(parameters, lr=rate, momentum=optimizer.momentum),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..common.wing import Call, Inputs, PairError, is_factory
+from ..common.wing import Call, Inputs, PairError, Plan, is_factory
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,16 @@ class Pair:
         `TrainState`; a tuple has an average of the parameters as its second.
     loaded: whether the port was given the reference's weights, which are then checked. Unless it is said, a port that
         holds none of them is taken for one that was never given them, and its values are not judged.
+    mesh: the devices that the port is sharded over, for the contract `sharded`: a `jax.sharding.Mesh`. It is set, by
+        `jax.set_mesh`, while the port is made and run; all other contracts have a mesh of one device with the same
+        axes. A call with an argument `mesh` is given it. For a PyTorch port, if its `port_sharding` takes a mesh, that.
+    port_sharding: how the port is sharded, where it does not say itself. In JAX a sharding for all arrays, a tree or a
+        mapping from paths to them, or a function `(model, mesh)` that gives the sharded model. In PyTorch a function
+        `(model)` or `(model, mesh)` that shards the module it is given, as by `fully_shard`.
+    input_sharding: how the inputs are: a `PartitionSpec` for all of them or one for each. Without it JAX's lie on all
+        devices.
+    port_gradients: `call(model, inputs)` that gives gradients, alone or with the loss, as the port's own training
+        takes them over the mesh. They are held against those that it gives on one device.
 
     Raises:
         PairError: inputs of another kind.
@@ -48,6 +58,10 @@ class Pair:
     reference_optimizer: Any = field(default=None, kw_only=True)
     port_optimizer: Any = field(default=None, kw_only=True)
     loaded: bool = field(default=False, kw_only=True)
+    mesh: Any = field(default=None, kw_only=True)
+    port_sharding: Any = field(default=None, kw_only=True)
+    input_sharding: Any = field(default=None, kw_only=True)
+    port_gradients: Call | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.inputs, tuple | Mapping):
@@ -70,3 +84,10 @@ def check_two(pair: Pair) -> None:
             "the reference itself, so that nothing could differ",
             "Give the port; of a model that is held against itself, two builds.",
         )
+
+
+def plan_of(pair: Pair) -> Plan | None:
+    """How the port is sharded; None where the pair does not say that it is."""
+    if pair.mesh is None and pair.port_sharding is None:
+        return None
+    return Plan(pair.mesh, pair.port_sharding, pair.input_sharding)

@@ -22,6 +22,7 @@ from ..common.wing import (
     Inputs,
     Optimizer,
     Pass,
+    Plan,
     Probe,
     SideWing,
     Site,
@@ -43,11 +44,11 @@ from ..common.wing import (
     steady,
 )
 from .collections import collections
-from .pair import Pair
+from .pair import Pair, plan_of
 from .precision import STRICT, Setting
 from .records import Record
 from .values import cotangents
-from .wings import load_wing, side_wing
+from .wings import load_wing, mesh_set, planned, side_wing
 
 Weights = Mapping[str, np.ndarray]
 Made = TypeVar("Made")
@@ -74,6 +75,8 @@ class Side:
     given: the side as the pair has it. model: live, of seed 0 if a factory makes it; it is not changed.
     setting: what a run is made at, unless another one is asked for.
     is_loaded: whether the pair says that it was given the reference's weights.
+    plan: how it is sharded, of a port whose pair says so. Without more it is run on one device all the same.
+    gradients_call: gives gradients as its own training takes them.
     """
 
     role: str
@@ -86,23 +89,36 @@ class Side:
     optimizer: Any = None
     setting: Setting = STRICT
     is_loaded: bool = False
+    plan: Plan | None = None
+    gradients_call: Call | None = None
     notes: dict[str, None] = field(default_factory=dict, repr=False)
     _ready: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @staticmethod
-    def of(pair: Pair, role: str) -> Side:
+    def of(pair: Pair, role: str, plan: Plan | None = None) -> Side:
         """Raises UsageError for what is no model; PairError for a factory that raises."""
         given = getattr(pair, role)
-        model = model_of(given, role=role)
+        with mesh_set(plan):
+            model = model_of(given, role=role)
         call, train_call = getattr(pair, f"{role}_call"), getattr(pair, f"{role}_train_call")
         is_loaded = pair.loaded and role == "port"
         optimizer = getattr(pair, f"{role}_optimizer")
         wing = side_wing(model)
-        return Side(role, wing, given, model, pair.inputs, call, train_call, optimizer, is_loaded=is_loaded)
+        side = Side(role, wing, given, model, pair.inputs, call, train_call, optimizer, is_loaded=is_loaded)
+        return replace(side, plan=plan, gradients_call=pair.port_gradients if role == "port" else None)
 
     def at(self, setting: Setting) -> Side:
         """The same side, run at another setting; what is made ready for one of the two is ready for both."""
         return self if setting == self.setting else replace(self, setting=setting)
+
+    def spread(self) -> Side:
+        """The same side over all devices of its plan, which it must have."""
+        assert self.plan is not None
+        return replace(self, plan=self.plan.spread, notes={}, _ready={})
+
+    def given_others(self, inputs: Inputs) -> Side:
+        """The same side, run on other inputs."""
+        return replace(self, inputs=inputs, _ready={})
 
     @property
     def number(self) -> int:
@@ -193,7 +209,8 @@ class Side:
 
     @contextmanager
     def running(self, setting: Setting) -> Iterator[None]:
-        running = self.wing.running(setting.device_of(self.role), setting.dtype, setting.has_tf32)
+        device = setting.device_of(self.role)
+        running = self.wing.running(device, setting.dtype, setting.has_tf32, self.plan)
         with running, reported(self.role), noting(self.notes):
             try:
                 yield
@@ -205,7 +222,8 @@ class Side:
     @contextmanager
     def making(self, setting: Setting) -> Iterator[None]:
         """What surrounds its factory, whose models are of the caller's types wherever they are made."""
-        with self.wing.running(setting.device_of(self.role), None), reported(self.role), noting(self.notes):
+        running = self.wing.running(setting.device_of(self.role), None, False, self.plan)
+        with running, reported(self.role), noting(self.notes):
             yield
 
     def probe(
@@ -282,6 +300,20 @@ class Side:
         """The sites of the parameters at `paths`, with each one's share of the gradient."""
         return self._run("site_prober", setting, lambda run: run(weights, cotangents, paths))
 
+    def sharded_tensors(self, weights: Weights, setting: Setting) -> dict[str, StoredTensor]:
+        """What it holds of these weights once it is sharded as its plan says."""
+        with self.running(setting):
+            return self.wing.sharded_tensors(self.model, weights)
+
+    def own_gradients(self, weights: Weights, setting: Setting) -> dict[str, np.ndarray]:
+        """Those that its own training takes, by path, and the loss as `loss`; it must have a call for them."""
+
+        def make() -> Any:
+            return self.wing.own_gradients(self.model, self.inputs, self.gradients_call, dtype=setting.dtype)
+
+        with self.running(setting):
+            return steady(lambda: self._made("own_gradients", setting, make)(weights))
+
     def train(
         self, weights: Weights, targets: Cotangents, optimizer: Optimizer, steps: int, setting: Setting
     ) -> Training:
@@ -356,4 +388,6 @@ def sides_of(pair: Pair) -> tuple[Side, Side]:
     Raises:
         UsageError: what is no model; PairError: a factory that raises, or a record as the port.
     """
-    return Side.of(pair, "reference"), Side.of(pair, "port")
+    # Before a factory seeds the generators.
+    plan = planned(plan_of(pair))
+    return Side.of(pair, "reference"), Side.of(pair, "port", plan)

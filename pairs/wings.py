@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, cast
 
 from ..common.devices import sides_devices
 from ..common.errors import DeviceError, UsageError, nearest
 from ..common.optimizers import OptimizerStates
-from ..common.wing import Loader, SelfAnswering, SideWing, Wing, is_nnx_state, side_name
+from ..common.wing import Loader, Plan, SelfAnswering, SideWing, Wing, is_nnx_state, side_name
 
 # Where each wing lives, below the package.
 HOMES: dict[str, str] = {"torch": "impl_torch", "linen": "impl_jax.linen", "nnx": "impl_jax.nnx"}
@@ -60,6 +63,30 @@ def optimizer_states(name: str) -> OptimizerStates:
     """The functions for the optimizers of a side of that kind: `torch`, `linen`, `nnx` or `pytree`."""
     room = "impl_torch" if name == "torch" else "impl_jax"
     return cast(OptimizerStates, import_module(f"..{room}.optimizer_states", __package__))
+
+
+@contextmanager
+def mesh_set(plan: Plan | None) -> Iterator[None]:
+    """The mesh of a plan set, if it is one of JAX's, while a factory makes a model whose places name its axes."""
+    if plan is None or type(plan.mesh).__module__.partition(".")[0] not in ("jax", "jaxlib"):
+        yield
+        return
+    with import_module("..impl_jax.meshes", __package__).laid_out(plan.spread):
+        yield
+
+
+def planned(plan: Plan | None) -> Plan | None:
+    """A plan with what PyTorch's processes are now, where somebody has imported it."""
+    if plan is None or "torch" not in sys.modules:
+        return plan
+    home = import_module("..impl_torch.distributed", __package__)
+    return replace(plan, processes=home.processes(), random_state=home.random_state())
+
+
+def leads() -> bool:
+    """Whether this process is the one that tells: the only one, or PyTorch's first."""
+    dist: Any = sys.modules.get("torch.distributed")
+    return dist is None or not dist.is_available() or not dist.is_initialized() or dist.get_rank() == 0
 
 
 def absence(device: str, seen: Mapping[str, Sequence[str]]) -> str | None:

@@ -90,6 +90,7 @@ def check(targets: tuple[str, ...], json_file: str | None, junit: str | None, ht
     """
     from ..common.files import check_writable, write_whole
     from ..conformance.reports import BEGINNINGS
+    from ..pairs.wings import leads
 
     if json_file not in (None, STDOUT) and not json_file.endswith(".json"):
         # `--json mlp`: the next word is a target.
@@ -101,6 +102,9 @@ def check(targets: tuple[str, ...], json_file: str | None, junit: str | None, ht
     for option, file in named.items():
         check_writable(file, option, begins[option])
     report = _report(targets, options)
+    if not leads():
+        # Each process has the whole report, and one tells it.
+        return HOLD if report.ok else FAILED
     report = _accepted(report, *accepting) if accepting else report
     forms = {"--json": report.to_json, "--junit": report.to_junit, "--html": report.to_html}
     # All are made before one is written.

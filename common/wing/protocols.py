@@ -6,7 +6,7 @@ less of it, a `SideWing`, and may be something that no wing knows, a bare pytree
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,6 +16,7 @@ from ..draws import Stream
 from ..spec import Echo, Layer, Rule
 from ..tables import Row, Table
 from .runs import Call, Inputs, Prober, Site, SiteProber
+from .sharding import Plan
 from .stored import RoundTrip, StoredTensor
 from .tapes import Taper
 from .traces import Tracer
@@ -42,7 +43,11 @@ class SideWing(Protocol):
     many, from two at least, and no more models are made than that takes. Without it all are kept from all seeds.
 
     Of `running`, dtype: what the types are that a program makes of numbers alone; None for the caller's own, which are
-    those of a model that a factory makes.
+    those of a model that a factory makes. plan: how the model is sharded; everything is then made ready and run so.
+
+    `own_gradients`: the model made ready for a call of its own that gives gradients, alone or after a loss:
+    `run(weights)` gives them by path, and the loss as `loss`; in training mode, without dropout.
+    `sharded_tensors`: what a copy of the model with these arrays holds, once it is sharded as the plan says.
     """
 
     NAME: str
@@ -80,8 +85,12 @@ class SideWing(Protocol):
     ) -> dict[str, np.ndarray]: ...
     def devices(self) -> tuple[str, ...]: ...
     def running(
-        self, device: str = "cpu", dtype: str | None = "float32", tf32: bool = False
+        self, device: str = "cpu", dtype: str | None = "float32", tf32: bool = False, plan: Plan | None = None
     ) -> AbstractContextManager[None]: ...
+    def own_gradients(
+        self, model: Any, inputs: Inputs, call: Call, *, dtype: str = "float32"
+    ) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]: ...
+    def sharded_tensors(self, model: Any, arrays: Mapping[str, Any]) -> dict[str, StoredTensor]: ...
 
 
 class Modes(Protocol):

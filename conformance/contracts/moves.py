@@ -125,11 +125,12 @@ class Steps:
         median is the least, since of few roundings some change nothing by chance. None where a side has no other runs,
         as a record may have none.
         """
-        ours = self._noise(self.comparison.reference, {path: move.ours for path, move in moves.items()})
-        theirs = self._noise(self.comparison.port, {path: move.theirs for path, move in moves.items()})
+        ours = self.noise_of(self.comparison.reference, {path: move.ours for path, move in moves.items()})
+        theirs = self.noise_of(self.comparison.port, {path: move.theirs for path, move in moves.items()})
         return {path: Move(ours[path], theirs[path]) for path in moves}
 
-    def _noise(self, side: Side, moves: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def noise_of(self, side: Side, moves: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The same of one side."""
         found = {path: np.zeros(move.shape) for path, move in moves.items()}
         for near in rounded(self.start, self.comparison.reference.is_free):
             start = self.comparison.bound.alike(near)

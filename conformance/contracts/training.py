@@ -55,7 +55,7 @@ def training(comparison: Comparison) -> Iterator[Finding]:
             yield _of_idle(comparison, len(idle))
         yield from _moved(steps, ours, theirs, left | idle)
         for side, trained in ((comparison.reference, ours), (comparison.port, theirs)):
-            yield from _still_tied(comparison, side, trained.stored_tensors, steps)
+            yield from still_tied(comparison, side, trained.stored_tensors, steps)
 
 
 def reformed(comparison: Comparison, *, decays: bool) -> dict[str, str]:
@@ -326,9 +326,10 @@ def _exact_moves(steps: Steps) -> dict[str, np.ndarray]:
     return exact.moves(exact.comparison.reference, exact.start, trained)
 
 
-def _still_tied(
+def still_tied(
     comparison: Comparison, side: Side, after: Mapping[str, StoredTensor], steps: Steps
 ) -> Iterator[Finding]:
+    """A failure for each tie of a side that the steps have lost."""
     owners = {path: native.path for native in after.values() for path in (native.path, *native.aliases)}
     before = all_paths(side)
     for path, owner in before.items():

@@ -34,11 +34,13 @@ from .probing import prober as prober
 from .probing import site_gradients as site_gradients
 from .probing import site_prober as site_prober
 from .probing import value_and_gradients as value_and_gradients
+from .sharding import sharded_tensors as sharded_tensors
 from .stored import round_trips as round_trips
 from .stored import stored_tensors as stored_tensors
 from .stored import with_stored_tensors as with_stored_tensors
 from .tapes import taper as taper
 from .tracing import tracer as tracer
+from .training import own_gradients as own_gradients
 from .training import passer as passer
 from .training import step as step
 from .training import trainer as trainer

@@ -20,6 +20,7 @@ from .. import core
 from ..core import Arrays, Functional, Mode, traced_anew, whole_attention
 from ..trees import filled
 from .naming import Model, like
+from .sharding import places, sharded
 from .stored import owned
 
 
@@ -31,6 +32,7 @@ def functional(model: Model, call: Call | None = None) -> Functional:
     Raises:
         ChildNameError: two arrays whose names lead to one path.
     """
+    model = sharded(model)
     module, variables = model
     stored = owned(model)
 
@@ -45,7 +47,7 @@ def functional(model: Model, call: Call | None = None) -> Functional:
             output, updated = _parted(called(own, inputs, call), own[1])
         return output, like(model, module, {**own[1], **updated})
 
-    return Functional(stored, owned, made, run)
+    return Functional(stored, owned, made, run, lambda: places(model))
 
 
 def called(model: Model, arguments: Any, call: Call | None = None) -> Any:

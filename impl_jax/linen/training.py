@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ from ...common.wing import Call, Inputs, Passer, Trainer
 from ..core import INFERENCE, Arrays, Run, arrays, given, traced_anew
 from ..devices import check_dtype
 from ..programs import Program
-from ..training import REMEDY, canonical_step, compiled_passer, compiled_trainer
+from ..training import REMEDY, canonical_step, compiled_passer, compiled_trainer, flattened
 from .core import called, functional
 from .naming import Model, like, stored_kind
 
@@ -128,3 +128,11 @@ def _without_modes(model: Model, inputs: Inputs, call: Call | None, dtype: str) 
             "", "a call in training mode, since a Linen module has arguments for it", found, REMEDY
         )
     return call or called
+
+
+def own_gradients(
+    model: Model, inputs: Inputs, call: Call, *, dtype: str = "float32"
+) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]:
+    """See `SideWing`."""
+    run = passer(model, inputs, dtype=dtype, train_call=flattened(call))
+    return lambda weights: run(weights, training=True).outputs

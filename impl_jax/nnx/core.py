@@ -18,6 +18,7 @@ from ...common.wing import Call
 from .. import core
 from ..core import Arrays, Functional, Mode, traced_anew, whole_attention
 from ..trees import filled
+from .sharding import places, sharded
 from .stored import owned, value_of
 
 
@@ -27,6 +28,7 @@ def functional(model: nnx.Module, call: Call | None = None) -> Functional:
     Raises:
         ChildNameError: two arrays whose names lead to one path.
     """
+    model = sharded(model)
     stored = owned(model)
     # An Embed alone, told no dtype to compute in, keeps the one that its parameter had when it was made.
     following = {
@@ -58,7 +60,7 @@ def functional(model: nnx.Module, call: Call | None = None) -> Functional:
         with _whole(own) if mode.training and not mode.dropout else nullcontext():
             return called(own, inputs, call), own
 
-    return Functional(stored, owned, made, run)
+    return Functional(stored, owned, made, run, lambda: places(model))
 
 
 def _at(model: nnx.Module, places: Set[Any]) -> list[Any]:

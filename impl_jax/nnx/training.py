@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from flax import nnx
 from ...common.wing import Call, Inputs, Passer, Trainer
 from ..core import Arrays, Mode, Run, arrays
 from ..devices import check_dtype
-from ..training import canonical_step, compiled_passer, compiled_trainer
+from ..training import canonical_step, compiled_passer, compiled_trainer, flattened
 from .core import functional
 
 
@@ -84,3 +84,11 @@ def passer(
         return functional(model, train_call).run if training and train_call else side.run
 
     return compiled_passer(side, run_in, inputs, dtype)
+
+
+def own_gradients(
+    model: nnx.Module, inputs: Inputs, call: Call, *, dtype: str = "float32"
+) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]:
+    """See `SideWing`."""
+    run = passer(model, inputs, dtype=dtype, train_call=flattened(call))
+    return lambda weights: run(weights, training=True).outputs

@@ -20,6 +20,7 @@ from ...common.wing import (
     Call,
     Inputs,
     Passer,
+    Plan,
     Prober,
     RoundTrip,
     SideWing,
@@ -156,10 +157,18 @@ class Replay:
         return ()
 
     @contextmanager
-    def running(self, device: str = "cpu", dtype: str | None = "float32", tf32: bool = False) -> Iterator[None]:
-        """How the side is asked; one that is live enters its own wing's."""
+    def running(
+        self, device: str = "cpu", dtype: str | None = "float32", tf32: bool = False, plan: Plan | None = None
+    ) -> Iterator[None]:
+        """How the side is asked; one that is live enters its own wing's. It is no port, so that it has no plan."""
         with asking(device, dtype, tf32):
             yield
+
+    def own_gradients(self, model: Answering, inputs: Inputs, call: Call, *, dtype: str = "float32") -> Any:
+        raise NotExpressibleError("", "a live model with a call for gradients", "a record")
+
+    def sharded_tensors(self, model: Answering, arrays: Mapping[str, Any]) -> dict[str, StoredTensor]:
+        raise NotExpressibleError("", "a live model to be sharded", "a record")
 
 
 @contextmanager

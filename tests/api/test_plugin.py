@@ -129,6 +129,8 @@ def test_there_is_one_test_for_each_contract_and_group(folder: pytest.Pytester) 
         "test_port::training[second]",
         "test_port::modes",
         "test_port::determinism",
+        "test_port::recipe",
+        "test_port::sharded",
         "test_port::values[first]",
         "test_port::values[second]",
         "test_port::round_trip",

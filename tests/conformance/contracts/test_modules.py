@@ -218,7 +218,7 @@ def wing(request: pytest.FixtureRequest) -> str:
 
 def test_it_is_a_contract_that_is_checked_if_asked_for() -> None:
     assert set(PAIR_CONTRACTS) - set(DEFAULT_CONTRACTS) == {"modules"}
-    assert len(PAIR_CONTRACTS) == 15
+    assert len(PAIR_CONTRACTS) == 16
 
 
 @pytest.mark.parametrize("is_port_of_flax", [False, True])

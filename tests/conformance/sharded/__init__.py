@@ -1,0 +1,1 @@
+"""Ports over a mesh or over processes, right and with one fault each, run in processes of their own."""
