@@ -16,9 +16,18 @@ import numpy as np
 from flax import nnx
 
 from ..common.errors import UsageError, WeightsError, listed, nearest, unfit
-from ..common.optimizers import UNUSED, OptimizerState, Owner, TensorState, agreed, no_counterpart, of_another
+from ..common.optimizers import (
+    UNUSED,
+    OptimizerState,
+    Owner,
+    TensorState,
+    agreed,
+    agreed_settings,
+    no_counterpart,
+    of_another,
+)
 from ..common.tables import shape_text
-from .trees import Keys, arrays_of, dotted, filled, is_array, placed
+from .trees import Keys, arrays_of, dotted, filled, is_array, placed, whole_array
 
 # The parts that hold moments, by their fields: those that are trees like the parameters, each with its neutral name.
 _MOMENTS: dict[frozenset[str], dict[str, str]] = {
@@ -64,13 +73,13 @@ _REFUSED: dict[frozenset[str], tuple[str, str]] = {
 class _Part(NamedTuple):
     """A state within the state: its fields, where it is, and what surrounds it.
 
-    rates: where the learning rate of an injection around it is. position: in the order of a walk.
+    settings: where the hyperparameters of an injection around it are.
     """
 
     keys: Keys
     node: Any
     fields: frozenset[str]
-    rate: Keys | None
+    settings: Keys | None
 
     @property
     def moments(self) -> Mapping[str, str]:
@@ -109,7 +118,7 @@ def read(optimizer: Any, owners: Mapping[str, Owner], model: Any = None) -> Opti
 
 
 def _tensor_state(path: str, leaves: Sequence[_Leaf], parts: Sequence[_Part], state: Any) -> TensorState:
-    moments = {name: np.asarray(leaf.array) for name, leaf in _by_moment(path, leaves).items()}
+    moments = {name: whole_array(dotted(leaf.keys), leaf.array) for name, leaf in _by_moment(path, leaves).items()}
     factors: dict[int, np.ndarray] = {}
     if "v_row" in moments:
         row, column, whole = (moments.pop(name) for name in ("v_row", "v_col", "v"))
@@ -119,15 +128,22 @@ def _tensor_state(path: str, leaves: Sequence[_Leaf], parts: Sequence[_Part], st
         else:
             moments["v"] = whole
     steps = [int(np.asarray(array)) for leaf in leaves for _, array in _counts(leaf.part)]
-    rates = [_at(state, leaf.part.rate) for leaf in leaves if leaf.part.rate]
-    rate = agreed([float(np.asarray(each)) for each in rates], path, "learning rates")
+    injected = [_settings(state, leaf.part) for leaf in leaves]
     return TensorState(
         moments,
         factors,
         agreed(steps, path, "counts of updates"),
-        rate,
+        agreed_settings([TensorState({}, settings=each) for each in injected], path),
         has_rate="trace" in moments and _trace_has_rate(next(x for x in leaves if x.moment == "trace").part, parts),
     )
+
+
+def _settings(state: Any, part: _Part) -> dict[str, float]:
+    """The hyperparameters that are injected around a part and are numbers."""
+    if part.settings is None:
+        return {}
+    held = {name: list(_abstract(each, ())) for name, each in _members(_at(state, part.settings)).items()}
+    return {name: float(np.asarray(each[0][1])) for name, each in held.items() if len(each) == 1}
 
 
 def write(optimizer: Any, state: OptimizerState, owners: Mapping[str, Owner], model: Any = None) -> Any:
@@ -156,7 +172,7 @@ def write(optimizer: Any, state: OptimizerState, owners: Mapping[str, Owner], mo
     for part in parts:
         arrays |= {keys: _number(_step(part, by_path, state), array) for keys, array in _counts(part)}
     arrays |= {keys: _number(_known_step(state.step), array) for keys, array in _outer_counts(like)}
-    arrays |= _rates(like, parts, by_path, state)
+    arrays |= _injected(like, parts, by_path, state)
     return _with_state(optimizer, filled(like, arrays), state.step)
 
 
@@ -254,27 +270,27 @@ def _trace_has_rate(trace: _Part, parts: Sequence[_Part]) -> bool:
     return False
 
 
-def _parts(node: Any, keys: Keys = (), rate: Keys | None = None) -> Iterator[_Part]:
+def _parts(node: Any, keys: Keys = (), settings: Keys | None = None) -> Iterator[_Part]:
     """The parts of a state in the order in which their transformations act."""
     held = _members(node)
     fields = frozenset(map(str, held))
     if fields in _REFUSED:
         raise no_counterpart(dotted(keys), *_REFUSED[fields])
     if fields in _MOMENTS or fields == _SCHEDULE or not held:
-        yield _Part(keys, node, fields, rate)
+        yield _Part(keys, node, fields, settings)
     elif fields & {*_INNER}:
         if fields - _AROUND - {*_COUNTS}:
             raise _unknown(node, keys)
-        if "learning_rate" in _members(held.get("hyperparams")):
-            rate = (*keys, "hyperparams", "learning_rate")
+        if "hyperparams" in held:
+            settings = (*keys, "hyperparams")
         for name in _INNER:
             if name in held:
-                yield from _parts(held[name], (*keys, name), rate)
+                yield from _parts(held[name], (*keys, name), settings)
     elif hasattr(node, "_fields") or is_array(node):
         raise _unknown(node, keys)
     else:
         for key, each in _in_order(held):
-            yield from _parts(each, (*keys, key), rate)
+            yield from _parts(each, (*keys, key), settings)
 
 
 def _members(node: Any) -> Mapping[Any, Any]:
@@ -391,21 +407,24 @@ def _known_step(step: int | None) -> int:
     return step
 
 
-def _rates(
+def _injected(
     like: Any, parts: Sequence[_Part], by_path: Mapping[str, Sequence[_Leaf]], state: OptimizerState
 ) -> dict[Keys, Any]:
-    """The learning rates that are injected, by their places."""
-    found: dict[Keys, list[float | None]] = {}
+    """The hyperparameters that are injected, by their places, where the state has them."""
+    whose: dict[Keys, list[TensorState]] = {}
     for path, leaves in by_path.items():
         for leaf in leaves:
-            if leaf.part.rate and path in state.tensors:
-                found.setdefault(leaf.part.rate, []).append(state.tensors[path].rate)
-    for part in parts:
-        if part.rate and part.rate not in found:
-            found[part.rate] = [each.rate for each in state.tensors.values()]
-    rates = {keys: agreed(each, dotted(keys), "learning rates") for keys, each in found.items()}
-    places = {keys: next(_abstract(_at(like, keys), keys)) for keys, rate in rates.items() if rate is not None}
-    return {place: _number(rates[keys], array) for keys, (place, array) in places.items()}
+            if leaf.part.settings and path in state.tensors:
+                whose.setdefault(leaf.part.settings, []).append(state.tensors[path])
+    found = {}
+    for keys in dict.fromkeys(part.settings for part in parts if part.settings):
+        # What keeps no moments, as SGD may, has no paths: it is of all.
+        known = agreed_settings(whose.get(keys) or [*state.tensors.values()], dotted(keys))
+        for name, each in _members(_at(like, keys)).items():
+            places = list(_abstract(each, (*keys, name)))
+            if name in known and len(places) == 1:
+                found[places[0][0]] = _number(known[name], places[0][1])
+    return found
 
 
 def _at(node: Any, keys: Keys) -> Any:

@@ -49,14 +49,19 @@ def as_stored_tensors(owned: Mapping[str, Owned]) -> dict[str, StoredTensor]:
     """
     return {
         path: StoredTensor(
-            path, _whole(path, each.array), each.role == "parameter", aliases=each.aliases, keys=each.keys
+            path, whole_array(path, each.array), each.role == "parameter", aliases=each.aliases, keys=each.keys
         )
         for path, each in owned.items()
         if each.role != "random"
     }
 
 
-def _whole(path: str, array: Any) -> np.ndarray:
+def whole_array(path: str, array: Any) -> np.ndarray:
+    """An array of JAX's or NumPy's as NumPy's.
+
+    Raises:
+        NotExpressibleError: one of which other processes have parts.
+    """
     if isinstance(array, jax.Array) and not array.is_fully_addressable:
         raise in_parts(path, len({device.process_index for device in array.sharding.device_set}))
     return np.asarray(array)

@@ -11,7 +11,16 @@ from torch import nn
 
 from ..common.arrays import as_numpy
 from ..common.errors import UsageError, WeightsError, listed, unfit
-from ..common.optimizers import FIELDS, UNUSED, OptimizerState, Owner, TensorState, agreed, no_counterpart, of_another
+from ..common.optimizers import (
+    FIELDS,
+    UNUSED,
+    OptimizerState,
+    Owner,
+    TensorState,
+    agreed_settings,
+    no_counterpart,
+    of_another,
+)
 from ..common.tables import shape_text
 
 # What the groups of each optimizer have that those of the others, asked in this order, have not.
@@ -41,6 +50,14 @@ _NAMING = (
     "Give the model that has them (reference_model= or port_model=), or make the optimizer with "
     "`model.named_parameters()`."
 )
+# What a group's settings are called in optax, by the class; each has its `lr`, and some a decay that is AdamW's.
+_ADAM = {"b1": "betas", "b2": "betas", "eps": "eps"}
+_SETTINGS: dict[str, dict[str, str]] = {
+    "SGD": {"momentum": "momentum"},
+    **dict.fromkeys(("Adam", "Adamax", "RAdam"), _ADAM),
+    "RMSprop": {"decay": "alpha", "eps": "eps", "momentum": "momentum"},
+    "Adadelta": {"rho": "rho", "eps": "eps", "weight_decay": "weight_decay"},
+}
 # Keys under which a checkpoint has an optimizer's state beside the model's.
 WITHIN = ("optimizer", "optimizer_state_dict", "optim")
 
@@ -53,6 +70,7 @@ class _Slot(NamedTuple):
     group: Mapping[str, Any]
     kept: Mapping[str, Any]
     is_frozen: bool
+    group_number: int
 
 
 def read(optimizer: Any, owners: Mapping[str, Owner], model: Any = None) -> OptimizerState:
@@ -109,7 +127,18 @@ def _tensor_state(name: str, slot: _Slot) -> TensorState:
     moments = {field_of(name, key): array for key, array in arrays.items()}
     decays = bool(slot.group.get("weight_decay"))
     by_axis = {axis + rank: factor for axis, factor in factors.items()}
-    return TensorState(moments, by_axis, step, float(slot.group["lr"]), decays)
+    return TensorState(moments, by_axis, step, _settings(name, slot.group), decays)
+
+
+def _names_of_settings(name: str, group: Mapping[str, Any]) -> dict[str, str]:
+    """optax's names of a group's settings, each with PyTorch's."""
+    decay = {"weight_decay": "weight_decay"} if group.get("decoupled_weight_decay") else {}
+    return {"learning_rate": "lr", **_SETTINGS.get(name, {}), **decay}
+
+
+def _settings(name: str, group: Mapping[str, Any]) -> dict[str, float]:
+    found = {other: group[own] for other, own in _names_of_settings(name, group).items()}
+    return {key: float(each[key == "b2"] if key in ("b1", "b2") else each) for key, each in found.items()}
 
 
 def field_of(name: str, key: str) -> str:
@@ -126,8 +155,8 @@ def field_of(name: str, key: str) -> str:
 
 
 def write(optimizer: Any, state: OptimizerState, owners: Mapping[str, Owner], model: Any = None) -> Any:
-    """The optimizer with that state, in place; of a state_dict a new one. Its settings stay, except the learning rate
-    where the state has it.
+    """The optimizer with that state, in place; of a state_dict a new one. Its settings stay, except those that
+    the state has.
 
     Raises:
         UsageError, NotExpressibleError: as `read`, and a state that another optimizer keeps.
@@ -150,11 +179,11 @@ def write(optimizer: Any, state: OptimizerState, owners: Mapping[str, Owner], mo
     faults += [f"{path} is no parameter of the optimizer" for path in left]
     if faults:
         raise WeightsError("", "one state for each parameter of the optimizer", unfit(faults), UNUSED)
-    rates = _rates(slots, state)
-    after = {
-        "state": kept,
-        "param_groups": [_with_rate(group, rates) for group in content(optimizer)["param_groups"]],
-    }
+    groups = [
+        _with_settings(group, [state.tensors[each.path] for each in slots if _is_in(each, number, state)])
+        for number, group in enumerate(content(optimizer)["param_groups"])
+    ]
+    after = {"state": kept, "param_groups": groups}
     if not isinstance(optimizer, torch.optim.Optimizer):
         return {**optimizer, **after}
     optimizer.load_state_dict(after)
@@ -212,23 +241,27 @@ def _rate_of(slot: _Slot, found: TensorState) -> float:
     return rate
 
 
-def _rates(slots: Sequence[_Slot], state: OptimizerState) -> dict[int, float]:
-    """By the identity of a group the learning rate that the state has for it."""
-    found: dict[int, list[float | None]] = {}
-    for slot in slots:
-        found.setdefault(id(slot.group["params"]), []).append(
-            state.tensors[slot.path].rate if slot.path in state.tensors else None
-        )
-    agreed_on = {group: agreed(rates, "", "learning rates in one group") for group, rates in found.items()}
-    return {group: rate for group, rate in agreed_on.items() if rate is not None}
+def _is_in(slot: _Slot, number: int, state: OptimizerState) -> bool:
+    return slot.group_number == number and slot.path in state.tensors
 
 
-def _with_rate(group: Mapping[str, Any], rates: Mapping[int, float]) -> dict[str, Any]:
-    rate = rates.get(id(group["params"]))
-    if rate is None:
-        return dict(group)
-    lr = group["lr"]
-    return {**group, "lr": torch.full_like(lr, rate) if isinstance(lr, torch.Tensor) else rate}
+def _with_settings(group: Mapping[str, Any], states: Sequence[TensorState]) -> dict[str, Any]:
+    """A group with what the states of its parameters have been trained with, where they know it."""
+    known = agreed_settings(states, "")
+    after = dict(group)
+    for name, own in _names_of_settings(kind(group), group).items():
+        if name in ("b1", "b2"):
+            after[own] = tuple(_setting(known, each, old) for each, old in zip(("b1", "b2"), group[own], strict=True))
+        else:
+            after[own] = _setting(known, name, group[own])
+    return after
+
+
+def _setting(known: Mapping[str, float], name: str, old: Any) -> Any:
+    """A group's number, or the one that is known; what is no more than the same in float32 stays."""
+    if name not in known or np.float32(float(old)) == np.float32(known[name]):
+        return old
+    return torch.full_like(old, known[name]) if isinstance(old, torch.Tensor) else known[name]
 
 
 def content(optimizer: Any) -> Mapping[str, Any]:
@@ -252,11 +285,11 @@ def _slots(optimizer: Any, owners: Mapping[str, Owner], model: Any) -> Iterator[
     held = content(optimizer)
     names = _names(optimizer, held["param_groups"], model)
     frozen = _frozen(optimizer, held["param_groups"])
-    for group in held["param_groups"]:
+    for group_number, group in enumerate(held["param_groups"]):
         for number in group["params"]:
             name = names[number]
             path = owners[name].path if name in owners else name
-            yield _Slot(number, path, group, held["state"].get(number, {}), number in frozen)
+            yield _Slot(number, path, group, held["state"].get(number, {}), number in frozen, group_number)
 
 
 def _frozen(optimizer: Any, groups: Sequence[Mapping[str, Any]]) -> set[int]:

@@ -44,7 +44,7 @@ class TensorState(NamedTuple):
     moments: of the tensor's shape, by optax's name.
     factors: Adafactor's averages of the squares over one axis, by that axis.
     step: the number of updates; None where it is not counted.
-    rate: the learning rate, where the state has it.
+    settings: the numbers that the optimizer goes by, where its state has them, by optax's names.
     decays: whether weight decay is known to change it.
     has_rate: whether the trace has the rate in it, and its sign.
     is_shifted: whether the tensor's value is the other side's with a number added.
@@ -53,10 +53,15 @@ class TensorState(NamedTuple):
     moments: Mapping[str, np.ndarray]
     factors: Mapping[int, np.ndarray] = {}
     step: int | None = None
-    rate: float | None = None
+    settings: Mapping[str, float] = {}
     decays: bool = False
     has_rate: bool = False
     is_shifted: bool = False
+
+    @property
+    def rate(self) -> float | None:
+        """The learning rate, where the state has it."""
+        return self.settings.get("learning_rate")
 
     @property
     def kept_by(self) -> str:
@@ -115,6 +120,16 @@ def no_counterpart(path: str, found: str, why: str) -> NotExpressibleError:
 def of_another(path: str, found: str, wanted: str) -> WeightsError:
     """What is said of the state of another optimizer than the one that is to go on."""
     return WeightsError(path, f"the state of {wanted}, as the optimizer keeps it", f"that of {found}", NOTHING)
+
+
+def agreed_settings(states: Sequence[TensorState], path: str) -> dict[str, float]:
+    """The settings of several tensors that have to have the same.
+
+    Raises:
+        NotExpressibleError: they differ.
+    """
+    names = dict.fromkeys(name for state in states for name in state.settings)
+    return {name: agreed([state.settings.get(name) for state in states], path, f"values of {name}") for name in names}
 
 
 def agreed(values: Sequence[Any], path: str, what: str) -> Any:

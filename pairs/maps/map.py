@@ -97,8 +97,8 @@ class Map(Correspondence):
         step: the number of updates made, where a schedule of the port needs it and the reference counts none.
 
         Returns what `like` is: PyTorch's optimizer and nnx.Optimizer themselves, written to in place, and otherwise a
-        new state_dict, state or TrainState. Learning rates are carried where optax has them injected; schedules go by
-        the count of updates, of which PyTorch's schedulers have one of their own.
+        new state_dict, state or TrainState. Settings, such as the learning rate, are carried where optax has them
+        injected; schedules go by the count of updates, of which PyTorch's schedulers have one of their own.
 
         Raises:
             NotExpressibleError: what the other framework has not, with the path and the reason.

@@ -14,7 +14,16 @@ from dataclasses import replace
 import numpy as np
 
 from ...common.errors import WeightsError, unfit
-from ...common.optimizers import NOTHING, ODD, OptimizerState, Owner, TensorState, agreed, no_counterpart
+from ...common.optimizers import (
+    NOTHING,
+    ODD,
+    OptimizerState,
+    Owner,
+    TensorState,
+    agreed,
+    agreed_settings,
+    no_counterpart,
+)
 from ...common.tables import shape_text
 from .correspondence import Correspondence, SideName
 from .patterns import sides
@@ -70,7 +79,9 @@ def _check(made: Correspondence, tensors: Mapping[str, TensorState]) -> None:
             faults.append(f"{missing[0]} has no state, and {path} is made of it and of others that have")
     if faults:
         expected = "finite moments of the map's tensors, in their shapes"
-        raise WeightsError("", expected, unfit(faults), NOTHING)
+        sized = any(" and needs " in fault for fault in faults)
+        remedy = f"{NOTHING} For the models in another size take `map.fit(shapes, port_shapes)`." if sized else NOTHING
+        raise WeightsError("", expected, unfit(faults), remedy)
 
 
 def _faults(path: str, shape: tuple[int, ...], found: TensorState) -> list[str]:
@@ -104,7 +115,7 @@ def _carried(path: str, rows: Sequence[MapRow], tensors: Mapping[str, TensorStat
         {name: _moment(name, rows, sources) for name in first.moments},
         _factors(rows[0], first) if first.factors else {},
         agreed([each.step for each in sources.values()], path, "counts of updates"),
-        agreed([each.rate for each in sources.values()], path, "learning rates"),
+        agreed_settings([*sources.values()], path),
         any(each.decays for each in sources.values()),
         first.has_rate,
         any(transform_of(row.transform).shifts for row in rows),

@@ -189,14 +189,45 @@ def test_groups_become_a_partition_with_their_rates_and_back() -> None:
     rates = {name: each.inner_state.hyperparams["learning_rate"] for name, each in state.inner_states.items()}
     assert {name: float(rate) for name, rate in rates.items()} == {"matrix": 0.01, "vector": 0.02}
     ended, after = LANGUAGE.train(params, rule, state, STEPS)
-    back = LANGUAGE.map.inverse().carry_optimizer(after, grouped(model), port_model=model)
+    other = grouped(model)
+    for group in other.param_groups:
+        group |= {"lr": 0.3, "weight_decay": 0.5, "betas": (0.5, 0.999)}
+    back = LANGUAGE.map.inverse().carry_optimizer(after, other, port_model=model)
     assert [group["lr"] for group in back.param_groups] == [0.01, 0.02]
+    assert [group["betas"] for group in back.param_groups] == [(0.9, 0.999)] * 2
+    # optax.adam has no decay, and so none to tell.
+    assert [group["weight_decay"] for group in back.param_groups] == [0.1, 0.5]
     for _ in range(STEPS):
         LANGUAGE.step(model, optimizer)
     assert apart(LANGUAGE, LANGUAGE.params(weights(model)), ended, params) < ALLOWED
     for one, other in zip(optimizer.state_dict()["state"].values(), back.state_dict()["state"].values(), strict=True):
         assert one["step"] == other["step"] == 2 * STEPS
         torch.testing.assert_close(one["exp_avg_sq"], other["exp_avg_sq"])
+
+
+def test_settings_that_are_injected_are_those_of_the_group() -> None:
+    rule = optax.inject_hyperparams(optax.adamw)(0.5)
+    model, optimizer, params = begun(lambda each: torch.optim.AdamW(each.parameters(), lr=0.01, betas=(0.8, 0.95)))
+
+    state = LANGUAGE.map.carry_optimizer(optimizer, rule.init(params), reference_model=model)
+
+    found = {name: float(value) for name, value in state.hyperparams.items()}
+    assert found == {"learning_rate": 0.01, "b1": 0.8, "b2": 0.95, "eps": 1e-8, "eps_root": 0.0, "weight_decay": 0.01}
+    ended, _ = LANGUAGE.train(params, rule, state, STEPS)
+    for _ in range(STEPS):
+        LANGUAGE.step(model, optimizer)
+    assert apart(LANGUAGE, LANGUAGE.params(weights(model)), ended, params) < ALLOWED
+
+
+def test_settings_in_float32_stay_what_they_were() -> None:
+    model, optimizer, params = begun(adamw)
+    narrow = jax.tree.map(lambda each: np.asarray(each, np.float32), params)
+    with jax.enable_x64(False):
+        state = optax.inject_hyperparams(optax.adamw)(0.01, weight_decay=0.01).init(narrow)
+        carried = LANGUAGE.map.carry_optimizer(optimizer, state, reference_model=model)
+    back = LANGUAGE.map.inverse().carry_optimizer(carried, adamw(model), port_model=model)
+    assert back.param_groups[0]["lr"] == 0.01
+    assert back.param_groups[0]["betas"] == (0.9, 0.999)
 
 
 def test_an_optimizer_of_nnx_is_written_to_in_place() -> None:
