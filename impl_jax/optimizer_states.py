@@ -177,9 +177,10 @@ def write(optimizer: Any, state: OptimizerState, owners: Mapping[str, Owner], mo
 
 
 def content(optimizer: Any) -> Any:
-    """What of an optimizer is saved: of an `nnx.Optimizer` its state, of a TrainState the optax state and the step."""
+    """What of an optimizer is saved: of an `nnx.Optimizer` or a TrainState the optax state and the step alone."""
     if isinstance(optimizer, nnx.Optimizer):
-        return nnx.state(optimizer)
+        held = nnx.state(optimizer)
+        return nnx.State({name: held[name] for name in ("opt_state", "step")})
     if hasattr(optimizer, "opt_state"):
         return {"opt_state": optimizer.opt_state, "step": np.asarray(optimizer.step)}
     return optimizer

@@ -308,9 +308,11 @@ def _frozen(optimizer: Any, groups: Sequence[Mapping[str, Any]]) -> set[int]:
     return {number for number, parameter in zip(numbers, held, strict=True) if not parameter.requires_grad}
 
 
-def _names(optimizer: Any, groups: Sequence[Mapping[str, Any]], model: Any) -> Mapping[int, str]:
-    """The name of each parameter by its number."""
+def _names(optimizer: Any, groups: Sequence[Mapping[str, Any]], model: Any) -> Mapping[Any, str]:
+    """The name of each parameter by its number; torch.distributed's state_dicts have the names for numbers."""
     numbers = [number for group in groups for number in group["params"]]
+    if numbers and all(isinstance(number, str) for number in numbers):
+        return {name: name for name in numbers}
     if model is None:
         if not all("param_names" in group for group in groups):
             raise UsageError("", "an optimizer that knows its parameters' names", "one that does not", _NAMING)

@@ -12,6 +12,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from ..common.optimizers import (
+    CARRIED,
     OPTAX_ALONE,
     OPTAX_SCHEDULES_ALONE,
     OPTIMIZERS,
@@ -27,6 +28,7 @@ from .markdown import code, escaped, paragraph, table
 ARGUMENTS = ("PyTorch", "default", "optax", "its default", "conversion")
 _STATE = ("PyTorch's state", "optax's state", "power of the gradient")
 _OVERVIEW = ("name", "PyTorch", "optax", "the two")
+_KEPT = ("name", "PyTorch", "optax", "the two", "its state")
 _ALONE = ("optax", "what it is, or what is nearest")
 
 
@@ -41,9 +43,10 @@ def page() -> str:
             "the same gradients: large ones, tiny ones and zeros among them. Of schedules it is the largest "
             "difference of the rates. *Equal* is a difference of rounding. `g` is the gradient, `p` the "
             "parameter, `m` and `v` the averages of the gradient and of its square, `t` the step from 1 on. "
-            "What becomes of an optimizer's state is in [Carrying an optimizer](carry.md)."
+            "Where its state is"
+            " carried, [Map.carry_optimizer](carry.md) makes it that of the other framework."
         ),
-        table(_OVERVIEW, [_in_overview(each) for each in OPTIMIZERS.values()]),
+        table(_KEPT, [(*_in_overview(each), _carried(each)) for each in OPTIMIZERS.values()]),
         table(_OVERVIEW, [_in_overview(each) for each in SCHEDULES.values()]),
         *(part for each in (*OPTIMIZERS.values(), *SCHEDULES.values()) for part in _section(each)),
         "## What optax alone has",
@@ -59,6 +62,10 @@ def _in_overview(each: Entry) -> tuple[str, ...]:
         code(each.optax) if each.optax else "",
         each.verdict,
     )
+
+
+def _carried(each: Entry) -> str:
+    return "carried" if each.name in CARRIED else ""
 
 
 def _section(each: Entry) -> Iterator[str]:
@@ -115,6 +122,8 @@ def shown(name: str) -> list[RenderableType]:
 def _shown(each: Entry) -> Iterator[RenderableType]:
     yield Rule(Text(each.name, style="bold"), characters="─")
     yield grid([("PyTorch", each.torch), ("optax", each.optax or "nothing like it"), ("the two", each.verdict)])
+    if each.name in OPTIMIZERS:
+        yield grid([("its state", "carried by Map.carry_optimizer" if each.name in CARRIED else "not carried")])
     yield Text()
     if each.update[0]:
         yield Text("A step adds", style="bold")

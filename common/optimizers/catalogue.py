@@ -16,6 +16,10 @@ def _ways(*names: str) -> tuple[Argument, ...]:
     return tuple(Argument(name, defaults.get(name, "False"), "", "", _WITHOUT) for name in names)
 
 
+def _in_both(update: str) -> tuple[str, str]:
+    return update, update
+
+
 def _lr(default: str) -> Argument:
     return Argument("lr", default, "learning_rate", REQUIRED, _LR)
 
@@ -223,7 +227,7 @@ _ALL = (
             Moment("exp_avg", "ScaleByAdamState.mu", 1),
             Moment("exp_inf", "ScaleByAdamState.nu", 1),
         ),
-        ("-lr * (m / (1 - b1**t)) / u, u = max(b2 * u, abs(g) + eps)",) * 2,
+        _in_both("-lr * (m / (1 - b1**t)) / u, u = max(b2 * u, abs(g) + eps)"),
     ),
     Entry(
         "NAdam",
@@ -437,7 +441,7 @@ _ALL = (
             Moment("square_avg", "ScaleByAdaDeltaState.e_g", 2),
             Moment("acc_delta", "ScaleByAdaDeltaState.e_x", 0),
         ),
-        ("-lr * g * sqrt(d + eps) / sqrt(v + eps), d the average of these without lr, squared",) * 2,
+        _in_both("-lr * g * sqrt(d + eps) / sqrt(v + eps), d the average of these without lr, squared"),
     ),
     Entry(
         "Adafactor",

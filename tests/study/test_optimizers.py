@@ -21,6 +21,7 @@ from rich.console import Console
 from paritree.cli import cli
 from paritree.common.errors import UsageError
 from paritree.common.optimizers import (
+    CARRIED,
     OPTAX_ALONE,
     OPTAX_SCHEDULES_ALONE,
     OPTIMIZERS,
@@ -210,6 +211,13 @@ def test_the_state_is_the_one_that_both_keep(each: Entry) -> None:
         kind, _, field = moment.partition(".")
         homes = (optax, __import__("optax._src.factorized", fromlist=["FactoredState"]))
         assert field in next(getattr(home, kind) for home in homes if hasattr(home, kind))._fields
+
+
+def test_what_is_carried_can_be_trained_with_alike() -> None:
+    assert set(CARRIED) <= set(OPTIMIZERS)
+    assert all(OPTIMIZERS[name].verdict.startswith("equal") for name in CARRIED)
+    assert "carried by Map.carry_optimizer" in printed(80, "AdamW")
+    assert "not carried" in printed(80, "Rprop")
 
 
 def test_the_page_is_what_it_would_be_made_anew() -> None:

@@ -230,6 +230,21 @@ def test_settings_in_float32_stay_what_they_were() -> None:
     assert back.param_groups[0]["betas"] == (0.9, 0.999)
 
 
+def test_a_state_dict_of_torch_distributed_has_its_names() -> None:
+    from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
+
+    model, optimizer, params = begun(adamw)
+    like = optax.adamw(0.01).init(params)
+    named = get_optimizer_state_dict(model, optimizer)
+
+    state = LANGUAGE.map.carry_optimizer(named, like)
+
+    expected = LANGUAGE.map.carry_optimizer(optimizer, like, reference_model=model)
+    jax.tree.map(np.testing.assert_array_equal, state, expected)
+    back = LANGUAGE.map.inverse().carry_optimizer(state, named)
+    torch.testing.assert_close(back["state"], named["state"], rtol=0, atol=0)
+
+
 def test_an_optimizer_of_nnx_is_written_to_in_place() -> None:
     pair = PAIRS["resnet"]
     model, optimizer, _ = begun(adamw, pair)
