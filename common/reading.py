@@ -6,13 +6,16 @@ What is parsed as a whole is of bounded size, and what a parser raises of it is 
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import stat
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from math import prod
 from pathlib import Path
 from typing import IO, Any
+
+import numpy as np
 
 # No text that is parsed as a whole is longer; safetensors' own library has this limit for headers.
 MOST_BYTES = 100_000_000
@@ -46,6 +49,74 @@ def opened(file: Path) -> IO[bytes]:
         stream.close()
         raise
     return stream
+
+
+class Slice(io.RawIOBase):
+    """A part of a file as a file of its own, read only."""
+
+    def __init__(self, stream: IO[bytes], first: int, length: int) -> None:
+        self._stream, self._first, self._length, self._at = stream, first, length, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        found = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._length}[whence]
+        if found < 0:
+            raise ValueError(f"byte {found:,} of a file")
+        self._at = found
+        return found
+
+    def readinto(self, buffer: Any) -> int:
+        into = memoryview(buffer)[: max(self._length - self._at, 0)]
+        count = os.preadv(self._stream.fileno(), [into], self._first + self._at)
+        self._at += count
+        return count
+
+
+def read_box(
+    stream: IO[bytes], first: int, shape: Sequence[int], box: Sequence[tuple[int, int]], dtype: np.dtype
+) -> np.ndarray:
+    """A box of an array that lies in a file in C order, and no other bytes.
+
+    first: of its bytes in the file. box: for each axis where it begins and ends, not empty.
+
+    Raises:
+        OSError: the file ends before it, or cannot be read.
+    """
+    found = np.empty([stop - start for start, stop in box], dtype)
+    content, outer = found.reshape(-1).view(np.uint8).data, len(shape)
+    while outer and box[outer - 1] == (0, shape[outer - 1]):
+        outer -= 1
+    outer = max(outer - 1, 0)
+    starts = np.zeros(1, np.int64)
+    for axis, (start, stop) in enumerate(box):
+        reach = np.arange(start, stop) if axis < outer else np.array([start])
+        starts = np.add.outer(starts, reach * prod(shape[axis + 1 :])).ravel()
+    length = found.nbytes // len(starts)
+    for number, start in enumerate((first + starts * dtype.itemsize).tolist()):
+        read_into(stream, content[number * length : (number + 1) * length], start)
+    return found
+
+
+def read_into(stream: IO[bytes], into: memoryview, offset: int) -> None:
+    """Fill memory with a file's bytes from an offset on. The system may give less than it is asked for.
+
+    Raises:
+        OSError: the file ends before, or cannot be read.
+    """
+    done = 0
+    while done < len(into):
+        count = os.preadv(stream.fileno(), [into[done:]], offset + done)
+        if not count:
+            raise OSError(errno.EIO, f"an end at byte {offset + done:,}", stream.name)
+        done += count
 
 
 def check_folder(folder: Path) -> None:

@@ -9,10 +9,12 @@ held against the folder: PyTorch would leave what no chunk covers as it finds it
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -40,7 +42,7 @@ from torch.distributed.checkpoint.storage import WriteResult
 
 from ..common.arrays import as_numpy
 from ..common.errors import CheckpointError, shown
-from ..common.reading import MOST_BYTES, are_lengths, check_folder, is_shape, opened
+from ..common.reading import MOST_BYTES, Slice, are_lengths, check_folder, is_shape, opened, read_box
 from ..common.wing import Box, lengths
 from .files import StoredArray
 
@@ -209,6 +211,7 @@ class _Reader(FileSystemReader):
         self._folder = folder
         self.known = _metadata(folder / METADATA)
         self._sizes = {each.name: each.stat().st_size for each in folder.iterdir() if each.is_file()}
+        self._firsts: dict[MetadataIndex, int] = {}
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         return self.known
@@ -226,7 +229,11 @@ class _Reader(FileSystemReader):
         if not is_shape(shape):
             raise _damaged(where, "the lengths of its axes", shown(shape))
         self._check_chunks(name, entry, shape, dtype.itemsize, where)
-        return StoredArray(shape, dtype, (name,), partial(self._values, name, shape, torch_type), lambda: None)
+        values = partial(self._values, name, shape, torch_type)
+        # One place of a file under several names is one tensor.
+        places = (self.known.storage_data[MetadataIndex(name, each.offsets)] for each in entry.chunks)
+        memory = (shape, dtype, *((each.relative_path, each.offset) for each in places))
+        return StoredArray(shape, dtype, memory, values, lambda: None, _Ranges(self, name, entry, dtype))
 
     def _values(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> np.ndarray:
         state = {name: torch.empty(shape, dtype=dtype)}
@@ -242,6 +249,23 @@ class _Reader(FileSystemReader):
             reason = f"{type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else 'the file ends'}"
             raise _damaged(f"{self._folder}: {name}", "a tensor", f"what it cannot read ({reason})") from None
         return as_numpy(state[name])
+
+    def part(self, index: MetadataIndex, sizes: Sequence[int], box: Box, dtype: np.dtype) -> np.ndarray:
+        """A box of a chunk, of whose file no other bytes are read if it lies there as PyTorch saves it."""
+        where = f"{self._folder}: {index.fqn}"
+        info = self.known.storage_data[index]
+        try:
+            with opened(self._folder / info.relative_path) as stream:
+                if index not in self._firsts:
+                    self._firsts[index] = _first_byte(
+                        Slice(stream, info.offset, info.length), tuple(sizes), dtype, where
+                    )
+                first = info.offset + self._firsts[index]
+                if first + int(np.prod(sizes, dtype=np.int64)) * dtype.itemsize > info.offset + info.length:
+                    raise _damaged(where, "a chunk within its part of the file", f"one that begins at {first:,}")
+                return read_box(stream, first, sizes, box, dtype)
+        except OSError as error:
+            raise _damaged(where, "a chunk that can be read", error.strerror or str(error)) from None
 
     def _check_chunks(
         self, name: str, entry: TensorStorageMetadata, shape: tuple[int, ...], itemsize: int, where: str
@@ -277,9 +301,66 @@ class _Reader(FileSystemReader):
                 raise _damaged(where, f"at least the {count * itemsize:,} bytes of a chunk", f"{length:,}")
 
 
+class _Ranges:
+    """Reads boxes of a tensor from the chunks that they lie in. chunk: none is read as a whole."""
+
+    chunk = None
+
+    def __init__(self, reader: _Reader, name: str, entry: TensorStorageMetadata, dtype: np.dtype) -> None:
+        self._reader, self._name, self._chunks, self._dtype = reader, name, entry.chunks, dtype
+
+    def read(self, box: Box) -> np.ndarray:
+        """The values in a box.
+
+        Raises:
+            CheckpointError: a chunk is damaged.
+        """
+        found = np.empty(lengths(box), self._dtype)
+        for chunk in self._chunks:
+            begin = [*chunk.offsets]
+            ends = [at + size for at, size in zip(begin, chunk.sizes, strict=True)]
+            both = [(max(a, b), min(c, d)) for (a, c), b, d in zip(box, begin, ends, strict=True)]
+            if any(start >= stop for start, stop in both):
+                continue
+            inside = tuple((start - at, stop - at) for (start, stop), at in zip(both, begin, strict=True))
+            there = tuple(slice(start - at, stop - at) for (start, stop), (at, _) in zip(both, box, strict=True))
+            index = MetadataIndex(self._name, chunk.offsets)
+            found[there] = self._reader.part(index, [*chunk.sizes], inside, self._dtype)
+        return found
+
+
+def _first_byte(stream: Slice, shape: tuple[int, ...], dtype: np.dtype, where: str) -> int:
+    """Where in what `torch.save` has written of a tensor its values begin, one after the other.
+
+    Raises:
+        CheckpointError: it is damaged, or no plain tensor of that shape and dtype.
+    """
+    expected = f"a tensor of {dtype.name} {shape}, as PyTorch saves it"
+    try:
+        # No storage is read onto the meta device; PyTorch notes where it is.
+        tensor = torch.load(stream, map_location="meta", weights_only=True)
+        offset = getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
+        stream.seek(0)
+        with zipfile.ZipFile(stream) as archive:
+            stored = [each for each in archive.infolist() if each.compress_type == zipfile.ZIP_STORED]
+    except Exception as error:
+        # A tensor's own bytes are a pickle beside others, and there is no end to what a wrong one makes it raise.
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'the file ends'}"
+        raise _damaged(where, expected, f"what it cannot read ({reason})") from None
+    is_plain = tuple(tensor.shape) == shape and tensor.is_contiguous() and tensor.storage_offset() == 0
+    is_alike = str(tensor.dtype) == str(_type(where, dtype)) and not tensor.is_conj() and not tensor.is_neg()
+    needed = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    # The member's own header stands between the two.
+    is_there = any(each.header_offset < (offset or 0) and each.file_size >= needed for each in stored)
+    if not (is_plain and is_alike and is_there):
+        raise _damaged(where, expected, f"one of {tensor.dtype} {tuple(tensor.shape)} that lies otherwise")
+    return int(offset)
+
+
 def _metadata(file: Path) -> Metadata:
     with opened(file) as stream:
-        content = stream.read(MOST_BYTES + 1)
+        # Python makes room for all that it is asked to read.
+        content = stream.read(min(os.fstat(stream.fileno()).st_size, MOST_BYTES) + 1)
     expected = "metadata of torch.distributed.checkpoint"
     if len(content) > MOST_BYTES:
         raise CheckpointError(str(file), expected, f"more than {MOST_BYTES:,} bytes", _ANEW)

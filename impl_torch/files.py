@@ -39,6 +39,7 @@ class StoredArray:
 
     memory: equal for two paths of one tensor.
     read: its values, of its shape and dtype, not to be written to. release: gives back what they take.
+    boxes: what reads boxes of it, where that is less.
     """
 
     shape: tuple[int, ...]
@@ -46,6 +47,7 @@ class StoredArray:
     memory: tuple[Any, ...]
     read: Callable[[], np.ndarray] = field(repr=False)
     release: Callable[[], None] = field(repr=False)
+    boxes: Any = field(default=None, repr=False)
 
 
 def read(file: Path) -> Any:

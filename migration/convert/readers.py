@@ -37,9 +37,9 @@ DCP_FILE = ".metadata"
 
 
 class Parted(Protocol):
-    """An array that is stored in chunks, of which boxes can be read. chunk: the shape of what is read at once."""
+    """An array of which boxes can be read. chunk: the shape of what is read at once; None for no more than is asked."""
 
-    chunk: tuple[int, ...]
+    chunk: tuple[int, ...] | None
 
     def read(self, box: Box) -> np.ndarray: ...
 
@@ -183,7 +183,7 @@ class TorchCheckpoint:
         if self._arrays is not None:
             self._arrays[path].release()
 
-    def place(self, path: str) -> None:
+    def place(self, path: str) -> Place:
         return None
 
     def close(self) -> None:
@@ -199,6 +199,9 @@ class DcpFolder(TorchCheckpoint):
 
     The weights are found as in a file of torch.save, also below what alone is at the top, as an application's state is.
     """
+
+    def place(self, path: str) -> Place:
+        return None if self._arrays is None else self._arrays[path].boxes
 
     def _read(self) -> Any:
         tree = import_module("...impl_torch.dcp", __package__).read(self._file)

@@ -178,6 +178,9 @@ class _Reads:
                 found += part.size * stored.dtype.itemsize
                 continue
             chunk = stored.shape if place is None else place.chunk
+            if chunk is None:
+                found += prod(lengths(bounds(part, stored.shape)[0])) * stored.dtype.itemsize
+                continue
             new = touched(bounds(part, stored.shape)[0], chunk) - seen.setdefault(entry, set())
             seen[entry] |= new
             found += len(new) * prod(chunk) * stored.dtype.itemsize

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import mmap
 import os
 from contextlib import ExitStack
@@ -14,7 +13,7 @@ from typing import IO
 import numpy as np
 
 from ...common.errors import CheckpointError
-from ...common.reading import opened
+from ...common.reading import opened, read_into
 from ...common.safetensors import TensorEntry
 from ...common.wing import Box
 from ...pairs.maps import Part, alone, bounds, placed, run_length, runs, viewed, windows
@@ -70,6 +69,10 @@ class Reader:
 
     def _from_chunks(self, entry: str, stored: Parted, part: Part) -> np.ndarray:
         box, inside = bounds(part, self._source.entries[entry].shape)
+        if stored.chunk is None:
+            found = stored.read(box)
+            self.nbytes += found.nbytes
+            return viewed(found, inside)
         seen = self._chunks.setdefault(entry, set())
         new = touched(box, stored.chunk) - seen
         seen |= new
@@ -132,16 +135,10 @@ class _File:
         return found, found.nbytes
 
     def _read(self, into: memoryview, offset: int) -> None:
-        """The system may give less than it is asked for."""
-        done = 0
-        while done < len(into):
-            try:
-                count = os.preadv(self._stream.fileno(), [into[done:]], offset + done)
-            except OSError as error:
-                raise self._unreadable(error) from None
-            if not count:
-                raise self._unreadable(OSError(errno.EIO, f"an end at byte {offset + done:,}", str(self._path)))
-            done += count
+        try:
+            read_into(self._stream, into, offset)
+        except OSError as error:
+            raise self._unreadable(error) from None
 
     def _from_pages(self, stored: TensorEntry, first: int, part: Part) -> tuple[np.ndarray, int]:
         # What is mapped is read without an error of Python's: a file that was cut short would end the process.

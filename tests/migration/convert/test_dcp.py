@@ -17,6 +17,8 @@ import torch
 from torch.distributed import checkpoint
 
 from paritree import CheckpointError, Map, convert
+from paritree.common import reading
+from paritree.migration.convert.readers import open_source
 
 from .checkpoints import BFLOAT16, assert_equal, example, loaded, row, saved, weights
 from .test_convert import as_torch
@@ -136,6 +138,34 @@ def info(content: Any, name: str = "norm.weight") -> Any:
 
 def entry(content: Any) -> Any:
     return content.state_dict_metadata["norm.weight"]
+
+
+def test_parts_are_read_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"a": torch.arange(105.0).reshape(7, 5, 3), "b": torch.arange(12).bfloat16(), "c": torch.tensor(2.5)}
+    source = open_source(save(given, tmp_path / "source"))
+    read: list[int] = []
+    whole = reading.read_into
+    monkeypatch.setattr(reading, "read_into", lambda *each: (read.append(len(each[1])), whole(*each)))
+    for box in (((0, 7), (0, 5), (0, 3)), ((2, 4), (1, 5), (0, 3)), ((6, 7), (0, 5), (1, 2)), ((0, 7), (2, 3), (2, 3))):
+        found = source.place("a").read(box)
+        assert np.array_equal(found, given["a"].numpy()[tuple(slice(*each) for each in box)])
+        assert sum(read) == found.nbytes
+        read.clear()
+    assert np.array_equal(source.place("b").read(((3, 9),)), np.arange(3, 9).astype(BFLOAT16))
+    assert source.place("c").read(()) == 2.5
+
+
+def test_parts_of_what_is_damaged(tmp_path: Path) -> None:
+    folder = save({"a": torch.arange(64.0)}, tmp_path / "source")
+    before = (folder / ".metadata").read_bytes()
+    for which, name, value, said in (
+        (info, "length", 1 << 10, r"found what it cannot read \("),
+        (lambda content, _: content.state_dict_metadata["a"].properties, "dtype", torch.int32, "that lies otherwise"),
+    ):
+        changed(folder, lambda content, at=(which, name, value): setattr(at[0](content, "a"), *at[1:]))
+        with pytest.raises(CheckpointError, match=said):
+            open_source(folder).place("a").read(((0, 4),))
+        (folder / ".metadata").write_bytes(before)
 
 
 DAMAGED = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from torch.distributed import checkpoint
 
 import paritree
 from paritree import CheckpointError, DtypeError, Map, UsageError, WeightsError
@@ -47,6 +49,11 @@ def test_no_more_is_held_than_a_window_besides_the_shards(tmp_path: Path) -> Non
 def test_onto_one_mesh_of_two_processes(tmp_path: Path) -> None:
     saved_as_shards(gpt2(WIDE), tmp_path / "gpt2", "1MB")
     saved_as_shards(llama(WIDE), tmp_path / "llama", "1MB")
+    with warnings.catch_warnings():
+        # That there is one process.
+        warnings.simplefilter("ignore")
+        state = {path: tensor for path, tensor in gpt2(WIDE).state_dict().items() if path != "lm_head.weight"}
+        checkpoint.save(state, checkpoint_id=tmp_path / "gpt2.dcp", no_dist=True)
     held = ["GPT-2 and Llama", "other maps", "other sources", "a source that changes"]
     assert run_together("tests.migration.load.over_processes", tmp_path) == [[*held, "dead"], held]
 
