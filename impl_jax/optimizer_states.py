@@ -1,7 +1,8 @@
 """The state of optax's optimizers: its parts recognized by their fields, read by path, and written.
 
-A part is known by what its fields are called, not by its class, so that a state is read from a checkpoint, too, which
-keeps the names alone. Chains, masks, partitions, injected hyperparameters and accumulation are looked into.
+A part is known by what its fields are called, so that a state is read from a checkpoint, too, which keeps the names
+alone; a live one has a class besides. Chains, masks, partitions, injected hyperparameters and accumulation are looked
+into.
 """
 
 from __future__ import annotations
@@ -23,12 +24,17 @@ from ..common.optimizers import (
     TensorState,
     agreed,
     agreed_settings,
+    count_of,
     no_counterpart,
     of_another,
 )
 from ..common.tables import shape_text
 from .trees import Keys, arrays_of, dotted, filled, is_array, placed, whole_array
 
+# What of optax holds moments by fields that others call alike: those have another class where they are no dicts.
+_CLASSES = (
+    "ScaleByAdamState ScaleByRStdDevState ScaleByRmsState TraceState ScaleByRssState ScaleByAdaDeltaState FactoredState"
+)
 # The parts that hold moments, by their fields: those that are trees like the parameters, each with its neutral name.
 _MOMENTS: dict[frozenset[str], dict[str, str]] = {
     frozenset({"count", "mu", "nu"}): {"mu": "mu", "nu": "nu"},
@@ -107,8 +113,8 @@ def read(optimizer: Any, owners: Mapping[str, Owner], model: Any = None) -> Opti
     state, counted = _state_of(optimizer)
     _check_between_updates(state)
     parts = list(_parts(state))
-    counts = [int(np.asarray(array)) for part in parts for _, array in _counts(part)]
-    counts += [int(np.asarray(array)) for _, array in _outer_counts(state)]
+    counts = [count_of(array, dotted(keys)) for part in parts for keys, array in _counts(part)]
+    counts += [count_of(array, dotted(keys)) for keys, array in _outer_counts(state)]
     if not counts and counted is not None:
         counts = [counted]
     tensors: dict[str, TensorState] = {}
@@ -127,7 +133,7 @@ def _tensor_state(path: str, leaves: Sequence[_Leaf], parts: Sequence[_Part], st
             factors = {longest: row, second: column}
         else:
             moments["v"] = whole
-    steps = [int(np.asarray(array)) for leaf in leaves for _, array in _counts(leaf.part)]
+    steps = [count_of(array, path) for leaf in leaves for _, array in _counts(leaf.part)]
     injected = [_settings(state, leaf.part) for leaf in leaves]
     return TensorState(
         moments,
@@ -143,7 +149,7 @@ def _settings(state: Any, part: _Part) -> dict[str, float]:
     if part.settings is None:
         return {}
     held = {name: list(_abstract(each, ())) for name, each in _members(_at(state, part.settings)).items()}
-    return {name: float(np.asarray(each[0][1])) for name, each in held.items() if len(each) == 1}
+    return {name: float(each[0][1]) for name, each in held.items() if len(each) == 1 and each[0][1].size == 1}
 
 
 def write(optimizer: Any, state: OptimizerState, owners: Mapping[str, Owner], model: Any = None) -> Any:
@@ -277,6 +283,8 @@ def _parts(node: Any, keys: Keys = (), settings: Keys | None = None) -> Iterator
     fields = frozenset(map(str, held))
     if fields in _REFUSED:
         raise no_counterpart(dotted(keys), *_REFUSED[fields])
+    if fields in _MOMENTS and hasattr(node, "_fields") and type(node).__name__ not in _CLASSES.split():
+        raise _unknown(node, keys)
     if fields in _MOMENTS or fields == _SCHEDULE or not held:
         yield _Part(keys, node, fields, settings)
     elif fields & {*_INNER}:
@@ -323,9 +331,9 @@ def _check_between_updates(state: Any) -> None:
     for keys, array in _abstract(state, ()):
         if isinstance(array, jax.ShapeDtypeStruct):
             raise UsageError(dotted(keys), "a state with values", "an abstract one")
-        if "mini_step" in keys and int(np.asarray(array)):
+        if "mini_step" in keys and (waiting := count_of(array, dotted(keys))):
             why = "Carry after an update: PyTorch accumulates in the gradients themselves."
-            raise no_counterpart(dotted(keys), f"{int(np.asarray(array))} gradients accumulated", why)
+            raise no_counterpart(dotted(keys), f"{waiting} gradients accumulated", why)
 
 
 def _counts(part: _Part) -> list[tuple[Keys, Any]]:
@@ -463,7 +471,7 @@ def _state_of(optimizer: Any) -> tuple[Any, int | None]:
 def _number_in(step: Any) -> int | None:
     """A number of updates, also in a Variable; None where it has no value."""
     held = step if isinstance(step, int) else next((array for _, array in arrays_of(step)), None)
-    return None if held is None else int(np.asarray(held))
+    return None if held is None else count_of(held, "step")
 
 
 def _is_rule(optimizer: Any) -> bool:

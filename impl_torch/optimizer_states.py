@@ -18,6 +18,7 @@ from ..common.optimizers import (
     Owner,
     TensorState,
     agreed_settings,
+    count_of,
     no_counterpart,
     of_another,
 )
@@ -56,6 +57,8 @@ _SETTINGS: dict[str, dict[str, str]] = {
     "SGD": {"momentum": "momentum"},
     **dict.fromkeys(("Adam", "Adamax", "RAdam"), _ADAM),
     "RMSprop": {"decay": "alpha", "eps": "eps", "momentum": "momentum"},
+    "Adagrad": {},
+    "Adafactor": {},
     "Adadelta": {"rho": "rho", "eps": "eps", "weight_decay": "weight_decay"},
 }
 # Keys under which a checkpoint has an optimizer's state beside the model's.
@@ -116,7 +119,7 @@ def _check_expressible(name: str, slot: _Slot) -> None:
 
 
 def _tensor_state(name: str, slot: _Slot) -> TensorState:
-    step = int(slot.kept["step"]) if "step" in slot.kept else None
+    step = count_of(slot.kept["step"], slot.path) if "step" in slot.kept else None
     arrays = {key: as_numpy(value) for key, value in slot.kept.items() if key != "step" and value is not None}
     factors = {
         axis: np.squeeze(arrays.pop(key), axis)
@@ -133,7 +136,7 @@ def _tensor_state(name: str, slot: _Slot) -> TensorState:
 def _names_of_settings(name: str, group: Mapping[str, Any]) -> dict[str, str]:
     """optax's names of a group's settings, each with PyTorch's."""
     decay = {"weight_decay": "weight_decay"} if group.get("decoupled_weight_decay") else {}
-    return {"learning_rate": "lr", **_SETTINGS.get(name, {}), **decay}
+    return {"learning_rate": "lr", **_SETTINGS[name], **decay}
 
 
 def _settings(name: str, group: Mapping[str, Any]) -> dict[str, float]:
@@ -275,10 +278,30 @@ def content(optimizer: Any) -> Mapping[str, Any]:
     if isinstance(optimizer, Mapping):
         for held in (optimizer, *(optimizer.get(key) for key in WITHIN)):
             if isinstance(held, Mapping) and {"state", "param_groups"} <= set(held):
+                _check_form(held)
                 return held
     expected = "a torch.optim.Optimizer or its state_dict, with 'state' and 'param_groups'"
     found = f"a mapping with {listed([*map(repr, optimizer)], 6, ', ')}" if isinstance(optimizer, Mapping) else ""
     raise UsageError("", expected, found or type(optimizer).__name__)
+
+
+def _check_form(held: Mapping[str, Any]) -> None:
+    """Raises UsageError for a state_dict that is not as PyTorch's optimizers make them."""
+    states, groups = held["state"], held["param_groups"]
+    is_one = isinstance(states, Mapping) and all(isinstance(each, Mapping) for each in states.values())
+    if not is_one or not isinstance(groups, list | tuple) or not all(_is_group(group) for group in groups):
+        expected = "a state_dict whose 'state' is a mapping for each parameter, and whose groups have 'params' and 'lr'"
+        raise UsageError("", expected, "another", "Save `optimizer.state_dict()` again.")
+
+
+def _is_group(group: Any) -> bool:
+    """Whether it has its parameters, and the settings that are carried, as numbers."""
+    if not isinstance(group, Mapping) or not isinstance(group.get("params"), list | tuple):
+        return False
+    name = kind(group)
+    wanted = _names_of_settings(name, group).values() if name in _SETTINGS else ("lr",)
+    values = [each for key in wanted for each in (group.get(key) if key == "betas" else [group.get(key)]) or [None]]
+    return all(isinstance(value, int | float | torch.Tensor) for value in values)
 
 
 def _slots(optimizer: Any, owners: Mapping[str, Owner], model: Any) -> Iterator[_Slot]:

@@ -24,5 +24,6 @@ from .states import Owner as Owner
 from .states import TensorState as TensorState
 from .states import agreed as agreed
 from .states import agreed_settings as agreed_settings
+from .states import count_of as count_of
 from .states import no_counterpart as no_counterpart
 from .states import of_another as of_another

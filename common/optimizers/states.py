@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..errors import NotExpressibleError, WeightsError
+from ..arrays import as_numpy
+from ..errors import NotExpressibleError, WeightsError, shown
 from .catalogue import OPTIMIZERS
 
 # What each torch.optim class keeps, by its own keys: optax's field, and the power of the gradient that it is of.
@@ -120,6 +121,21 @@ def no_counterpart(path: str, found: str, why: str) -> NotExpressibleError:
 def of_another(path: str, found: str, wanted: str) -> WeightsError:
     """What is said of the state of another optimizer than the one that is to go on."""
     return WeightsError(path, f"the state of {wanted}, as the optimizer keeps it", f"that of {found}", NOTHING)
+
+
+def count_of(value: Any, path: str) -> int:
+    """A number of updates, as a state has it.
+
+    Raises:
+        WeightsError: it is none.
+    """
+    try:
+        number = float(as_numpy(value).item())
+    except (TypeError, ValueError):
+        number = -1.0
+    if not 0 <= number < 2**53 or number % 1:
+        raise WeightsError(path, "a number of updates", shown(value), NOTHING)
+    return int(number)
 
 
 def agreed_settings(states: Sequence[TensorState], path: str) -> dict[str, float]:

@@ -94,7 +94,9 @@ def _faults(path: str, shape: tuple[int, ...], found: TensorState) -> list[str]:
         if array.shape != wanted:
             faults.append(f"{path} has a factor of shape {shape_text(array.shape)} and needs {shape_text(wanted)}")
     for name, array in (*found.moments.items(), *((f"factor {axis}", each) for axis, each in found.factors.items())):
-        if not np.isfinite(array.astype(np.float64)).all():
+        if not (array.dtype.kind in "fiub" or "float" in array.dtype.name):
+            faults.append(f"the {name} of {path} is no array of numbers but of {array.dtype.name}")
+        elif not np.isfinite(array.astype(np.float64)).all():
             faults.append(f"the {name} of {path} is not finite")
         elif name not in ODD and array.size and array.min() < 0:
             faults.append(f"the {name} of {path} has negative entries, and is of squares or sizes")

@@ -336,6 +336,8 @@ STATE_OF = "expected an optimizer's state that the other framework has, too, fou
             "SGD with dampening=0.5. optax's trace has no dampening",
         ),
         (torch.optim.Adam, optax.lion(0.1), f"0: {STATE_OF} ScaleByLionState. PyTorch keeps nothing like it."),
+        (torch.optim.Adam, optax.adabelief(0.1), f"0: {STATE_OF} ScaleByBeliefState. PyTorch keeps nothing like it."),
+        (torch.optim.RMSprop, optax.sm3(0.1), f"0: {STATE_OF} ScaleBySM3State."),
         (
             torch.optim.RMSprop,
             optax.rmsprop(0.1, bias_correction=True),
@@ -575,3 +577,45 @@ def test_an_optimizer_of_another_library_or_without_values_is_refused() -> None:
     abstract = jax.eval_shape(optax.adam(0.1).init, params)
     text = "expected a state with values, found an abstract one."
     refused(UsageError, text, abstract, adamw(model), map=LANGUAGE.map.inverse(), port_model=model)
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "text"),
+    [
+        ({"state": 3, "param_groups": []}, UsageError, "expected a state_dict whose 'state' is a mapping for each"),
+        ({"state": {0: 3}, "param_groups": []}, UsageError, "a state_dict whose 'state' is a mapping"),
+        ({"state": {}, "param_groups": [{"lr": 0.1, "amsgrad": False}]}, UsageError, "groups have 'params' and 'lr'"),
+        (
+            {"state": {}, "param_groups": [{"params": [0], "amsgrad": False, "lr": "x"}]},
+            UsageError,
+            "have 'params' and",
+        ),
+        ({"step": "x"}, WeightsError, "encoder.weight: expected a number of updates, found 'x'. Nothing was carried."),
+        ({"step": torch.tensor(float("nan"))}, WeightsError, "a number of updates, found tensor(nan)"),
+        ({"step": torch.tensor(-3.0)}, WeightsError, "a number of updates, found tensor(-3.)"),
+        ({"step": 2.5}, WeightsError, "a number of updates, found 2.5"),
+        ({"exp_avg": "x"}, WeightsError, "encoder.weight has a mu of shape () and needs (11, 8)"),
+        (
+            {"exp_avg": np.full((11, 8), "x")},
+            WeightsError,
+            "the mu of encoder.weight is no array of numbers but of str",
+        ),
+    ],
+)
+def test_a_state_dict_of_another_form_is_refused(content: Any, error: type[Exception], text: str) -> None:
+    model, optimizer, params = begun(adamw)
+    whole = optimizer.state_dict()
+    if "state" not in content:
+        whole["state"][0] = {**whole["state"][0], **content}
+    refused(error, text, content if "state" in content else whole, optax.adam(0.1).init(params), reference_model=model)
+
+
+def test_a_state_of_optax_of_another_form_is_refused() -> None:
+    model = LANGUAGE.made()
+    moments = {"params": {"hidden": {"bias": np.zeros(8)}}}
+    content = {"0": {"count": np.zeros(3), "mu": moments, "nu": moments}}
+    text = "0.count: expected a number of updates, found array([0., 0., 0.])."
+    back = LANGUAGE.map.inverse()
+    refused(WeightsError, text, content, adamw(model), map=back, port_model=model)
+    refused(UsageError, "a chain of at most 1000 parts", {"9999999": {}}, adamw(model), map=back, port_model=model)
+    refused(UsageError, "a state of optax's, such as", "state.msgpack", adamw(model), map=back, port_model=model)
