@@ -1,8 +1,9 @@
 """Converting a checkpoint: `paritree.convert` against the converter inside transformers, and against copying alone.
 
-Each run is a process of its own, in turn with the others, and tells its seconds and its greatest resident memory over
-what it had when the work began; mapped files count. The source is in the system's cache. `--full` is a Llama-shaped
-model of 500 million parameters: some 12 GB of memory, and as much of the disk.
+Each run is a process of its own, in turn with the others, and tells its seconds, those of the processors, and its
+greatest resident memory over what it had when the work began; mapped files count. The source is in the system's cache.
+Copying writes no file: what conversion waits for the disk is in its seconds alone. `--full` is a Llama-shaped model of
+500 million parameters, and then such models of one to eight gigabytes: some 12 GB of memory, and 20 of the disk.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from paritree.common.safetensors import TensorEntry, encoded, ordered
 from paritree.pairs.maps import Map, MapRow
 
 from .measure import row
 
-RUNS = 5
+RUNS, GROWTH_RUNS = 5, 3
 
 
 class Size(NamedTuple):
@@ -40,6 +42,16 @@ class Size(NamedTuple):
 
 
 QUICK, FULL = Size(32000, 768, 2048, 8), Size(32000, 1280, 3456, 21)
+# As wide as the full one, and about one, two, four and eight gigabytes.
+DEPTHS = 9, 21, 46, 97
+
+
+class Run(NamedTuple):
+    """What one run took: seconds, those of the processors, and bytes of memory."""
+
+    seconds: float
+    cpu: float
+    memory: int
 
 
 def shapes(size: Size) -> dict[str, tuple[int, ...]]:
@@ -148,17 +160,17 @@ ACTIONS = {each.__name__: each for each in (ours, transformers_s, copying, ours_
 
 
 def child(name: str, folder: Path, size: Size) -> None:
-    """One run in this process: prints its seconds and its greatest memory."""
+    """One run in this process: prints what it took."""
     for earlier in folder.glob(f"{name}.*"):
         shutil.rmtree(earlier) if earlier.is_dir() else earlier.unlink()
     work = ACTIONS[name](folder, size)
     before = resident("VmRSS")
     # The greatest resident memory is counted from here on.
     Path("/proc/self/clear_refs").write_text("5")
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     held = work()
-    elapsed = time.perf_counter() - start
-    print(json.dumps([elapsed, resident("VmHWM") - before]))
+    elapsed, cpu = time.perf_counter() - start, time.process_time() - cpu
+    print(json.dumps([elapsed, cpu, resident("VmHWM") - before]))
     del held
 
 
@@ -168,12 +180,11 @@ def resident(field: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024
 
 
-def run(name: str, folder: Path, size: Size) -> tuple[float, int]:
+def run(name: str, folder: Path, size: Size) -> Run:
     command = [sys.executable, "-m", "benchmarks.conversion", name, str(folder), json.dumps(size)]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    seconds, memory = json.loads(done.stdout.splitlines()[-1])
-    return seconds, memory
+    return Run(*json.loads(done.stdout.splitlines()[-1]))
 
 
 def main() -> None:
@@ -184,32 +195,72 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_source(folder, size)
-        found: dict[str, list[tuple[float, int]]] = {action: [] for action in ACTIONS}
+        found: dict[str, list[Run]] = {action: [] for action in ACTIONS}
         for _ in range(RUNS):
             for action in ACTIONS:
                 found[action].append(run(action, folder, size))
         report(found, nbytes, largest_shard(folder))
         same = (folder / "ours.safetensors").read_bytes() == (folder / "ours_sharded.safetensors").read_bytes()
         row("one file and its shards give the same", "yes" if same else "NO")
+    if size == FULL:
+        growth()
+
+
+def growth() -> None:
+    """The time for a byte, and the memory, as the model grows."""
+    each: list[float] = []
+    for depth in DEPTHS:
+        size = FULL._replace(layers=depth)
+        nbytes = 4 * sum(prod(shape) for shape in shapes(size).values())
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            make_file(folder, size)
+            runs = [run("ours", folder, size) for _ in range(GROWTH_RUNS)]
+        best = min(runs)
+        each.append(best.seconds / nbytes)
+        memory = max(each.memory for each in runs) / 1e6
+        row(f"{nbytes / 1e9:.1f} GB", f"{best.seconds:.1f} s, {nbytes / best.seconds / 1e9:.2f} GB/s, {memory:.0f} MB")
+    row("seconds a byte, the largest over the smallest", f"{each[-1] / each[0]:.2f}")
+
+
+def make_file(folder: Path, size: Size) -> None:
+    """The source as one file, of which no more than a tensor is in memory."""
+    generator = np.random.default_rng(0)
+    entries = {path: TensorEntry(shape, np.dtype(np.float32)) for path, shape in shapes(size).items()}
+    start, header = encoded(ordered(entries), {"format": "pt"})
+    with (folder / "source.safetensors").open("wb") as stream:
+        stream.write(start)
+        for path, (shape, _) in header.entries.items():
+            stream.seek(header.offsets[path])
+            stream.write(generator.random(shape, dtype=np.float32).data)
+    map_of(size).save(folder / "map.json")
 
 
 def largest_shard(folder: Path) -> int:
     return max(file.stat().st_size for file in folder.glob("shard-*"))
 
 
-def report(found: dict[str, list[tuple[float, int]]], nbytes: int, shard: int) -> None:
-    def over(one: str, other: str) -> str:
-        ratios = sorted(b[0] / a[0] for a, b in zip(found[one], found[other], strict=True))
+def report(found: dict[str, list[Run]], nbytes: int, shard: int) -> None:
+    def over(one: str, other: str, field: str = "seconds") -> str:
+        pairs = zip(found[one], found[other], strict=True)
+        ratios = sorted(getattr(theirs, field) / getattr(ours, field) for ours, theirs in pairs)
         return f"{median(ratios):.2f}  ({ratios[0]:.2f} to {ratios[-1]:.2f} over {len(ratios)} pairs)"
 
     def memory(one: str, of: float) -> str:
-        return f"{max(each[1] for each in found[one]) / of:.2f}"
+        return f"{max(each.memory for each in found[one]) / of:.2f}"
+
+    def above(one: str, buffers: int) -> str:
+        return f"{(max(each.memory for each in found[one]) - buffers) / 1e6:.0f} MB"
 
     for name, runs in found.items():
-        row(name, f"{nbytes / median(each[0] for each in runs) / 1e9:.2f} GB/s")
+        row(name, f"{nbytes / median(each.seconds for each in runs) / 1e9:.2f} GB/s")
     row("throughput over that of transformers (>= 2)", over("ours", "transformers_s"))
     row("throughput over that of copying (>= 0.8)", over("ours", "copying"))
+    row("the same by seconds of the processors", over("ours", "copying", "cpu"))
     row("into shards: throughput over that of copying", over("ours_in_shards", "copying"))
+    # A file needs no buffers of its own; for Orbax all tensors are held.
+    row("peak memory (< 400 MB)", above("ours", 0))
+    row("to Orbax: peak memory over destination (< 400 MB)", above("ours_orbax", nbytes))
     row("peak memory over source + destination (<= 1.1)", memory("ours", 2 * nbytes))
     row("sharded: peak memory over destination + shard", memory("ours_sharded", nbytes + shard))
     row("to Orbax: peak memory over source + dest.", memory("ours_orbax", 2 * nbytes))
