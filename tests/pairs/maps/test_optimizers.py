@@ -294,6 +294,27 @@ def test_a_schedule_goes_on_in_step() -> None:
         assert apart(pair, pair.params(weights(model)), ended, params) < ALLOWED
 
 
+@pytest.mark.filterwarnings("ignore:Detected call of:UserWarning")
+def test_a_scheduler_of_torch_is_stepped_as_often_as_there_were_updates() -> None:
+    pair, rate = LANGUAGE, 0.02
+    rule = optax.adam(optax.linear_schedule(rate, 0.0, 8))
+    model = pair.made()
+    first = pair.params(weights(model))
+    begun, state = pair.train(first, rule, rule.init(first), STEPS)
+    back = pair.map.inverse()
+    model.load_state_dict({n: torch.tensor(a) for n, a in back.carry(begun).items()}, strict=False)
+    optimizer = torch.optim.Adam(model.named_parameters(), lr=rate)
+    scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1e-9, 8)
+    for _ in range(STEPS):
+        scheduler.step()
+    back.carry_optimizer(state, optimizer)
+    for _ in range(STEPS):
+        pair.step(model, optimizer)
+        scheduler.step()
+    ended, _ = pair.train(begun, rule, state, STEPS)
+    assert apart(pair, pair.params(weights(model)), ended, first) < ALLOWED
+
+
 @pytest.mark.parametrize("negated", [True, False])
 def test_a_value_of_the_other_sign_has_first_moments_of_the_other_sign(negated: bool) -> None:
     made = Map((row("a", "a", (3,), (3,), "a -> a", transform="x * -1" if negated else ""),), ("torch", "pytree"))
