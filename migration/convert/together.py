@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...common.errors import CheckpointError, NotExpressibleError, WeightsError
+from ...common.errors import CheckpointError, DtypeError, NotExpressibleError, UsageError, WeightsError
 from ...common.safetensors import TensorEntry
 from ...common.wing import Box, Loader, Processes, SelfAnswering, Target, lengths
 from ...pairs.maps import Map, MapRow, Part, boxes_of, parts_of, placed, weight_norms, windows
@@ -48,11 +48,14 @@ class Shards:
 
     @staticmethod
     def of(model: Any) -> Shards | None:
-        """None where every tensor is in this process as one."""
+        """None where every tensor is in this process as one, and where something else is to be said of the model."""
         if isinstance(model, SelfAnswering):
             return None
-        loader = loader_of(model)
-        targets = loader.targets(model)
+        try:
+            loader = loader_of(model)
+            targets = loader.targets(model)
+        except (UsageError, DtypeError):
+            return None
         if not all(target.has_values for target in targets.values()):
             return None
         holders = {path: loader.holders(target) for path, target in targets.items()}
@@ -82,11 +85,11 @@ class Shards:
         }
         return replace(self, targets=kept, holders={path: self.holders[path] for path in kept})
 
-    @property
+    @cached_property
     def entries(self) -> Mapping[str, TensorEntry]:
         return {path: TensorEntry(each.shape, each.dtype) for path, each in self.targets.items()}
 
-    @property
+    @cached_property
     def aliases(self) -> Mapping[str, str]:
         return {alias: path for path, each in self.targets.items() for alias in each.aliases}
 

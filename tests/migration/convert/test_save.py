@@ -96,6 +96,7 @@ def test_what_cannot_be_saved(tmp_path: Path) -> None:
         (torch.nn.Linear(4, 3), WeightsError, r"embed\.weight is missing"),
         (nnx.eval_shape(Port), UsageError, "model: expected a model with tensors, found Port without"),
         (Tied().to("meta"), NotExpressibleError, "expected a tensor with values, found one on PyTorch's meta device"),
+        ({"w": "text"}, UsageError, r"^expected a spec, an nn\.Module, an nnx\.Module or .*, found dict"),
         (torch.nn.ReLU(), UsageError, "model: expected a model with tensors, found ReLU without"),
     ]
     for model, error, said in wrong:

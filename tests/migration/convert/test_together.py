@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import orbax.checkpoint as ocp
 
 import paritree
+from paritree.common.trees import leaves
 from paritree.migration.convert.readers import open_source
 
 from ..load.models import WIDE, arrays, gpt2, gpt2_map, llama
@@ -45,6 +47,10 @@ def test_from_two_processes_of_a_group(tmp_path: Path) -> None:
         expected = example().inverse().arrays(example().arrays(weights()))
         found = read(tmp_path / f"back-{name}")
         assert_equal({path: found[path] for path in expected}, expected)
+    with ocp.StandardCheckpointer() as checkpointer:
+        found = dict(leaves(checkpointer.restore(tmp_path / "made")))
+    expected = gpt2_map(WIDE).arrays(arrays(gpt2(WIDE)))
+    assert_equal({path: np.asarray(array) for path, array in found.items()}, expected)
     # What is left of the one that died is removed by the next.
     assert len([*tmp_path.glob(".dead.*.paritree-part")]) == 1
     paritree.save(gpt2(WIDE), gpt2_map(WIDE), tmp_path / "dead", max_shard_size="1MB")
