@@ -21,10 +21,15 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from ..common.errors import NotExpressibleError, ShapeError, UsageError
 from ..common.tables import shape_text
-from ..common.wing import Plan, Target, reported
+from ..common.wing import PairError, Plan, Target, reported
 
 # The plan with the mesh that is set, where a port has one.
 _PLAN: ContextVar[Plan | None] = ContextVar("plan of the port", default=None)
+_BOTH = "a port that runs on the mesh that is set, which is one of a single device in all contracts but one"
+_NAMED = (
+    "Let its call name axes alone, as PartitionSpec('data') does under jax.set_mesh, or take the mesh as an argument: "
+    "call(model, inputs, mesh)."
+)
 _SPECS = "a PartitionSpec for all inputs, or one for each by position or name"
 
 
@@ -45,6 +50,11 @@ def laid_out(plan: Plan | None) -> Iterator[None]:
     try:
         with jax.set_mesh(mesh):
             yield
+    except ValueError as error:
+        if plan.is_alone and "incompatible devices" in str(error):
+            found = error.found if isinstance(error, PairError) else f"{type(error).__name__}: {error}"
+            raise PairError("port", _BOTH, found, _NAMED) from error
+        raise
     finally:
         _PLAN.reset(entered)
 

@@ -31,7 +31,7 @@ from ..common.wing import (
     saving,
     through_safetensors,
 )
-from .core import INFERENCE, Arrays, Functional, Mode, Run, is_floating
+from .core import INFERENCE, Arrays, Functional, Mode, Run, called, is_floating
 from .devices import check_dtype
 from .devices import devices as devices
 from .devices import running as running
@@ -189,7 +189,7 @@ def _functional(model: Any, call: Call | None, dtype: str) -> Functional:
 
     def run(arrays: Arrays, inputs: Any, mode: Mode) -> tuple[Any, Any]:
         own = made(arrays)
-        return call(own, inputs), own
+        return called(own, inputs, call, call), own
 
     return Functional(owned, _owned, made, run, lambda: lying(targets(abstract(model), given_shardings())))
 

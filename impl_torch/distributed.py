@@ -30,7 +30,7 @@ from ..common.wing import (
 )
 from . import probing, training
 from .access import neutral
-from .core import cast_copy, generators_kept, given, squared_error
+from .core import cast_copy, generators_kept, given
 from .devices import dtype_of, plan_under_test
 from .parts import Parts, Sharded, agreed, gathered, own_dtype, spread_plan, together
 from .parts import processes as processes
@@ -95,7 +95,7 @@ def trainer(
             for _ in range(steps):
                 outputs = own.outputs(train_call or call)
                 goals = goals or own.globally(targets, outputs)
-                loss = squared_error(outputs.values(), goals)
+                loss = own.squared_error(outputs, goals)
                 if loss.requires_grad:
                     loss.backward()
                 for each in parameters:

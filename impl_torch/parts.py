@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from inspect import signature
 from itertools import count
@@ -25,7 +26,7 @@ from ..common.arrays import as_numpy
 from ..common.errors import NotExpressibleError, ShapeError, UsageError
 from ..common.wing import Accident, Call, Cotangents, Inputs, PairError, Plan, StoredTensor, reported
 from .access import neutral, tensor
-from .core import called, cast_copy, floating, generators_kept, given
+from .core import called, cast_copy, floating, generators_kept, given, squared_error
 from .devices import dtype_of, plan_under_test
 from .stored import Owned, listed, owned, with_stored_tensors, write
 
@@ -85,7 +86,7 @@ def together() -> Iterator[None]:
     except Exception as error:
         store: Any = dist.distributed_c10d._get_default_store()  # type: ignore[attr-defined]
         keys = [f"paritree, run {number}, process {rank}" for rank in range(dist.get_world_size())]
-        store.set(keys[dist.get_rank()], f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
+        store.set(keys[dist.get_rank()], f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".rstrip("."))
         try:
             store.wait(keys, timedelta(seconds=_PATIENCE))
         except dist.DistStoreError:
@@ -132,7 +133,8 @@ class Parts:
     def tell(self, batch: Batch) -> None:
         """Tell the plan what lies in parts."""
         held = {path: each for of in self.held for path, each in of.items()}
-        parts = [path for path, each in held.items() if each.places.size < np.prod(each.shape, dtype=np.int64)]
+        sizes = {path: [of[path].places.size if path in of else 0 for of in self.held] for path in held}
+        parts = [path for path, each in held.items() if min(sizes[path]) < np.prod(each.shape, dtype=np.int64)]
         words = f"{len(parts)} of {len(held)} tensors lie in parts, and the batch in {batch.count}"
         self.plan.told[words] = bool(parts) or batch.count > 1
 
@@ -188,6 +190,20 @@ class Sharded:
         pairs = zip(made(shapes), outputs.values(), strict=True)
         return [tensor(self.batch.of(array) if self.is_cut(each) else array).to(each) for array, each in pairs]
 
+    def squared_error(self, outputs: Mapping[str, torch.Tensor], goals: Sequence[torch.Tensor]) -> torch.Tensor:
+        """A loss whose mean over the processes has the gradient of the mean squared error of whole outputs.
+
+        The square of a mean is no mean of squares: of what has no rows, the others' part is taken as it is.
+        """
+        pairs = list(zip(outputs.values(), goals, strict=True))
+        cut = [(output, goal) for output, goal in pairs if self.is_cut(output) or self.batch.count == 1]
+        terms = [squared_error(*zip(*cut, strict=True))] if cut else []
+        for output, goal in pairs:
+            if not self.is_cut(output) and self.batch.count > 1:
+                mean = torch.as_tensor(np.mean(gathered(neutral(output)), axis=0)).to(output)
+                terms.append((2 * (mean - goal) * output).mean())
+        return sum(terms[1:], terms[0]) if terms else torch.zeros(())
+
     def whole_outputs(self, outputs: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
         """All rows of each output, from all processes; of what has no rows the mean over the parts of the batch."""
         told = {name: (neutral(each), self.is_cut(each)) for name, each in outputs.items()}
@@ -214,25 +230,18 @@ class Sharded:
         return self._whole(local)
 
     def stored_tensors(self) -> dict[str, StoredTensor]:
-        """All tensors, whole."""
+        """All tensors, whole; those that only other processes have among them."""
         held = _owned(self.model)
         arrays = self._whole({path: neutral(_local(each.array)) for path, each in held.items()})
-        return {
-            path: StoredTensor(
-                path,
-                arrays[path],
-                trainable=isinstance(each.array, nn.Parameter),
-                saved=each.persistent,
-                aliases=each.names[1:],
-                frozen=isinstance(each.array, nn.Parameter) and not each.array.requires_grad,
-            )
-            for path, each in held.items()
-        }
+        own = {path: _told(path, each) for path, each in held.items()}
+        everywhere = {path: each for of in gathered(own) for path, each in of.items()}
+        return {path: replace(each, array=arrays[path]) for path, each in everywhere.items()}
 
     def _whole(self, local: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What all processes hold, put together by what each holds of it."""
         everywhere = gathered(dict(local))
-        return {path: self._joined(path, [each.get(path) for each in everywhere]) for path in local}
+        paths = dict.fromkeys(path for each in everywhere for path in each)
+        return {path: self._joined(path, [each.get(path) for each in everywhere]) for path in paths}
 
     def _joined(self, path: str, arrays: Sequence[np.ndarray | None]) -> np.ndarray:
         places = [held.get(path) for held in self.parts.held]
@@ -252,6 +261,13 @@ class Sharded:
             whole.reshape(-1)[flat], seen.reshape(-1)[flat] = values, True
         self.plan.keep(whole, apart)
         return whole
+
+
+def _told(path: str, each: Owned) -> StoredTensor:
+    """What is to be said of a tensor besides its values."""
+    is_parameter = isinstance(each.array, nn.Parameter)
+    is_frozen = is_parameter and not each.array.requires_grad
+    return StoredTensor(path, np.zeros(0), is_parameter, each.persistent, each.names[1:], frozen=is_frozen)
 
 
 def _held(model: nn.Module, sharded: Callable[[nn.Module], nn.Module]) -> dict[str, Held]:

@@ -34,6 +34,7 @@ from .runs import one_array as one_array
 from .runs import raised_once as raised_once
 from .runs import reported as reported
 from .runs import steady as steady
+from .sharding import PROCESSES as PROCESSES
 from .sharding import Plan as Plan
 from .sharding import takes_mesh as takes_mesh
 from .stored import RoundTrip as RoundTrip

@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+# The axis that PyTorch's processes are, where no mesh names several.
+PROCESSES = "processes"
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:
@@ -41,7 +44,7 @@ class Plan:
         if isinstance(shape, Mapping):
             return dict(shape)
         names = getattr(self.mesh, "mesh_dim_names", None) or [str(number) for number in range(len(shape))]
-        return dict(zip(names, shape, strict=True)) if shape else {"processes": self.processes}
+        return dict(zip(names, shape, strict=True)) if shape else {PROCESSES: self.processes}
 
     def difference(self, array: np.ndarray) -> float:
         """By how much of its norm the copies of an array differ that devices or processes hold; 0 where they agree."""

@@ -23,7 +23,7 @@ from ...pairs.values import rounded
 from ..results import Finding
 from .masks import masks
 from .moves import OPTIMIZERS, Move, Steps
-from .spread import Both, Raised, over_all
+from .spread import Both, Count, Raised, over_all
 from .training import STEPS, still_tied
 
 _HOW = (
@@ -138,7 +138,7 @@ def _outputs(both: Both) -> Iterator[Finding]:
             return max(relative_error(fine(each.outputs[name]), fine(array)) for each in both.near)
 
         finding = both.found("", spread[name], array, label, own)
-        is_known = finding.ok is not False or finding.cause in ("shape", "not reduced", "not finite")
+        is_known = finding.ok is not False or finding.cause in ("shape", "not reduced", "not finite", "dtype")
         counted = None if is_known else _counted(both, name)
         yield counted(finding) if counted else finding
 
@@ -154,8 +154,8 @@ def _counted(both: Both, name: str) -> Callable[[Finding], Finding] | None:
         weights = {**both.weights, **{path: both.weights[path] * np.float32(by) for path, by in factors.items()}}
         return relative_error(fine(both.alone.probe(weights, both.setting, gradients=False).outputs[name]), found)
 
-    for size, axes in both.counts:
-        for factor in (float(size), 1 / size):
+    for count in both.counts:
+        for factor in (float(count.size), 1 / count.size):
             factors: dict[str, float] = {}
             least = error(factors)
             while least > both.limit:
@@ -165,25 +165,22 @@ def _counted(both: Both, name: str) -> Callable[[Finding], Finding] | None:
                     break
                 factors[best], least = factor, tries[best]
             if least <= both.limit:
-                return partial(_told_counted, both, [*factors], size if factor > 1 else -size, axes)
+                return partial(_told_counted, both, [*factors], count, factor > 1)
     return None
 
 
-def _told_counted(both: Both, paths: list[str], size: int, axes: str, finding: Finding) -> Finding:
-    """size: negative for a mean."""
-    which, words = ", ".join(paths), finding.message
-    if size > 0:
+def _told_counted(both: Both, paths: list[str], count: Count, is_more: bool, finding: Finding) -> Finding:
+    which, words, devices = ", ".join(paths), finding.message, f"the {count.size} {count.devices}"
+    if is_more:
         words += (
-            f". With {size} times {which} one device gives the same: it is added on each of the {size} devices of "
-            f"{axes}, before the sum over them. Add it after the sum"
+            f". With {count.size} times {which} one device gives the same: it is added on each of {devices}, before "
+            "the sum over them. Add it after the sum"
         )
     else:
-        words += (
-            f". With 1/{-size} of {which} one device gives the same: the mean over the {-size} devices of {axes} is in "
-            "the place of a sum"
-        )
+        words += f". With 1/{count.size} of {which} one device gives the same: "
+        words += f"the mean over {devices} is in the place of a sum"
     told = both.finding(paths[0], False, finding.measured or 0.0, finding.allowed or 0.0, "", finding.policy)
-    return replace(told, message=words, cause="added on each" if size > 0 else "averaged")
+    return replace(told, message=words, cause="added on each" if is_more else "averaged")
 
 
 def _is_reduced_by_itself(both: Both) -> bool:

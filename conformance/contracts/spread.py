@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...common.tables import shape_text
-from ...common.wing import PairError, Plan, Probe
+from ...common.wing import PROCESSES, PairError, Plan, Probe
 from ...pairs.closeness import relative_error, root_mean_square
 from ...pairs.comparison import Comparison, fine
 from ...pairs.precision import COARSEST, ROUNDINGS, Setting
@@ -32,6 +32,22 @@ def over_all() -> Iterator[None]:
         yield
     except PairError as error:
         raise Raised(str(error)) from error
+
+
+class Count(NamedTuple):
+    """So many devices: what they are, and what the number is."""
+
+    size: int
+    devices: str
+    number: str
+
+    def diagnosis(self, is_more: bool) -> tuple[str, str]:
+        """A cause, and what an array is that is so many times too large, or such a part of what it is to be."""
+        if is_more:
+            words = f"is {self.size} times that of one device, {self.number}"
+            return "summed too often", f"{words}: it is summed over these once too often, or not averaged"
+        words = f"is 1/{self.size} of that of one device, {self.number}: it is averaged where it is to be summed"
+        return "averaged", words
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,25 +135,33 @@ class Both:
         if not one.any():
             return "", f"is {root_mean_square(other):.2g} (root mean square), and zero on one device"
         ratio = float(np.vdot(one, other)) / float(np.vdot(one, one))
-        for size, axes in self.counts:
-            for factor in (float(size), 1 / size):
+        for count in self.counts:
+            for factor in (float(count.size), 1 / count.size):
                 if relative_error(other, factor * one) <= allowed * max(1.0, 1 / factor):
-                    return _of_factor(size, axes, factor)
+                    return count.diagnosis(factor > 1)
         if not other.any():
             return "zero", "is zero, and not on one device"
         if one.size > 1 and relative_error(other, ratio * one) <= allowed:
             return "scale", f"is {ratio:.4g} times that of one device"
-        return "", f"differs by {relative_error(other, one):.2g} of its norm from that of one device"
+        differs = f"differs by {relative_error(other, one):.2g} of its norm from that of one device"
+        if found.dtype.itemsize < alone.dtype.itemsize:
+            return "dtype", f"is {found.dtype.name}, and {alone.dtype.name} on one device, and {differs}"
+        return "", differs
 
     @property
-    def counts(self) -> list[tuple[int, str]]:
-        """How many devices an axis of the mesh has, or several together, and their names."""
+    def counts(self) -> list[Count]:
+        """How many devices an axis of the mesh has, or several together, or some of all processes."""
         axes = [(name, size) for name, size in self.plan.axes.items() if size > 1]
-        groups = [group for count in range(1, len(axes) + 1) for group in combinations(axes, count)]
-        named = {
-            prod(size for _, size in group): " and ".join(repr(name) for name, _ in group) for group in groups[::-1]
-        }
-        return sorted(named.items())
+        if [name for name, _ in axes] == [PROCESSES]:
+            ((_, total),) = axes
+            some = [size for size in range(2, total + 1) if total % size == 0]
+            number = "as many as there are processes"
+            return [Count(size, "processes", number if size == total else f"of {total} processes") for size in some]
+        found: dict[int, Count] = {}
+        for group in (group for length in range(1, len(axes) + 1) for group in combinations(axes, length)):
+            size, names = prod(size for _, size in group), " and ".join(repr(name) for name, _ in group)
+            found.setdefault(size, Count(size, f"devices of {names}", f"the size of {names}"))
+        return sorted(found.values())
 
     def parts(self, count: int) -> list[Side]:
         """The port on one device, given an equal part of the batch each; none where it cannot be cut so."""
@@ -157,7 +181,7 @@ class Both:
 
     def is_mean_of_parts(self, found: np.ndarray, of: Callable[[Side], np.ndarray]) -> int:
         """How many parts of the batch an array is the mean over, of what the port gives for each; 0 for none."""
-        for size, _ in self.counts:
+        for size in (count.size for count in self.counts):
             try:
                 each = [of(side) for side in self.parts(size)]
             except PairError:
@@ -165,15 +189,6 @@ class Both:
             if each and relative_error(fine(found), np.mean(each, axis=0)) <= self.limit:
                 return size
         return 0
-
-
-def _of_factor(size: int, axes: str, factor: float) -> tuple[str, str]:
-    over = f"the size of {axes}" if axes != "'processes'" else "the number of processes"
-    if factor > 1:
-        words = f"is {size} times that of one device, {over}: it is summed over it once too often, or not averaged"
-        return "summed too often", words
-    words = f"is 1/{size} of that of one device, with {size} {over}: it is averaged where it is to be summed"
-    return "averaged", words
 
 
 def named(inputs: Any) -> dict[Any, np.ndarray]:

@@ -177,3 +177,4 @@ FAULTS: dict[str, tuple[Callable[[], paritree.Pair], str, str, str]] = {
         "the statistic is that of a shard and not of the batch",
     ),
 }
+REFUSED: dict[str, tuple[Any, str]] = {}

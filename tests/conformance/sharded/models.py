@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import paritree
@@ -149,6 +149,23 @@ def explicit(params: Tree, inputs: Any) -> jax.Array:
 
 
 KIND = "pytree"
+
+
+def told_the_mesh(params: Tree, inputs: Any, mesh: Mesh) -> jax.Array:
+    """With an annotation that names the mesh itself."""
+    logits = plain(params, inputs)
+    return jax.lax.with_sharding_constraint(logits, NamedSharding(mesh, P("data")))
+
+
+def with_its_own_mesh() -> paritree.Pair:
+    whole = mesh()
+
+    def call(params: Tree, inputs: Any) -> jax.Array:
+        return told_the_mesh(params, inputs, whole)
+
+    return pair(port_call=call, port_train_call=call)
+
+
 CLEAN: dict[str, Callable[[], paritree.Pair]] = {
     "parted": pair,
     "data parallel": lambda: data_parallel(Training()),
@@ -156,6 +173,7 @@ CLEAN: dict[str, Callable[[], paritree.Pair]] = {
         Training(lambda counts: jax.lax.pmean(counts.sum(), "data"), lambda _, each: jax.lax.pmean(each, "data"))
     ),
     "an explicit mesh": lambda: pair(port_call=explicit, port_train_call=explicit, mesh=mesh(AxisType.Explicit)),
+    "told the mesh": lambda: pair(port_call=told_the_mesh, port_train_call=told_the_mesh),
     "by another mesh": lambda: pair(mesh=mesh(shape=(2, 4))),
 }
 
@@ -212,7 +230,7 @@ FAULTS: dict[str, tuple[Callable[[], paritree.Pair], str, str, str]] = {
         ),
         "summed too often",
         "embed",
-        "it is summed over it once too often, or not averaged",
+        "it is summed over these once too often, or not averaged",
     ),
     "averaged where it is to be summed": (
         lambda: data_parallel(Training(reduced=lambda _, each: jax.lax.pmean(each, "data"))),
@@ -237,5 +255,13 @@ FAULTS: dict[str, tuple[Callable[[], paritree.Pair], str, str, str]] = {
         "values",
         "embed",
         "sharding changes its values: it differs by",
+    ),
+}
+# What check refuses, and a part of what it says.
+REFUSED: dict[str, tuple[Callable[[], paritree.Pair], str]] = {
+    "a mesh of its own": (
+        with_its_own_mesh,
+        "Let its call name axes alone, as PartitionSpec('data') does under jax.set_mesh, or take the mesh as an "
+        "argument: call(model, inputs, mesh).",
     ),
 }

@@ -26,9 +26,11 @@ FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_lev
 # What is like another one, and takes seconds to compile.
 LONG = (
     "pytree, averaged",
+    "pytree, told the mesh",
+    "pytree, an explicit mesh",
     "pytree, by another mesh",
     "flax, NNX, shardings given",
-    "flax, Linen, logical axes",
+    "flax, Linen, boxes",
 )
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
 
@@ -66,8 +68,8 @@ def clean(modules: Any) -> list[Any]:
     return [pytest.param(name, marks=pytest.mark.thorough) if name in LONG else name for name in names]
 
 
-def faults(modules: Any) -> dict[str, tuple[Any, str, str, str]]:
-    return {f"{module.KIND}, {name}": fault for module in modules for name, fault in module.FAULTS.items()}
+def faults(modules: Any, which: str = "FAULTS") -> dict[str, Any]:
+    return {f"{module.KIND}, {name}": fault for module in modules for name, fault in getattr(module, which).items()}
 
 
 def check_clean(found: Mapping[str, Any]) -> None:
@@ -93,6 +95,13 @@ def test_a_right_port_on_a_mesh(name: str, on_mesh: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", faults(ON_MESH))
 def test_a_fault_on_a_mesh(name: str, on_mesh: dict[str, Any]) -> None:
     check_fault(on_mesh[name], *faults(ON_MESH)[name][1:])
+
+
+@pytest.mark.parametrize("name", faults(ON_MESH, "REFUSED"))
+def test_a_port_that_one_device_does_not_run_is_refused(name: str, on_mesh: dict[str, Any]) -> None:
+    ((status, *_, message),) = on_mesh[name]["found"]
+    assert status == "raise"
+    assert faults(ON_MESH, "REFUSED")[name][1] in message
 
 
 @pytest.mark.parametrize("name", clean(IN_PROCESSES))
@@ -139,3 +148,45 @@ def test_a_module_needs_processes() -> None:
     ((status, message),) = results(pair, torch_models.map_of(pair))
     assert status == "skip"
     assert "expected a launched process group, found none. Start the check by torchrun" in message
+
+
+PAIRS = """
+import torch.distributed as dist
+from datetime import timedelta
+from tests.conformance.sharded import torch_models
+
+dist.init_process_group("gloo", timeout=timedelta(seconds=60))
+
+
+def refused_by_one(model):
+    torch_models.whole(model)
+    if dist.get_rank() == 1:
+        raise ValueError("not here")
+
+
+PAIR = torch_models.pair(torch_models.untied)
+ALONE = torch_models.pair(refused_by_one)
+"""
+
+
+def checked(folder: Path, name: str) -> subprocess.CompletedProcess[str]:
+    (folder / "pairs.py").write_text(PAIRS)
+    command = [*TORCHRUN, "paritree", "check", f"{folder}/pairs.py:{name}", "--contracts", "sharded", "--device", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    run = [sys.executable, *command]
+    return subprocess.run(run, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_of_the_command_the_first_process_tells(tmp_path: Path) -> None:
+    run = checked(tmp_path, "PAIR")
+    assert run.returncode == 1
+    assert run.stdout.count("lost tie in 'embed'") == 1
+    assert run.stdout.count("1 contract of") == 1
+
+
+@pytest.mark.thorough
+def test_where_one_process_raises_all_end(tmp_path: Path) -> None:
+    run = checked(tmp_path, "ALONE")
+    assert run.returncode == 1
+    assert "process 1 raises alone" in run.stderr
+    assert "found ValueError: not here" in run.stderr

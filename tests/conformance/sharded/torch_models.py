@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
@@ -241,9 +242,81 @@ def trained(
     return pair(nothing, port_gradients=gradients, input_sharding=[Shard(0)])
 
 
+class Experts(nn.Module):
+    """A sum over four, weighted by a router."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.router = nn.Linear(WIDTH, 4)
+        self.experts = nn.ModuleDict({str(number): nn.Linear(WIDTH, WIDTH) for number in range(4)})
+        self.is_apart = False
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        shares = self.router(x).softmax(-1)
+        shares = Copied.apply(shares) if self.is_apart else shares
+        found = sum(shares[..., int(number), None] * each(x) for number, each in self.experts.items())
+        return Summed.apply(found) if self.is_apart else found
+
+
+class Copied(torch.autograd.Function):
+    """The same in all processes; its gradient is summed over them."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        found = gradient.clone()
+        dist.all_reduce(found)
+        return found
+
+
+def apart(model: Experts) -> None:
+    """Each process has experts of its own."""
+    for number in range(4):
+        if number % 2 != dist.get_rank():
+            del model.experts[str(number)]
+    model.is_apart = True
+
+
+def rows() -> np.ndarray:
+    return np.random.default_rng(3).normal(size=(BATCH, WIDTH)).astype(np.float32)
+
+
+def experts() -> paritree.Pair:
+    torch.manual_seed(0)
+    reference = Experts()
+    return paritree.Pair(reference, copy.deepcopy(reference), (rows(),), port_sharding=apart)
+
+
+class TwoOutputs(nn.Module):
+    """An output with a row for each of the batch, and one without."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = Block()
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        found = self.block(x)
+        return {"rows": found, "mean": (found**2).mean()}
+
+
+def whole_module(model: nn.Module) -> None:
+    fully_shard(model)
+
+
+def two_outputs(sharding: Callable[..., Any]) -> paritree.Pair:
+    torch.manual_seed(0)
+    reference = TwoOutputs()
+    return paritree.Pair(reference, copy.deepcopy(reference), (rows(),), port_sharding=sharding)
+
+
 KIND = "torch"
 CLEAN: dict[str, Callable[[], paritree.Pair]] = {
     "wholly sharded": lambda: pair(whole),
+    "experts apart": experts,
+    "two outputs, one without rows": lambda: two_outputs(whole_module),
     "wholly sharded, dropped": lambda: pair(seeded, rate=0.5),
     "data parallel": lambda: pair(replicated),
     "tensor parallel": lambda: pair(parallel),
@@ -269,7 +342,7 @@ FAULTS: dict[str, tuple[Callable[[], paritree.Pair], str, str, str]] = {
         lambda: pair(hooked(total), input_sharding=[Shard(0)]),
         "summed too often",
         "block.up.weight",
-        "is 2 times that of one device, the number of processes",
+        "is 2 times that of one device, as many as there are processes: it is summed over these once too often",
     ),
     "a loss divided by local tokens": (
         lambda: trained(count=torch.sum, reduce=average),
@@ -307,8 +380,15 @@ FAULTS: dict[str, tuple[Callable[[], paritree.Pair], str, str, str]] = {
         "norm.running_mean",
         "Each device has made its own",
     ),
+    "coarser arithmetic": (
+        lambda: pair(lambda model: fully_shard(model, mp_policy=MixedPrecisionPolicy(param_dtype=torch.bfloat16))),
+        "dtype",
+        "",
+        "the output is bfloat16, and float64 on one device, and differs by",
+    ),
     "a name lost": (lambda: pair(renamed), "lost name", "block.down.weight", "no tensor 'block.down.weight' any more"),
     "values rounded": (lambda: pair(coarse), "values", "block.up.weight", "sharding changes its values"),
     "a function that raises": (lambda: pair(refused), "raises", "", "ValueError: it is not to be sharded"),
     "a parameter frozen": (lambda: pair(frozen), "kind", "block.up.weight", "sharded, it is frozen, unlike before"),
 }
+REFUSED: dict[str, tuple[Any, str]] = {}
