@@ -306,7 +306,7 @@ def _is_group(group: Any) -> bool:
 
 def _slots(optimizer: Any, owners: Mapping[str, Owner], model: Any) -> Iterator[_Slot]:
     held = content(optimizer)
-    names = _names(optimizer, held["param_groups"], model)
+    names = _unwrapped(_names(optimizer, held["param_groups"], model), owners)
     frozen = _frozen(optimizer, held["param_groups"])
     for group_number, group in enumerate(held["param_groups"]):
         for number in group["params"]:
@@ -351,6 +351,14 @@ def _names(optimizer: Any, groups: Sequence[Mapping[str, Any]], model: Any) -> M
         # The other usual way to make one.
         named = [(name, parameter) for name, parameter in named if parameter.requires_grad]
     return _in_order(numbers, [name for name, _ in named])
+
+
+def _unwrapped(names: Mapping[Any, str], owners: Mapping[str, Owner]) -> Mapping[Any, str]:
+    """The names without that of a wrapper, such as DistributedDataParallel's `module`, which the map does not know."""
+    bare = {number: name.partition(".")[2] for number, name in names.items()}
+    wrappers = {name.partition(".")[0] for name in names.values()}
+    known = any(name in owners for name in names.values())
+    return bare if len(wrappers) == 1 and not known and any(name in owners for name in bare.values()) else names
 
 
 def _in_order(numbers: Sequence[int], names: Sequence[str]) -> dict[int, str]:

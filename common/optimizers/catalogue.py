@@ -453,7 +453,7 @@ _ALL = (
                 "0.01",
                 "learning_rate",
                 "None",
-                "PyTorch takes min(lr, t**-0.5), from step lr**-2 on a schedule: "
+                "PyTorch takes min(lr, t**-0.5), which is less than lr after step lr**-2: "
                 "lambda count: jnp.minimum(lr, (count + 1) ** -0.5)",
             ),
             Argument("beta2_decay", "-0.8", "decay_rate", "0.8", "the sign"),
@@ -482,15 +482,12 @@ _ALL = (
         (
             Recipe(
                 "torch.optim.Adafactor(parameters, lr=0.01, eps=(1e-15, 0.001))",
-                "optax.adafactor(0.01, min_dim_size_to_factor=1)",
+                "optax.adafactor(lambda count: jnp.minimum(0.01, (count + 1) ** -0.5), min_dim_size_to_factor=1)",
             ),
             Recipe(
-                "torch.optim.Adafactor(parameters, lr=0.1, eps=(1e-15, 0.001), weight_decay=0.1)",
-                "optax.adafactor(0.1, min_dim_size_to_factor=1, weight_decay_rate=0.01)",
-            ),
-            Recipe(
-                "torch.optim.Adafactor(parameters, lr=0.5, eps=(1e-15, 0.001))",
-                "optax.adafactor(lambda count: jnp.minimum(0.5, (count + 1) ** -0.5), min_dim_size_to_factor=1)",
+                "torch.optim.Adafactor(parameters, lr=0.5, eps=(1e-15, 0.001), weight_decay=0.1)",
+                "optax.adafactor(lambda count: jnp.minimum(0.5, (count + 1) ** -0.5), min_dim_size_to_factor=1, "
+                "weight_decay_rate=0.05)",
             ),
             Recipe(
                 "torch.optim.Adafactor(parameters, lr=0.5, eps=(1e-15, 0.001))",

@@ -245,6 +245,15 @@ def test_a_state_dict_of_torch_distributed_has_its_names() -> None:
     torch.testing.assert_close(back["state"], named["state"], rtol=0, atol=0)
 
 
+def test_the_name_of_a_wrapper_is_none_of_the_parameters() -> None:
+    model, optimizer, params = begun(adamw)
+    like = optax.adamw(0.01).init(params)
+    expected = LANGUAGE.map.carry_optimizer(optimizer, like, reference_model=model)
+    wrapped = torch.nn.ModuleDict({"module": model})
+    found = LANGUAGE.map.carry_optimizer(optimizer, like, reference_model=wrapped)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
 def test_an_optimizer_of_nnx_is_written_to_in_place() -> None:
     pair = PAIRS["resnet"]
     model, optimizer, _ = begun(adamw, pair)
