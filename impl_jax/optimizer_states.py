@@ -120,7 +120,9 @@ def read(optimizer: Any, owners: Mapping[str, Owner], model: Any = None) -> Opti
     tensors: dict[str, TensorState] = {}
     for path, leaves in _by_path(parts, owners).items():
         tensors[path] = _tensor_state(path, leaves, parts, state)
-    return OptimizerState(tensors, agreed(counts, "", "counts of updates") if counts else None)
+    every = [] if tensors else [TensorState({}, settings=_settings(state, part)) for part in parts]
+    step = agreed(counts, "", "counts of updates") if counts else None
+    return OptimizerState(tensors, step, agreed_settings(every, ""))
 
 
 def _tensor_state(path: str, leaves: Sequence[_Leaf], parts: Sequence[_Part], state: Any) -> TensorState:

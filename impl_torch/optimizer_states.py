@@ -183,7 +183,9 @@ def write(optimizer: Any, state: OptimizerState, owners: Mapping[str, Owner], mo
     if faults:
         raise WeightsError("", "one state for each parameter of the optimizer", unfit(faults), UNUSED)
     groups = [
-        _with_settings(group, [state.tensors[each.path] for each in slots if _is_in(each, number, state)])
+        _with_settings(
+            group, [state.tensors[each.path] for each in slots if _is_in(each, number, state)], state.settings
+        )
         for number, group in enumerate(content(optimizer)["param_groups"])
     ]
     after = {"state": kept, "param_groups": groups}
@@ -248,9 +250,11 @@ def _is_in(slot: _Slot, number: int, state: OptimizerState) -> bool:
     return slot.group_number == number and slot.path in state.tensors
 
 
-def _with_settings(group: Mapping[str, Any], states: Sequence[TensorState]) -> dict[str, Any]:
+def _with_settings(
+    group: Mapping[str, Any], states: Sequence[TensorState], of_all: Mapping[str, float]
+) -> dict[str, Any]:
     """A group with what the states of its parameters have been trained with, where they know it."""
-    known = agreed_settings(states, "")
+    known = {**of_all, **agreed_settings(states, "")}
     after = dict(group)
     for name, own in _names_of_settings(kind(group), group).items():
         if name in ("b1", "b2"):

@@ -87,10 +87,12 @@ class OptimizerState:
 
     tensors: by the native path of the tensor's owner.
     step: the number of updates, where the optimizer or its schedule counts them once for all.
+    settings: as a tensor's, of an optimizer that keeps nothing for any, as SGD without momentum.
     """
 
     tensors: Mapping[str, TensorState] = field(default_factory=dict)
     step: int | None = None
+    settings: Mapping[str, float] = field(default_factory=dict)
 
 
 class OptimizerStates(Protocol):

@@ -59,7 +59,7 @@ def carry_state(made: Correspondence, state: OptimizerState, step: int | None = 
         held = [row.reference for row in rows if row.reference in state.tensors]
         if held:
             found[path] = _carried(path, rows, state.tensors)
-    return OptimizerState(found, _step(state.step, step))
+    return OptimizerState(found, _step(state.step, step), state.settings)
 
 
 def _step(counted: int | None, given: int | None) -> int | None:

@@ -219,6 +219,15 @@ def test_settings_that_are_injected_are_those_of_the_group() -> None:
     assert apart(LANGUAGE, LANGUAGE.params(weights(model)), ended, params) < ALLOWED
 
 
+def test_the_rate_of_an_optimizer_that_keeps_nothing_goes_both_ways() -> None:
+    rule = optax.inject_hyperparams(optax.sgd)(0.5)
+    model, optimizer, params = begun(lambda each: torch.optim.SGD(each.named_parameters(), lr=0.1))
+    state = LANGUAGE.map.carry_optimizer(optimizer, rule.init(params), step=STEPS)
+    assert (float(state.hyperparams["learning_rate"]), int(state.count)) == (0.1, STEPS)
+    back = LANGUAGE.map.inverse().carry_optimizer(state, torch.optim.SGD(model.named_parameters(), lr=0.7))
+    assert back.param_groups[0]["lr"] == 0.1
+
+
 def test_settings_in_float32_stay_what_they_were() -> None:
     model, optimizer, params = begun(adamw)
     narrow = jax.tree.map(lambda each: np.asarray(each, np.float32), params)
