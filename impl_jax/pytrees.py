@@ -20,6 +20,8 @@ from ..common.wing import (
     Prober,
     RoundTrip,
     SiteProber,
+    StepFunction,
+    Stepper,
     StoredTensor,
     Taper,
     Tracer,
@@ -46,7 +48,7 @@ from .loading import with_placed as with_placed
 from .meshes import abstract, as_planned, given_shardings, loosened, lying
 from .probing import compiled_prober, compiled_site_prober
 from .tapes import taper_of
-from .training import REMEDY, compiled_passer, compiled_trainer, flattened
+from .training import REMEDY, compiled_passer, compiled_stepper, compiled_trainer, flattened
 from .trees import Owned, arrays_of, as_stored_tensors, by_path, filled, replaced
 from .updates import Home, updater_of
 
@@ -120,6 +122,31 @@ def trainer(
     return compiled_trainer(_functional(model, _in_training(train_call), dtype), inputs, dtype)
 
 
+def stepper(
+    model: Any,
+    inputs: Inputs,
+    call: Call | None = None,
+    *,
+    dtype: str = "float32",
+    train_call: Call | None = None,
+    optimizer: Any = None,
+    step: StepFunction | None = None,
+) -> Stepper:
+    """The tree made ready to make the caller's own steps: `run(weights, targets, steps)` gives a Training.
+
+    optimizer: as of `updater`. step: `step(tree, batch)`, which gives the new tree, or `step(tree, state, batch)`,
+        which gives it with the optimizer's new state. Without one the loss is that of a `Trainer`. The batch is the
+        inputs.
+
+    Raises:
+        As `SideWing`, and
+        NotExpressibleError: neither a step nor a train_call. PairError: as from `updater`, whatever the step raises, or
+            one that changes the tree's structure.
+    """
+    side = _functional(model, _in_training(train_call) if step is None else lambda tree, inputs: None, dtype)
+    return compiled_stepper(side, inputs, dtype, _HOME, optimizer, step)
+
+
 def updater(model: Any, optimizer: Any, *, dtype: str = "float64") -> Updater:
     """The tree's optimizer made ready to be fed with gradients: `run(weights)` gives a function that makes a step.
 
@@ -132,11 +159,16 @@ def updater(model: Any, optimizer: Any, *, dtype: str = "float64") -> Updater:
         PairError: what is no such thing, or whatever the optimizer itself raises.
     """
     side = _functional(model, lambda tree, inputs: None, dtype)
-    return updater_of(side, Home(lambda tree, wrt: _trained(tree)), optimizer, dtype)
+    return updater_of(side, _HOME, optimizer, dtype)
 
 
-def _trained(tree: Any) -> Any:
+def _trained(tree: Any, wrt: Any) -> Any:
     return tree["params"] if isinstance(tree, Mapping) and "params" in tree else tree
+
+
+_HOME = Home(
+    _trained, as_model=lambda tree, given: given if jax.tree.structure(given) == jax.tree.structure(tree) else None
+)
 
 
 def passer(

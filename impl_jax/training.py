@@ -12,11 +12,28 @@ import numpy as np
 import optax
 from flax import nnx
 
-from ..common.wing import Call, Cotangents, Inputs, Optimizer, Pass, Passer, Trainer, Training, check_targets
+from ..common.wing import (
+    Call,
+    Cotangents,
+    Inputs,
+    Optimizer,
+    PairError,
+    Pass,
+    Passer,
+    StepFunction,
+    Stepper,
+    Trainer,
+    Training,
+    check_structure,
+    check_targets,
+    reported,
+    takes_state,
+)
 from .core import TRAINING, Arrays, Functional, Mode, Run, floating, given, made_for, squared_error
 from .meshes import beside, fetched
 from .programs import Program
 from .trees import arrays_of, as_stored_tensors, dotted
+from .updates import Home, Stepping, read, updated
 
 REMEDY = "Give the pair a reference_train_call or a port_train_call, a call(model, inputs)."
 
@@ -50,19 +67,7 @@ def compiled_trainer(side: Functional, inputs: Inputs, dtype: str) -> Trainer:
     since neither of the two looks beyond one parameter.
     """
     arguments, own, trained = given(inputs, dtype), _trainable(side, dtype), set(side.parameters)
-
-    def passed(values: Arrays, inputs: Any) -> tuple[tuple[jax.Array, ...], Arrays]:
-        output, after = side.run(values, inputs, TRAINING)
-        left = side.look(after)
-        return tuple(floating(output).values()), {path: left[path].array for path in own if path not in trained}
-
-    forward = Program(passed)
-
-    def loss(params: Arrays, rest: Arrays, inputs: Any, goals: Sequence[jax.Array]) -> tuple[jax.Array, Arrays]:
-        outputs, after = forward({**rest, **params}, inputs)
-        return squared_error(outputs, goals), after
-
-    differentiated = Program(jax.value_and_grad(loss, has_aux=True))
+    forward, differentiated = _differentiated(side, own)
 
     def train(weights: Mapping[str, Any], targets: Cotangents, optimizer: Optimizer, steps: int) -> Training:
         values = side.filled(own, weights)
@@ -81,6 +86,83 @@ def compiled_trainer(side: Functional, inputs: Inputs, dtype: str) -> Trainer:
         return Training(tuple(losses), as_stored_tensors(side.look(side.made({**rest, **params}))))
 
     return train
+
+
+def _differentiated(side: Functional, own: Arrays) -> tuple[Program[..., Any], Program[..., Any]]:
+    """The outputs of a pass in training mode, and the loss with its gradients; both also give what the pass left."""
+    trained = set(side.parameters)
+
+    def passed(values: Arrays, inputs: Any) -> tuple[tuple[jax.Array, ...], Arrays]:
+        output, after = side.run(values, inputs, TRAINING)
+        left = side.look(after)
+        return tuple(floating(output).values()), {path: left[path].array for path in own if path not in trained}
+
+    forward = Program(passed)
+
+    def loss(params: Arrays, rest: Arrays, inputs: Any, goals: Sequence[jax.Array]) -> tuple[jax.Array, Arrays]:
+        outputs, after = forward({**rest, **params}, inputs)
+        return squared_error(outputs, goals), after
+
+    return forward, Program(jax.value_and_grad(loss, has_aux=True))
+
+
+def compiled_stepper(
+    side: Functional, inputs: Inputs, dtype: str, home: Home, optimizer: Any, step: StepFunction | None
+) -> Stepper:
+    """`run(weights, targets, steps)` for a side, by the caller's own optimizer or step function.
+
+    The gradients of a loss of ours are compiled, and a step of the optimizer; a caller's function is called as it is.
+    """
+    arguments, own, trained = given(inputs, dtype), _trainable(side, dtype), set(side.parameters)
+    recipe = None if optimizer is None else read(optimizer, side.made(own), home)
+    forward, differentiated = _differentiated(side, own)
+    update = Program(functools.partial(updated, recipe.rule)) if recipe else None
+
+    def by_loss(values: Arrays, targets: Cotangents, steps: int) -> tuple[list[float], Any]:
+        goals = jax.device_put(made_for(forward.shapes(values, arguments)[0], targets))
+        stepping = Stepping(side, home, recipe, update, values) if recipe and update else None
+        rest = {path: array for path, array in values.items() if path not in trained}
+        losses, params = [], {path: array for path, array in values.items() if path in trained}
+        for _ in range(steps):
+            (value, rest), gradients = differentiated(params, rest, arguments, goals)
+            losses.append(value.item())
+            if stepping:
+                stepping.step(gradients)
+                params = {**params, **stepping.parameters}
+        return losses, side.made({**rest, **params})
+
+    def by_function(values: Arrays, steps: int) -> Any:
+        assert step is not None
+        model = side.made(values)
+        state = (home.started(recipe, optimizer, model),) if recipe and takes_state(step) else ()
+        with home.whole(model), reported("", "a step that runs", _CALLED):
+            for _ in range(steps):
+                model, state = _stepped(step, model, state, arguments, home)
+        return model
+
+    def run(weights: Mapping[str, Any], targets: Cotangents, steps: int) -> Training:
+        values = side.filled(own, weights)
+        losses, model = by_loss(values, targets, steps) if step is None else ([], by_function(values, steps))
+        left = side.look(model)
+        check_structure(*({path: tuple(each.array.shape) for path, each in of.items()} for of in (side.owned, left)))
+        return Training(tuple(losses), as_stored_tensors(left))
+
+    return run
+
+
+_CALLED = "It is called as step(model, batch) or step(model, state, batch), and gives the new model, and the new state."
+
+
+def _stepped(step: StepFunction, model: Any, state: tuple[Any, ...], batch: Any, home: Home) -> tuple[Any, Any]:
+    """The model and the state that a step leaves: what it gives, or where it gives neither what it has changed."""
+    made = step(model, *state, batch)
+    first, *others = (made,) if type(made) is not tuple or home.as_model(model, made) is not None else made or (None,)
+    found = home.as_model(model, first)
+    if found is None:
+        if home.is_changed:
+            return model, state
+        raise PairError("", "a step that gives the new model", type(first).__name__, _CALLED)
+    return found, (others[0],) if state and others else state
 
 
 def compiled_passer(side: Functional, run_in: Callable[[bool], Run], inputs: Inputs, dtype: str) -> Passer:
@@ -151,13 +233,6 @@ def _trainable(side: Functional, dtype: str) -> Arrays:
 def _compiled(optimizer: Optimizer) -> tuple[optax.GradientTransformation, Callable[..., tuple[Any, Any]]]:
     rule = _transformation(optimizer)
     return rule, jax.jit(functools.partial(updated, rule))
-
-
-def updated(rule: optax.GradientTransformation, params: Any, gradients: Any, state: Any) -> tuple[Any, Any]:
-    """The parameters, one or a tree of them, and the optimizer's state after one step."""
-    updates, state = rule.update(gradients, state, params)
-    after: Any = optax.apply_updates(params, updates)
-    return after, state
 
 
 def _transformation(optimizer: Optimizer) -> optax.GradientTransformation:

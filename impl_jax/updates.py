@@ -3,32 +3,47 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from ..common.wing import STEPS, Advance, Gradients, PairError, Updated, Updater, first_argument, members, reported
-from .core import Functional
+from .core import Arrays, Functional
 from .programs import Program
-from .training import updated
 
 # The names that Optax gives to the number of steps in a state.
 _COUNTS = ("count", "gradient_step")
 _REMEDY = "Give an Optax transformation, such as optax.adamw(1e-3), or a function of the parameters that makes one."
 
 
+def _nothing(model: Any) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 class Home(NamedTuple):
-    """What a wing knows of the tree that its models' optimizers are over.
+    """What a wing knows of the tree that its models' optimizers are over, and of its steps.
 
     trained: of a model, the tree as `init` gets it. wrt: an `nnx.Optimizer`'s filter, or None.
     pure: a tree with arrays in the place of all that holds them.
+    as_model: of a model and what a step gave, the model after it; None of anything else. is_changed: whether a step may
+        have changed the model that it was given. whole: surrounds steps of a model, which do not drop anything.
     """
 
     trained: Callable[[Any, Any], Any]
     pure: Callable[[Any], Any] = lambda tree: tree
+    as_model: Callable[[Any, Any], Any] = lambda model, given: None
+    is_changed: bool = False
+    whole: Callable[[Any], AbstractContextManager[None]] = _nothing
+
+    def started(self, recipe: Recipe, given: Any, model: Any) -> Any:
+        """What a step function has as its state: what holds a transformation, made anew, or the transformation's."""
+        made, _ = _made(given, model, self)
+        return made if hasattr(made, "tx") else recipe.rule.init(self.trained(model, recipe.wrt))
 
 
 class Recipe(NamedTuple):
@@ -39,48 +54,69 @@ class Recipe(NamedTuple):
     wrt: Any = None
 
 
+def updated(rule: optax.GradientTransformation, params: Any, gradients: Any, state: Any) -> tuple[Any, Any]:
+    """The parameters, one or a tree of them, and the optimizer's state after one step."""
+    updates, state = rule.update(gradients, state, params)
+    after: Any = optax.apply_updates(params, updates)
+    return after, state
+
+
+class Stepping:
+    """A caller's optimizer over a side's parameters, with its state. update: `updated` of its rule, compiled."""
+
+    def __init__(self, side: Functional, home: Home, recipe: Recipe, update: Program[..., Any], values: Arrays) -> None:
+        self._update = update
+        tree = home.trained(side.made(values), recipe.wrt)
+        self.params = home.pure(tree)
+        known = {id(array): path for path, array in values.items()}
+        # What a model is made of is in it as it was given.
+        self.paths = [known[id(leaf)] for leaf in jax.tree.leaves(self.params)]
+        with reported("", "an optimizer over the model's parameters", _REMEDY):
+            self._state = home.pure(recipe.rule.init(tree))
+        self.averages = _Averages(recipe.average, self.params) if recipe.average is not None else None
+
+    def step(self, gradients: Mapping[str, Any], ahead: int = 0) -> None:
+        """One step, with zeros for what has no gradient."""
+        self._state = _ahead(self._state, ahead)
+        leaves, structure = jax.tree.flatten(self.params)
+        held = [
+            jnp.asarray(gradients[path] if path in gradients else np.zeros(leaf.shape), leaf.dtype)
+            for path, leaf in zip(self.paths, leaves, strict=True)
+        ]
+        with reported("", "an optimizer that makes a step of gradients and parameters alone", STEPS):
+            self.params, self._state = self._update(self.params, jax.tree.unflatten(structure, held), self._state)
+            if self.averages:
+                self.averages.take(self.params)
+
+    @property
+    def parameters(self) -> Arrays:
+        return dict(zip(self.paths, jax.tree.leaves(self.params), strict=True))
+
+    @property
+    def averaged(self) -> Arrays:
+        """By path; empty where nothing is averaged."""
+        return dict(zip(self.paths, jax.tree.leaves(self.averages.now), strict=True)) if self.averages else {}
+
+
 def updater_of(side: Functional, home: Home, optimizer: Any, dtype: str) -> Updater:
     """`run(weights)` for a side, which gives a function that makes a step. One step is compiled, once."""
     own, trained = side.typed(dtype), side.parameters
-    recipe = _read(optimizer, side.made(own), home)
+    recipe = read(optimizer, side.made(own), home)
     update = Program(functools.partial(updated, recipe.rule))
 
     def run(weights: Mapping[str, Any]) -> Advance:
         values = side.filled(own, weights)
-        tree = home.trained(side.made(values), recipe.wrt)
-        params = home.pure(tree)
         # What is no parameter of the optimizer's stays as it is.
-        still = jax.device_get({path: values[path] for path in trained})
-        paths, structure = _paths(values, params), jax.tree.structure(params)
-        with reported("", "an optimizer over the model's parameters", _REMEDY):
-            state = home.pure(recipe.rule.init(tree))
-        averages = _Averages(recipe.average, params) if recipe.average is not None else None
+        still = {path: values[path] for path in trained}
+        stepping = Stepping(side, home, recipe, update, values)
 
         def advance(given: Gradients) -> Updated:
-            nonlocal params, state
-            state = _ahead(state, given.ahead)
-            held = [
-                jnp.asarray(given.arrays.get(path, np.zeros(leaf.shape)), leaf.dtype)
-                for path, leaf in zip(paths, jax.tree.leaves(params), strict=True)
-            ]
-            with reported("", "an optimizer that makes a step of gradients and parameters alone", STEPS):
-                params, state = update(params, jax.tree.unflatten(structure, held), state)
-                found = averages.after(params) if averages else ()
-            return Updated({**still, **_by_path(paths, params)}, _by_path(paths, found) if averages else {})
+            stepping.step(given.arrays, given.ahead)
+            return Updated(*jax.device_get(({**still, **stepping.parameters}, stepping.averaged)))
 
         return advance
 
     return run
-
-
-def _by_path(paths: Sequence[str], tree: Any) -> dict[str, np.ndarray]:
-    return dict(zip(paths, jax.device_get(jax.tree.leaves(tree)), strict=True))
-
-
-def _paths(values: Mapping[str, Any], tree: Any) -> list[str]:
-    """Of each leaf the path of the array that it is: what a model is made of is in it as it was given."""
-    known = {id(array): path for path, array in values.items()}
-    return [known[id(leaf)] for leaf in jax.tree.leaves(tree)]
 
 
 class _Averages:
@@ -88,23 +124,33 @@ class _Averages:
 
     def __init__(self, average: Any, params: Any) -> None:
         self._average, self._is_rule = average, hasattr(average, "update")
-        self._held = average.init(params) if self._is_rule else params
+        self.now, self._state = params, average.init(params) if self._is_rule else None
 
-    def after(self, params: Any) -> Any:
-        if not self._is_rule:
-            self._held = self._average(self._held, params)
-            return self._held
-        found, self._held = self._average.update(params, self._held)
-        return found
+    def take(self, params: Any) -> None:
+        """What the average is with new parameters."""
+        if self._is_rule:
+            self.now, self._state = self._average.update(params, self._state)
+        else:
+            self.now = self._average(self.now, params)
 
 
-def _read(given: Any, model: Any, home: Home) -> Recipe:
-    """What a caller gave, or what a function of the model or of its parameters makes."""
+def _made(given: Any, model: Any, home: Home) -> tuple[Any, ...]:
+    """What a caller gave, or what a function of the model or of its parameters makes: the optimizer, and others."""
     if callable(given) and not _is_rule(given) and not hasattr(given, "tx"):
         argument = model if first_argument(given) in ("model", "module") else home.trained(model, None)
         with reported("", "a function of the parameters that makes an optimizer", _REMEDY):
             given = given(argument)
     rule, *others = members(given)
+    return rule, others
+
+
+def read(given: Any, model: Any, home: Home) -> Recipe:
+    """The optimizer that a caller gave for a model.
+
+    Raises:
+        PairError: what is none.
+    """
+    rule, others = _made(given, model, home)
     if hasattr(rule, "tx"):
         recipe = Recipe(rule.tx, wrt=getattr(rule, "wrt", None))
     elif _is_rule(rule):

@@ -44,6 +44,7 @@ from .stored import with_stored_tensors as with_stored_tensors
 from .tapes import taper as taper
 from .tracing import tracer as tracer
 from .training import step as step
+from .training import stepper as stepper
 from .tying import equal as equal
 from .tying import identical as identical
 from .tying import tie as tie

@@ -13,11 +13,27 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from ..common.wing import Call, Cotangents, Inputs, Optimizer, Pass, Passer, Trainer, Training, check_targets
+from ..common.wing import (
+    Call,
+    Cotangents,
+    Inputs,
+    Optimizer,
+    Pass,
+    Passer,
+    StepFunction,
+    Stepper,
+    Trainer,
+    Training,
+    check_structure,
+    check_targets,
+    reported,
+    takes_state,
+)
 from .access import neutral, tensor
 from .core import called, cast_copy, derivatives, floating, generators_kept, given, in_mode, squared_error
 from .devices import dtype_of
 from .stored import stored_tensors, with_stored_tensors
+from .updates import Recipe
 
 # Whatever drops entries of its first argument, as functions of the rate.
 _DROPOUTS = frozenset(
@@ -102,6 +118,63 @@ def trainer(
         return Training(tuple(losses), stored_tensors(own))
 
     return run
+
+
+def stepper(
+    model: nn.Module,
+    inputs: Inputs,
+    call: Call | None = None,
+    *,
+    dtype: str = "float32",
+    train_call: Call | None = None,
+    optimizer: Any = None,
+    step: StepFunction | None = None,
+) -> Stepper:
+    """The model made ready to make the caller's own steps: `run(weights, targets, steps)` gives a Training.
+
+    optimizer: as of `updater`. step: `step(model, batch)`, or `step(model, optimizer, batch)` with what the optimizer's
+        function gave, which changes the model in place; without one the loss is that of a `Trainer`, and what the
+        outputs do not depend on has no gradient. The batch is the inputs.
+
+    Arguments and errors: see `SideWing`; and
+        PairError: as from `updater`, whatever the step raises, or one that changes the model's structure.
+    """
+    of_type = dtype_of(dtype)
+
+    def run(weights: Mapping[str, Any], targets: Cotangents, steps: int) -> Training:
+        own = with_stored_tensors(cast_copy(model, of_type), weights)
+        recipe = None if optimizer is None else Recipe(own, optimizer)
+        batch, shapes = given(own, inputs, of_type), _shapes(own)
+        losses: list[float] = []
+
+        def own_loss() -> None:
+            outputs = floating(called(own, batch, train_call or call))
+            loss = squared_error(outputs.values(), _placed(targets, outputs))
+            own.zero_grad()
+            loss.backward()
+            losses.append(loss.item())
+            if recipe:
+                recipe.step()
+
+        def callers() -> None:
+            assert step is not None
+            state = (recipe.made,) if recipe and takes_state(step) else ()
+            with reported(
+                "", "a step that runs", "It is called as step(model, batch) or step(model, optimizer, batch)."
+            ):
+                step(own, *state, batch)
+
+        with running_in(own, training=True, dropout=False, seed=0), torch.enable_grad():
+            for _ in range(steps):
+                (callers if step else own_loss)()
+        check_structure(shapes, _shapes(own))
+        return Training(tuple(losses), stored_tensors(own))
+
+    return run
+
+
+def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {path: tuple(each.array.shape) for path, each in stored_tensors(model).items()}
 
 
 def passer(

@@ -88,8 +88,8 @@ class Recipe:
     """A caller's optimizer over a model of our own, with what comes with it."""
 
     def __init__(self, model: nn.Module, given: Any) -> None:
-        self.model = model
-        self.optimizer, *others = members(_made(model, given))
+        self.model, self.made = model, _made(model, given)
+        self.optimizer, *others = members(self.made)
         if not (hasattr(self.optimizer, "step") and hasattr(self.optimizer, "param_groups")):
             raise PairError("", "a function that gives an optimizer", type(self.optimizer).__name__, _REMEDY)
         self.schedulers = [each for each in others if hasattr(each, "step")]

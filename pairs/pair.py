@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..common.wing import Call, Inputs, PairError, Plan, is_factory
+from ..common.wing import Call, Inputs, PairError, Plan, StepFunction, is_factory
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,10 @@ class Pair:
         are called before each step, as for clipping, and with an `AveragedModel`. Of JAX an Optax transformation with
         its schedule in it, or a function of the parameters or of the `model` that gives one, an `nnx.Optimizer` or a
         `TrainState`; a tuple has an average of the parameters as its second.
+    reference_step, port_step: whole step functions, where a recipe is more than an optimizer: `step(model, batch)`, or
+        `step(model, optimizer, batch)` with what the side's optimizer is made of (PyTorch: what the function gave; an
+        `nnx.Optimizer` or a `TrainState`; of a transformation its state). The batch is the inputs. It changes the model
+        in PyTorch and NNX; elsewhere it gives the new one, `(model, state)` if it has a state.
     loaded: whether the port was given the reference's weights, which are then checked. Unless it is said, a port that
         holds none of them is taken for one that was never given them, and its values are not judged.
     mesh: the devices that the port is sharded over, for the contract `sharded`: a `jax.sharding.Mesh`. It is set, by
@@ -57,6 +61,8 @@ class Pair:
     port_train_call: Call | None = None
     reference_optimizer: Any = field(default=None, kw_only=True)
     port_optimizer: Any = field(default=None, kw_only=True)
+    reference_step: StepFunction | None = field(default=None, kw_only=True)
+    port_step: StepFunction | None = field(default=None, kw_only=True)
     loaded: bool = field(default=False, kw_only=True)
     mesh: Any = field(default=None, kw_only=True)
     port_sharding: Any = field(default=None, kw_only=True)

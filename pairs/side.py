@@ -26,6 +26,7 @@ from ..common.wing import (
     Probe,
     SideWing,
     Site,
+    StepFunction,
     StoredTensor,
     Tape,
     TapeArrays,
@@ -87,6 +88,7 @@ class Side:
     call: Call | None = None
     train_call: Call | None = None
     optimizer: Any = None
+    step: StepFunction | None = None
     setting: Setting = STRICT
     is_loaded: bool = False
     plan: Plan | None = None
@@ -102,9 +104,9 @@ class Side:
             model = model_of(given, role=role)
         call, train_call = getattr(pair, f"{role}_call"), getattr(pair, f"{role}_train_call")
         is_loaded = pair.loaded and role == "port"
-        optimizer = getattr(pair, f"{role}_optimizer")
+        own = getattr(pair, f"{role}_optimizer"), getattr(pair, f"{role}_step")
         wing = side_wing(model)
-        side = Side(role, wing, given, model, pair.inputs, call, train_call, optimizer, is_loaded=is_loaded)
+        side = Side(role, wing, given, model, pair.inputs, call, train_call, *own, is_loaded=is_loaded)
         return replace(side, plan=plan, gradients_call=pair.port_gradients if role == "port" else None)
 
     def at(self, setting: Setting) -> Side:
@@ -320,6 +322,17 @@ class Side:
         """What some steps in training mode leave, dropout switched off."""
         return self._run(
             "trainer", setting, lambda run: run(weights, targets, optimizer, steps), train_call=self.train_call
+        )
+
+    def stepped(self, weights: Weights, targets: Cotangents, steps: int, setting: Setting) -> Training:
+        """What steps of its own leave, by its step function or else its optimizer, in training mode without dropout."""
+        return self._run(
+            "stepper",
+            setting,
+            lambda run: run(weights, targets, steps),
+            train_call=self.train_call,
+            optimizer=self.optimizer,
+            step=self.step,
         )
 
     def updates(self, weights: Weights, setting: Setting) -> Advance:

@@ -82,13 +82,17 @@ from .traces import plain as plain
 from .training import Optimizer as Optimizer
 from .training import Pass as Pass
 from .training import Passer as Passer
+from .training import Stepper as Stepper
 from .training import Trainer as Trainer
 from .training import Training as Training
 from .updates import STEPS as STEPS
 from .updates import Advance as Advance
 from .updates import Gradients as Gradients
+from .updates import StepFunction as StepFunction
 from .updates import Updated as Updated
 from .updates import Updater as Updater
+from .updates import check_structure as check_structure
 from .updates import first_argument as first_argument
 from .updates import members as members
 from .updates import not_covered as not_covered
+from .updates import takes_state as takes_state

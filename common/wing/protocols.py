@@ -20,8 +20,8 @@ from .sharding import Plan
 from .stored import RoundTrip, StoredTensor
 from .tapes import Taper
 from .traces import Tracer
-from .training import Passer, Trainer
-from .updates import Updater
+from .training import Passer, Stepper, Trainer
+from .updates import StepFunction, Updater
 
 
 class SideWing(Protocol):
@@ -75,6 +75,17 @@ class SideWing(Protocol):
         dtype: str = "float32",
         train_call: Call | None = None,
     ) -> Passer: ...
+    def stepper(
+        self,
+        model: Any,
+        inputs: Inputs,
+        call: Call | None = None,
+        *,
+        dtype: str = "float32",
+        train_call: Call | None = None,
+        optimizer: Any = None,
+        step: StepFunction | None = None,
+    ) -> Stepper: ...
     def updater(self, model: Any, optimizer: Any, *, dtype: str = "float64") -> Updater: ...
     def round_trips(self, model: Any) -> Iterator[RoundTrip]: ...
     def site_prober(

@@ -64,6 +64,15 @@ class Trainer(Protocol):
     ) -> Training: ...
 
 
+class Stepper(Protocol):
+    """A side made ready to make the caller's own steps: in training mode, dropout switched off, on a copy of the model.
+
+    weights, targets: as of a `Trainer`. Where the caller has a step function the targets are not asked for.
+    """
+
+    def __call__(self, weights: Mapping[str, Any], targets: Cotangents, steps: int) -> Training: ...
+
+
 class Pass(NamedTuple):
     """What one forward pass in a mode told.
 

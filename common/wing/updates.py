@@ -13,6 +13,10 @@ from .runs import PairError
 STEPS = "Give whole step functions, reference_step= and port_step=, in which it is called as it wants."
 
 
+# step(model, batch), or step(model, optimizer, batch) with what the side's optimizer is made of.
+StepFunction = Callable[..., Any]
+
+
 class Gradients(NamedTuple):
     """What one step of an optimizer is given.
 
@@ -56,6 +60,28 @@ def first_argument(factory: Callable[..., Any]) -> str:
         return next(iter(inspect.signature(factory).parameters), "")
     except (TypeError, ValueError):
         return ""
+
+
+def takes_state(step: StepFunction) -> bool:
+    """Whether a step function has three arguments, the optimizer or its state the second."""
+    try:
+        given = inspect.signature(step).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return sum(each.default is each.empty and each.kind <= each.POSITIONAL_OR_KEYWORD for each in given) > 2
+
+
+def check_structure(before: Mapping[str, tuple[int, ...]], after: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises PairError for a step that leaves another model than it was given, by the shapes of its tensors."""
+    changed = [path for path in {**before, **after} if before.get(path) != after.get(path)]
+    if changed:
+        first = changed[0]
+        told = " and ".join(
+            f"{shapes.get(first, 'none')} {when}" for shapes, when in ((before, "before"), (after, "after it"))
+        )
+        found = f"{first} with shape {told}" + (f", and {len(changed) - 1} more" if len(changed) > 1 else "")
+        remedy = "A step changes values alone: what is built or frozen is built before the pair is made."
+        raise PairError("", "a step that leaves the model's structure as it is", found, remedy)
 
 
 def not_covered(paths: list[str], frozen: str) -> PairError:

@@ -18,6 +18,8 @@ from ...pairs.values import rounded
 
 # Of an entry that is noise alone, one in a million is more than so many times what all of the nudges change.
 BEYOND = 32.0
+# Of an Adam that is not ours, as both frameworks have it.
+_BETA = 0.999
 
 
 def targets(shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
@@ -53,15 +55,22 @@ class Move(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """Some steps of an optimizer on both sides, from the values that the reference has and the map carries across."""
+    """Some steps on both sides, from the values that the reference has and the map carries across.
+
+    optimizer: what both make them with; None for each side's own, or its own step function.
+    """
 
     comparison: Comparison
     setting: Setting
-    optimizer: Optimizer
+    optimizer: Optimizer | None
     count: int
 
     def __str__(self) -> str:
-        return f"{self.count} step{'s' if self.count > 1 else ''} of {self.optimizer.name}"
+        return f"{self.count} step{'s' if self.count > 1 else ''} of {self.name}"
+
+    @property
+    def name(self) -> str:
+        return self.optimizer.name if self.optimizer else "its own recipe"
 
     @property
     def limit(self) -> float:
@@ -70,7 +79,9 @@ class Steps:
         AdamW divides by 1 - beta^t, which Optax rounds to the arrays' precision and PyTorch does not: with a beta next
         to 1 most of the digits are lost.
         """
-        correction = self.setting.eps / (1 - max(self.optimizer.betas)) if self.optimizer.name == "adamw" else 0.0
+        beta = max(self.optimizer.betas) if self.optimizer else _BETA
+        is_plain = self.optimizer is not None and self.optimizer.name != "adamw"
+        correction = 0.0 if is_plain else self.setting.eps / (1 - beta)
         limit = self.comparison.limit
         return limit if self.setting.is_coarse else max(limit, correction)
 
@@ -94,6 +105,8 @@ class Steps:
             PairError, NotExpressibleError: a side that cannot be trained so, or of which it was not recorded.
         """
         weights = start if side is self.comparison.reference else self.comparison.bound.carried(start)
+        if self.optimizer is None:
+            return side.stepped(weights, targets, self.count, self.setting)
         return side.train(weights, targets, self.optimizer, self.count, self.setting)
 
     def moves(self, side: Side, start: Weights, trained: Training) -> dict[str, np.ndarray]:
@@ -110,7 +123,9 @@ class Steps:
 
     def gradients(self) -> Steps:
         """As many steps of SGD: what they move is a sum of gradients, which no optimizer has made larger or smaller."""
-        return Steps(self.comparison, self.setting, OPTIMIZERS[0], self.count)
+        # Of a step of one's own nobody else knows the loss.
+        own = self.optimizer is None
+        return self if own else Steps(self.comparison, self.setting, OPTIMIZERS[0], self.count)
 
     def again(self, paths: Iterable[str]) -> dict[str, Move]:
         """The moves of some of the tensors."""

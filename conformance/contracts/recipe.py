@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from ...common.errors import NotExpressibleError
+from ...common.wing import PairError, Training
 from ...pairs.closeness import norm
 from ...pairs.comparison import Comparison
-from ..recipes import CONSTANT, COURSES, Cause, Response, Responses, causes_of, causes_of_averages, respond
+from ...pairs.precision import ROUNDINGS
+from ..recipes import (
+    CONSTANT,
+    COURSES,
+    Cause,
+    Response,
+    Responses,
+    Step,
+    cause_of_steps,
+    causes_of,
+    causes_of_averages,
+    respond,
+)
 from ..results import Finding
-from .training import reformed
+from .moves import Steps
+from .training import STEPS, both_trained, moved, reformed
 
 # Of a step. Optax computes some numbers of a recipe in float32, such as those of `inject_hyperparams`.
 LIMIT = 2.0**-15
@@ -30,9 +46,21 @@ def recipe(comparison: Comparison) -> Iterator[Finding]:
     if missing:
         yield Finding("", None, None, None, missing)
         return
-    aside = reformed(comparison, decays=False)
-    seen = respond(comparison, aside)
-    yield from _skipped(comparison, aside, seen)
+    sides = comparison.reference, comparison.port
+    seen, failures = None, []
+    if all(side.optimizer is not None for side in sides):
+        aside = reformed(comparison, decays=False)
+        seen = respond(comparison, aside)
+        yield from _skipped(comparison, aside, seen)
+        for finding in _of_courses(comparison, seen):
+            failures += [finding] if finding.ok is False else []
+            yield finding
+    if not failures or comparison.reference.step:
+        yield from _of_losses(comparison, seen)
+
+
+def _of_courses(comparison: Comparison, seen: Responses) -> Iterator[Finding]:
+    """How the optimizers go with given gradients."""
     errors = {path: _errors(seen, path) for path in next(iter(seen.by_course.values()))}
     shifted = reformed(comparison, decays=True)
     wrong = {
@@ -55,10 +83,87 @@ def recipe(comparison: Comparison) -> Iterator[Finding]:
         yield _failure(comparison, seen, cause, {path: {"their averages": apart.get(path, np.inf)} for path in errors})
 
 
+def _of_losses(comparison: Comparison, seen: Responses | None) -> Iterator[Finding]:
+    """How both go by themselves, from the reference's values, with a real loss."""
+    left = reformed(comparison, decays=True)
+    try:
+        steps, ours, theirs = both_trained(comparison, None, 1 if left else STEPS)
+    except NotExpressibleError as refused:
+        yield Finding("", None, None, None, f"no steps of a loss were made: {refused}")
+        return
+    _check_repeated(comparison, steps, (ours, theirs))
+    # What becomes of buffers is no matter of a recipe.
+    tensors = comparison.reference.stored_tensors
+    found = [each for each in moved(steps, ours, theirs, left) if tensors[each.path].trainable]
+    failures = [each for each in found if each.ok is False]
+    judged = [each for each in found if each.ok is not None]
+    if not failures and judged:
+        worst = max(judged, key=lambda each: each.measured or 0.0)
+        yield replace(worst, path="", port_path="", message=f"after {steps} all parameters are alike")
+    elif failures and not comparison.reference.step and _has_other_gradients(comparison):
+        words = "steps of a loss were not compared: the models' own gradients differ already, as `gradients` says"
+        yield Finding("", None, None, None, words)
+    elif failures:
+        cause = cause_of_steps(comparison, seen, _first_steps(steps, failures)) if comparison.reference.step else None
+        yield from ([_of_cause(failures, cause)] if cause else _grouped(failures))
+
+
+def _first_steps(steps: Steps, failures: Sequence[Finding]) -> dict[str, Step]:
+    first = replace(steps, count=1)
+    before = steps.comparison.bound.carried(steps.start)
+    moves = first.again([each.port_path for each in failures if each.port_path in before])
+    return {path: Step(before[path].astype(np.float64), *move) for path, move in moves.items()}
+
+
+def _of_cause(failures: Sequence[Finding], cause: Cause) -> Finding:
+    first = max(failures, key=lambda each: each.measured or 0.0)
+    return replace(first, message=f"{cause.words} (in steps of their own)", cause=cause.cause, module="")
+
+
+def _grouped(failures: Sequence[Finding]) -> Iterator[Finding]:
+    """One failure for each cause, with the paths of the others."""
+    for cause in dict.fromkeys(each.cause for each in failures):
+        mine = [each for each in failures if each.cause == cause]
+        others = _about([each.path for each in mine[1:]], 0)
+        yield replace(mine[0], message=mine[0].message + (f"; as do {others}" if others else ""))
+
+
+def _check_repeated(comparison: Comparison, steps: Steps, found: Sequence[Training]) -> None:
+    """Raises PairError for a step function that another run of steps, from the same model, leaves in another state."""
+    for side, before in zip((comparison.reference, comparison.port), found, strict=True):
+        if side.step is None:
+            continue
+        again = steps.trained(side, steps.start).stored_tensors
+        apart = [path for path, each in before.stored_tensors.items() if not _is_near(each.array, again[path].array)]
+        if apart:
+            words = "a step that does the same again from the same model and batch"
+            remedy = "Let it take what it keeps between steps as an argument: step(model, optimizer, batch)."
+            raise PairError(f"{side.role}_step", words, f"another {apart[0]} in a second run", remedy)
+
+
+def _is_near(one: np.ndarray, other: np.ndarray) -> bool:
+    return bool(np.allclose(one, other, rtol=1e-4, atol=1e-6, equal_nan=True))
+
+
+def _has_other_gradients(comparison: Comparison) -> bool:
+    """Whether the models themselves have other gradients, at values of ours."""
+    gradients = [probe.gradients for probe in comparison.probes]
+    both = (comparison.bound.gradients(row, *gradients) for row in comparison.bound.rows)
+    limit = ROUNDINGS * comparison.limit
+    pairs = [each for each in both if each is not None]
+    largest = max((norm(ours) for ours, _ in pairs), default=0.0)
+    return any(norm(theirs - ours) > limit * max(norm(ours), 1e-3 * largest) for ours, theirs in pairs)
+
+
 def _missing(comparison: Comparison) -> str:
-    """What is to be given, where a side has no optimizer."""
-    without = [f"{side.role}_optimizer" for side in (comparison.reference, comparison.port) if side.optimizer is None]
-    if not without:
+    """What is to be given, where a side has neither an optimizer nor a step function that the other has too."""
+    sides = comparison.reference, comparison.port
+    without = [f"{side.role}_optimizer" for side in sides if side.optimizer is None]
+    alone = [side.role for side in sides if side.step is not None]
+    if len(alone) == 1:
+        other = "port" if alone[0] == "reference" else "reference"
+        return f"the pair has {alone[0]}_step and no {other}_step: give both, and their steps are compared"
+    if not without or len(alone) == 2:
         return ""
     return f"the pair has no {' and no '.join(without)}: give both, and their steps are compared"
 
@@ -117,7 +222,8 @@ def _failure(
 
 
 def _about(paths: Sequence[str], count: int) -> str:
-    if len(paths) == count:
+    """Some of the paths, and how many of `count` they are, if it is told."""
+    if paths and len(paths) == count:
         return f"all {count} parameters" if count > 1 else paths[0]
     shown = ", ".join(paths[:_SHOWN]) + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
-    return f"{len(paths)} of {count} parameters: {shown}"
+    return f"{len(paths)} of {count} parameters: {shown}" if count else shown

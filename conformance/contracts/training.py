@@ -46,14 +46,14 @@ def training(comparison: Comparison) -> Iterator[Finding]:
     for optimizer in OPTIMIZERS:
         left = reformed(comparison, decays=bool(optimizer.weight_decay))
         try:
-            steps, ours, theirs = _trained(comparison, optimizer, 1 if left else STEPS)
+            steps, ours, theirs = both_trained(comparison, optimizer, 1 if left else STEPS)
         except NotExpressibleError as refused:
             yield Finding("", None, None, None, str(refused))
             return
         idle = idle or _idle(steps, ours, theirs)
         if idle and optimizer is OPTIMIZERS[0]:
             yield _of_idle(comparison, len(idle))
-        yield from _moved(steps, ours, theirs, left | idle)
+        yield from moved(steps, ours, theirs, left | idle)
         for side, trained in ((comparison.reference, ours), (comparison.port, theirs)):
             yield from still_tied(comparison, side, trained.stored_tensors, steps)
 
@@ -81,7 +81,7 @@ def _idle(steps: Steps, ours: Training, theirs: Training) -> dict[str, str]:
     What weight decay makes of them is no more than they were. None where training is to leave all of them alone.
     """
     comparison, start = steps.comparison, steps.start
-    if steps.optimizer.weight_decay:
+    if steps.optimizer is None or steps.optimizer.weight_decay:
         return {}
     free = [row for row in comparison.bound.rows if _is_free(comparison, row)]
     moved = (steps.moves(comparison.reference, start, ours), steps.moves(comparison.port, start, theirs))
@@ -104,7 +104,12 @@ def _of_idle(comparison: Comparison, count: int) -> Finding:
     return Finding("", False, count, 0, words, cause="no gradient")
 
 
-def _trained(comparison: Comparison, optimizer: Optimizer, count: int) -> tuple[Steps, Training, Training]:
+def both_trained(comparison: Comparison, optimizer: Optimizer | None, count: int) -> tuple[Steps, Training, Training]:
+    """Some steps and what they leave of both sides: in float64 if both can.
+
+    Raises:
+        PairError, NotExpressibleError: as `Steps.trained`.
+    """
     setting = comparison.setting
     settings = [setting] if setting.is_coarse else [Setting(setting.device, "float64"), setting]
     for each in settings:
@@ -135,7 +140,7 @@ class _Judged(NamedTuple):
         return bool(self.measured <= self.allowed)
 
 
-def _moved(steps: Steps, ours: Training, theirs: Training, reformed: Mapping[str, str]) -> Iterator[Finding]:
+def moved(steps: Steps, ours: Training, theirs: Training, reformed: Mapping[str, str]) -> Iterator[Finding]:
     """How far each tensor went, and where to, in the port's layout."""
     comparison, start = steps.comparison, steps.start
     one, other = steps.moves(comparison.reference, start, ours), steps.moves(comparison.port, start, theirs)
@@ -159,7 +164,7 @@ def _moved(steps: Steps, ours: Training, theirs: Training, reformed: Mapping[str
     for path, move in moves.items():
         row = _row(comparison, path, move)
         if path in reasons:
-            yield Finding(row.reference, None, None, None, f"{steps.optimizer.name}: {reasons[path]}", path)
+            yield Finding(row.reference, None, None, None, f"{steps.name}: {reasons[path]}", path)
             continue
         each = judged[path]
         words, cause, module = each.seen, "", ""
@@ -220,7 +225,7 @@ def _plainly(steps: Steps, move: Move, largest: tuple[float, float], exact: np.n
     """By the limit of rounding, or by the reference's own error against its `exact` move."""
     limit, policy = steps.limit, f"{steps.policy}, of the way gone"
     if all(is_zero_gradient(each, most, limit) for each, most in zip(move, largest, strict=True)):
-        return _Judged(0.0, limit, policy, Diagnosis("", ""), f"{steps.optimizer.name}: does not move")
+        return _Judged(0.0, limit, policy, Diagnosis("", ""), f"{steps.name}: does not move")
     for each, role in zip(move, ("reference", "port"), strict=True):
         if not np.isfinite(each).all():
             return _Judged(np.inf, limit, policy, Diagnosis("not finite", f"it is not finite in the {role}"))
@@ -260,7 +265,7 @@ def _beyond_rounding(steps: Steps, moves: Mapping[str, Move], largest: tuple[flo
     policy = f"{steps.policy}, of the way gone, beyond {ROUNDINGS:g} times the noise of rounding"
     judged = {}
     for path, each in left.items():
-        seen = "" if each.ours.any() else f"{steps.optimizer.name}: the gradient is zero but for rounding"
+        seen = "" if each.ours.any() else f"{steps.name}: the gradient is zero but for rounding"
         if path in apart:
             each = each.beyond(own[path].where(~sums[path].alone(noise[path])))
         judged[path] = _Judged(_error(each, largest), limit, policy, Diagnosis("", ""), seen)

@@ -9,6 +9,8 @@ from .causes import causes_of as causes_of
 from .causes import causes_of_averages as causes_of_averages
 from .courses import CONSTANT as CONSTANT
 from .courses import COURSES as COURSES
+from .losses import Step as Step
+from .losses import cause_of_steps as cause_of_steps
 from .responses import Response as Response
 from .responses import Responses as Responses
 from .responses import respond as respond

@@ -39,6 +39,11 @@ def causes_of(seen: Responses, wrong: Mapping[str, Sequence[str]]) -> list[Cause
     return [*found, *_by_course(rest, wrong)] if rest else found
 
 
+def rule_of(seen: Responses, path: str) -> tuple[Fitted, Fitted]:
+    """The rules of both sides for a parameter."""
+    return _Search(seen, {}).fits(path)
+
+
 # Which part of a recipe shows in one course alone, where no rule explains how the parameters moved.
 _TOLD = {
     ZERO: ("weight decay", "without a gradient they move otherwise"),

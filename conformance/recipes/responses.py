@@ -135,7 +135,8 @@ class _Run:
 
     def __init__(self, comparison: Comparison, fed: Fed, places: Mapping[str, np.ndarray]) -> None:
         bound, self._fed, self._places = comparison.bound, fed, places
-        setting = Setting(comparison.setting.device, "float64")
+        # Wherever the models run: not every device has float64.
+        setting = Setting("cpu", "float64")
         self._advance = bound.reference.updates(bound.ours, setting), bound.port.updates(bound.theirs, setting)
         starts = fed.theirs({path: bound.ours[path] for path in fed.map.by_reference})
         start = self._seen(starts)

@@ -43,7 +43,7 @@ def functional(model: Model, call: Call | None = None) -> Functional:
         own = made(arrays)
         if not mode.training:
             return called(own, inputs, call), own
-        with _dropping(mode.seed) if mode.dropout else _whole():
+        with _dropping(mode.seed) if mode.dropout else without_dropout():
             output, updated = _parted(called(own, inputs, call), own[1])
         return output, like(model, module, {**own[1], **updated})
 
@@ -69,7 +69,7 @@ def _parted(result: Any, variables: Mapping[str, Any]) -> tuple[Any, Mapping[str
 
 
 @contextmanager
-def _whole() -> Iterator[None]:
+def without_dropout() -> Iterator[None]:
     """No dropout: its layers pass on what they get, and Flax's attention keeps all its weights."""
 
     def passing(run: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:

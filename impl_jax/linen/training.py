@@ -10,13 +10,14 @@ import numpy as np
 from flax import linen
 
 from ...common.errors import NotExpressibleError
-from ...common.wing import Call, Inputs, Passer, Trainer
+from ...common.wing import Call, Inputs, Passer, StepFunction, Stepper, Trainer
 from ..core import INFERENCE, Arrays, Run, arrays, given, traced_anew
 from ..devices import check_dtype
 from ..programs import Program
-from ..training import REMEDY, canonical_step, compiled_passer, compiled_trainer, flattened
+from ..training import REMEDY, canonical_step, compiled_passer, compiled_stepper, compiled_trainer, flattened
 from .core import called, functional
 from .naming import Model, like, stored_kind
+from .updates import HOME
 
 
 def step(
@@ -71,6 +72,30 @@ def trainer(
     check_dtype(dtype)
     train_call = train_call or _without_modes(model, inputs, call, dtype)
     return compiled_trainer(functional(model, train_call), inputs, dtype)
+
+
+def stepper(
+    model: Model,
+    inputs: Inputs,
+    call: Call | None = None,
+    *,
+    dtype: str = "float32",
+    train_call: Call | None = None,
+    optimizer: Any = None,
+    step: StepFunction | None = None,
+) -> Stepper:
+    """The model made ready to make the caller's own steps: `run(weights, targets, steps)` gives a Training.
+
+    optimizer: as of `updater`. step: `step(model, batch)`, which gives the new model or its variables, or
+        `step(model, state, batch)`, which gives it with the optimizer's new state.
+        Without one the loss is that of a `Trainer`. The batch is the inputs.
+
+    Arguments and errors: see `SideWing`; and
+        PairError: as from `updater`, whatever the step raises, or one that changes the model's structure.
+    """
+    check_dtype(dtype)
+    side = functional(model, call if step else train_call or _without_modes(model, inputs, call, dtype))
+    return compiled_stepper(side, inputs, dtype, HOME, optimizer, step)
 
 
 def passer(

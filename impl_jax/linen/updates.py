@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ...common.wing import Updater
 from ..devices import check_dtype
 from ..updates import Home, updater_of
-from .core import functional
-from .naming import Model
+from .core import functional, without_dropout
+from .naming import Model, like
 
-_HOME = Home(lambda model, wrt: model[1]["params"])
+
+def _as_model(model: Model, given: Any) -> Model | None:
+    """The model after a step, which gives it or its variables."""
+    variables = given[1] if type(given) is tuple and len(given) == 2 and given[0] is model[0] else given
+    is_whole = isinstance(variables, Mapping) and set(variables) == set(model[1])
+    return like(model, model[0], variables) if is_whole else None
+
+
+HOME = Home(lambda model, wrt: model[1]["params"], as_model=_as_model, whole=lambda model: without_dropout())
 
 
 def updater(model: Model, optimizer: Any, *, dtype: str = "float64") -> Updater:
@@ -25,4 +34,4 @@ def updater(model: Model, optimizer: Any, *, dtype: str = "float64") -> Updater:
         PairError: what is no such thing, or whatever the optimizer itself raises.
     """
     check_dtype(dtype)
-    return updater_of(functional(model), _HOME, optimizer, dtype)
+    return updater_of(functional(model), HOME, optimizer, dtype)

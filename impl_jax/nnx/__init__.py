@@ -43,6 +43,7 @@ from .tracing import tracer as tracer
 from .training import own_gradients as own_gradients
 from .training import passer as passer
 from .training import step as step
+from .training import stepper as stepper
 from .training import trainer as trainer
 from .tying import equal as equal
 from .tying import identical as identical

@@ -57,7 +57,7 @@ def functional(model: nnx.Module, call: Call | None = None) -> Functional:
             own.train()
         if mode.seed is not None:
             _reseed(own, mode.seed)
-        with _whole(own) if mode.training and not mode.dropout else nullcontext():
+        with without_dropout(own) if mode.training and not mode.dropout else nullcontext():
             return called(own, inputs, call), own
 
     return Functional(stored, owned, made, run, lambda: places(model))
@@ -91,7 +91,7 @@ def inference(model: nnx.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _whole(own: nnx.Module) -> Iterator[None]:
+def without_dropout(own: nnx.Module) -> Iterator[None]:
     """No dropout: the module's layers that drop have none to drop, and Flax's attention keeps all its weights."""
     for _, module in nnx.iter_modules(own):
         if isinstance(module, nnx.Dropout):

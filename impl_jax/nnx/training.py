@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from ...common.wing import Call, Inputs, Passer, Trainer
+from ...common.wing import Call, Inputs, Passer, StepFunction, Stepper, Trainer
 from ..core import Arrays, Mode, Run, arrays
 from ..devices import check_dtype
-from ..training import canonical_step, compiled_passer, compiled_trainer, flattened
+from ..training import canonical_step, compiled_passer, compiled_stepper, compiled_trainer, flattened
 from .core import functional
+from .updates import HOME
 
 
 def step(
@@ -60,6 +61,31 @@ def trainer(
     """
     check_dtype(dtype)
     return compiled_trainer(functional(model, train_call or call), inputs, dtype)
+
+
+def stepper(
+    model: nnx.Module,
+    inputs: Inputs,
+    call: Call | None = None,
+    *,
+    dtype: str = "float32",
+    train_call: Call | None = None,
+    optimizer: Any = None,
+    step: StepFunction | None = None,
+) -> Stepper:
+    """The model made ready to make the caller's own steps: `run(weights, targets, steps)` gives a Training.
+
+    optimizer: as of `updater`. step: `step(model, batch)`, which changes the model or gives a new one, or
+        `step(model, state, batch)` with the `nnx.Optimizer`, or with the state of a transformation, which it then gives
+        with the model.
+        Without one the loss is that of a `Trainer`. The batch is the inputs.
+
+    Arguments and errors: see `SideWing`; and
+        PairError: as from `updater`, whatever the step raises, or one that changes the model's structure.
+    """
+    check_dtype(dtype)
+    side = functional(model, train_call or call)
+    return compiled_stepper(side, inputs, dtype, HOME, optimizer, step)
 
 
 def passer(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from flax import nnx
@@ -9,10 +11,24 @@ from flax import nnx
 from ...common.wing import Updater
 from ..devices import check_dtype
 from ..updates import Home, updater_of
-from .core import functional
+from .core import functional, without_dropout
+
 
 # As an nnx.Optimizer has it: made over Variables, and called with the arrays in them.
-_HOME = Home(lambda model, wrt: nnx.state(model, nnx.Param if wrt is None else wrt), nnx.as_pure)
+@contextmanager
+def _whole(model: nnx.Module) -> Iterator[None]:
+    model.train()
+    with without_dropout(model):
+        yield
+
+
+HOME = Home(
+    lambda model, wrt: nnx.state(model, nnx.Param if wrt is None else wrt),
+    nnx.as_pure,
+    lambda model, given: given if isinstance(given, nnx.Module) else None,
+    is_changed=True,
+    whole=_whole,
+)
 
 
 def updater(model: nnx.Module, optimizer: Any, *, dtype: str = "float64") -> Updater:
@@ -27,4 +43,4 @@ def updater(model: nnx.Module, optimizer: Any, *, dtype: str = "float64") -> Upd
         PairError: what is no such thing, or whatever the optimizer itself raises.
     """
     check_dtype(dtype)
-    return updater_of(functional(model), _HOME, optimizer, dtype)
+    return updater_of(functional(model), HOME, optimizer, dtype)

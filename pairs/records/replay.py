@@ -25,6 +25,8 @@ from ...common.wing import (
     RoundTrip,
     SideWing,
     SiteProber,
+    StepFunction,
+    Stepper,
     StoredTensor,
     Taper,
     Tracer,
@@ -123,6 +125,20 @@ class Replay:
     ) -> Trainer:
         """What steps of an optimizer leave."""
         return model.trainer(inputs, call, dtype, train_call)
+
+    def stepper(
+        self,
+        model: Answering,
+        inputs: Inputs,
+        call: Call | None = None,
+        *,
+        dtype: str = "float32",
+        train_call: Call | None = None,
+        optimizer: Any = None,
+        step: StepFunction | None = None,
+    ) -> Stepper:
+        """What cannot be done: a caller's own steps are not recorded."""
+        raise NotExpressibleError("", "a live model, which can make steps", "a record", "Compare with the model.")
 
     def updater(self, model: Answering, optimizer: Any, *, dtype: str = "float64") -> Updater:
         """What cannot be done: the steps of a caller's own optimizer are not recorded."""

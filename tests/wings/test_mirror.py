@@ -49,6 +49,8 @@ EXEMPT: dict[Difference, str] = {
     Difference("core.py", "inference", EAGER): "a Linen module has no mode to put back: a call has arguments",
     Difference("core.py", "squared_error", ("torch",)): "both Flax wings have it from impl_jax/core.py",
     Difference("core.py", "weighted", ("torch",)): "both Flax wings have it from impl_jax/core.py",
+    Difference("core.py", "without_dropout", DIFFERENT): "NNX layers hold a rate, Linen's are met when called",
+    Difference("core.py", "without_dropout", FLAX): "PyTorch's dropout are functions, as training.py knows them",
     Difference("dcp.py", "", ("torch",)): "torch.distributed.checkpoint is PyTorch's; Orbax is in impl_jax/files.py",
     Difference("devices.py", "", ("torch",)): "both Flax wings have theirs from impl_jax/devices.py",
     Difference("distributed.py", "", ("torch",)): "JAX's programs run on a mesh as they run on a device",

@@ -21,6 +21,7 @@ from ..recipes.both import Recipe, by_optax, by_torch
 from ..recipes.clean import cleans
 from ..recipes.models import mapped
 from ..recipes.planted import PLANTED
+from ..recipes.steps import CLEAN_LOSSES, PLAIN, PLANTED_LOSSES, PlantedLoss, jax_step, torch_step
 
 ADAMW, RATE = Recipe(decay=0.01), 1e-3
 
@@ -211,3 +212,101 @@ def test_moments_that_are_no_numbers_on_both_sides_are_alike() -> None:
     report = mapped("net").checked(none, optax.adamw(RATE, eps=0.0, weight_decay=0.01))
     assert not report.failures
     assert np.isfinite([each.measured for each in report.results]).all()
+
+
+@pytest.mark.parametrize("fault", PLANTED_LOSSES[:1], ids=lambda fault: fault.name)
+def test_another_loss_is_found_and_named(fault: PlantedLoss) -> None:
+    (failure,) = fault.failures()
+    assert failure.cause == "loss mean"
+    assert (
+        "the port's gradients are 4 times the reference's in every parameter: one has the mean over" in failure.message
+    )
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("fault", PLANTED_LOSSES, ids=lambda fault: fault.name)
+def test_every_other_loss_is_found_and_named(fault: PlantedLoss) -> None:
+    assert {each.cause for each in fault.failures()} & set(fault.causes)
+
+
+@pytest.mark.parametrize(
+    "clean", [CLEAN_LOSSES[0], *(pytest.param(c, marks=pytest.mark.thorough) for c in CLEAN_LOSSES[1:])]
+)
+def test_the_same_loss_passes(clean: PlantedLoss) -> None:
+    report = clean.report()
+    report.raise_for_failure()
+    assert [each.message for each in report.results if each.message] == [
+        "after 3 steps of its own recipe all parameters are alike"
+    ]
+
+
+_kept: dict[str, Any] = {}
+
+
+def keeping(model: Any, batch: Any) -> None:
+    """Makes its optimizer in the first call, for whichever model that is."""
+    optimizer = _kept.setdefault("optimizer", torch.optim.SGD(model.parameters(), lr=0.1))
+    torch_step(PLAIN)(model, optimizer, batch)
+
+
+def growing(model: Any, batch: Any) -> None:
+    model.more = torch.nn.Linear(2, 2)
+
+
+def raising(model: Any, batch: Any) -> None:
+    raise ValueError("no such batch")
+
+
+def plain(model: Any, batch: Any) -> None:
+    torch_step(PLAIN)(model, torch.optim.SGD(model.parameters(), lr=0.1), batch)
+
+
+def port_plain(model: Any, batch: Any) -> Any:
+    rule = optax.sgd(0.1)
+    return jax_step(PLAIN, rule)(model, rule.init(model[1]["params"]), batch)[0]
+
+
+STEPS: dict[str, tuple[Any, Any, str]] = {
+    "what is kept": (
+        keeping,
+        port_plain,
+        "reference_step: expected a step that does the same again from the same model",
+    ),
+    "structure": (
+        growing,
+        port_plain,
+        "reference: expected a step that leaves the model's structure as it is, found more.weight with shape none "
+        "before and (2, 2) after it, and 1 more",
+    ),
+    "what raises": (raising, port_plain, "reference: expected a step that runs, found ValueError: no such batch"),
+    "no model": (plain, lambda model, batch: 1.0, "port: expected a step that gives the new model, found float"),
+}
+
+
+@pytest.mark.parametrize("wrong", STEPS)
+def test_a_step_that_is_none_is_refused(wrong: str) -> None:
+    ours, theirs, words = STEPS[wrong]
+    found = mapped("language model")
+    pair = replace(found.pair, reference_step=ours, port_step=theirs)
+    with pytest.raises(PairError) as raised:
+        paritree.check(pair, found.map, contracts=("recipe",), devices=("cpu",))
+    assert words in str(raised.value)
+
+
+def test_a_step_of_one_side_alone_is_not_compared() -> None:
+    found = mapped("language model")
+    pair = replace(found.pair, reference_step=plain)
+    (only,) = paritree.check(pair, found.map, contracts=("recipe",), devices=("cpu",)).results
+    assert only.message == "the pair has reference_step and no port_step: give both, and their steps are compared"
+
+
+def test_steps_that_are_no_numbers_are_said() -> None:
+    def broken(model: Any, batch: Any) -> None:
+        for parameter in model.parameters():
+            parameter.data *= float("nan")
+
+    found = mapped("language model")
+    pair = replace(found.pair, reference_step=broken, port_step=port_plain)
+    failures = paritree.check(pair, found.map, contracts=("recipe",), devices=("cpu",)).failures
+    assert {each.cause for each in failures} == {"not finite"}
+    assert "it is not finite in the reference" in failures[0].message

@@ -1,0 +1,105 @@
+"""Whole step functions of the tied language model in both frameworks, and faults planted in these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import optax
+import torch
+
+import paritree
+
+from .both import Recipe, by_optax, by_torch
+from .models import mapped
+
+MODEL, CLASSES = "language model", 16
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The cross entropy of the next token. over: what its mean is over, `tokens`, `batch` or nothing (`sum`).
+
+    smoothing: of the labels. parts: into how many the batch is cut, and whether these are added up (`summed`).
+    """
+
+    over: str = "tokens"
+    smoothing: float = 0.0
+    parts: int = 1
+    summed: bool = False
+
+
+def torch_step(loss: Loss) -> Callable[..., None]:
+    def step(model: Any, optimizer: Any, batch: Any) -> None:
+        (tokens,) = batch
+        optimizer.zero_grad()
+        for part in tokens.chunk(loss.parts):
+            logits, labels = model(part)[:, :-1].flatten(0, 1), part[:, 1:].flatten()
+            whole = torch.nn.functional.cross_entropy(
+                logits, labels, label_smoothing=loss.smoothing, reduction="mean" if loss.over == "tokens" else "sum"
+            )
+            value = whole / len(part) if loss.over == "batch" else whole
+            (value if loss.summed else value / loss.parts).backward()
+        optimizer.step()
+
+    return step
+
+
+def jax_step(loss: Loss, rule: Any) -> Callable[..., Any]:
+    def step(model: Any, state: Any, batch: Any) -> Any:
+        module, variables = model
+        (tokens,) = batch
+
+        def value(params: Any) -> jax.Array:
+            logits = module.apply({"params": params}, tokens)[:, :-1]
+            goals = optax.smooth_labels(jax.nn.one_hot(tokens[:, 1:], CLASSES), loss.smoothing)
+            each = optax.softmax_cross_entropy(logits, goals)
+            return {"tokens": each.mean(), "batch": each.sum() / len(tokens), "sum": each.sum()}[loss.over]
+
+        gradients = jax.grad(value)(variables["params"])
+        updates, state = rule.update(gradients, state, variables["params"])
+        return (module, {"params": optax.apply_updates(variables["params"], updates)}), state
+
+    return step
+
+
+@dataclass(frozen=True)
+class PlantedLoss:
+    """Step functions with equal optimizers and other losses, and the causes one of which must be named."""
+
+    name: str
+    recipe: Recipe
+    by_torch: Loss
+    by_jax: Loss
+    causes: tuple[str, ...]
+
+    def report(self) -> paritree.Report:
+        rule = by_optax(self.recipe)
+        steps = {"reference_step": torch_step(self.by_torch), "port_step": jax_step(self.by_jax, rule)}
+        found = mapped(MODEL)
+        pair = found.trained(by_torch(self.recipe), rule, **steps)
+        return paritree.check(pair, found.map, contracts=("recipe",), devices=("cpu",))
+
+    def failures(self) -> list[Any]:
+        return list(self.report().failures)
+
+
+SGD, ADAMW, PLAIN = Recipe("sgd", 0.1, momentum=0.9), Recipe(decay=0.01), Loss()
+PLANTED_LOSSES = (
+    PlantedLoss("the mean over the batch", SGD, PLAIN, Loss("batch"), ("loss mean",)),
+    PlantedLoss("the mean over the batch, under AdamW", ADAMW, PLAIN, Loss("batch"), ("loss mean",)),
+    PlantedLoss("no mean", SGD, PLAIN, Loss("sum"), ("loss mean",)),
+    PlantedLoss("labels smoothed", SGD, Loss(smoothing=0.1), PLAIN, ("label smoothing",)),
+    PlantedLoss(
+        "labels smoothed more, under AdamW", ADAMW, Loss(smoothing=0.1), Loss(smoothing=0.2), ("label smoothing",)
+    ),
+    # Two parts of the batch of two: by its gradients a sum over parts is one over the batch.
+    PlantedLoss("parts added up", SGD, Loss(parts=2, summed=True), PLAIN, ("accumulation", "loss mean")),
+    PlantedLoss("parts added up, under AdamW", ADAMW, Loss(parts=2, summed=True), PLAIN, ("accumulation", "loss mean")),
+)
+CLEAN_LOSSES = tuple(
+    PlantedLoss("clean", recipe, loss, replace(loss, parts=1), ())
+    for recipe, loss in ((SGD, PLAIN), (ADAMW, Loss(smoothing=0.1)), (SGD, Loss("batch")), (ADAMW, Loss(parts=2)))
+)
