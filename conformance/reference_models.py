@@ -233,9 +233,9 @@ def _counted(faults: list[tuple[str, str]]) -> Iterator[Finding]:
 # The check
 
 OF_SPEC: dict[str, Callable[[Port], Iterator[Finding]]] = {"table": table, "weights": weights}
-# No reference model has two modes or an optimizer, none is random, and their initial values have laws to be held
-# against.
-_LEFT_OUT = ("modes", "determinism", "recipe", "initialization")
+# No reference model has two modes or an optimizer, none is random or sharded, and their initial values have laws to be
+# held against.
+_LEFT_OUT = ("modes", "determinism", "recipe", "sharded", "initialization")
 EXAMINED = tuple(contract for contract in DEFAULT_CONTRACTS if contract not in _LEFT_OUT)
 CONTRACTS = (*OF_SPEC, *EXAMINED, "initialization")
 

@@ -148,7 +148,7 @@ def abstract(tree: Any) -> Any:
     def of(leaf: Any) -> Any:
         if not isinstance(leaf, jax.Array | np.ndarray):
             return leaf
-        own = getattr(leaf, "sharding", None)
+        own: Any = getattr(leaf, "sharding", None)
         there = isinstance(own, NamedSharding) and (len(own.device_set) > 1 or {*own.device_set} == devices)
         sharding = NamedSharding(mesh_under_test(), own.spec) if there else None
         is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.extended)

@@ -175,7 +175,7 @@ class Sharded:
     def outputs(self, call: Call | None) -> dict[str, torch.Tensor]:
         """The floating-point outputs for its part of the batch, by their place."""
         found = floating(called(self.model, self.arguments, call))
-        return {name: each.full_tensor() if hasattr(each, "full_tensor") else each for name, each in found.items()}
+        return {name: _whole(each) for name, each in found.items()}
 
     def is_cut(self, output: torch.Tensor) -> bool:
         """Whether an output has an entry for each row of this process' part of the batch."""
@@ -316,6 +316,11 @@ def reshard(model: nn.Module) -> None:
     for each in model.modules():
         if isinstance(each, FSDPModule):
             each.reshard()  # type: ignore[operator]
+
+
+def _whole(array: torch.Tensor) -> torch.Tensor:
+    """All of a tensor, of a DTensor from all processes."""
+    return array.full_tensor() if hasattr(array, "full_tensor") else array  # type: ignore[operator]
 
 
 def _local(array: torch.Tensor) -> torch.Tensor:

@@ -309,9 +309,11 @@ class Side:
 
     def own_gradients(self, weights: Weights, setting: Setting) -> dict[str, np.ndarray]:
         """Those that its own training takes, by path, and the loss as `loss`; it must have a call for them."""
+        call = self.gradients_call
+        assert call is not None
 
         def make() -> Any:
-            return self.wing.own_gradients(self.model, self.inputs, self.gradients_call, dtype=setting.dtype)
+            return self.wing.own_gradients(self.model, self.inputs, call, dtype=setting.dtype)
 
         with self.running(setting):
             return steady(lambda: self._made("own_gradients", setting, make)(weights))

@@ -114,7 +114,8 @@ def _of_tensor(
 
 def _lying(both: Both) -> Iterator[Finding]:
     """That anything is in parts at all."""
-    assert both.probes, "a run tells the plan"
+    # A run tells the plan.
+    _ = both.probes
     over = " x ".join(map(str, both.plan.axes.values())) + f" ({', '.join(both.plan.axes)})"
     for words, in_parts in both.plan.told.items():
         if in_parts:

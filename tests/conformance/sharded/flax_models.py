@@ -122,6 +122,55 @@ def mapped_pair(key: Callable[[jax.Array], jax.Array] = folded, axis_name: str |
     return linen_pair(Boxed(), call, train, axis_name, port_sharding=P())
 
 
+def loss_of(outputs: jax.Array) -> jax.Array:
+    return (jax.nn.logsumexp(outputs, -1) - outputs[..., 0]).mean()
+
+
+def nnx_trained(reduced: Callable[[str, jax.Array], jax.Array]) -> paritree.Pair:
+    """Gradients by the state of an NNX module, in data parallel parts."""
+
+    def gradients(model: nnx.Module, inputs: Any) -> Any:
+        graph, params, rest = nnx.split(model, nnx.Param, ...)
+
+        def body(params: Any, rest: Any, tokens: jax.Array) -> Any:
+            value, found = jax.value_and_grad(lambda own: loss_of(nnx.merge(graph, own, rest)(tokens)))(params)
+            return jax.lax.pmean(value, "data"), jax.tree.map_with_path(
+                lambda path, each: reduced(str(path), each), found
+            )
+
+        specs = {"in_specs": (P(), P(), P("data")), "out_specs": (P(), P()), "check_vma": False}
+        return jax.shard_map(body, **specs)(params, rest, inputs[0])
+
+    return nnx_pair(port_gradients=gradients)
+
+
+def linen_trained(reduced: Callable[[jax.Array], jax.Array]) -> paritree.Pair:
+    """Gradients by Linen's parameters, in data parallel parts."""
+
+    def gradients(model: Any, inputs: Any) -> Any:
+        module, variables = model
+
+        def body(variables: Any, x: jax.Array) -> Any:
+            def loss(params: Any) -> jax.Array:
+                return loss_of(module.apply({**variables, "params": params}, x))
+
+            value, found = jax.value_and_grad(loss)(variables["params"])
+            return jax.lax.pmean(value, "data"), jax.tree.map(reduced, found)
+
+        specs = {"in_specs": (P(), P("data")), "out_specs": (P(), P()), "check_vma": False}
+        return jax.shard_map(body, **specs)(linen.unbox(variables), *inputs)
+
+    return linen_pair(Boxed(), port_gradients=gradients)
+
+
+def averaged(name: str, gradient: jax.Array) -> jax.Array:
+    return jax.lax.pmean(gradient, "data")
+
+
+def all_but_the_embedding(name: str, gradient: jax.Array) -> jax.Array:
+    return gradient if "embed" in name else averaged(name, gradient)
+
+
 def map_of(pair: paritree.Pair) -> paritree.Map:
     """Each path with itself."""
     wing = paritree.wing(pair.reference)
@@ -147,6 +196,8 @@ KIND = "flax"
 CLEAN: dict[str, Callable[[], paritree.Pair]] = {
     "NNX, annotated": nnx_pair,
     "NNX, shardings given": lambda: nnx_pair(port_sharding={"up.kernel": P(None, "data")}),
+    "NNX, gradients of its own": lambda: nnx_trained(averaged),
+    "Linen, gradients of its own": lambda: linen_trained(lambda each: jax.lax.pmean(each, "data")),
     "Linen, boxes": lambda: linen_pair(Boxed()),
     "Linen, logical axes": lambda: linen_pair(Boxed(logical=True)),
     "Linen, in parts": mapped_pair,
@@ -157,6 +208,18 @@ FAULTS: dict[str, tuple[Callable[[], paritree.Pair], str, str, str]] = {
         "lost tie",
         "embed.embedding",
         "sharded, out.embedding is not embed.embedding any more",
+    ),
+    "an embedding's gradient that is not reduced": (
+        lambda: nnx_trained(all_but_the_embedding),
+        "not reduced",
+        "embed.embedding",
+        "so that it was never summed over them",
+    ),
+    "a gradient that is summed": (
+        lambda: linen_trained(lambda each: jax.lax.psum(each, "data")),
+        "summed too often",
+        "params.up.kernel",
+        "the gradient of port_gradients is 4 times that of one device, the size of 'data'",
     ),
     "a name lost": (
         lambda: linen_pair(Boxed(), port_sharding=renamed),

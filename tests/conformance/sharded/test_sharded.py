@@ -30,6 +30,8 @@ LONG = (
     "pytree, an explicit mesh",
     "pytree, by another mesh",
     "flax, NNX, shardings given",
+    "flax, NNX, gradients of its own",
+    "flax, Linen, gradients of its own",
     "flax, Linen, boxes",
 )
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
