@@ -193,6 +193,8 @@ def test_the_boxes_of_every_process_of_a_mesh(placements: Any) -> None:
             module, whole = nn.Module(), torch.arange(shape[0] * shape[1]).reshape(shape)
             module.register_buffer("w", distribute_tensor(whole, mesh, placements, src_data_rank=None))
             target = paritree.wing("torch").targets(module)["w"]
+            held = paritree.wing("torch").holders(target)
+            assert {box for box, ranks in held.items() if rank in ranks} == {*target.boxes}
             local = module.w.to_local()
             found = torch.full_like(local, -1)
             for box, part in zip(target.boxes, target.held.parts, strict=True):
