@@ -134,7 +134,7 @@ def write_boxes(folder: Path, number: int, shapes: Mapping[str, Shape], boxes: I
         results = writer.write_data(plan, _Boxes(made)).value()
     sizes = {item.index: [*item.tensor_data.chunk.sizes] for item in items}
     return [
-        [each.index.fqn, [*each.index.offset], sizes[each.index], info.relative_path, info.offset, info.length]
+        [each.index.fqn, [*(each.index.offset or ())], sizes[each.index], info.relative_path, info.offset, info.length]
         for each in results
         for info in [each.storage_data]
     ]
@@ -157,7 +157,7 @@ def finish_boxes(folder: Path, shapes: Mapping[str, Shape], aliases: Mapping[str
             index = MetadataIndex(name, torch.Size(offsets))
             chunks[name].append(ChunkStorageMetadata(torch.Size(offsets), torch.Size(sizes)))
             results.append(WriteResult(index, length, _StorageInfo(file, offset, length)))
-    entries = {
+    entries: dict[str, Any] = {
         name: TensorStorageMetadata(TensorProperties(_type(path, dtype)), torch.Size(shape), chunks[name])
         for path, (shape, dtype) in shapes.items()
         for name in names[path]
@@ -329,7 +329,7 @@ class _Ranges:
         return found
 
 
-def _first_byte(stream: Slice, shape: tuple[int, ...], dtype: np.dtype, where: str) -> int:
+def _first_byte(stream: Any, shape: tuple[int, ...], dtype: np.dtype, where: str) -> int:
     """Where in what `torch.save` has written of a tensor its values begin, one after the other.
 
     Raises:
@@ -339,7 +339,7 @@ def _first_byte(stream: Slice, shape: tuple[int, ...], dtype: np.dtype, where: s
     try:
         # No storage is read onto the meta device; PyTorch notes where it is.
         tensor = torch.load(stream, map_location="meta", weights_only=True)
-        offset = getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
+        offset = int(getattr(tensor.untyped_storage(), "_checkpoint_offset", 0))
         stream.seek(0)
         with zipfile.ZipFile(stream) as archive:
             stored = [each for each in archive.infolist() if each.compress_type == zipfile.ZIP_STORED]
@@ -351,10 +351,10 @@ def _first_byte(stream: Slice, shape: tuple[int, ...], dtype: np.dtype, where: s
     is_alike = str(tensor.dtype) == str(_type(where, dtype)) and not tensor.is_conj() and not tensor.is_neg()
     needed = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     # The member's own header stands between the two.
-    is_there = any(each.header_offset < (offset or 0) and each.file_size >= needed for each in stored)
+    is_there = any(each.header_offset < offset and each.file_size >= needed for each in stored)
     if not (is_plain and is_alike and is_there):
         raise _damaged(where, expected, f"one of {tensor.dtype} {tuple(tensor.shape)} that lies otherwise")
-    return int(offset)
+    return offset
 
 
 def _metadata(file: Path) -> Metadata:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ WINDOW = 16 << 20
 Holders = Mapping[Box, tuple[int, ...]]
 
 
-@dataclass(frozen=True)
 class Shards:
     """See `Source`: the tensors of a live model that lie in shards, of which `array` would be all and is not there.
 
@@ -39,12 +37,23 @@ class Shards:
     processes: those that hold them together; None for this one alone.
     """
 
-    targets: Mapping[str, Target]
-    holders: Mapping[str, Holders]
-    processes: Processes | None
-    loader: Loader
     others: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+
+    def __init__(
+        self,
+        targets: Mapping[str, Target],
+        holders: Mapping[str, Holders],
+        processes: Processes | None,
+        loader: Loader,
+    ) -> None:
+        self._targets, self._loader = targets, loader
+        self.holders = {path: holders[path] for path in targets}
+        self.processes = processes
+        self.entries: Mapping[str, TensorEntry] = {
+            path: TensorEntry(each.shape, each.dtype) for path, each in targets.items()
+        }
+        self.aliases: Mapping[str, str] = {alias: path for path, each in targets.items() for alias in each.aliases}
 
     @staticmethod
     def of(model: Any) -> Shards | None:
@@ -70,7 +79,7 @@ class Shards:
         Raises:
             NotExpressibleError: a weight norm of which other processes have parts.
         """
-        norms = weight_norms({path: target.shape for path, target in self.targets.items()}, made)
+        norms = weight_norms({path: target.shape for path, target in self._targets.items()}, made)
         if norms and self.processes is None:
             return None
         for path, factors in norms.items():
@@ -80,18 +89,10 @@ class Shards:
         known = {*made.by_reference, *made.by_port}
         kept = {
             path: target
-            for path, target in self.targets.items()
+            for path, target in self._targets.items()
             if target.saved or path in known or known.intersection(target.aliases)
         }
-        return replace(self, targets=kept, holders={path: self.holders[path] for path in kept})
-
-    @cached_property
-    def entries(self) -> Mapping[str, TensorEntry]:
-        return {path: TensorEntry(each.shape, each.dtype) for path, each in self.targets.items()}
-
-    @cached_property
-    def aliases(self) -> Mapping[str, str]:
-        return {alias: path for path, each in self.targets.items() for alias in each.aliases}
+        return Shards(kept, self.holders, self.processes, self._loader)
 
     def array(self, path: str) -> np.ndarray:
         raise NotExpressibleError(path, "a tensor that is asked for by its shards", "one that is asked for as a whole")
@@ -104,11 +105,11 @@ class Shards:
 
     def part(self, path: str, box: Box) -> np.ndarray:
         """The values in a box that this process has."""
-        return np.ascontiguousarray(self.loader.part(self.targets[path], box))
+        return np.ascontiguousarray(self._loader.part(self._targets[path], box))
 
     def own(self, path: str) -> tuple[Box, ...]:
         """The boxes that this process has."""
-        return self.targets[path].boxes
+        return self._targets[path].boxes
 
 
 class Share:

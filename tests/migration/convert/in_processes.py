@@ -57,6 +57,8 @@ def main(folder: Path, port: str, number: int) -> None:
     note(folder, number, "DCP by PyTorch")
     unlike(folder, number, mesh)
     note(folder, number, "unlike models")
+    weight_norm(folder, mesh)
+    note(folder, number, "a weight norm")
     meeting.PATIENCE = 4.0
     first_is_dead(folder, number, model)
     note(folder, number, "the first is dead")
@@ -116,6 +118,17 @@ def unlike(folder: Path, number: int, mesh: Any) -> None:
     )
     assert str(caught.value) == (own if number else other), str(caught.value)
     assert not (folder / "unlike.safetensors").exists()
+
+
+def weight_norm(folder: Path, mesh: Any) -> None:
+    arrays = {"a.weight_g": np.ones((4, 1), np.float32), "a.weight_v": np.ones((4, 6), np.float32)}
+    made = paritree.Map((paritree.MapRow("a.weight", "a", (4, 6), (6, 4), "o i -> i o", "rule"),), ("torch", "pytree"))
+    with pytest.raises(paritree.NotExpressibleError) as caught:
+        paritree.save(distributed(of_arrays(arrays), mesh, 0), made, folder / "norm.safetensors")
+    assert str(caught.value) == (
+        "a.weight: expected a weight, or a magnitude and a direction that this process has as a whole, found parts of "
+        "a.weight_g and a.weight_v. Merge weight norms before the model is sharded."
+    )
 
 
 def first_is_dead(folder: Path, number: int, model: Any) -> None:

@@ -39,7 +39,7 @@ def test_from_one_mesh_of_two_processes(tmp_path: Path) -> None:
 
 
 def test_from_two_processes_of_a_group(tmp_path: Path) -> None:
-    held = ["fully_shard", "every kind of row", "DCP by PyTorch", "unlike models"]
+    held = ["fully_shard", "every kind of row", "DCP by PyTorch", "unlike models", "a weight norm"]
     assert run_together("tests.migration.convert.in_processes", tmp_path) == [held, [*held, "the first is dead"]]
     for name in ("made", "made.safetensors", "made.dcp", "shards"):
         assert_equal(read(tmp_path / name), gpt2_map(WIDE).arrays(arrays(gpt2(WIDE))))
