@@ -18,6 +18,7 @@ from .errors import AlignmentError
 from .guesses import Guess
 from .interchangeable import assign_interchangeable
 from .matching import Matching, matched, offer_zero_gradients
+from .norms import merged
 from .points import Hypothesis, SymmetricPoint, agree, are_of_one_shape, check_comparable, other_outputs, run
 from .proof import outputs_apart, prove
 from .rows import map_of
@@ -41,7 +42,8 @@ def align(
     (see `tie_breaking`), and distinct values carried across must give equal outputs and gradients (see `proof`). Each
     row says what assigned it. The models are not changed.
 
-    Tensors may be packed, split, stacked or merged on one side, be sums or hold other values: see `search`.
+    Tensors may be packed, split, stacked or merged on one side, be sums or hold other values: see `search`. A PyTorch
+    side's weight norms may be the other side's weights; the map then leads to these, and not back.
 
     rules: for what measurement cannot assign, paths of the reference with the port's; `{i}` in both stands for one part
         of a path: `{"encoder.{i}.key.bias": "params.block_{i}.b2"}`. They are proved as far as all rows are.
@@ -58,7 +60,21 @@ def align(
     if dtype not in ("float32", "float64"):
         raise DtypeError("", "'float32' or 'float64'", repr(dtype))
     check_two(pair)
-    found = aligned(*sides_of(pair), Setting(precision=dtype), rules, progress)
+    setting = Setting(precision=dtype)
+    try:
+        found = aligned(*sides_of(pair), setting, rules, progress)
+    except AlignmentError:
+        whole = merged(pair)
+        if whole is None:
+            raise
+        progress("aligning: weight norms as their products")
+        try:
+            found = aligned(*sides_of(whole.pair), setting, rules, progress)
+        except AlignmentError:
+            found = None
+        if found is None:
+            raise
+        return whole.with_factors(found.map, found.notes)
     return replace(found.map, notes=found.notes)
 
 
