@@ -9,6 +9,7 @@ whose entries are their own numbers is sharded, and read.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -274,10 +275,13 @@ def _held(model: nn.Module, sharded: Callable[[nn.Module], nn.Module]) -> dict[s
     """By its names after it, what this process holds of each tensor once the module is sharded."""
     own = cast_copy(model, torch.float64)
     before = owned(own)
-    numbered = [(path, each.array) for path, each in before.items() if each.array.is_floating_point()]
+    numbered: list[tuple[str, tuple[int, ...]]] = []
     with torch.no_grad():
-        for number, (_, array) in enumerate(numbered):
-            write(array, np.arange(array.numel(), dtype=np.float64).reshape(tuple(array.shape)) + number * _STRIDE)
+        for path, each in before.items():
+            if each.array.is_floating_point():
+                shape, first = tuple(each.array.shape), len(numbered) * _STRIDE
+                write(each.array, np.arange(first, first + each.array.numel(), dtype=np.float64).reshape(shape))
+                numbered.append((path, shape))
     found = {}
     for path, each in _owned(sharded(own)).items():
         values = as_numpy(_local(each.array).detach().cpu())
@@ -287,9 +291,8 @@ def _held(model: nn.Module, sharded: Callable[[nn.Module], nn.Module]) -> dict[s
         number = int(whole.ravel()[0] // _STRIDE)
         places = whole - number * _STRIDE
         is_told = number < len(numbered) and (whole == values).all() and (places >= 0).all()
-        is_told = is_told and (places < numbered[number][1].numel()).all()
-        if is_told and np.unique(places).size == places.size:
-            found[path] = Held(numbered[number][0], tuple(numbered[number][1].shape), places)
+        if is_told and places.max() < np.prod(numbered[number][1]) and np.unique(places).size == places.size:
+            found[path] = Held(*numbered[number], places)
     return found
 
 
@@ -311,11 +314,16 @@ def _unwrapped(name: str, is_wrapped: bool) -> str:
 
 def reshard(model: nn.Module) -> None:
     """Let `fully_shard` give back what it has gathered for a call."""
-    from torch.distributed.fsdp import FSDPModule
-
+    classes = _sharding_class("FSDPModule")
     for each in model.modules():
-        if isinstance(each, FSDPModule):
+        if isinstance(each, classes):
             each.reshard()  # type: ignore[operator]
+
+
+def _sharding_class(name: str) -> tuple[type, ...]:
+    """A class of `torch.distributed.fsdp`; none where nobody has imported that, which takes a while."""
+    home = sys.modules.get("torch.distributed.fsdp")
+    return () if home is None else (getattr(home, name),)
 
 
 def _whole(array: torch.Tensor) -> torch.Tensor:
@@ -339,7 +347,7 @@ def _batch(model: nn.Module, plan: Plan) -> Batch:
     """Which part of the batch this process is given: as the pair says, or as the module's data parallelism has it."""
     if plan.input_sharding is not None:
         return _given_batch(plan)
-    if isinstance(model, nn.parallel.DistributedDataParallel):
+    if isinstance(model, (nn.parallel.DistributedDataParallel, *_sharding_class("FullyShardedDataParallel"))):
         return Batch(dist.get_rank(model.process_group), dist.get_world_size(model.process_group))
     for each in model.modules():
         state = getattr(each, "_get_fsdp_state", lambda: None)()

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
@@ -76,6 +77,22 @@ def whole(model: Model) -> None:
 def seeded(model: Model) -> None:
     whole(model)
     torch.manual_seed(dist.get_rank())
+
+
+def copies_of_shards(model: Model) -> None:
+    mesh = init_device_mesh("cpu", (2, 1), mesh_dim_names=("copies", "shards"))
+    fully_shard(model.block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+
+
+def wrapped(model: Model) -> nn.Module:
+    return FullyShardedDataParallel(model, use_orig_params=True, device_id=torch.device("cpu"))
+
+
+def checkpointed(model: Model) -> None:
+    """Its block's activations are computed again for the gradient."""
+    model.block = checkpoint_wrapper(model.block)
+    whole(model)
 
 
 def untied(model: Model) -> None:
@@ -319,6 +336,9 @@ CLEAN: dict[str, Callable[[], paritree.Pair]] = {
     "two outputs, one without rows": lambda: two_outputs(whole_module),
     "wholly sharded, dropped": lambda: pair(seeded, rate=0.5),
     "data parallel": lambda: pair(replicated),
+    "copies of shards": lambda: pair(copies_of_shards),
+    "the older wrapper": lambda: pair(wrapped),
+    "computed again": lambda: pair(checkpointed),
     "tensor parallel": lambda: pair(parallel),
     "by hand, DTensor": lambda: pair(by_hand()),
     "by hand, local": lambda: pair(by_hand(is_local=True)),
