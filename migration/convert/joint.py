@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ...common.errors import CheckpointError
+from ...common.tables import shape_text
 from ...common.wing import Box
 from ...pairs.maps import nested
 from ..meeting import Meeting
@@ -172,6 +173,14 @@ class _Dcp(_Boxes):
 
 class _Orbax(_Boxes):
     """Orbax, in chunks of which none is of two processes."""
+
+    def __init__(self, share: Share, made: Path, meeting: Meeting) -> None:
+        """Raises CheckpointError: an array without entries, which Orbax does not save."""
+        super().__init__(share, made, meeting)
+        for path, (shape, _) in share.plan.entries.items():
+            if 0 in shape:
+                remedy = "Write another kind of checkpoint."
+                raise CheckpointError(path, "an array with entries, as Orbax saves them", shape_text(shape), remedy)
 
     def open(self) -> None:
         check_room(self._made, self._share.plan.entries)

@@ -157,6 +157,15 @@ def refuse(folder: Path) -> None:
     tree["b"] = sharded(np.arange(8.0, dtype=np.float32) + 1, 0)
     with pytest.raises(paritree.WeightsError, match="expected one value of a and b, which are one tensor"):
         paritree.save(tree, made, folder / "other.safetensors")
+    row = paritree.MapRow("e", "e", (0, 4), (4, 0), "a b -> b a", "rule")
+    made = paritree.Map((*made.rows, row), made.direction)
+    tree = {"a": sharded(np.arange(8.0, dtype=np.float32), 0), "e": np.zeros((0, 4), np.float32)}
+    paritree.save(tree, made, folder / "empty.dcp")
+    with pytest.raises(paritree.CheckpointError) as found:
+        paritree.save(tree, made, folder / "empty")
+    assert str(found.value) == (
+        "e: expected an array with entries, as Orbax saves them, found (4, 0). Write another kind of checkpoint."
+    )
     print("what cannot be told is refused")
 
 
