@@ -139,6 +139,9 @@ class Recipe:
         """
         if not count:
             return
+        if not isinstance(self.optimizer, torch.optim.Optimizer):
+            kind = type(self.optimizer).__name__
+            raise NotExpressibleError("", "an optimizer of torch.optim", f"{kind}, which counts as it likes", "")
         states = self.optimizer.state.values()
         other = next((name for state in states for name in state if name not in _STATE), None)
         if other:

@@ -73,7 +73,7 @@ class _Search:
         still = [path for path in self.wrong if self._is_still(path)]
         yield from self._stills(still)
         moving = [path for path in self.wrong if path not in still]
-        limited = list(self._limited(moving))
+        limited = list(self._accumulated(moving)) or list(self._limited(moving))
         yield from limited
         if limited or not moving:
             return
@@ -103,19 +103,44 @@ class _Search:
             if rest:
                 yield Cause("frozen", f"the {mover} trains what the {other} leaves alone", rest)
 
+    # Gradients that are added up.
+
+    @cached_property
+    def _every(self) -> tuple[int, int]:
+        """For each side of how many gradients it makes a step."""
+        moved = self.seen.totals[CONSTANT] > 0
+        return _every(moved[:, 0]), _every(moved[:, 1])
+
+    def _accumulated(self, paths: Sequence[str]) -> Iterator[Cause]:
+        ours, theirs = self._every
+        if paths and ours != theirs:
+            one, other = (f"every {each} gradients" if each > 1 else "each gradient" for each in (ours, theirs))
+            words = f"the reference makes a step of {one}, the port of {other}"
+            yield Cause("accumulation", words, tuple(paths))
+
     # What is done to steps instead of gradients.
 
     def _limited(self, paths: Sequence[str]) -> Iterator[Cause]:
-        """Clipping behind the rule: all steps together are as long, whatever the gradients."""
+        """Where all steps are as long, whatever the gradients: each tensor's by itself, or all together."""
         sizes = [np.concatenate([self.seen.totals[name][:, side] for name in (ORDINARY, HUGEST)]) for side in (0, 1)]
         steady = [is_steady(each) for each in sizes]
-        if paths and steady[0] != steady[1]:
-            one, other = ("reference", "port") if steady[0] else ("port", "reference")
-            size = sizes[0 if steady[0] else 1].mean()
-            words = (
-                f"the {one} clips the steps and not the gradients: all of a step is {size:.4g} long, in the {other} not"
-            )
-            yield Cause("clipping", words, tuple(paths))
+        if not paths or steady[0] == steady[1]:
+            return
+        side = steady.index(True)
+        one, other = ("reference", "port")[side], ("port", "reference")[side]
+        if all(is_steady(self._lengths(path, side)) for path in paths):
+            moves = np.abs(np.concatenate([self._response(ORDINARY, path)[1 + side].moves for path in paths], axis=1))
+            how = "goes by the signs alone" if is_steady(moves) else "makes steps of each tensor that are as long"
+            yield Cause("optimizer", f"the {one} {how}, whatever the gradients, the {other} does not", tuple(paths))
+            return
+        size = sizes[side].mean()
+        words = f"the {one} clips the steps and not the gradients: all of a step is {size:.4g} long, in the {other} not"
+        yield Cause("clipping", words, tuple(paths))
+
+    def _lengths(self, path: str, side: int) -> np.ndarray:
+        """How far a parameter goes in each step."""
+        courses = [self._response(name, path)[1 + side] for name in (ORDINARY, HUGEST)]
+        return np.concatenate([np.sqrt((trail.moves**2).sum(axis=1)) for trail in courses])
 
     # Weight decay.
 
@@ -249,7 +274,13 @@ class _Search:
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = other / one
         if np.nanmax(np.abs(ratio / np.nanmedian(ratio) - 1)) < _NEAR and np.isfinite(np.nanmedian(ratio)):
-            yield "learning rate", f"{told}: {np.nanmedian(ratio):.4g} times it at every step"
+            times = float(np.nanmedian(ratio))
+            many = self._every[0]
+            if many > 1 and any(abs(times * factor - 1) < _NEAR for factor in (many, 1 / many)):
+                who = "port" if times > 1 else "reference"
+                yield "accumulation", f"{told}: of {many} gradients the {who} has the sum where the other has the mean"
+                return
+            yield "learning rate", f"{told}: {times:.4g} times it at every step"
             return
         yield "schedule", told
 
@@ -324,6 +355,13 @@ def _kept(averages: np.ndarray, trail: Trail) -> list[float]:
     after = trail.before + trail.moves
     new, old = after[1:] - averages[:-1], averages[1:] - averages[:-1]
     return [1 - float((each * step).sum() / max((each**2).sum(), 1e-300)) for each, step in zip(new, old, strict=True)]
+
+
+def _every(moved: np.ndarray) -> int:
+    """The number of which only the multiples are steps that moved; 1 where there is none."""
+    steps = np.flatnonzero(moved) + 1
+    first = int(steps[0]) if len(steps) else 1
+    return first if np.array_equal(steps, np.arange(first, len(moved) + 1, first)) else 1
 
 
 def _share(zero: Trail) -> float:

@@ -38,6 +38,7 @@ def said(by_torch: Any, by_jax: Any, model: str = "net", turned: bool = False) -
 # One for each kind of fault; `python -m tests.conformance.recipes` plants all.
 SHOWN = ("decay of SGD", "decay in the gradient for decoupled", "decay without the rate of SGD", "clipped after SGD")
 SHOWN += ("eps of RMSprop inside of the root", "second beta 0.99", "no bias correction", "dampening", "no schedule")
+SHOWN += ("a step of every 4 gradients",)
 
 
 @pytest.mark.parametrize("fault", [each for each in PLANTED if each.name in SHOWN], ids=lambda fault: fault.name)
@@ -80,6 +81,21 @@ def test_both_numbers_and_the_parameters_are_said() -> None:
     ]
     masked = optax.adamw(RATE, weight_decay=0.01, mask=lambda tree: jax.tree.map(lambda each: each.ndim > 1, tree))
     assert said(adamw, masked) == [f"[weight decay mask] {decay}not ({WORDS['of some']})"]
+
+
+OTHERS = {
+    "the port goes by the signs alone, whatever the gradients, the reference does not": optax.lion(RATE),
+    "the port makes steps of each tensor that are as long, whatever the gradients, the reference does not": optax.lamb(
+        RATE
+    ),
+    "the reference makes a step of each gradient, the port of every 4 gradients": optax.MultiSteps(optax.sgd(RATE), 4),
+}
+
+
+@pytest.mark.parametrize("words", OTHERS)
+def test_what_another_optimizer_does_is_said(words: str) -> None:
+    (failure,) = said(adamw, OTHERS[words])
+    assert failure.partition("] ")[2].startswith(words)
 
 
 def test_what_passes_has_a_row_for_each_parameter() -> None:

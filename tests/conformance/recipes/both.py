@@ -24,7 +24,8 @@ class Recipe:
     slower: the rate of vectors, as a factor.
 
     Only Optax's: root, eps inside of the root; alone, a decay that the rate does not multiply; after: the clipping of
-    what the rule makes; late: steps by which the schedule is late; uncorrected: averages as they are.
+    what the rule makes; late: steps by which the schedule is late; uncorrected: averages as they are; every: how many
+    gradients make a step; inside: of RMSprop's eps.
     """
 
     rule: str = "adamw"
@@ -48,6 +49,7 @@ class Recipe:
     after: float = 0.0
     late: int = 0
     uncorrected: bool = False
+    every: int = 1
     inside: bool = False
 
 
@@ -146,6 +148,7 @@ def by_optax(recipe: Recipe) -> Any:
     how, most = recipe.clip
     clips = {"norm": optax.clip_by_global_norm, "value": optax.clip, "root": optax.clip_by_block_rms}
     rule = optax.chain(clips[how](most), rule) if how else rule
+    rule = optax.MultiSteps(rule, recipe.every).gradient_transformation() if recipe.every > 1 else rule
     if not recipe.average:
         return rule
     return rule, lambda old, new: optax.incremental_update(new, old, 1 - recipe.average)

@@ -139,4 +139,6 @@ PLANTED = (
     _pair("no average of weights", _BLOCK, replace(SGD, average=0.99), "average of weights", average=0.0),
     _pair("another optimizer", _TIED, SGD, "optimizer", rule="adamw"),
     _pair("a rule of another kind", _BLOCK, RMS, "optimizer", rule="adagrad"),
+    _pair("a step of every 4 gradients", _NET, SGD, "accumulation", every=4),
+    _pair("a step of every 2 gradients", _BLOCK, ADAMW, "accumulation", True, every=2),
 )
