@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from itertools import permutations
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from paritree.migration.convert.execute import SLAB, copy, slabs
 
+from ..processes import run_alone
 from .checkpoints import BFLOAT16
 
 SHAPES = ((), (0,), (5,), (0, 3), (300, 200), (1, 500, 70), (40, 1, 600), (3, 3, 130, 90), (2, 3, 5, 7, 200))
@@ -51,3 +53,7 @@ def test_slabs_are_the_array_in_runs(shape: tuple[int, ...], limit: int) -> None
     ends = np.cumsum([0, *(part.size for _, part in parts)])
     assert [start for start, _ in parts] == list(ends[:-1])
     assert all(part.nbytes <= max(limit, array.itemsize) for _, part in parts)
+
+
+def test_a_conversion_holds_two_tensors_and_a_few_runs(tmp_path: Path) -> None:
+    assert run_alone("tests.migration.convert.in_runs", tmp_path) == ["file.safetensors", "shards"]
