@@ -23,6 +23,9 @@ from .resize import skeleton
 
 # What Flax adds to the square of a norm, whose magnitudes have no axes of length 1; PyTorch adds nothing.
 _FLAX_EPSILON = 1e-12
+# What PyTorch's parametrization calls a magnitude, and what NNX does, by the keys of the tensor in its layer.
+_PARAMETRIZED = re.compile(r"(.*?)parametrizations\.([^.]+)\.original0")
+_SCALES = re.compile(r"(.*\.)?scales\.(\(.*\))")
 
 
 class Factors(NamedTuple):
@@ -43,13 +46,13 @@ def weight_norms(shapes: Mapping[str, tuple[int, ...]], made: Correspondence) ->
         for path, factors in ((row.reference, row.reference_factors), (row.port, row.port_factors)):
             if factors and _are_there(path, Factors(*factors), shapes):
                 found[path] = Factors(*factors)
-    known = {skeleton(path)[0] for path in _known(made)}
-    for magnitude in shapes:
-        if skeleton(magnitude)[0] not in known:
-            for path, direction in _spelled(magnitude):
-                factors = Factors(magnitude, direction)
-                if skeleton(path)[0] in known and _are_there(path, factors, shapes):
-                    found.setdefault(path, factors)
+    spelled = [(path, Factors(magnitude, other)) for magnitude in shapes for path, other in _spelled(magnitude)]
+    # Most models have none, and a map may be applied many times.
+    known = {skeleton(path)[0] for path in _known(made)} if spelled else set()
+    for path, factors in spelled:
+        is_wanted = skeleton(path)[0] in known and skeleton(factors.magnitude)[0] not in known
+        if is_wanted and _are_there(path, factors, shapes):
+            found.setdefault(path, factors)
     return found
 
 
@@ -120,7 +123,9 @@ def _spelled(magnitude: str) -> Iterator[tuple[str, str]]:
     """The path of the product and that of the direction, in each way in which a framework calls such a magnitude."""
     if magnitude.endswith("_g"):
         yield magnitude[:-2], f"{magnitude[:-2]}_v"
-    if of_torch := re.fullmatch(r"(.*?)parametrizations\.([^.]+)\.original0", magnitude):
+    if magnitude.endswith(".original0") and (
+        of_torch := re.fullmatch(r"(.*?)parametrizations\.([^.]+)\.original0", magnitude)
+    ):
         yield of_torch[1] + of_torch[2], magnitude[:-1] + "1"
     if magnitude.endswith("/scale"):
         # Linen's, in the module beside the layer that it wraps, or around it.
@@ -128,7 +133,7 @@ def _spelled(magnitude: str) -> Iterator[tuple[str, str]]:
         for place in (above[:-1], above):
             path = ".".join([*place, *name.split("/")])
             yield path, path
-    if of_nnx := re.fullmatch(r"(.*\.)?scales\.(\(.*\))", magnitude):
+    if magnitude.endswith(")") and (of_nnx := _SCALES.fullmatch(magnitude)):
         keys = _keys(of_nnx[2])
         path = ".".join(["layer_instance", *map(str, keys)])
         yield (of_nnx[1] or "") + path, (of_nnx[1] or "") + path
