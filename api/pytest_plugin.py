@@ -176,7 +176,7 @@ class AbsentItem(_Item):
 
     def runtest(self) -> None:
         if not self.device:
-            _skip(f"the suite is for {', '.join(self.parent.suite.devices)}, which --paritree-device leaves out")
+            _skip(f"the suite is for {', '.join(self.parent.suite.devices or ())}, which --paritree-device leaves out")
         _gathered(self.config).measured(self.parent.nodeid, self.device, (self.run.absent[self.device],))
         _conclude(self.run.absence(self.device), self.config)
 

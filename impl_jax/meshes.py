@@ -148,9 +148,9 @@ def abstract(tree: Any) -> Any:
     def of(leaf: Any) -> Any:
         if not isinstance(leaf, jax.Array | np.ndarray):
             return leaf
-        own: Any = getattr(leaf, "sharding", None)
-        there = isinstance(own, NamedSharding) and (len(own.device_set) > 1 or {*own.device_set} == devices)
-        sharding = NamedSharding(mesh_under_test(), own.spec) if there else None
+        own, sharding = getattr(leaf, "sharding", None), None
+        if isinstance(own, NamedSharding) and (len(own.device_set) > 1 or {*own.device_set} == devices):
+            sharding = NamedSharding(mesh_under_test(), own.spec)
         is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
         dtype = leaf.dtype if is_key else jax.dtypes.canonicalize_dtype(leaf.dtype)
         return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=sharding)

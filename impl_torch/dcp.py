@@ -131,7 +131,7 @@ def write_boxes(folder: Path, number: int, shapes: Mapping[str, Shape], boxes: I
     writer = FileSystemWriter(folder)
     plan = writer.prepare_global_plan([SavePlan([])] * number + [SavePlan(items)])[number]
     with _writing(folder):
-        results = writer.write_data(plan, _Boxes(made)).value()
+        results = writer.write_data(plan, _Boxes(made)).value() or []
     sizes = {item.index: [*item.tensor_data.chunk.sizes] for item in items}
     return [
         [each.index.fqn, [*(each.index.offset or ())], sizes[each.index], info.relative_path, info.offset, info.length]

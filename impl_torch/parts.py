@@ -328,7 +328,8 @@ def _sharding_class(name: str) -> tuple[type, ...]:
 
 def _whole(array: torch.Tensor) -> torch.Tensor:
     """All of a tensor, of a DTensor from all processes."""
-    return array.full_tensor() if hasattr(array, "full_tensor") else array  # type: ignore[operator]
+    whole: Any = getattr(array, "full_tensor", lambda: array)
+    return whole()
 
 
 def _local(array: torch.Tensor) -> torch.Tensor:

@@ -169,7 +169,7 @@ def site_prober(model: nn.Module, inputs: Inputs, call: Call | None = None, *, d
     return run
 
 
-def plain_attention() -> AbstractContextManager[None]:
+def plain_attention() -> AbstractContextManager[Any]:
     """The kernels for speed have other derivatives where a row is masked altogether."""
     return sdpa_kernel(SDPBackend.MATH)
 

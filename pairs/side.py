@@ -309,8 +309,8 @@ class Side:
 
     def own_gradients(self, weights: Weights, setting: Setting) -> dict[str, np.ndarray]:
         """Those that its own training takes, by path, and the loss as `loss`; it must have a call for them."""
-        call = self.gradients_call
-        assert call is not None
+        assert self.gradients_call is not None
+        call: Call = self.gradients_call
 
         def make() -> Any:
             return self.wing.own_gradients(self.model, self.inputs, call, dtype=setting.dtype)

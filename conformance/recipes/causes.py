@@ -84,7 +84,7 @@ class _Search:
     # What one side leaves alone.
 
     def _moves(self, path: str, side: int) -> bool:
-        return any(course[path][1 + side].moves.any() for course in self.seen.by_course.values() if path in course)
+        return any(course[path].of(side).moves.any() for course in self.seen.by_course.values() if path in course)
 
     def _is_still(self, path: str) -> bool:
         return self._moves(path, 0) != self._moves(path, 1)
@@ -92,11 +92,11 @@ class _Search:
     def _stills(self, paths: Sequence[str]) -> Iterator[Cause]:
         for side, (mover, other) in enumerate((("reference", "port"), ("port", "reference"))):
             mine = tuple(path for path in paths if self._moves(path, side))
-            decaying = tuple(path for path in mine if self._response(ZERO, path)[1 + side].moves.any())
+            decaying = tuple(path for path in mine if self._response(ZERO, path).of(side).moves.any())
             given = tuple(path for path in mine if self._response(CONSTANT, path).given.any())
             frozen = tuple(path for path in decaying if path not in given)
             if frozen:
-                share = _share(self._response(ZERO, frozen[0])[1 + side])
+                share = _share(self._response(ZERO, frozen[0]).of(side))
                 words = f"the {mover} decays by {share:.4g} of its value in a step what the {other} leaves alone"
                 yield Cause("frozen parameters decay", words, frozen)
             rest = tuple(path for path in mine if path not in frozen)
@@ -188,7 +188,7 @@ class _Search:
 
     def _is_in_gradient(self, path: str, side: int) -> bool:
         """Whether a decay goes through the rule: no multiple of the values, or one that is not the rate's."""
-        return bool(self.fits(path)[side].numbers.coupled) or is_uneven(self._response(ZERO, path)[1 + side])
+        return bool(self.fits(path)[side].numbers.coupled) or is_uneven(self._response(ZERO, path).of(side))
 
     def _decay_words(self, path: str, side: int) -> str:
         share = self._decay_shares(path)[side]
@@ -202,8 +202,8 @@ class _Search:
         if fit.error > EXPLAINED * 100:
             return 0.0
         response = self._response(CONSTANT, path)
-        found = rates(fit.numbers, CONSTANT, response.given, response[1 + side])
-        zero = self._response(ZERO, path)[1 + side].moves
+        found = rates(fit.numbers, CONSTANT, response.given, response.of(side))
+        zero = self._response(ZERO, path).of(side).moves
         first = next((n for n, move in enumerate(zero) if move.any()), 0)
         return float(found[first]) if first < len(found) and np.isfinite(found[first]) else 0.0
 
@@ -218,7 +218,7 @@ class _Search:
         if path in self._fits:
             return self._fits[path]
         trails = [
-            {name: (course[path].given, course[path][1 + side]) for name, course in self.seen.by_course.items()}
+            {name: (course[path].given, course[path].of(side)) for name, course in self.seen.by_course.items()}
             for side in (0, 1)
         ]
         known = None
@@ -252,7 +252,7 @@ class _Search:
 
     def _rates(self, course: str, path: str, fits: tuple[Fitted, Fitted]) -> list[np.ndarray]:
         response = self._response(course, path)
-        return [rates(fits[side].numbers, course, response.given, response[1 + side]) for side in (0, 1)]
+        return [rates(fits[side].numbers, course, response.given, response.of(side)) for side in (0, 1)]
 
     def _schedules(self, path: str, ours: Fitted, theirs: Fitted) -> Iterator[tuple[str, str]]:
         first = self._rates(CONSTANT, path, (ours, theirs))
@@ -300,8 +300,7 @@ class _Search:
         steady, size = self._rates(CONSTANT, path, fits), int(np.prod(row.port_shape))
         norms = self.seen.norms[HUGEST]
         ours, theirs = (
-            clipped(fits[side].numbers, response.given, response[1 + side], norms, steady[side], size)
-            for side in (0, 1)
+            clipped(fits[side].numbers, response.given, response.of(side), norms, steady[side], size) for side in (0, 1)
         )
         return ours, theirs
 

@@ -52,7 +52,7 @@ def cause_of_steps(comparison: Comparison, seen: Responses | None, steps: Mappin
 
 def _gradients(seen: Responses | None, path: str, step: Step) -> tuple[np.ndarray, np.ndarray] | None:
     """What both sides' gradients were, in the entries where both are told; None where none is, or both are zero."""
-    ours, theirs = (_turned_back(seen, path, side, step.before, step[1 + side]) for side in (0, 1))
+    ours, theirs = (_turned_back(seen, path, side, step.before, (step.ours, step.theirs)[side]) for side in (0, 1))
     told = np.isfinite(ours) & np.isfinite(theirs)
     if not told.any() or not (ours[told].any() and theirs[told].any()):
         return None
@@ -66,8 +66,8 @@ def _turned_back(seen: Responses | None, path: str, side: int, before: np.ndarra
         return -move
     given = seen.by_course[CONSTANT][path]
     numbers, rate = rule_of(seen, path)[side].numbers, 0.0
-    rate = float(rates(numbers, CONSTANT, given.given, given[1 + side])[0])
-    share = 0.0 if numbers.coupled else float(decays(seen.by_course[ZERO][path][1 + side])[0])
+    rate = float(rates(numbers, CONSTANT, given.given, given.of(side))[0])
+    share = 0.0 if numbers.coupled else float(decays(seen.by_course[ZERO][path].of(side))[0])
     if not (np.isfinite(rate) and rate):
         return np.full(move.shape, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):

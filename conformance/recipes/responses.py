@@ -37,6 +37,10 @@ class Response(NamedTuple):
     theirs: Trail
     averages: tuple[np.ndarray, np.ndarray] | None = None
 
+    def of(self, side: int) -> Trail:
+        """What the reference made of it for 0, and the port for 1."""
+        return (self.ours, self.theirs)[side]
+
 
 @dataclass(frozen=True)
 class Responses:

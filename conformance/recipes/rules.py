@@ -232,13 +232,13 @@ class _Search:
     seen: Sequence[tuple[Course, np.ndarray]]
     decays: bool
 
-    def residual(self, places: Sequence[float]) -> np.ndarray:
+    def residual(self, places: Sequence[float] | np.ndarray) -> np.ndarray:
         numbers = _numbers(self.variant, places)
         return np.concatenate(
             [_left(directions(numbers, course), course, moves, self.decays) for course, moves in self.seen]
         )
 
-    def error(self, places: Sequence[float]) -> float:
+    def error(self, places: Sequence[float] | np.ndarray) -> float:
         return float(np.sqrt((self.residual(places) ** 2).sum() / max(_steps(self.seen), 1)))
 
     @cached_property
@@ -282,7 +282,7 @@ def _place(name: str, value: float) -> float:
     return value if name == "dampening" else float(np.log10(value))
 
 
-def _numbers(variant: _Variant, places: Sequence[float]) -> Numbers:
+def _numbers(variant: _Variant, places: Sequence[float] | np.ndarray) -> Numbers:
     found = {}
     for name, place in zip(variant.free, places, strict=True):
         is_average = name in ("momentum", "first", "second")

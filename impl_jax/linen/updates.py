@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from ...common.wing import Updater
 from ..devices import check_dtype
@@ -15,8 +15,9 @@ from .naming import Model, like
 def _as_model(model: Model, given: Any) -> Model | None:
     """The model after a step, which gives it or its variables."""
     variables = given[1] if type(given) is tuple and len(given) == 2 and given[0] is model[0] else given
-    is_whole = isinstance(variables, Mapping) and set(variables) == set(model[1])
-    return like(model, model[0], variables) if is_whole else None
+    if not isinstance(variables, Mapping) or set(variables) != set(model[1]):
+        return None
+    return like(model, model[0], cast("dict[str, Any]", variables))
 
 
 HOME = Home(lambda model, wrt: model[1]["params"], as_model=_as_model, whole=lambda model: without_dropout())

@@ -57,10 +57,14 @@ class Source(Protocol):
     files: those that it is read from.
     """
 
-    entries: Mapping[str, TensorEntry]
-    aliases: Mapping[str, str]
-    others: tuple[str, ...]
-    files: tuple[Path, ...]
+    @property
+    def entries(self) -> Mapping[str, TensorEntry]: ...
+    @property
+    def aliases(self) -> Mapping[str, str]: ...
+    @property
+    def others(self) -> tuple[str, ...]: ...
+    @property
+    def files(self) -> tuple[Path, ...]: ...
 
     def array(self, path: str) -> np.ndarray:
         """An entry's values, of its shape and dtype, not to be written to."""
