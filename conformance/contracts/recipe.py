@@ -15,6 +15,7 @@ from ...pairs.precision import ROUNDINGS
 from ..recipes import (
     CONSTANT,
     COURSES,
+    ZERO,
     Cause,
     Response,
     Responses,
@@ -105,6 +106,7 @@ def _of_losses(comparison: Comparison, seen: Responses | None) -> Iterator[Findi
         yield Finding("", None, None, None, words)
     elif failures:
         cause = cause_of_steps(comparison, seen, _first_steps(steps, failures)) if comparison.reference.step else None
+        failures = [_decaying(each, seen) for each in failures]
         yield from ([_of_cause(failures, cause)] if cause else _grouped(failures))
 
 
@@ -118,6 +120,18 @@ def _first_steps(steps: Steps, failures: Sequence[Finding]) -> dict[str, Step]:
 def _of_cause(failures: Sequence[Finding], cause: Cause) -> Finding:
     first = max(failures, key=lambda each: each.measured or 0.0)
     return replace(first, message=f"{cause.words} (in steps of their own)", cause=cause.cause, module="")
+
+
+def _decaying(failure: Finding, seen: Responses | None) -> Finding:
+    """The failure, with its cause where what one side alone moves is what its optimizer decays without a gradient."""
+    sides = [side for side in (0, 1) if failure.cause == f"only the {('reference', 'port')[side]} trains it"]
+    response = seen.by_course[ZERO].get(failure.port_path) if seen else None
+    if not sides or response is None or not response[1 + sides[0]].moves.any():
+        return failure
+    words = (
+        "it is decayed without a gradient, and PyTorch's optimizers leave alone what has none: mask it, or freeze it"
+    )
+    return replace(failure, message=f"{failure.message}; {words}", cause="frozen parameters decay")
 
 
 def _grouped(failures: Sequence[Finding]) -> Iterator[Finding]:

@@ -101,9 +101,9 @@ def test_what_another_optimizer_does_is_said(words: str) -> None:
 def test_what_passes_has_a_row_for_each_parameter() -> None:
     report = mapped("net").checked(by_torch(ADAMW), by_optax(ADAMW))
     report.raise_for_failure()
-    assert sorted(each.path for each in report.results) == [
-        *("0.bias", "0.weight", "1.bias", "1.weight", "3.bias", "3.weight")
-    ]
+    *rows, losses = report.results
+    assert sorted(each.path for each in rows) == [*("0.bias", "0.weight", "1.bias", "1.weight", "3.bias", "3.weight")]
+    assert losses.message == "after 3 steps of its own recipe all parameters are alike"
     assert all(each.measured is not None and each.measured < each.allowed for each in report.results)
 
 
@@ -222,12 +222,14 @@ def test_counts_that_cannot_be_set_on_are_said() -> None:
     )
 
 
-def test_moments_that_are_no_numbers_on_both_sides_are_alike() -> None:
+def test_moments_that_are_no_numbers_on_both_sides_are_alike_and_a_loss_that_makes_them_is_said() -> None:
     """Without an eps a zero gradient makes 0 / 0, in both."""
     none = lambda parameters: torch.optim.AdamW(parameters, lr=RATE, eps=0.0)  # noqa: E731
     report = mapped("net").checked(none, optax.adamw(RATE, eps=0.0, weight_decay=0.01))
-    assert not report.failures
-    assert np.isfinite([each.measured for each in report.results]).all()
+    assert len([each for each in report.results if each.status == "pass"]) == 6
+    (failure,) = report.failures
+    assert failure.cause == "not finite"
+    assert "after 3 steps of its own recipe it is not finite in the reference" in failure.message
 
 
 @pytest.mark.parametrize("fault", PLANTED_LOSSES[:1], ids=lambda fault: fault.name)
@@ -326,3 +328,35 @@ def test_steps_that_are_no_numbers_are_said() -> None:
     failures = paritree.check(pair, found.map, contracts=("recipe",), devices=("cpu",)).failures
     assert {each.cause for each in failures} == {"not finite"}
     assert "it is not finite in the reference" in failures[0].message
+
+
+class Unused(torch.nn.Module):
+    """Has a layer that no output depends on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.used, self.unused = torch.nn.Linear(4, 3), torch.nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.used(x)
+
+
+class UnusedPort(nnx.Module):
+    def __init__(self) -> None:
+        rngs = nnx.Rngs(0)
+        self.used, self.unused = nnx.Linear(4, 3, rngs=rngs), nnx.Linear(3, 3, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.used(x)
+
+
+def test_what_has_no_gradient_and_decays_on_one_side_is_said() -> None:
+    inputs = (np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32),)
+    pair = paritree.Pair(Unused(), UnusedPort(), inputs, reference_optimizer=adamw, port_optimizer=OPTAX)
+    (failure,) = paritree.check(pair, contracts=("recipe",), devices=("cpu",)).failures
+    assert (failure.cause, failure.path) == ("frozen parameters decay", "unused.weight")
+    assert failure.message.endswith(
+        "it is decayed without a gradient, and PyTorch's optimizers leave alone what has none: mask it, or freeze it; "
+        "as do unused.bias"
+    )
