@@ -33,7 +33,9 @@ class ParitreeError(Exception):
         self.found = shortened(found)
         self.remedy = shortened(remedy)
         where = f"{self.path}: " if path else ""
-        text = f"{where}expected {self.expected}, found {self.found}. {self.remedy}".rstrip()
+        # What is found may be a message of somebody else's, which asks something.
+        end = "" if self.found.endswith("?") else "."
+        text = f"{where}expected {self.expected}, found {self.found}{end} {self.remedy}".rstrip()
         super().__init__(printable(text) if self.has_lines else one_line(text))
 
     def __reduce__(self) -> tuple[type[ParitreeError], tuple[str, str, str, str]]:

@@ -37,6 +37,7 @@ from ..common.wing import (
 from .core import Arrays, Functional, floating, given, weighted
 from .equations import applied, opened
 from .programs import traceable
+from .releases import scan_counts
 
 # What has equations of its own and is no call of them.
 _NO_CALLS = frozenset({"scan", "while", "cond", "pallas_call", "custom_root", "custom_linear_solve"})
@@ -183,7 +184,7 @@ class _Evaluation:
 
     def _scanned(self, of: Mapping[str, Any], taken: list[Place], around: _Around) -> list[Place]:
         """A loop over the first axis, each time round by itself."""
-        fixed, carried = of["num_consts"], of["num_carry"]
+        fixed, carried = scan_counts(of)
         consts, carry, whole = taken[:fixed], taken[fixed : fixed + carried], taken[fixed + carried :]
         body, length = of["jaxpr"], of["length"]
         order = range(length)[::-1] if of["reverse"] else range(length)

@@ -28,6 +28,7 @@ from ..common.arrays import as_numpy
 from ..common.errors import CheckpointError
 from ..common.reading import opened
 
+_DENSE = "dense tensors of a type that NumPy has"
 _ANEW = "It is cut short or no checkpoint: copy or save it again."
 # No weights lie deeper. What is deeper would only be walked until Python gives up.
 _DEEPEST = 100
@@ -93,6 +94,9 @@ def _loaded(stream: IO[bytes], file: Path, location: str) -> Any:
             return torch.load(stream, map_location=location, weights_only=True)
     except UnpicklingError as error:
         raise _refused(file, str(error)) from None
+    except NotImplementedError as error:
+        # Since 2.14 PyTorch looks into sparse tensors as it reads them, which have no values on the meta device.
+        raise CheckpointError(str(file), _DENSE, f"a sparse one ({error})", "Save it as such.") from None
     except Exception as error:
         # A pickle is a program, and there is no end to what a wrong one makes its interpreter raise.
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'the file ends'}"
@@ -253,7 +257,7 @@ def _dtype(tensor: torch.Tensor, where: str) -> np.dtype:
 
 def _not_held(tensor: torch.Tensor, where: str, reason: str) -> CheckpointError:
     found = f"one of {tensor.dtype}, {tensor.layout} ({reason})"
-    return CheckpointError(where, "dense tensors of a type that NumPy has", found, "Save it as such.")
+    return CheckpointError(where, _DENSE, found, "Save it as such.")
 
 
 class _Tree:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -167,7 +168,8 @@ def test_side_that_is_no_model(other: Any, place: str, found: str) -> None:
 def test_inputs_that_a_side_does_not_take(inputs: Any, text: str) -> None:
     with pytest.raises(PairError) as refused:
         checked(inputs=inputs)
-    assert str(refused.value) == text
+    # Python 3.13 adds the nearest name.
+    assert re.sub(r"Did you mean '\w+'\? ", "", str(refused.value)) == text
 
 
 def twice(model: Any, inputs: Any) -> Any:

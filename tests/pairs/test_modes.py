@@ -199,7 +199,11 @@ REFUSED = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.trace:DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.trace:DeprecationWarning",
+    "ignore:.torch.jit.trace:FutureWarning",
+    "ignore::torch.jit.TracerWarning",
+)
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_put_aside_is_refused_by_name(name: str) -> None:
     model, port = reference(), reference(1)

@@ -270,7 +270,8 @@ def test_two_entries_of_one_path(tmp_path: Path) -> None:
 
 def test_a_sparse_tensor(tmp_path: Path) -> None:
     torch.save({"w": torch.ones(2).to_sparse()}, tmp_path / "a.pt")
-    assert "w: expected dense tensors of a type that NumPy has" in refused(tmp_path / "a.pt")
+    # Which one it is, PyTorch has not said since 2.14.
+    assert "expected dense tensors of a type that NumPy has" in refused(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize("old", [True, False])
