@@ -94,7 +94,7 @@ def draw(
         UsageError: what is no seed, or no stream.
         InitializerError: the initializer does not fit the shape, or its bits cannot be portable.
         DtypeError: float64 without `running(dtype="float64")`.
-        DeviceError: JAX does not see the device.
+        DeviceError: JAX does not see the device. UsageError: no name of one device.
     """
     from .devices import check_dtype, device_of
 

@@ -40,6 +40,7 @@ def build(
         SpecError, PathError: the spec does not hold together.
         NotExpressibleError: a child's name that `nn.Module` keeps for itself, or a bare array as the whole model.
         DtypeError, DeviceError: PyTorch has no such type, or does not see the device.
+        UsageError: no name of one device.
     """
     table = table_of(model, dtype)
     resolved, _ = spec.flow(model)

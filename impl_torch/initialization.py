@@ -44,6 +44,7 @@ def draw(
         UsageError: what is no seed, or no stream.
         InitializerError: the initializer does not fit the shape, or its bits cannot be portable.
         DtypeError, DeviceError: PyTorch has no such type, or does not see the device.
+        UsageError: no name of one device.
     """
     initializer.validate(shape, path)
     if box is not None and check_stream(stream) == "portable":

@@ -45,7 +45,7 @@ def build(
         SpecError, PathError: the spec does not hold together.
         NotExpressibleError: a child's name that a Linen module keeps for itself, or a setting that Flax does not have.
         DtypeError: float64 without `running(dtype="float64")`.
-        DeviceError: JAX does not see the device.
+        DeviceError: JAX does not see the device. UsageError: no name of one device.
     """
     check_dtype(dtype)
     table = table_of(model, dtype)

@@ -42,7 +42,7 @@ def build(
         NotExpressibleError: a Linear whose width the spec does not know (NNX is not lazy), a child's name that an
             nnx.Module keeps for itself, or a setting that Flax does not have.
         DtypeError: float64 without `running(dtype="float64")`.
-        DeviceError: JAX does not see the device.
+        DeviceError: JAX does not see the device. UsageError: no name of one device.
     """
     check_dtype(dtype)
     table = table_of(model, dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import pytest
 import torch
 from flax import nnx, traverse_util
 
-from paritree.common.errors import DeviceError, DtypeError, NotExpressibleError
+from paritree.common.errors import DeviceError, DtypeError, NotExpressibleError, UsageError
 from paritree.common.layers import Decoder, Dropout, Embedding, FixedLinear, Linear, ReLU, Tanh
 from paritree.common.models.reference import neutral_weights
 from paritree.common.spec import Block, Sequential, Shared, expansion
@@ -175,9 +176,15 @@ def test_a_dtype_that_is_none(wing: Any, dtype: str) -> None:
 def test_a_device_that_is_none(wing: Any) -> None:
     framework = "PyTorch" if wing.NAME == "torch" else "JAX"
     seen = " and ".join(wing.devices())
-    text = f"expected the device 'abacus' in {framework}, found {seen}. Run where it is present."
+    text = f"expected the device 'tpu:3' in {framework}, found {seen}. Run where it is present."
     with pytest.raises(DeviceError, match=exactly(text)):
+        wing.build(Linear(2, 2), device="tpu:3")
+    text = "abacus: expected the name of a device, found 'abacus', which is none. There are "
+    with pytest.raises(UsageError, match=f"^{re.escape(text)}"):
         wing.build(Linear(2, 2), device="abacus")
+    text = "cpu:cuda: expected the name of one device, found 2. Write 'cpu': there is one side."
+    with pytest.raises(UsageError, match=exactly(text)):
+        wing.build(Linear(2, 2), device="cpu:cuda")
 
 
 def test_a_shared_layer_is_built_once(wing: Any) -> None:
