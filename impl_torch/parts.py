@@ -349,7 +349,8 @@ def _batch(model: nn.Module, plan: Plan) -> Batch:
     if plan.input_sharding is not None:
         return _given_batch(plan)
     if isinstance(model, (nn.parallel.DistributedDataParallel, *_sharding_class("FullyShardedDataParallel"))):
-        return Batch(dist.get_rank(model.process_group), dist.get_world_size(model.process_group))
+        group: Any = model.process_group
+        return Batch(dist.get_rank(group), dist.get_world_size(group))
     for each in model.modules():
         state = getattr(each, "_get_fsdp_state", lambda: None)()
         group = getattr(state, "_fsdp_param_group", None)

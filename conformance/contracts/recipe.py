@@ -126,7 +126,7 @@ def _decaying(failure: Finding, seen: Responses | None) -> Finding:
     """The failure, with its cause where what one side alone moves is what its optimizer decays without a gradient."""
     sides = [side for side in (0, 1) if failure.cause == f"only the {('reference', 'port')[side]} trains it"]
     response = seen.by_course[ZERO].get(failure.port_path) if seen else None
-    if not sides or response is None or not response[1 + sides[0]].moves.any():
+    if not sides or response is None or not response.of(sides[0]).moves.any():
         return failure
     words = (
         "it is decayed without a gradient, and PyTorch's optimizers leave alone what has none: mask it, or freeze it"

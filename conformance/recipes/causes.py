@@ -129,7 +129,7 @@ class _Search:
         side = steady.index(True)
         one, other = ("reference", "port")[side], ("port", "reference")[side]
         if all(is_steady(self._lengths(path, side)) for path in paths):
-            moves = np.abs(np.concatenate([self._response(ORDINARY, path)[1 + side].moves for path in paths], axis=1))
+            moves = np.abs(np.concatenate([self._response(ORDINARY, path).of(side).moves for path in paths], axis=1))
             how = "goes by the signs alone" if is_steady(moves) else "makes steps of each tensor that are as long"
             yield Cause("optimizer", f"the {one} {how}, whatever the gradients, the {other} does not", tuple(paths))
             return
@@ -139,7 +139,7 @@ class _Search:
 
     def _lengths(self, path: str, side: int) -> np.ndarray:
         """How far a parameter goes in each step."""
-        courses = [self._response(name, path)[1 + side] for name in (ORDINARY, HUGEST)]
+        courses = [self._response(name, path).of(side) for name in (ORDINARY, HUGEST)]
         return np.concatenate([np.sqrt((trail.moves**2).sum(axis=1)) for trail in courses])
 
     # Weight decay.
