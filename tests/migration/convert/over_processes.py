@@ -70,7 +70,8 @@ def saving(model: Any, made: Any, place: Path, held: dict[str, Any], others: dic
     # DCP has an archive about each box.
     assert done.written <= asked <= 1.05 * done.written + (1 << (20 if place.suffix == ".dcp" else 16)), asked
     assert done.written <= share(held)
-    assert peak < 1 << 20 < done.written, (place, peak)
+    # PyTorch's own writer of DCP makes a file of each box in memory, about a megabyte of two.
+    assert peak < (0.6 * done.written if place.suffix == ".dcp" else 0.2 * done.written), (place, peak)
 
 
 def refused(place: Path, kind: type[Exception], said: str, call: Any) -> None:
