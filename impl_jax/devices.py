@@ -20,12 +20,7 @@ from .modes import ordinary
 
 def devices() -> tuple[str, ...]:
     """The devices of this process that JAX can use here: `cpu` first, and all of each other kind that there is."""
-    return tuple(_present())
-
-
-def _present() -> dict[str, Any]:
-    """By our names."""
-    return {name: device for kind in KINDS for name, device in _named(kind)}
+    return tuple(name for kind in KINDS for name, _ in _named(kind))
 
 
 def _named(kind: str) -> Iterator[tuple[str, Any]]:
@@ -50,10 +45,12 @@ def device_of(name: str) -> Any:
     Raises:
         DeviceError: JAX does not see the device. UsageError: no name of one device.
     """
-    name, present = one_device(name), _present()
-    if name not in present:
-        raise DeviceError("", f"the device {name!r} in JAX", " and ".join(present), "Run where it is present.")
-    return present[name]
+    name = one_device(name)
+    # Of its kind alone: a search for the others would be made anew for every run.
+    found = dict(_named(name.partition(":")[0])).get(name)
+    if found is None:
+        raise DeviceError("", f"the device {name!r} in JAX", " and ".join(devices()), "Run where it is present.")
+    return found
 
 
 @contextmanager

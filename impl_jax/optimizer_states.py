@@ -45,7 +45,6 @@ _MOMENTS: dict[frozenset[str], dict[str, str]] = {
     frozenset({"e_g", "e_x"}): {"e_g": "e_g", "e_x": "e_x"},
     frozenset({"count", "v_row", "v_col", "v"}): {"v_row": "v_row", "v_col": "v_col", "v": "v"},
 }
-_FACTORED = frozenset({"count", "v_row", "v_col", "v"})
 # No chain has more parts.
 _LONGEST = 1000
 _SCHEDULE = frozenset({"count"})

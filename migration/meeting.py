@@ -70,9 +70,7 @@ class Meeting:
             MapError: another one has another map. UsageError: another one does something else.
             ProcessError: as `exchange`.
         """
-        own = {
-            about: hashlib.blake2b(text.encode("utf-8", "surrogatepass")).hexdigest() for about, text in said.items()
-        }
+        own = {about: _digest(text) for about, text in said.items()}
         told = self.exchange("agree", " ".join(f"{about}={digest}" for about, digest in own.items()))
         differing: dict[str, list[int]] = {}
         for number, text in told.items():

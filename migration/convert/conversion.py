@@ -148,7 +148,7 @@ def convert(
             of its names has, rows that a tensor cannot have, a `like` that is no model, or a size that is none.
     """
     order = _ordered(destination, dtype, max_shard_size, overwrite, resume, dry_run, on_progress)
-    made = map if isinstance(map, Map) else Map.load(Path(map))
+    made = Map.of(map)
     shapes = None if like is None else target_entries(like)
     with here(source, order.target) as place:
         weights, told, taken_off, put_before = opened(place, made, skip, prefix)
@@ -196,7 +196,7 @@ def save(
     shards = Shards.of(model)
     with nullcontext() if shards is None else Meeting(shards.processes) as meeting:
         order = _ordered(destination, dtype, max_shard_size, overwrite, False, False, on_progress)
-        made = map if isinstance(map, Map) else Map.load(Path(map))
+        made = Map.of(map)
         inputs = [] if isinstance(map, Map) else [Path(map)]
         known = None if shards is None else shards.known_to(made)
         if meeting is None or known is None:

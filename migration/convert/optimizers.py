@@ -59,7 +59,7 @@ def convert_optimizer(
     """
     check_here(destination)
     target = local_path(destination)
-    made = map if isinstance(map, Map) else Map.load(Path(map))
+    made = Map.of(map)
     with here(source, target) as place:
         made = _directed(made, place, inverse)
         is_torch = made.direction[1] == "torch"

@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ...common.errors import CheckpointError, TieError, WeightsError, unfit
@@ -76,7 +75,7 @@ def load(
     loader = loader_of(like)
     targets = loader.targets(like, shardings)
     with Meeting(loader.processes(targets)) as meeting:
-        made = map if isinstance(map, Map) else Map.load(Path(map))
+        made = Map.of(map)
         weights = opened(local_path(source), made, skip, prefix).source
         meeting.agree(_asked(made, weights, targets, keep))
         filling, owners = bound(weights, made, targets, keep)

@@ -93,7 +93,7 @@ def plan(
             ShapeError for a number of processes that does not divide the mesh's devices.
     """
     spread = loader_of(like).spread(like, processes, shardings, mesh)
-    made = map if isinstance(map, Map) else Map.load(Path(map))
+    made = Map.of(map)
     weights, told, taken_off, put_before = _opened(source, made, skip, prefix)
     filling, owners = bound(weights, made, {path: each.target for path, each in spread.items()}, keep)
     count = max(len(each.boxes) for each in spread.values())

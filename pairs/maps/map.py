@@ -6,6 +6,7 @@ piece of a tensor, so that what one side packs the other may split.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,3 +181,12 @@ class Map(Correspondence):
             MapError: the file is not there, is no map, is one of another version, or does not hold together.
         """
         return files.load(Path(file), Map)
+
+    @staticmethod
+    def of(given: Map | str | os.PathLike[str]) -> Map:
+        """A map as it is, or read of its file.
+
+        Raises:
+            MapError: as `load`.
+        """
+        return given if isinstance(given, Map) else Map.load(Path(given))

@@ -23,8 +23,7 @@ from .resize import skeleton
 
 # What Flax adds to the square of a norm, whose magnitudes have no axes of length 1; PyTorch adds nothing.
 _FLAX_EPSILON = 1e-12
-# What PyTorch's parametrization calls a magnitude, and what NNX does, by the keys of the tensor in its layer.
-_PARAMETRIZED = re.compile(r"(.*?)parametrizations\.([^.]+)\.original0")
+# What NNX calls a magnitude, by the keys of the tensor in its layer.
 _SCALES = re.compile(r"(.*\.)?scales\.(\(.*\))")
 
 

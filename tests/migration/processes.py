@@ -7,9 +7,36 @@ import re
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+
+from paritree.migration import meeting
 
 ROOT = Path(__file__).parents[2]
+# What is said of the second process where it ends itself in the middle.
+DEAD = (
+    "process 1: expected a word of it within 4 seconds, found none. It has ended, hangs, or did not come to the same "
+    "call: look at what it said. Where one may come later than others, let them wait for each other before the call."
+)
+
+
+@contextmanager
+def pauses() -> Iterator[list[float]]:
+    """How long a meeting lets this process wait, pause by pause: as it asks for it, however slow the machine is."""
+    found: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        found.append(seconds)
+        time.sleep(seconds)
+
+    meeting.time = SimpleNamespace(monotonic=time.monotonic, sleep=sleep)  # type: ignore[assignment]
+    try:
+        yield found
+    finally:
+        meeting.time = time
 
 
 def connect(port: str, number: int, count: int = 2) -> None:
