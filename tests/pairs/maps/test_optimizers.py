@@ -30,7 +30,7 @@ class Recipe:
 
     torch: Callable[[Any], torch.optim.Optimizer]
     optax: Callable[[], Any]
-    pairs: tuple[str, ...] = tuple(PAIRS)
+    pairs: tuple[str, ...] = ("gpt2", "resnet", "language")
 
 
 RECIPES: dict[str, Recipe] = {
@@ -54,7 +54,8 @@ RECIPES: dict[str, Recipe] = {
     "accumulating": Recipe(lambda p: torch.optim.Adam(p, lr=0.01), lambda: optax.MultiSteps(optax.adam(0.01), 1)),
     "adamax": Recipe(lambda p: torch.optim.Adamax(p, lr=0.01), lambda: optax.adamax(0.01)),
     "radam": Recipe(
-        lambda p: torch.optim.RAdam(p, lr=0.01, eps=1e-14), lambda: optax.radam(0.01, eps=1e-14), ("resnet", "language")
+        lambda p: torch.optim.RAdam(p, lr=0.01, eps=1e-14),
+        lambda: optax.radam(0.01, eps=1e-14),
     ),
     "rmsprop": Recipe(
         lambda p: torch.optim.RMSprop(p, lr=0.01), lambda: optax.rmsprop(0.01, decay=0.99, eps_in_sqrt=False)
@@ -81,7 +82,7 @@ RECIPES: dict[str, Recipe] = {
     "adafactor": Recipe(
         lambda p: torch.optim.Adafactor(p, lr=0.01, eps=(1e-15, 1e-3)),
         lambda: optax.adafactor(0.01, min_dim_size_to_factor=1),
-        ("language",),
+        ("gpt2 in lists", "narrow resnet", "language"),
     ),
 }
 # Each recipe with one of the pairs, in turn; the others behind the marker.
@@ -98,7 +99,7 @@ def weights(model: torch.nn.Module) -> dict[str, np.ndarray]:
 
 def apart(pair: Trained, one: Any, other: Any, first: Any) -> float:
     """How far two sets of the port's parameters are apart, as a share of how far they have moved."""
-    leaves = zip(*(map(np.asarray, jax.tree.leaves(each)) for each in (one, other, first)), strict=True)
+    leaves = zip(*(map(np.asarray, pair.seen(each)) for each in (one, other, first)), strict=True)
     found = [(np.abs(a - b).max(), np.abs(a - c).max()) for a, b, c in leaves]
     return max(a for a, _ in found) / max(b for _, b in found)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -22,9 +22,9 @@ WIDTH, HEADS, LAYERS, WORDS, LENGTH = 8, 2, 2, 11, 5
 
 
 class Attention(torch.nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, has_bias: bool = True) -> None:
         super().__init__()
-        self.c_attn = torch.nn.Linear(WIDTH, 3 * WIDTH)
+        self.c_attn = torch.nn.Linear(WIDTH, 3 * WIDTH, bias=has_bias)
         self.c_proj = torch.nn.Linear(WIDTH, WIDTH)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -35,10 +35,10 @@ class Attention(torch.nn.Module):
 
 
 class Layer(torch.nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, has_bias: bool = True) -> None:
         super().__init__()
         self.ln_1, self.ln_2 = torch.nn.LayerNorm(WIDTH), torch.nn.LayerNorm(WIDTH)
-        self.attn = Attention()
+        self.attn = Attention(has_bias)
         self.c_fc, self.c_proj = torch.nn.Linear(WIDTH, 2 * WIDTH), torch.nn.Linear(2 * WIDTH, WIDTH)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -47,10 +47,12 @@ class Layer(torch.nn.Module):
 
 
 class GPT2(torch.nn.Module):
-    def __init__(self) -> None:
+    """has_bias: whether the queries, keys and values have one."""
+
+    def __init__(self, has_bias: bool = True) -> None:
         super().__init__()
         self.wte, self.wpe = torch.nn.Embedding(WORDS, WIDTH), torch.nn.Embedding(LENGTH, WIDTH)
-        self.h = torch.nn.ModuleList([Layer() for _ in range(LAYERS)])
+        self.h = torch.nn.ModuleList([Layer(has_bias) for _ in range(LAYERS)])
         self.ln_f = torch.nn.LayerNorm(WIDTH)
         self.lm_head = torch.nn.Linear(WIDTH, WORDS, bias=False)
         self.lm_head.weight = self.wte.weight
@@ -84,13 +86,33 @@ def gpt2(tree: Any, tokens: Any) -> Any:
     return _norm(x, tree["ln_f"]) @ tree["wte"].T
 
 
+def gpt2_in_lists(tree: Any, tokens: Any) -> Any:
+    """The port that keeps PyTorch's tensors whole: its layers are a list, and its projections are packed.
+
+    They have no bias: of the keys' the gradient is rounding alone, and Adafactor's step goes by the whole tensor.
+    """
+
+    def parts(layer: Any) -> Any:
+        kernels = layer["qkv"]["kernel"].reshape(WIDTH, 3, HEADS, -1)
+        none = jnp.zeros((HEADS, WIDTH // HEADS))
+        apart = {name: {"kernel": kernels[:, i], "bias": none} for i, name in enumerate("qkv")}
+        out = {"kernel": layer["o"]["kernel"].reshape(HEADS, -1, WIDTH), "bias": layer["o"]["bias"]}
+        return {**layer, **apart, "o": out}
+
+    layers = [parts(tree["h"][str(i)]) for i in range(LAYERS)]
+    return gpt2({**tree, "h": jax.tree.map(lambda *each: jnp.stack(each), *layers)}, tokens)
+
+
 class Residual(torch.nn.Module):
-    def __init__(self) -> None:
+    """channels: with two, as many as it gets, the shortcut is the input itself."""
+
+    def __init__(self, channels: int = 4) -> None:
         super().__init__()
-        self.conv1, self.bn1 = torch.nn.Conv2d(2, 4, 3, padding=1, bias=False), torch.nn.BatchNorm2d(4)
-        self.conv2, self.bn2 = torch.nn.Conv2d(4, 4, 3, padding=1, bias=False), torch.nn.BatchNorm2d(4)
-        self.down = torch.nn.Conv2d(2, 4, 1, bias=False)
-        self.fc = torch.nn.Linear(4, 3)
+        own: Any = {"padding": 1, "bias": False}
+        self.conv1, self.bn1 = torch.nn.Conv2d(2, channels, 3, **own), torch.nn.BatchNorm2d(channels)
+        self.conv2, self.bn2 = torch.nn.Conv2d(channels, channels, 3, **own), torch.nn.BatchNorm2d(channels)
+        self.down = torch.nn.Conv2d(2, channels, 1, bias=False) if channels != 2 else torch.nn.Identity()
+        self.fc = torch.nn.Linear(channels, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
@@ -98,13 +120,13 @@ class Residual(torch.nn.Module):
 
 
 class FlaxResidual(nnx.Module):
-    def __init__(self, rngs: nnx.Rngs) -> None:
+    def __init__(self, rngs: nnx.Rngs, channels: int = 4) -> None:
         own: Any = {"use_bias": False, "rngs": rngs, "param_dtype": jnp.float64}
-        self.conv1, self.conv2 = nnx.Conv(2, 4, (3, 3), **own), nnx.Conv(4, 4, (3, 3), **own)
-        self.down = nnx.Conv(2, 4, (1, 1), **own)
+        self.conv1, self.conv2 = nnx.Conv(2, channels, (3, 3), **own), nnx.Conv(channels, channels, (3, 3), **own)
+        self.down = nnx.Conv(2, channels, (1, 1), **own) if channels != 2 else lambda x: x
         norm: Any = {"momentum": 0.9, "epsilon": 1e-5, "rngs": rngs, "param_dtype": jnp.float64}
-        self.bn1, self.bn2 = nnx.BatchNorm(4, **norm), nnx.BatchNorm(4, **norm)
-        self.fc = nnx.Linear(4, 3, rngs=rngs, param_dtype=jnp.float64)
+        self.bn1, self.bn2 = nnx.BatchNorm(channels, **norm), nnx.BatchNorm(channels, **norm)
+        self.fc = nnx.Linear(channels, 3, rngs=rngs, param_dtype=jnp.float64)
 
     def __call__(self, x: Any) -> Any:
         x = x.transpose(0, 2, 3, 1)
@@ -144,14 +166,34 @@ def row(reference: str, port: str, shape: Any, port_shape: Any, layout: str, **m
     return MapRow(reference, port, shape, port_shape, layout, "rule", more.pop("sizes", ()), **pieces, **more)
 
 
-def _gpt2_map() -> Map:
-    deep = {"sizes": (("h", HEADS),)}
-    split = WIDTH // HEADS
-    rows = [
+def _gpt2_ends() -> list[MapRow]:
+    return [
         row("wte.weight", "wte", (WORDS, WIDTH), (WORDS, WIDTH), "a b -> a b", reference_aliases=("lm_head.weight",)),
         row("wpe.weight", "wpe", (LENGTH, WIDTH), (LENGTH, WIDTH), "a b -> a b"),
         *(row(f"ln_f.{n}", f"ln_f.{m}", (WIDTH,), (WIDTH,), "a -> a") for n, m in _NORM),
     ]
+
+
+def _gpt2_lists_map() -> Map:
+    rows = _gpt2_ends()
+    linear = {"attn.c_attn": "qkv", "attn.c_proj": "o", "c_fc": "fc", "c_proj": "proj"}
+    for path, tensor in GPT2(False).h.state_dict().items():
+        layer, _, rest = path.partition(".")
+        name, _, kind = rest.rpartition(".")
+        shape = tuple(tensor.shape)
+        if name not in linear:
+            rows.append(row(f"h.{path}", f"h.{layer}.{name}.{dict(_NORM)[kind]}", shape, shape, "a -> a"))
+        elif kind == "bias":
+            rows.append(row(f"h.{path}", f"h.{layer}.{linear[name]}.bias", shape, shape, "a -> a"))
+        else:
+            rows.append(row(f"h.{path}", f"h.{layer}.{linear[name]}.kernel", shape, shape[::-1], "o i -> i o"))
+    return Map(tuple(rows), ("torch", "pytree"))
+
+
+def _gpt2_map() -> Map:
+    deep = {"sizes": (("h", HEADS),)}
+    split = WIDTH // HEADS
+    rows = _gpt2_ends()
     for i in range(LAYERS):
         one: dict[str, Any] = {"port_piece": f"[{i}]"}
         for j, name in enumerate("qkv"):
@@ -180,15 +222,18 @@ def _gpt2_map() -> Map:
 _NORM = (("weight", "scale"), ("bias", "bias"))
 
 
-def _residual_map() -> Map:
-    kernels = {"conv1": (4, 2, 3, 3), "conv2": (4, 4, 3, 3), "down": (4, 2, 1, 1)}
+def _residual_map(channels: int = 4) -> Map:
+    kernels = {"conv1": (channels, 2, 3, 3), "conv2": (channels, channels, 3, 3), "down": (channels, 2, 1, 1)}
+    if channels == 2:
+        del kernels["down"]
     rows = [
         row(f"{name}.weight", f"{name}.kernel", shape, (*shape[2:], shape[1], shape[0]), "o i h w -> h w i o")
         for name, shape in kernels.items()
     ]
-    rows += [row(f"{bn}.{n}", f"{bn}.{m}", (4,), (4,), "a -> a") for bn in ("bn1", "bn2") for n, m in _NORM]
+    one = (channels,)
+    rows += [row(f"{bn}.{n}", f"{bn}.{m}", one, one, "a -> a") for bn in ("bn1", "bn2") for n, m in _NORM]
     rows += [
-        row("fc.weight", "fc.kernel", (3, 4), (4, 3), "o i -> i o"),
+        row("fc.weight", "fc.kernel", (3, channels), (channels, 3), "o i -> i o"),
         row("fc.bias", "fc.bias", (3,), (3,), "a -> a"),
     ]
     running = tuple(f"{bn}.running_{what}" for bn in ("bn1", "bn2") for what in ("mean", "var"))
@@ -211,7 +256,7 @@ def _language_map() -> Map:
 
 
 def _residual(params: Any, inputs: Any) -> Any:
-    model = nnx.eval_shape(lambda: FlaxResidual(nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: FlaxResidual(nnx.Rngs(0), len(params["bn1"]["scale"])))
     graph, _, rest = nnx.split(model, nnx.Param, ...)
     rest = jax.tree.map(lambda each: jnp.zeros(each.shape, jnp.float64), rest)
     state = nnx.state(model, nnx.Param)
@@ -237,13 +282,18 @@ def _tree(flat: Mapping[str, Any]) -> Any:
 
 @dataclass(frozen=True)
 class Trained:
-    """A pair: the module's class, its map, its inputs, and the port's parameters and gradients for them."""
+    """A pair: the module's class, its map, its inputs, and the port's parameters and gradients for them.
+
+    unseen: what no output depends on, by the port's path, so that its gradient is rounding alone. The softmax does not
+    see the bias of the keys, and an optimizer with a tiny eps turns such a gradient into whole steps.
+    """
 
     reference: Callable[[], torch.nn.Module]
     inputs: np.ndarray
     outputs: tuple[int, ...]
     map: Map
     outputs_of: Callable[[Any, Any], Any]
+    unseen: Mapping[str, slice] = field(default_factory=dict)
 
     @property
     def targets(self) -> np.ndarray:
@@ -261,6 +311,10 @@ class Trained:
         """The port's parameters for these weights of the reference."""
         return jax.tree.map(lambda each: jnp.asarray(np.array(each)), self.map.carry(weights))
 
+    def seen(self, params: Any) -> list[np.ndarray]:
+        """Its leaves, with zeros where no output depends on them."""
+        return jax.tree.leaves({**params, **{path: params[path].at[each].set(0) for path, each in self.unseen.items()}})
+
     def step(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
         optimizer.zero_grad()
         _loss(model(torch.tensor(self.inputs)), torch.tensor(self.targets)).backward()
@@ -274,8 +328,20 @@ class Trained:
 
 
 PAIRS = {
-    "gpt2": Trained(GPT2, _tokens(), (3, LENGTH, WORDS), _gpt2_map(), lambda p, x: gpt2(_tree(p), x)),
+    "gpt2": Trained(
+        GPT2,
+        _tokens(),
+        (3, LENGTH, WORDS),
+        _gpt2_map(),
+        lambda p, x: gpt2(_tree(p), x),
+        {"h.k.bias": slice(None)},
+    ),
+    # Adafactor is of whole tensors: nothing packed or stacked, and no convolution with more channels than its window.
+    "gpt2 in lists": Trained(
+        lambda: GPT2(False), _tokens(), (3, LENGTH, WORDS), _gpt2_lists_map(), lambda p, x: gpt2_in_lists(_tree(p), x)
+    ),
     "resnet": Trained(Residual, _images(), (6, 3), _residual_map(), _residual),
+    "narrow resnet": Trained(lambda: Residual(2), _images(), (6, 3), _residual_map(2), _residual),
     "language": Trained(
         LanguageModel, _tokens(), (3, LENGTH, WORDS), _language_map(), lambda p, x: FlaxLanguageModel().apply(p, x)
     ),
