@@ -43,7 +43,7 @@ class Home(NamedTuple):
     def started(self, recipe: Recipe, given: Any, model: Any) -> Any:
         """What a step function has as its state: what holds a transformation, made anew, or the transformation's."""
         made, _ = _made(given, model, self)
-        return made if hasattr(made, "tx") else recipe.rule.init(self.trained(model, recipe.wrt))
+        return made if hasattr(made, "tx") else _wide(recipe.rule.init(self.trained(model, recipe.wrt)))
 
 
 class Recipe(NamedTuple):
@@ -72,7 +72,7 @@ class Stepping:
         # What a model is made of is in it as it was given.
         self.paths = [known[id(leaf)] for leaf in jax.tree.leaves(self.params)]
         with reported("", "an optimizer over the model's parameters", _REMEDY):
-            self._state = home.pure(recipe.rule.init(tree))
+            self._state = _wide(home.pure(recipe.rule.init(tree)))
         self.averages = _Averages(recipe.average, self.params) if recipe.average is not None else None
 
     def step(self, gradients: Mapping[str, Any], ahead: int = 0) -> None:
@@ -170,12 +170,23 @@ def _is_rule(given: Any) -> bool:
 
 def _ahead(state: Any, count: int) -> Any:
     """The state with all of its step's numbers set forward."""
-    if not count:
-        return state
+    return _with_counts(state, lambda leaf: leaf + jnp.asarray(count, leaf.dtype)) if count else state
 
-    def moved(keys: tuple[Any, ...], leaf: Any) -> Any:
-        names = {getattr(key, "name", None) for key in keys[-1:]}
-        is_count = names & set(_COUNTS) and jnp.issubdtype(leaf.dtype, jnp.integer)
-        return leaf + jnp.asarray(count, leaf.dtype) if is_count else leaf
 
-    return jax.tree_util.tree_map_with_path(moved, state)
+def _wide(state: Any) -> Any:
+    """The state with all of its step's numbers in 64 bits where floats have as many.
+
+    A quotient of an int32 has 32 bits in any mode: a warmup from zero is off by 1e-4 of its first rates then.
+    """
+    wide = jax.dtypes.canonicalize_dtype(jnp.int64)
+    return _with_counts(state, lambda leaf: jnp.asarray(leaf, wide))
+
+
+def _with_counts(state: Any, changed: Callable[[Any], Any]) -> Any:
+    """The state with its step's numbers changed."""
+
+    def of(keys: tuple[Any, ...], leaf: Any) -> Any:
+        is_count = getattr(keys[-1], "name", None) in _COUNTS if keys else False
+        return changed(leaf) if is_count and jnp.issubdtype(leaf.dtype, jnp.integer) else leaf
+
+    return jax.tree_util.tree_map_with_path(of, state)

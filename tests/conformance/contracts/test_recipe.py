@@ -145,6 +145,18 @@ def test_an_optimizer_may_be_given_in_many_forms(form: str) -> None:
     assert said(*FORMS[form]) == []
 
 
+@pytest.mark.parametrize("steps", [2000, pytest.param(100_000, marks=pytest.mark.thorough)])
+def test_a_long_warmup_from_zero_passes(steps: int) -> None:
+    """Of int32 counts Optax's first rates have float32's rounding of the last rate."""
+    warm = lambda step: min(step / steps, 1.0)  # noqa: E731
+    by_torch = lambda parameters: with_schedule(adamw(parameters), warm)  # noqa: E731
+    assert said(by_torch, optax.adamw(optax.linear_schedule(0.0, RATE, steps), weight_decay=0.01)) == []
+
+
+def with_schedule(optimizer: Any, factor: Callable[[int], float]) -> Any:
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
 def test_what_is_frozen_and_decays_is_said() -> None:
     pair = mapped("net").pair
     reference = torch.nn.Sequential(*pair.reference)
