@@ -27,6 +27,7 @@ from ..common.optimizers import (
     count_of,
     no_counterpart,
     of_another,
+    unheld,
 )
 from ..common.tables import shape_text
 from .trees import Keys, arrays_of, dotted, filled, is_array, placed, whole_array
@@ -64,6 +65,8 @@ _AROUND = frozenset(
         "total_notfinite",
     )
 )
+# What accumulation keeps between updates.
+_WAITING = frozenset({"mini_step", "acc_grads"})
 _REFUSED: dict[frozenset[str], tuple[str, str]] = {
     frozenset({"count", "mu", "nu", "nu_max"}): (
         "AMSGrad",
@@ -79,12 +82,14 @@ class _Part(NamedTuple):
     """A state within the state: its fields, where it is, and what surrounds it.
 
     settings: where the hyperparameters of an injection around it are.
+    scheduled: those of them that have a schedule, so that what is stored is the last update's.
     """
 
     keys: Keys
     node: Any
     fields: frozenset[str]
     settings: Keys | None
+    scheduled: frozenset[str]
 
     @property
     def moments(self) -> Mapping[str, str]:
@@ -146,11 +151,12 @@ def _tensor_state(path: str, leaves: Sequence[_Leaf], parts: Sequence[_Part], st
 
 
 def _settings(state: Any, part: _Part) -> dict[str, float]:
-    """The hyperparameters that are injected around a part and are numbers."""
+    """The hyperparameters that are injected around a part, are numbers, and have no schedule."""
     if part.settings is None:
         return {}
     held = {name: list(_abstract(each, ())) for name, each in _members(_at(state, part.settings)).items()}
-    return {name: float(each[0][1]) for name, each in held.items() if len(each) == 1 and each[0][1].size == 1}
+    numbers = {name: each[0][1] for name, each in held.items() if len(each) == 1 and each[0][1].size == 1}
+    return {name: float(number) for name, number in numbers.items() if name not in part.scheduled}
 
 
 def write(optimizer: Any, state: OptimizerState, owners: Mapping[str, Owner], model: Any = None) -> Any:
@@ -180,7 +186,11 @@ def write(optimizer: Any, state: OptimizerState, owners: Mapping[str, Owner], mo
         arrays |= {keys: _number(_step(part, by_path, state), array) for keys, array in _counts(part)}
     arrays |= {keys: _number(_known_step(state.step), array) for keys, array in _outer_counts(like)}
     arrays |= _injected(like, parts, by_path, state)
-    return _with_state(optimizer, filled(like, arrays), state.step)
+    # PyTorch accumulates in the gradients themselves: nothing waits here.
+    arrays |= {keys: _number(0, array) for keys, array in _abstract(like, ()) if _WAITING & {*keys}}
+    made = filled(like, arrays)
+    _check_values(made, "a live state for the optimizer that is to go on", "Of this the other one keeps nothing.")
+    return _with_state(optimizer, made, state.step)
 
 
 def content(optimizer: Any) -> Any:
@@ -212,7 +222,10 @@ def _fill(
             shape, needed = shape_text(given[name].shape), shape_text(tuple(leaf.array.shape))
             faults.append(f"{path} has a {name} of shape {shape} and needs {needed}")
         else:
-            arrays[leaf.keys] = _placed(given[name], leaf.array)
+            with np.errstate(over="ignore"):
+                kept = given[name].astype(leaf.array.dtype)
+            faults += unheld(path, name, given[name], kept)
+            arrays[leaf.keys] = _placed(kept, leaf.array)
     return faults
 
 
@@ -268,7 +281,7 @@ def _trace_has_rate(trace: _Part, parts: Sequence[_Part]) -> bool:
     between = siblings[scaled[-1] + 1 : own] if scaled else []
     is_last = own == len(siblings) - 1
     if scaled and between and is_last:
-        if any(part.fields == _SCHEDULE for part in between):
+        if "learning_rate" in trace.scheduled or any(part.fields == _SCHEDULE for part in between):
             why = "PyTorch's momentum is of the rates of now; write optax.trace before the schedule."
             raise no_counterpart(dotted(trace.keys), "a trace of updates whose learning rate has a schedule", why)
         return True
@@ -278,7 +291,9 @@ def _trace_has_rate(trace: _Part, parts: Sequence[_Part]) -> bool:
     return False
 
 
-def _parts(node: Any, keys: Keys = (), settings: Keys | None = None) -> Iterator[_Part]:
+def _parts(
+    node: Any, keys: Keys = (), settings: Keys | None = None, scheduled: frozenset[str] = frozenset()
+) -> Iterator[_Part]:
     """The parts of a state in the order in which their transformations act."""
     held = _members(node)
     fields = frozenset(map(str, held))
@@ -287,20 +302,21 @@ def _parts(node: Any, keys: Keys = (), settings: Keys | None = None) -> Iterator
     if fields in _MOMENTS and hasattr(node, "_fields") and type(node).__name__ not in _CLASSES.split():
         raise _unknown(node, keys)
     if fields in _MOMENTS or fields == _SCHEDULE or not held:
-        yield _Part(keys, node, fields, settings)
+        yield _Part(keys, node, fields, settings, scheduled)
     elif fields & {*_INNER}:
         if fields - _AROUND - {*_COUNTS}:
             raise _unknown(node, keys)
         if "hyperparams" in held:
             settings = (*keys, "hyperparams")
+            scheduled = frozenset(map(str, _members(held.get("hyperparams_states"))))
         for name in _INNER:
             if name in held:
-                yield from _parts(held[name], (*keys, name), settings)
+                yield from _parts(held[name], (*keys, name), settings, scheduled)
     elif hasattr(node, "_fields") or is_array(node):
         raise _unknown(node, keys)
     else:
         for key, each in _in_order(held):
-            yield from _parts(each, (*keys, key), settings)
+            yield from _parts(each, (*keys, key), settings, scheduled)
 
 
 def _members(node: Any) -> Mapping[Any, Any]:
@@ -329,12 +345,17 @@ def _unknown(node: Any, keys: Keys) -> Exception:
 
 
 def _check_between_updates(state: Any) -> None:
+    _check_values(state, "a state with values")
     for keys, array in _abstract(state, ()):
-        if isinstance(array, jax.ShapeDtypeStruct):
-            raise UsageError(dotted(keys), "a state with values", "an abstract one")
         if "mini_step" in keys and (waiting := count_of(array, dotted(keys))):
             why = "Carry after an update: PyTorch accumulates in the gradients themselves."
             raise no_counterpart(dotted(keys), f"{waiting} gradients accumulated", why)
+
+
+def _check_values(state: Any, expected: str, remedy: str = "") -> None:
+    for keys, array in _abstract(state, ()):
+        if isinstance(array, jax.ShapeDtypeStruct):
+            raise UsageError(dotted(keys), expected, "an abstract one", remedy)
 
 
 def _counts(part: _Part) -> list[tuple[Keys, Any]]:
@@ -427,12 +448,14 @@ def _injected(
             if leaf.part.settings and path in state.tensors:
                 whose.setdefault(leaf.part.settings, []).append(state.tensors[path])
     found = {}
-    for keys in dict.fromkeys(part.settings for part in parts if part.settings):
+    for keys, scheduled in dict.fromkeys((part.settings, part.scheduled) for part in parts):
+        if keys is None:
+            continue
         # What keeps no moments, as SGD may, has no paths: it is of all.
         known = agreed_settings(whose.get(keys) or [*state.tensors.values()], dotted(keys))
         for name, each in _members(_at(like, keys)).items():
             places = list(_abstract(each, (*keys, name)))
-            if name in known and len(places) == 1:
+            if name in known and name not in scheduled and len(places) == 1:
                 found[places[0][0]] = _number(known[name], places[0][1])
     return found
 

@@ -21,6 +21,7 @@ from ..common.optimizers import (
     count_of,
     no_counterpart,
     of_another,
+    unheld,
 )
 from ..common.tables import shape_text
 
@@ -66,14 +67,18 @@ WITHIN = ("optimizer", "optimizer_state_dict", "optim")
 
 
 class _Slot(NamedTuple):
-    """A parameter of an optimizer: its number, name and group, what is kept for it, whether it is frozen."""
+    """A parameter of an optimizer: its number, name and group, what is kept for it, and itself in a live one."""
 
     number: int
     path: str
     group: Mapping[str, Any]
     kept: Mapping[str, Any]
-    is_frozen: bool
+    parameter: torch.Tensor | None
     group_number: int
+
+    @property
+    def is_frozen(self) -> bool:
+        return self.parameter is not None and not self.parameter.requires_grad
 
 
 def read(optimizer: Any, owners: Mapping[str, Owner], model: Any = None) -> OptimizerState:
@@ -120,7 +125,7 @@ def _check_expressible(name: str, slot: _Slot) -> None:
 
 def _tensor_state(name: str, slot: _Slot) -> TensorState:
     step = count_of(slot.kept["step"], slot.path) if "step" in slot.kept else None
-    arrays = {key: as_numpy(value) for key, value in slot.kept.items() if key != "step" and value is not None}
+    arrays = {key: _array(value) for key, value in slot.kept.items() if key != "step" and value is not None}
     factors = {
         axis: np.squeeze(arrays.pop(key), axis)
         for key, axis in (("row_var", -1), ("col_var", -2))
@@ -131,6 +136,11 @@ def _tensor_state(name: str, slot: _Slot) -> TensorState:
     decays = bool(slot.group.get("weight_decay"))
     by_axis = {axis + rank: factor for axis, factor in factors.items()}
     return TensorState(moments, by_axis, step, _settings(name, slot.group), decays)
+
+
+def _array(value: Any) -> np.ndarray:
+    """A moment; that of sparse gradients is sparse itself, and as if they were not."""
+    return as_numpy(value.to_dense() if isinstance(value, torch.Tensor) and value.is_sparse else value)
 
 
 def _names_of_settings(name: str, group: Mapping[str, Any]) -> dict[str, str]:
@@ -179,6 +189,7 @@ def write(optimizer: Any, state: OptimizerState, owners: Mapping[str, Owner], mo
             continue
         else:
             kept[slot.number] = _kept(name, slot, found, state.step, wanted)
+            faults += _unheld(name, slot, kept[slot.number])
     faults += [f"{path} is no parameter of the optimizer" for path in left]
     if faults:
         raise WeightsError("", "one state for each parameter of the optimizer", unfit(faults), UNUSED)
@@ -190,7 +201,7 @@ def write(optimizer: Any, state: OptimizerState, owners: Mapping[str, Owner], mo
     ]
     after = {"state": kept, "param_groups": groups}
     if not isinstance(optimizer, torch.optim.Optimizer):
-        return {**optimizer, **after}
+        return {**content(optimizer), **after}
     optimizer.load_state_dict(after)
     return optimizer
 
@@ -237,6 +248,19 @@ def _kept(
         raise UsageError("step", "the number of updates, which lr_decay goes by", "none in the state", "Give step=.")
     # Where optax counts nothing, no formula of PyTorch's goes by it either.
     return {"step": torch.tensor(float(step or 0), dtype=torch.float32), **tensors}
+
+
+def _unheld(name: str, slot: _Slot, kept: Mapping[str, torch.Tensor]) -> list[str]:
+    """What a parameter's own type, in which PyTorch keeps its moments, does not hold."""
+    if slot.parameter is None or not slot.parameter.is_floating_point():
+        return []
+    dtype = slot.parameter.dtype
+    return [
+        fault
+        for key, tensor in kept.items()
+        if key != "step"
+        for fault in unheld(slot.path, field_of(name, key), as_numpy(tensor), as_numpy(tensor.to(dtype)))
+    ]
 
 
 def _rate_of(slot: _Slot, found: TensorState) -> float:
@@ -311,28 +335,28 @@ def _is_group(group: Any) -> bool:
 def _slots(optimizer: Any, owners: Mapping[str, Owner], model: Any) -> Iterator[_Slot]:
     held = content(optimizer)
     names = _unwrapped(_names(optimizer, held["param_groups"], model), owners)
-    frozen = _frozen(optimizer, held["param_groups"])
+    live = _live(optimizer, held["param_groups"])
     for group_number, group in enumerate(held["param_groups"]):
         for number in group["params"]:
             name = names[number]
             path = owners[name].path if name in owners else name
-            yield _Slot(number, path, group, held["state"].get(number, {}), number in frozen, group_number)
+            yield _Slot(number, path, group, held["state"].get(number, {}), live.get(number), group_number)
 
 
-def _frozen(optimizer: Any, groups: Sequence[Mapping[str, Any]]) -> set[int]:
-    """The numbers of the parameters of a live optimizer that have no gradient.
+def _live(optimizer: Any, groups: Sequence[Mapping[str, Any]]) -> dict[int, torch.Tensor]:
+    """The parameters of a live optimizer by their numbers.
 
     Raises:
         NotExpressibleError: it is of another library, whatever its groups look like.
     """
     if not isinstance(optimizer, torch.optim.Optimizer):
-        return set()
+        return {}
     if not isinstance(optimizer, getattr(torch.optim, kind(groups[0]))):
         why = "Its formulas are not those of torch.optim's; of one that wraps another give that one."
         raise no_counterpart("", f"a {type(optimizer).__module__}.{type(optimizer).__name__}", why)
     held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     numbers = [number for group in groups for number in group["params"]]
-    return {number for number, parameter in zip(numbers, held, strict=True) if not parameter.requires_grad}
+    return dict(zip(numbers, held, strict=True))
 
 
 def _names(optimizer: Any, groups: Sequence[Mapping[str, Any]], model: Any) -> Mapping[Any, str]:

@@ -27,3 +27,4 @@ from .states import agreed_settings as agreed_settings
 from .states import count_of as count_of
 from .states import no_counterpart as no_counterpart
 from .states import of_another as of_another
+from .states import unheld as unheld

@@ -24,6 +24,8 @@ NOTHING = "Nothing was carried."
 UNUSED = "PyTorch keeps nothing for a parameter that has had no gradient. Nothing was carried."
 # The moments that change their sign with the gradient; all others are of squares, of sizes or of maxima.
 ODD = frozenset({"trace", "mu", "mean"})
+# So much of a moment's norm may be lost to a narrower type, of which bfloat16 rounds by 1/256.
+_MOST_LOST = 0.1
 # The moments of a tensor by what optax's states have them for, and what keeps them.
 KEPT: dict[frozenset[str], str] = {
     frozenset(): "SGD without momentum",
@@ -123,6 +125,29 @@ def no_counterpart(path: str, found: str, why: str) -> NotExpressibleError:
 def of_another(path: str, found: str, wanted: str) -> WeightsError:
     """What is said of the state of another optimizer than the one that is to go on."""
     return WeightsError(path, f"the state of {wanted}, as the optimizer keeps it", f"that of {found}", NOTHING)
+
+
+def unheld(path: str, name: str, array: np.ndarray, kept: np.ndarray) -> list[str]:
+    """What is to be said of a moment that the type of its place does not hold: too large for it, or too small.
+
+    kept: the array in that type.
+    """
+    if not np.isfinite(kept.astype(np.float64)).all():
+        what = "large"
+    # A first moment that is too small moves nothing; by a second one that is, an update is divided.
+    elif name not in ODD and _lost(array, kept) > _MOST_LOST:
+        what = "small"
+    else:
+        return []
+    largest = np.abs(array.astype(np.float64)).max()
+    return [f"the {name} of {path}, of up to {largest:.2g}, is too {what} for {kept.dtype.name}"]
+
+
+def _lost(array: np.ndarray, kept: np.ndarray) -> float:
+    """The share of an array's norm that another type does not keep, of what float32 would keep."""
+    one, other = (each.astype(np.float32).astype(np.float64) for each in (array, kept))
+    whole = np.linalg.norm(one)
+    return float(np.linalg.norm(other - one) / whole) if whole else 0.0
 
 
 def count_of(value: Any, path: str) -> int:

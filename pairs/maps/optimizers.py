@@ -22,6 +22,7 @@ from ...common.optimizers import (
     TensorState,
     agreed,
     agreed_settings,
+    count_of,
     no_counterpart,
 )
 from ...common.tables import shape_text
@@ -63,6 +64,8 @@ def carry_state(made: Correspondence, state: OptimizerState, step: int | None = 
 
 
 def _step(counted: int | None, given: int | None) -> int | None:
+    if given is not None:
+        given = count_of(given, "step")
     if None not in (counted, given) and counted != given:
         raise WeightsError("step", f"{counted:,} updates, as the state counts them", f"{given:,}", "Leave step out.")
     return given if counted is None else counted

@@ -334,6 +334,85 @@ def test_a_scheduler_of_torch_is_stepped_as_often_as_there_were_updates() -> Non
     assert apart(pair, pair.params(weights(model)), ended, first) < ALLOWED
 
 
+@pytest.mark.filterwarnings("ignore:Detected call of:UserWarning")
+@pytest.mark.parametrize("is_carried_first", [True, False])
+def test_an_injected_rate_with_a_schedule_is_the_scheduler_s_own(is_carried_first: bool) -> None:
+    pair, rate = LANGUAGE, 0.02
+    rule = optax.inject_hyperparams(optax.adamw)(optax.linear_schedule(rate, 0.0, 8), weight_decay=0.05)
+    model = pair.made()
+    first = pair.params(weights(model))
+    begun, state = pair.train(first, rule, rule.init(first), STEPS)
+    back = pair.map.inverse()
+    model.load_state_dict({n: torch.tensor(a) for n, a in back.carry(begun).items()}, strict=False)
+    optimizer = torch.optim.AdamW(model.named_parameters(), lr=rate)
+    if is_carried_first:
+        back.carry_optimizer(state, optimizer)
+        assert optimizer.param_groups[0]["lr"] == rate
+    scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1e-9, 8)
+    for _ in range(STEPS):
+        scheduler.step()
+    if not is_carried_first:
+        back.carry_optimizer(state, optimizer)
+    assert optimizer.param_groups[0]["weight_decay"] == 0.05
+    for _ in range(STEPS):
+        pair.step(model, optimizer)
+        scheduler.step()
+    ended, _ = pair.train(begun, rule, state, STEPS)
+    assert apart(pair, pair.params(weights(model)), ended, first) < ALLOWED
+
+
+def test_nothing_of_the_state_that_is_written_to_waits_or_is_abstract() -> None:
+    model, optimizer, params = begun(adamw)
+    rule = optax.MultiSteps(optax.adamw(0.01), 4)
+    _, waiting = rule.update(params, rule.init(params), params)
+    for like in (waiting, jax.eval_shape(rule.init, params)):
+        found = LANGUAGE.map.carry_optimizer(optimizer, like, reference_model=model)
+        assert (int(found.mini_step), int(found.gradient_step)) == (0, STEPS)
+        assert all(np.all(np.asarray(each) == 0) for each in jax.tree.leaves(found.acc_grads))
+    injected = jax.eval_shape(optax.inject_hyperparams(optax.adamw)(0.01).init, params)
+    text = "hyperparams.eps_root: expected a live state for the optimizer that is to go on, found an abstract one. Of"
+    refused(UsageError, text, optimizer, injected, reference_model=model)
+
+
+def test_a_moment_that_its_place_cannot_hold_is_refused() -> None:
+    made = Map((row("a", "a", (3,), (3,), "a -> a"),), ("torch", "pytree"))
+
+    def kept(gradient: float, dtype: Any) -> Any:
+        parameter = torch.nn.Parameter(torch.ones(3, dtype=torch.float64))
+        optimizer = torch.optim.Adam([("a", parameter)])
+        parameter.grad = torch.full((3,), gradient, dtype=torch.float64)
+        optimizer.step()
+        return optimizer, optax.adam(0.1).init({"a": jnp.ones(3, dtype)})
+
+    refused(WeightsError, "the mu of a, of up to 1e+06, is too large for float16", *kept(1e7, jnp.float16), map=made)
+    refused(WeightsError, "the nu of a, of up to 1e-11, is too small for float16", *kept(1e-4, jnp.float16), map=made)
+    assert made.carry_optimizer(*kept(1e-4, jnp.bfloat16))[0].nu["a"].dtype == jnp.bfloat16
+    # A gradient that is rounding alone: float32 has no such squares.
+    assert not made.carry_optimizer(*kept(1e-30, jnp.float32))[0].nu["a"].any()
+    wide = made.carry_optimizer(*kept(1e7, jnp.float64))
+    narrow = torch.optim.Adam([("a", torch.nn.Parameter(torch.ones(3, dtype=torch.float16)))])
+    refused(WeightsError, "the mu of a, of up to 1e+06, is too large for float16", wide, narrow, map=made.inverse())
+    assert not narrow.state
+
+
+def test_moments_of_sparse_gradients_are_carried_whole() -> None:
+    made = Map((row("weight", "a", (4, 2), (4, 2), "a b -> a b"),), ("torch", "pytree"))
+    embedding = torch.nn.Embedding(4, 2, sparse=True)
+    optimizer = torch.optim.SGD(embedding.named_parameters(), lr=0.1, momentum=0.9)
+    embedding(torch.tensor([1, 1])).sum().backward()
+    optimizer.step()
+    found = made.carry_optimizer(optimizer, optax.sgd(0.1, momentum=0.9).init({"a": jnp.ones((4, 2))}))
+    np.testing.assert_array_equal(found[0].trace["a"], [[0, 0], [2, 2], [0, 0], [0, 0]])
+
+
+def test_a_checkpoint_that_gets_a_state_becomes_a_state_dict() -> None:
+    model, optimizer, params = begun(adamw)
+    state = LANGUAGE.map.carry_optimizer(optimizer, optax.adamw(0.01).init(params), reference_model=model)
+    whole = {"model": model.state_dict(), "optimizer": adamw(model).state_dict()}
+    back = LANGUAGE.map.inverse().carry_optimizer(state, whole, port_model=model)
+    assert set(back) == {"state", "param_groups"}
+
+
 @pytest.mark.parametrize("negated", [True, False])
 def test_a_value_of_the_other_sign_has_first_moments_of_the_other_sign(negated: bool) -> None:
     made = Map((row("a", "a", (3,), (3,), "a -> a", transform="x * -1" if negated else ""),), ("torch", "pytree"))
@@ -387,6 +466,11 @@ STATE_OF = "expected an optimizer's state that the other framework has, too, fou
             lambda p: torch.optim.RMSprop(p, momentum=0.9),
             optax.rmsprop(optax.linear_schedule(0.1, 0.0, 9), momentum=0.9),
             "a trace of updates whose learning rate has a schedule. PyTorch's momentum is of the rates of now;",
+        ),
+        (
+            lambda p: torch.optim.RMSprop(p, momentum=0.9),
+            optax.inject_hyperparams(optax.rmsprop)(optax.linear_schedule(0.1, 0.0, 9), momentum=0.9),
+            "a trace of updates whose learning rate has a schedule.",
         ),
         (
             lambda p: torch.optim.SGD(p, momentum=0.9),
@@ -495,6 +579,8 @@ def test_what_is_no_state_is_refused() -> None:
     sgd = torch.optim.SGD(model.named_parameters())
     like = optax.sgd(optax.linear_schedule(0.1, 0.0, 9)).init(params)
     refused(UsageError, "step: expected the number of updates, which the optimizer counts, found none", sgd, like)
+    for wrong in (-3, 2.5):
+        refused(WeightsError, f"step: expected a number of updates, found {wrong}.", sgd, like, step=wrong)
     refused(
         WeightsError,
         "3 updates, as the state counts them, found 4",
