@@ -11,13 +11,14 @@ from .conformance.check import DEFAULT_CONTRACTS, DEVICES, Examination, Wanted, 
 from .conformance.contracts import Sampling
 from .conformance.known import KnownDifference, load
 from .conformance.report import Report
-from .migration import AlignmentError, aligned
+from .migration import AlignmentError, aligned, aligned_by_products
 from .pairs.comparison import Bound
 from .pairs.maps import Map
 from .pairs.modes import measuring
 from .pairs.pair import Pair, check_two
 from .pairs.records import Record, identity_map
 from .pairs.side import Side, sides_of
+from .pairs.weight_norms import with_products
 
 
 @measuring()
@@ -85,14 +86,23 @@ def _bound(pair: Pair, map: Map | None, seed: int, progress: Callable[[str], Non
     sides = sides_of(pair)
     map = map or _same_paths(*sides)
     if map is not None:
-        return Bound(*sides, map, seed=seed)
+        return Bound(*with_products(*sides, map), seed=seed)
     try:
         found = aligned(*sides, progress=progress)
     except AlignmentError as error:
-        # What is most likely the map, and what was said against it.
-        likely = error.found_map or Map((), (sides[0].kind, sides[1].kind))
-        return Bound(*sides, likely, str(error), seed)
+        map, unproved = _by_products(pair, sides, error, progress)
+        return Bound(*with_products(*sides, map or Map((), (sides[0].kind, sides[1].kind))), unproved, seed)
     return replace(found, seed=seed) if seed else found
+
+
+def _by_products(
+    pair: Pair, sides: tuple[Side, Side], refused: AlignmentError, progress: Callable[[str], None]
+) -> tuple[Map | None, str]:
+    """The map with weight norms as their products, or what is most likely the map, and what was said against it."""
+    try:
+        return aligned_by_products(pair, sides, refused, progress=progress), ""
+    except AlignmentError as error:
+        return error.found_map, str(error)
 
 
 def _same_paths(reference: Side, port: Side) -> Map | None:

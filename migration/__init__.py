@@ -3,6 +3,7 @@
 from .align import AlignmentError as AlignmentError
 from .align import align as align
 from .align import aligned as aligned
+from .align import aligned_by_products as aligned_by_products
 from .carry import carry as carry
 from .convert import Conversion as Conversion
 from .convert import convert as convert

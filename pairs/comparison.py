@@ -16,6 +16,7 @@ from .maps import Map, MapRow, copies, crossing_note, siblings, transform_of
 from .precision import Setting
 from .side import Side, Weights
 from .values import FAINT, LESS_FAINT, distinct, nudged, outer_points
+from .weight_norms import told_norms
 
 # Of two values that round to one, a nudge has one chance in two to tell them apart; where a program rounds twice on the
 # way, as a product and then its sum with a bias, fewer.
@@ -61,7 +62,8 @@ class Bound:
         """What was said so far of how the sides are run, and what of the map a reader should look at."""
         runs = [f"the {side.role}: {text}" for side in (self.reference, self.port) for text in side.notes]
         of_map = crossing_note(self.map), _factor_note(self.map), self._unreached_note
-        return tuple(note for note in (*runs, *of_map) if note)
+        norms = map(told_norms, (self.reference, self.port))
+        return tuple(note for note in (*runs, *norms, *of_map) if note)
 
     @property
     def _unreached_note(self) -> str:

@@ -17,9 +17,11 @@ import numpy as np
 from ...common.errors import NotExpressibleError, nearest
 from ...common.wing import StoredTensor
 from ...pairs.closeness import is_zero_gradient, largest_gradient, relative_error
-from ...pairs.comparison import Comparison, fine
+from ...pairs.comparison import Bound, Comparison, fine
+from ...pairs.records import identity_map
 from ...pairs.side import Side
 from ...pairs.values import rounded
+from ...pairs.weight_norms import norms_of, stored_as_it_is
 from ..results import Finding
 from .masks import masks
 from .moves import OPTIMIZERS, Move, Steps
@@ -44,7 +46,7 @@ def sharded(comparison: Comparison) -> Iterator[Finding]:
     if comparison.port.plan is None:
         yield Finding("", None, None, None, _HOW)
         return
-    both = Both.of(comparison)
+    both = Both.of(_by_itself(comparison) if norms_of(comparison.port) else comparison)
     for stage in (_held, _lying, _outputs, _gradients, _own_gradients, _in_training, _steps, masks):
         try:
             found = list(stage(both))
@@ -57,6 +59,14 @@ def sharded(comparison: Comparison) -> Iterator[Finding]:
             if stage is not masks:
                 yield Finding("", None, None, None, "what comes after that was not compared: it would follow from it")
             return
+
+
+def _by_itself(comparison: Comparison) -> Comparison:
+    """The port as its own reference, where the map sees tensors of it that it does not store."""
+    port, name = stored_as_it_is(comparison.port), comparison.port.wing.NAME
+    same = identity_map(port.stored_tensors, port.stored_tensors, (name, name))
+    reference = replace(port, role="reference", _ready={})
+    return Bound(reference, port, same, seed=comparison.bound.seed).comparison(comparison.setting)
 
 
 def _held(both: Both) -> Iterator[Finding]:

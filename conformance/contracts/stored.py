@@ -10,6 +10,7 @@ from ...common.errors import ParitreeError
 from ...common.wing import StoredTensor, reported
 from ...pairs.comparison import Bound
 from ...pairs.side import Side
+from ...pairs.weight_norms import stored_as_it_is
 from ..explain import Diagnosis, diagnosis_of
 from ..results import Finding
 
@@ -23,7 +24,7 @@ def round_trips(bound: Bound) -> Iterator[Finding]:
     makes where the port stores it.
     """
     yield from _unsaved(bound)
-    for side in (bound.reference, bound.port):
+    for side in map(stored_as_it_is, (bound.reference, bound.port)):
         trips = side.wing.round_trips(side.model)
         while True:
             try:

@@ -24,6 +24,7 @@ from ...pairs.kept import PADDING, kept_rows, words_of, zero_rows
 from ...pairs.maps import MapRow
 from ...pairs.precision import ROUNDINGS, Setting
 from ...pairs.side import Side
+from ...pairs.weight_norms import norms_of
 from ..explain import FRAMEWORK, Diagnosis, biased_variance
 from ..results import Finding
 from .moves import OPTIMIZERS, Move, Steps
@@ -61,10 +62,14 @@ def training(comparison: Comparison) -> Iterator[Finding]:
 def reformed(comparison: Comparison, *, decays: bool) -> dict[str, str]:
     """By port path, why a step does not lead the port's parameter where it leads the reference's: by the map alone."""
     reasons = {}
+    norms = norms_of(comparison.reference), norms_of(comparison.port)
     for row in comparison.bound.rows:
         if not comparison.reference.is_free(row.reference):
             continue
-        if row.summed:
+        if row.reference in norms[0] or row.port in norms[1]:
+            side, other = ("reference", "port") if row.reference in norms[0] else ("port", "reference")
+            reasons[row.port] = f"the {side} trains a magnitude and a direction, whose product the {other} trains"
+        elif row.summed:
             reasons[row.port] = "one side trains several tensors where the other has their sum, which goes another way"
         elif row.copied:
             reasons[row.port] = "one side trains one tensor where the other has copies of it, which go different ways"

@@ -62,7 +62,9 @@ class Interceptor:
         place = None if module.scope is None else tuple(module.path)
         # A lifted module (`nn.remat`, `nn.scan`) calls one of the same path, and a method another one of its own.
         is_same = bool(self._within) and self._within[-1] == place
-        if place is None or context.method_name == "setup" or is_same or self._passed:
+        # A function that is lifted over another module, as in Flax's own WeightNorm, is none of that one's methods.
+        is_method = hasattr(type(module), context.method_name)
+        if place is None or context.method_name == "setup" or is_same or not is_method or self._passed:
             return method(*arguments, **named)
         if self._within and not place:
             # Inside of an `apply` in the model paths are those of other variables.

@@ -2,4 +2,5 @@
 
 from .alignment import align as align
 from .alignment import aligned as aligned
+from .alignment import aligned_by_products as aligned_by_products
 from .errors import AlignmentError as AlignmentError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import inf
 from types import MappingProxyType
 
 from ...common.errors import DtypeError, NotExpressibleError, listed
@@ -61,21 +62,45 @@ def align(
         raise DtypeError("", "'float32' or 'float64'", repr(dtype))
     check_two(pair)
     setting = Setting(precision=dtype)
+    sides = sides_of(pair)
     try:
-        found = aligned(*sides_of(pair), setting, rules, progress)
-    except AlignmentError:
-        whole = merged(pair)
-        if whole is None:
-            raise
-        progress("aligning: weight norms as their products")
-        try:
-            found = aligned(*sides_of(whole.pair), setting, rules, progress)
-        except AlignmentError:
-            found = None
-        if found is None:
-            raise
-        return whole.with_factors(found.map, found.notes)
+        found = aligned(*sides, setting, rules, progress)
+    except AlignmentError as error:
+        return aligned_by_products(pair, sides, error, setting, rules, progress)
     return replace(found.map, notes=found.notes)
+
+
+def aligned_by_products(
+    pair: Pair,
+    sides: tuple[Side, Side],
+    refused: AlignmentError,
+    setting: Setting = STRICT,
+    rules: Rules = MappingProxyType({}),
+    progress: Progress = lambda what: None,
+) -> Map:
+    """The map of two sides that were refused, with products in the place of the weight norms that one alone has.
+
+    Raises:
+        AlignmentError: no side alone has some, or the two differ all the same: of the two errors that whose likely map
+            leaves fewer tensors without a partner.
+    """
+    whole = merged(pair, *sides)
+    if whole is None:
+        raise refused
+    progress("aligning: weight norms as their products")
+    try:
+        found = aligned(*sides_of(whole.pair), setting, rules, progress)
+    except AlignmentError as error:
+        if error.found_map is None or _alone(error.found_map) >= _alone(refused.found_map):
+            raise refused from None
+        error.found_map = whole.with_factors(error.found_map, ())
+        raise
+    return whole.with_factors(found.map, found.notes)
+
+
+def _alone(found: Map | None) -> float:
+    """How many tensors have no partner."""
+    return inf if found is None else len(found.unmatched_reference) + len(found.unmatched_port)
 
 
 def aligned(

@@ -8,9 +8,10 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from ...common.tables import counted
-from ...common.wing import is_factory, model_of, side_name
+from ...common.wing import is_factory
 from ...pairs.maps import Map
 from ...pairs.pair import Pair
+from ...pairs.side import Side
 
 
 class Merged(NamedTuple):
@@ -35,9 +36,12 @@ class Merged(NamedTuple):
         return replace(found, rows=tuple(rows), notes=(*notes, note))
 
 
-def merged(pair: Pair) -> Merged | None:
-    """The pair with products in the place of the weight norms that one of its sides has; None if none or both have."""
-    found = [(role, factors) for role in ("reference", "port") if (factors := _norms(getattr(pair, role), role))]
+def merged(pair: Pair, *sides: Side) -> Merged | None:
+    """The pair with products in the place of the weight norms that one of its sides has; None if none or both have.
+
+    sides: the reference and the port, as they were made.
+    """
+    found = [(side.role, factors) for side in sides if (factors := _norms(side))]
     if len(found) != 1:
         return None
     (role, factors) = found[0]
@@ -46,9 +50,8 @@ def merged(pair: Pair) -> Merged | None:
     return Merged(replace(pair, **{role: made}), role, factors)
 
 
-def _norms(side: Any, role: str) -> Mapping[str, tuple[str, str]]:
-    model = model_of(side, role=role)
-    return _without(model)[1] if side_name(model) == "torch" else {}
+def _norms(side: Side) -> Mapping[str, tuple[str, str]]:
+    return _without(side.model)[1] if side.kind == "torch" else {}
 
 
 def _without(model: Any) -> tuple[Any, Mapping[str, tuple[str, str]]]:

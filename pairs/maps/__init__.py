@@ -11,7 +11,10 @@ from .pieces import Piece as Piece
 from .pieces import Span as Span
 from .products import Factors as Factors
 from .products import check_way as check_way
+from .products import epsilon_of as epsilon_of
+from .products import kept_axes as kept_axes
 from .products import product as product
+from .products import spelled as spelled
 from .products import weight_norms as weight_norms
 from .rows import Evidence as Evidence
 from .rows import MapRow as MapRow

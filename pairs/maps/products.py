@@ -45,10 +45,10 @@ def weight_norms(shapes: Mapping[str, tuple[int, ...]], made: Correspondence) ->
         for path, factors in ((row.reference, row.reference_factors), (row.port, row.port_factors)):
             if factors and _are_there(path, Factors(*factors), shapes):
                 found[path] = Factors(*factors)
-    spelled = [(path, Factors(magnitude, other)) for magnitude in shapes for path, other in _spelled(magnitude)]
+    by_name = [(path, Factors(magnitude, other)) for magnitude in shapes for path, other in spelled(magnitude)]
     # Most models have none, and a map may be applied many times.
-    known = {skeleton(path)[0] for path in _known(made)} if spelled else set()
-    for path, factors in spelled:
+    known = {skeleton(path)[0] for path in _known(made)} if by_name else set()
+    for path, factors in by_name:
         is_wanted = skeleton(path)[0] in known and skeleton(factors.magnitude)[0] not in known
         if is_wanted and _are_there(path, factors, shapes):
             found.setdefault(path, factors)
@@ -70,6 +70,11 @@ def product(magnitude: Any, direction: Any) -> np.ndarray:
     with np.errstate(all="ignore"):
         wide *= scale / np.sqrt(squares + epsilon)
     return wide.astype(v.dtype)
+
+
+def epsilon_of(magnitude: str) -> float:
+    """What the framework that calls a magnitude so adds to the square of a norm; none if it is a model's own name."""
+    return _FLAX_EPSILON if magnitude.endswith("/scale") or _SCALES.fullmatch(magnitude) else 0.0
 
 
 def kept_axes(magnitude: tuple[int, ...], direction: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -118,7 +123,7 @@ def _known(made: Correspondence) -> Iterator[str]:
     yield from (*made.unmatched_reference, *made.unmatched_port, *made.aside_reference, *made.aside_port)
 
 
-def _spelled(magnitude: str) -> Iterator[tuple[str, str]]:
+def spelled(magnitude: str) -> Iterator[tuple[str, str]]:
     """The path of the product and that of the direction, in each way in which a framework calls such a magnitude."""
     if magnitude.endswith("_g"):
         yield magnitude[:-2], f"{magnitude[:-2]}_v"

@@ -213,6 +213,13 @@ def test_nnx_shows_each_turn_of_a_scan_and_methods_that_are_called_from_outside(
     assert [(each.path, each.call) for each in found] == [("", 0), *listed, ("words", 0)]
 
 
+def test_linen_shows_a_module_below_a_function_that_is_lifted_over_it() -> None:
+    module = linen.WeightNorm(linen.Dense(4))
+    found = traces("linen", (module, module.init(jax.random.key(0), X)))
+    assert [(each.path, each.name) for each in found] == [("", "WeightNorm"), ("layer_instance", "Dense")]
+    assert found[1].holds == ("params.layer_instance.bias", "params.layer_instance.kernel")
+
+
 class Tied(linen.Module):
     @linen.compact
     def __call__(self, x: Any) -> Any:
