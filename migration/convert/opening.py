@@ -24,6 +24,12 @@ class Opened(NamedTuple):
     taken_off: str
     put_before: str
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What is seen otherwise than it is in the checkpoint, a line each, names included."""
+        names = (("taken off", self.taken_off), ("put before", self.put_before))
+        return (*(f"{what}: {text}" for what, text in names if text), *self.told)
+
 
 def opened(checkpoint: Path, made: Map, skip: Collection[str] = (), prefix: str | None = None) -> Opened:
     """A checkpoint for a map, of either of its sides.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 from ...common.errors import CheckpointError, TieError, WeightsError, unfit
 from ...common.safetensors import TensorEntry
 from ...common.tables import counted, shape_text
+from ...common.text import one_line
 from ...common.wing import Loader, Target
 from ...pairs.maps import Map, check_way, digest
 from ...pairs.modes import ordinary
@@ -32,6 +33,7 @@ def load(
     skip: Collection[str] = (),
     prefix: str | None = None,
     on_progress: Progress | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> Any:
     """A model filled from a checkpoint of the other side of a map, every process reading what its own devices need.
 
@@ -50,6 +52,8 @@ def load(
     prefix: what is taken off the source's names that have it, "" for nothing. Without one a known prefix, such as
         `module.`, is taken off if all names have it and the map's do not.
     on_progress: called with the bytes that this process has read, and those that it needs.
+    on_note: called, before anything is read, with each line of what is seen otherwise than it is in the source: weight
+        norms that are merged, a prefix that is taken off. `plan` tells the same lines.
 
     Returns the model to go on with: a torch or NNX module itself, or for a state, Linen and a pytree a new one. Arrays
     have the dtypes of `like`. What the map has no row for stays as it is, and so does an NNX model's random state,
@@ -76,9 +80,12 @@ def load(
     targets = loader.targets(like, shardings)
     with Meeting(loader.processes(targets)) as meeting:
         made = Map.of(map)
-        weights = opened(local_path(source), made, skip, prefix).source
-        meeting.agree(_asked(made, weights, targets, keep))
-        filling, owners = bound(weights, made, targets, keep)
+        seen = opened(local_path(source), made, skip, prefix)
+        meeting.agree(_asked(made, seen.source, targets, keep))
+        filling, owners = bound(seen.source, made, targets, keep)
+        if on_note is not None:
+            for line in seen.lines:
+                on_note(one_line(line))
         arrays = _placed(loader, filling, owners, meeting, on_progress)
         # No process goes on with a model of which another one has no part.
         meeting.exchange("loaded")

@@ -94,7 +94,8 @@ def plan(
     """
     spread = loader_of(like).spread(like, processes, shardings, mesh)
     made = Map.of(map)
-    weights, told, taken_off, put_before = _opened(source, made, skip, prefix)
+    seen_as = _opened(source, made, skip, prefix)
+    weights = seen_as.source
     filling, owners = bound(weights, made, {path: each.target for path, each in spread.items()}, keep)
     count = max(len(each.boxes) for each in spread.values())
     reads = _Reads(filling, count)
@@ -103,9 +104,8 @@ def plan(
         needed |= filling.needed(path)
         boxes = spread[owner.path].boxes
         reads.add(path, boxes if len(boxes) == count else boxes * count)
-    names = [f"taken off: {taken_off}"] if taken_off else [f"put before: {put_before}"] if put_before else []
     nbytes = sum(weights.entries[entry].nbytes for entry in needed)
-    return LoadPlan(filling.map.direction, len(needed), nbytes, tuple(reads.total.tolist()), (*names, *told))
+    return LoadPlan(filling.map.direction, len(needed), nbytes, tuple(reads.total.tolist()), seen_as.lines)
 
 
 def _opened(source: Any, made: Map, skip: Collection[str], prefix: str | None) -> Opened:

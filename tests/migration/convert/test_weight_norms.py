@@ -90,7 +90,10 @@ def test_loaded_and_saved_and_carried(model: nn.Module, tmp_path: Path) -> None:
             for number in ("0", "2")
         }
     }
-    tree = paritree.load(source, made(), like)
+    notes: list[str] = []
+    tree = paritree.load(source, made(), like, on_note=notes.append)
+    assert notes == ["merged: 2 weight norms: 0.weight_g and 0.weight_v as 0.weight, and 1 more"]
+    assert tuple(notes) == paritree.plan(source, made(), like).told
     check(
         {f"layers.{n}.{name}": array for n, layer in tree["layers"].items() for name, array in layer.items()},
         expected(model),
