@@ -7,7 +7,7 @@ array is seen in every way that gives the reference's shape, and the closest cou
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, permutations
 from typing import NamedTuple
 
@@ -24,12 +24,14 @@ class ClosestView(NamedTuple):
     """The error beside the norm of the reference's array, and the port's array with the reference's axes, beside that.
 
     order: how the axes of an array of the same shape had to be moved; empty where they had not.
+    axes: for each axis of the reference's array that of the port's; empty where they are not as many.
     """
 
     error: float
     aligned: np.ndarray
     exact: np.ndarray
     order: tuple[int, ...] = ()
+    axes: tuple[int, ...] = ()
 
 
 def closest_view(reference: np.ndarray, port: np.ndarray, limit: float) -> ClosestView | None:
@@ -37,6 +39,7 @@ def closest_view(reference: np.ndarray, port: np.ndarray, limit: float) -> Close
 
     One may repeat what the other has once. None where the sizes differ otherwise.
     """
+    is_alike = reference.ndim == port.ndim
     if reference.size != port.size:
         try:
             reference, port = np.broadcast_arrays(reference, port)
@@ -46,7 +49,8 @@ def closest_view(reference: np.ndarray, port: np.ndarray, limit: float) -> Close
     for order, seen in islice(views_of(wide(port), reference.shape), _MOST_ORDERS):
         error = apart(seen, exact)
         if best is None or error < best.error:
-            best = ClosestView(error, seen, exact, order)
+            moved = order if port.shape == reference.shape and order != tuple(range(port.ndim)) else ()
+            best = ClosestView(error, seen, exact, moved, order if is_alike else ())
         if error <= limit:
             return best
     # What was flattened with its axes in another order no view shows.
@@ -55,6 +59,11 @@ def closest_view(reference: np.ndarray, port: np.ndarray, limit: float) -> Close
         aligned = best.aligned if best else wide(port).reshape(reference.shape)
         return ClosestView(unordered if unordered <= limit else math.inf, aligned, exact)
     return best
+
+
+def axis_text(axes: Sequence[int], axis: int) -> str:
+    """An axis of the reference's array, called as it is in the port's. axes: of a `ClosestView`."""
+    return f"axis {axes[axis]}" if axes else f"axis that is {axis} in the reference"
 
 
 def orders(fine: tuple[int, ...], coarse: tuple[int, ...]) -> int:
@@ -91,11 +100,13 @@ def unit(array: np.ndarray) -> float:
 
 
 def views_of(array: np.ndarray, shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
-    """The array in every way that gives `shape`: axes moved, then merged, or split and then moved."""
+    """The array in every way that gives `shape`: axes moved, then merged, or split and then moved.
+
+    Each with the order in which its axes are moved; empty where they are split.
+    """
     if array.ndim >= len(shape):
         for order in _orders(array.shape, shape):
-            moved = () if order == tuple(range(array.ndim)) or array.shape != shape else order
-            yield moved, array.transpose(order).reshape(shape)
+            yield order, array.transpose(order).reshape(shape)
         return
     for order in _orders(shape, array.shape):
         split = array.reshape(tuple(shape[axis] for axis in order))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -240,6 +241,7 @@ def _cause(
         sides.masks(found.pair),
         after.pair if after and is_input else None,
         sides.later(after.pair) if after and is_input else (),
+        seen.axes,
     )
     cause = cause_of(gap) or other_mask(found.pair)
     if cause or not inside:
@@ -269,15 +271,27 @@ def _moved(found: _Measured, gap: Gap) -> Cause | None:
 
 def _known(found: _Measured, agreeing: Sequence[_Measured]) -> tuple[Known, ...]:
     """What both sides have when the difference arises, the latest first."""
+    limit = found.limit
     made = [
-        Known(f"the output of {_short(each.pair)}", wide(next(iter(each.pair.reference.trace.outputs.values()))))
+        Known(
+            f"the output of {_short(each.pair)}", wide(ours), partial(_axes, ours, each.pair.port.trace.outputs, limit)
+        )
         for each in reversed(agreeing)
+        for ours in [next(iter(each.pair.reference.trace.outputs.values()))]
     ]
     if found.input_error <= found.limit:
         trace = found.pair.reference.trace
         where = "its input" if not agreeing else f"the input of {_short(found.pair)}"
-        made += [Known(where, wide(array)) for array in _contents(trace.inputs).values() if is_floating(array)]
+        arrays = filter(is_floating, _contents(trace.inputs).values())
+        theirs = _contents(found.pair.port.trace.inputs)
+        made += [Known(where, wide(array), partial(_axes, array, theirs, limit)) for array in arrays]
     return tuple(made)
+
+
+def _axes(array: np.ndarray, among: Mapping[str, np.ndarray], limit: float) -> tuple[int, ...]:
+    """For each axis of an array that of the port's array that it is; nothing where that has others, or is not found."""
+    found = closest(array, among, limit)
+    return found.axes if found is not None and found.error <= limit else ()
 
 
 def _last_agreeing(measured: Sequence[_Measured], after: _Measured | None) -> _Measured | None:

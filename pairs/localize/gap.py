@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,10 +13,14 @@ from .pairing import Paired
 
 
 class Known(NamedTuple):
-    """An array of the reference that the port has too: whose output or input it is, in words."""
+    """An array of the reference that the port has too: whose output or input it is, in words.
+
+    axes: gives for each of its axes that of the port's array, or nothing where these are not as many or not known.
+    """
 
     label: str
     array: np.ndarray
+    axes: Callable[[], Sequence[int]] = tuple
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Gap:
     limit: how large an error rounding makes here.
     given_to: the two modules that are given what differs, if it is an input.
     later: what the port's modules get and give after that.
+    axes: for each axis of what the reference makes that of what the port makes; empty where these are not as many.
     """
 
     known: tuple[Known, ...]
@@ -57,6 +62,7 @@ class Gap:
     masks: tuple[np.ndarray, ...] = ()
     given_to: Paired | None = None
     later: tuple[np.ndarray, ...] = ()
+    axes: tuple[int, ...] = ()
 
     @property
     def error(self) -> float:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 import numpy as np
 from scipy.special import erf, expit, log_softmax, softmax
 
-from ..comparing import apart
+from ..comparing import apart, axis_text
 from ..gap import Cause, Gap, Known
 
 Function = Callable[[np.ndarray], np.ndarray]
@@ -52,6 +53,7 @@ ACTIVATIONS: dict[str, Function] = {
     "sine": np.sin,
     "the exponential": lambda x: np.exp(np.minimum(x, 700)),
 }
+_OVER = re.compile(r"(.*softmax) over (?:the last axis|axis (\d+))")
 # Of how many arrays that both have two are tried as a gate and what it lets through.
 _GATES = 4
 
@@ -67,11 +69,23 @@ def activation(gap: Gap) -> Cause | None:
         ours = (label, one) if ours is None and one and gap.is_reference(made[one]) else ours
         theirs = (label, other) if theirs is None and other and gap.is_port(made[other]) else theirs
         if one and other and ours == (label, one) and theirs == (label, other):
-            return Cause("activation", f"of {label} the reference takes {one} and the port {other}")
+            return Cause("activation", f"of {label} the reference takes {one} and the port {_in_port(gap, other)}")
     if ours is None or theirs is None or ours[1] == theirs[1] == "the identity":
         return None
     name = "activation" if ours[1] != theirs[1] else "wiring"
-    return Cause(name, f"of {ours[0]} the reference takes {ours[1]}, of {theirs[0]} the port {theirs[1]}")
+    return Cause(
+        name, f"of {ours[0]} the reference takes {ours[1]}, of {theirs[0]} the port {_in_port(gap, theirs[1])}"
+    )
+
+
+def _in_port(gap: Gap, name: str) -> str:
+    """A function's name with the port's own axis in it."""
+    found = _OVER.fullmatch(name)
+    last = gap.reference.ndim - 1
+    if found is None or gap.axes == tuple(range(last + 1)):
+        return name
+    text = axis_text(gap.axes, int(found[2]) if found[2] else last)
+    return f"{found[1]} over {'the last axis' if text == f'axis {last}' else text}"
 
 
 def _closest(made: dict[str, np.ndarray], gap: Gap, of: np.ndarray) -> str:

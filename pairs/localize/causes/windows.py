@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 
-from ..comparing import apart
+from ..comparing import apart, axis_text
 from ..gap import Cause, Gap
 from .convolutions import exchanged
 
@@ -21,7 +22,8 @@ def pooling(gap: Gap) -> Cause | None:
         if known.array.ndim == gap.reference.ndim > 2 and known.array.shape != gap.reference.shape:
             ours, theirs = _pooled(gap, known.array)
         elif known.array.ndim == gap.reference.ndim + 1 > 2:
-            ours, theirs = (_joining(gap, known.array, made) for made in (gap.reference, gap.port))
+            one, other = (_joining(gap, known.array, made) for made in (gap.reference, gap.port))
+            ours, theirs = (one.told(), other.told(known.axes)) if one != other else ("", "")
         else:
             continue
         if ours and theirs and ours != theirs:
@@ -68,33 +70,51 @@ def _windows(x: np.ndarray, lengths: tuple[int, ...]) -> Iterator[tuple[str, np.
             yield f"the mean {where}, which does not count", total.sum(inner) / np.maximum(count.sum(inner), 1)
 
 
-def _joining(gap: Gap, array: np.ndarray, made: np.ndarray) -> str:
-    for text, joined in _joined_ways(gap, array):
+class _Joined(NamedTuple):
+    """How a side makes one of many, in words that have `{}` for the axis of the reference's array."""
+
+    text: str
+    axis: int = 0
+
+    def told(self, axes: Callable[[], Sequence[int]] | None = None) -> str:
+        """axes: of the side's own array, where it is not the reference's."""
+        if "{}" not in self.text:
+            return self.text
+        return self.text.format(f"axis {self.axis}" if axes is None else f"its {axis_text(axes(), self.axis)}")
+
+
+def _joining(gap: Gap, array: np.ndarray, made: np.ndarray) -> _Joined:
+    for way, joined in _joined_ways(gap, array):
         if joined.shape == made.shape and apart(joined, made) <= 4 * gap.limit:
-            return text
+            return way
         # One number for each that is repeated along the features.
         is_repeated = joined.ndim == made.ndim == 2 and joined.shape[0] == made.shape[0]
         if is_repeated and apart(np.broadcast_to(joined[:, :1], made.shape), made) <= 4 * gap.limit:
-            return f"{text}, the first of them,"
-    return _taken(gap, array, made)
+            return way._replace(text=f"{way.text}, the first of them,")
+    return _Joined(_taken(gap, array, made))
 
 
-def _joined_ways(gap: Gap, array: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+def _joined_ways(gap: Gap, array: np.ndarray) -> Iterator[tuple[_Joined, np.ndarray]]:
     for axis in range(1, array.ndim):
-        where = f"along axis {axis}"
-        yield f"the mean {where}", array.mean(axis)
-        yield f"the sum {where}", array.sum(axis)
-        yield f"the largest {where}", array.max(axis)
-        yield f"the smallest {where}", array.min(axis)
-        for given in gap.masks:
-            if given.shape != array.shape[: given.ndim] or given.ndim != axis + 1:
-                continue
-            weights = given.reshape(*given.shape, *[1] * (array.ndim - given.ndim))
-            for text, each in (("where the mask is 1", weights), ("where the mask is 0", 1 - weights)):
-                total, count = (array * each).sum(axis), each.sum(axis)
-                yield f"the sum {where} {text}", total
-                yield f"the mean {where} {text}", total / np.maximum(count, 1)
-                yield f"the sum {where} {text} by the number of all", total / array.shape[axis]
+        for text, joined in _joined_along(gap, array, axis):
+            yield _Joined(text, axis), joined
+
+
+def _joined_along(gap: Gap, array: np.ndarray, axis: int) -> Iterator[tuple[str, np.ndarray]]:
+    where = "along {}"
+    yield f"the mean {where}", array.mean(axis)
+    yield f"the sum {where}", array.sum(axis)
+    yield f"the largest {where}", array.max(axis)
+    yield f"the smallest {where}", array.min(axis)
+    for given in gap.masks:
+        if given.shape != array.shape[: given.ndim] or given.ndim != axis + 1:
+            continue
+        weights = given.reshape(*given.shape, *[1] * (array.ndim - given.ndim))
+        for text, each in (("where the mask is 1", weights), ("where the mask is 0", 1 - weights)):
+            total, count = (array * each).sum(axis), each.sum(axis)
+            yield f"the sum {where} {text}", total
+            yield f"the mean {where} {text}", total / np.maximum(count, 1)
+            yield f"the sum {where} {text} by the number of all", total / array.shape[axis]
 
 
 def _taken(gap: Gap, array: np.ndarray, made: np.ndarray) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from ....common.wing import Value, is_floating
 from ..causes import cause_of
-from ..comparing import ClosestView, apart, unit, wide
+from ..comparing import ClosestView, apart, axis_text, closest_view, unit, wide
 from ..gap import Cause, Gap, Known
 from .equal import Marked
 from .tables import table_cause
@@ -80,7 +81,7 @@ def _cause(parting: Parting, seen: ClosestView | None) -> Cause | None:
         return _of_a_kind(parting)
     if parting.reference in parting.ours.constants and parting.port in parting.theirs.constants:
         return table_cause(seen)
-    measured = _coarser(parting, seen) or _axis(seen) or cause_of(_gap(parting, seen))
+    measured = _coarser(parting, seen) or _axis(parting, seen) or cause_of(_gap(parting, seen))
     return measured or _of_a_kind(parting)
 
 
@@ -160,14 +161,16 @@ def _operations(side: Marked, inside: frozenset[int]) -> set[str]:
     return found | {"gates"} if is_gated else found
 
 
-def _axis(seen: ClosestView) -> Cause | None:
+def _axis(parting: Parting, seen: ClosestView) -> Cause | None:
     """Both are shares that add up to one, along other axes."""
     ours, theirs = (_summing(array) for array in (seen.exact, seen.aligned))
     if not ours or not theirs or ours & theirs:
         return None
-    axes = [", ".join(map(str, sorted(each))) for each in (ours, theirs)]
-    text = f"the softmax goes along axis {axes[0]} in the reference and along axis {axes[1]} in the port"
-    return Cause("axis", f"{text}, of an array of shape {seen.exact.shape}")
+    shapes = seen.exact.shape, parting.theirs.values[parting.port].array.shape
+    one = ", ".join(f"axis {axis}" for axis in sorted(ours))
+    other = ", ".join(axis_text(seen.axes, axis) for axis in sorted(theirs))
+    text = f"the softmax goes along {one} of {shapes[0]} in the reference and along {other} of {shapes[1]} in the port"
+    return Cause("axis", text)
 
 
 def _reordered(parting: Parting, seen: ClosestView) -> Cause | None:
@@ -294,14 +297,28 @@ def _coarser(parting: Parting, seen: ClosestView) -> Cause | None:
     return Cause("dropped dtype", f"the port computes in {yours.array.dtype.name}{where}, the reference does not")
 
 
+def _axes(parting: Parting, place: int) -> tuple[int, ...]:
+    """For each axis of a value of the reference's that of the port's value; nothing where it is not found."""
+    array, values = parting.ours.values[place].array, parting.theirs.values
+    taken = dict.fromkeys(each for inside in sorted(parting.yours) for each in values[inside].made_of)
+    sized = (values[each].array for each in taken if each not in parting.yours)
+    seen = (closest_view(array, each, parting.limit) for each in sized if each.size == array.size)
+    return next((each.axes for each in seen if each is not None and each.error <= parting.limit), ())
+
+
 def _gap(parting: Parting, seen: ClosestView) -> Gap:
     values = parting.ours.values
     known = [
-        Known(f"{values[place].operation!r} at {values[place].line}", wide(values[place].array))
+        Known(
+            f"{values[place].operation!r} at {values[place].line}",
+            wide(values[place].array),
+            partial(_axes, parting, place),
+        )
         for place in parting.before
         if is_floating(values[place].array) and parting.ours.marks[place] is not None
     ]
     weights: Mapping[str, np.ndarray] = {value.operation: value.array for value in values if value.kind == "parameter"}
     around = (*parting.mine, *parting.before)
     masks = [values[place].array for place in around if set(np.unique(values[place].array)[:3].tolist()) == {0, 1}]
-    return Gap(tuple(known[:_MOST_KNOWN]), seen.exact, seen.aligned, parting.limit, None, weights, tuple(masks))
+    known = known[:_MOST_KNOWN]
+    return Gap(tuple(known), seen.exact, seen.aligned, parting.limit, None, weights, tuple(masks), axes=seen.axes)

@@ -69,6 +69,55 @@ def test_a_norm_of_other_groups_is_told_with_both_numbers() -> None:
     )
 
 
+class Steps(torch.nn.Module):
+    def __init__(self, joined: Callable[[Any], Any]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.fc, self.joined = torch.nn.Conv1d(4, 6, 3), torch.nn.Linear(6, 3), joined
+
+    def forward(self, x: Any) -> Any:
+        return self.fc(self.joined(self.conv(x)))
+
+
+class ChannelsLast(linen.Module):
+    joined: Callable[[Any], Any]
+
+    @linen.compact
+    def __call__(self, x: Any) -> Any:
+        y = linen.Conv(6, (3,), padding="VALID", name="conv")(jnp.moveaxis(x, 1, -1))
+        return linen.Dense(3, name="fc")(self.joined(y))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "words"),
+    [
+        (
+            lambda y: y.mean(2),
+            lambda y: y.max(1),
+            "'conv' (Conv1d) the reference takes the mean along axis 2 and the port the largest along its axis 1",
+        ),
+        (
+            lambda y: y.softmax(1).mean(2),
+            lambda y: jax.nn.softmax(y, 1).mean(1),
+            "the softmax goes along axis 1 of (2, 6, 8) in the reference and along axis 1 of (2, 8, 6) in the port",
+        ),
+        (
+            lambda y: y.tanh().transpose(1, 2),
+            lambda y: jax.nn.softmax(y),
+            "the reference takes tanh and the port softmax over the last axis",
+        ),
+    ],
+)
+def test_each_side_has_its_own_axis(ours: Any, theirs: Any, words: str) -> None:
+    x = np.random.default_rng(0).normal(size=(2, 4, 10)).astype(np.float32)
+    port = ChannelsLast(theirs)
+    with pytest.raises(AlignmentError) as caught:
+        paritree.align(Pair(Steps(ours), (port, port.init(jax.random.key(0), x)), (x,)))
+    assert caught.value.place is not None
+    assert caught.value.place.cause is not None
+    assert caught.value.place.cause.text.endswith(words)
+
+
 def test_a_softmax_over_another_axis_is_told() -> None:
     found = place(Reference(between=lambda y: y.softmax(-1)), Port(between=lambda y: jax.nn.softmax(y, 1)))
     assert found.cause.text == (
