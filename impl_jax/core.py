@@ -172,9 +172,12 @@ _trace = jax.make_user_context(None)
 
 
 @contextmanager
-def traced_anew() -> Iterator[None]:
-    """For the trace of a run: a function that the model's own code compiles is traced anew in it."""
-    with _trace(object()):
+def traced_anew(runs: object = None) -> Iterator[None]:
+    """For the trace of a run: a function that the model's own code compiles is traced anew in it.
+
+    runs: what several runs have in common that switch off the same and have no seed: they find each other's traces.
+    """
+    with _trace(object() if runs is None else runs):
         yield
 
 

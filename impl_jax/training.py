@@ -131,11 +131,13 @@ def compiled_stepper(
                 params = {**params, **stepping.parameters}
         return losses, side.made({**rest, **params})
 
+    runs = object()
+
     def by_function(values: Arrays, steps: int) -> Any:
         assert step is not None
         model = side.made(values)
         state = (home.started(recipe, optimizer, model),) if recipe and takes_state(step) else ()
-        with home.whole(model), reported("", "a step that runs", _CALLED):
+        with home.whole(model, runs), reported("", "a step that runs", _CALLED):
             for _ in range(steps):
                 model, state = _stepped(step, model, state, arguments, home)
         return model

@@ -21,7 +21,7 @@ _COUNTS = ("count", "gradient_step")
 _REMEDY = "Give an Optax transformation, such as optax.adamw(1e-3), or a function of the parameters that makes one."
 
 
-def _nothing(model: Any) -> AbstractContextManager[None]:
+def _nothing(model: Any, runs: object) -> AbstractContextManager[None]:
     return nullcontext()
 
 
@@ -31,14 +31,15 @@ class Home(NamedTuple):
     trained: of a model, the tree as `init` gets it. wrt: an `nnx.Optimizer`'s filter, or None.
     pure: a tree with arrays in the place of all that holds them.
     as_model: of a model and what a step gave, the model after it; None of anything else. is_changed: whether a step may
-        have changed the model that it was given. whole: surrounds steps of a model, which do not drop anything.
+        have changed the model that it was given. whole: surrounds steps of a model, which do not drop anything; the
+        second argument is `traced_anew`'s.
     """
 
     trained: Callable[[Any, Any], Any]
     pure: Callable[[Any], Any] = lambda tree: tree
     as_model: Callable[[Any, Any], Any] = lambda model, given: None
     is_changed: bool = False
-    whole: Callable[[Any], AbstractContextManager[None]] = _nothing
+    whole: Callable[[Any, object], AbstractContextManager[None]] = _nothing
 
     def started(self, recipe: Recipe, given: Any, model: Any) -> Any:
         """What a step function has as its state: what holds a transformation, made anew, or the transformation's."""

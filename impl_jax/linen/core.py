@@ -69,15 +69,18 @@ def _parted(result: Any, variables: Mapping[str, Any]) -> tuple[Any, Mapping[str
 
 
 @contextmanager
-def without_dropout() -> Iterator[None]:
-    """No dropout: its layers pass on what they get, and Flax's attention keeps all its weights."""
+def without_dropout(runs: object = None) -> Iterator[None]:
+    """No dropout: its layers pass on what they get, and Flax's attention keeps all its weights.
+
+    runs: see `traced_anew`.
+    """
 
     def passing(run: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
         if isinstance(context.module, linen.Dropout) and context.method_name == "__call__":
             return args[0] if args else kwargs["inputs"]
         return run(*args, **kwargs)
 
-    with traced_anew(), linen.intercept_methods(passing), whole_attention(attention):
+    with traced_anew(runs), linen.intercept_methods(passing), whole_attention(attention):
         yield
 
 

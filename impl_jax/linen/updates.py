@@ -20,7 +20,7 @@ def _as_model(model: Model, given: Any) -> Model | None:
     return like(model, model[0], cast("dict[str, Any]", variables))
 
 
-HOME = Home(lambda model, wrt: model[1]["params"], as_model=_as_model, whole=lambda model: without_dropout())
+HOME = Home(lambda model, wrt: model[1]["params"], as_model=_as_model, whole=lambda model, runs: without_dropout(runs))
 
 
 def updater(model: Model, optimizer: Any, *, dtype: str = "float64") -> Updater:

@@ -91,14 +91,17 @@ def inference(model: nnx.Module) -> Iterator[None]:
 
 
 @contextmanager
-def without_dropout(own: nnx.Module) -> Iterator[None]:
-    """No dropout: the module's layers that drop have none to drop, and Flax's attention keeps all its weights."""
+def without_dropout(own: nnx.Module, runs: object = None) -> Iterator[None]:
+    """No dropout: the module's layers that drop have none to drop, and Flax's attention keeps all its weights.
+
+    runs: see `traced_anew`.
+    """
     for _, module in nnx.iter_modules(own):
         if isinstance(module, nnx.Dropout):
             module.rate = 0.0
         elif isinstance(module, nnx.MultiHeadAttention):
             module.deterministic = True
-    with traced_anew(), whole_attention(attention):
+    with traced_anew(runs), whole_attention(attention):
         yield
 
 

@@ -16,9 +16,9 @@ from .core import functional, without_dropout
 
 # As an nnx.Optimizer has it: made over Variables, and called with the arrays in them.
 @contextmanager
-def _whole(model: nnx.Module) -> Iterator[None]:
+def _whole(model: nnx.Module, runs: object) -> Iterator[None]:
     model.train()
-    with without_dropout(model):
+    with without_dropout(model, runs):
         yield
 
 

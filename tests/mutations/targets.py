@@ -13,6 +13,7 @@ _LIMITS = "tests/conformance/test_limits.py"
 _RIGHT = f"{_ALONE.partition('::')[0]}::test_what_is_told_of_a_right_pair"
 _UNKNOWN_PATH = f"{_ALONE.partition('::')[0]}::test_a_map_with_a_path_that_the_port_has_not_is_no_error_of_the_check"
 _OF_CONTRACTS = "tests/conformance/contracts"
+_RECIPES = [f"{_OF_CONTRACTS}/test_recipe.py", "tests/conformance/test_recipe_table.py"]
 _CONTRACTS = {
     "arithmetic": [
         *_alone("layout", "forward", "gradients"),
@@ -29,6 +30,7 @@ _CONTRACTS = {
     "modules": [*_alone("modules"), f"{_OF_CONTRACTS}/test_modules.py"],
     "moves": [*_alone("training"), f"{_OF_CONTRACTS}/test_training.py"],
     "modes": [*_alone("modes"), f"{_OF_CONTRACTS}/test_modes.py", "tests/conformance/test_bad_pairs.py"],
+    "recipe": _RECIPES,
     "stored": _alone("round trip"),
     "structure": [
         "tests/conformance/test_bad_pairs.py",
@@ -73,6 +75,7 @@ _ALIGN = [
 _MAPS = [f"tests/pairs/maps/test_{name}.py" for name in ("transforms", "pieces", "map", "files", "fit")]
 TARGETS: dict[str, list[str]] = {
     **{f"conformance/contracts/{name}.py": [*tests, _RIGHT, _LIMITS] for name, tests in _CONTRACTS.items()},
+    **{f"conformance/recipes/{name}.py": _RECIPES for name in ("causes", "courses", "losses", "responses", "rules")},
     **{f"conformance/statistics/{name}.py": _of_statistics(*tests) for name, tests in _STATISTICS.items()},
     "migration/align/proof.py": _ALIGN,
     "migration/align/matching.py": [*_ALIGN, "tests/migration/align/test_silent.py"],

@@ -372,3 +372,28 @@ def test_what_has_no_gradient_and_decays_on_one_side_is_said() -> None:
         "it is decayed without a gradient, and PyTorch's optimizers leave alone what has none: mask it, or freeze it; "
         "as do unused.bias"
     )
+
+
+def test_a_step_that_compiles_itself_is_compiled_once_for_all_runs() -> None:
+    traced, called = [], []
+
+    @nnx.jit
+    def moved(model: nnx.Module, optimizer: nnx.Optimizer, x: jax.Array) -> None:
+        traced.append(x.dtype)
+        optimizer.update(model, nnx.grad(lambda model: (model(x) ** 2).mean())(model))
+
+    def own(model: Any, optimizer: Any, batch: Any) -> None:
+        optimizer.zero_grad()
+        (model(batch[0]) ** 2).mean().backward()
+        optimizer.step()
+
+    found = mapped("net")
+    steps = {
+        "reference_step": own,
+        "port_step": lambda model, optimizer, batch: called.append(moved(model, optimizer, batch[0])),
+    }
+    rule = optax.sgd(0.1)
+    optimizer = lambda model: nnx.Optimizer(model, rule, wrt=nnx.Param)  # noqa: E731
+    pair = found.trained(lambda parameters: torch.optim.SGD(parameters, lr=0.1), optimizer, **steps)
+    paritree.check(pair, found.map, contracts=("recipe",), devices=("cpu",)).raise_for_failure()
+    assert (len(called), len(traced)) == (6, 1)  # two runs of three steps
