@@ -16,17 +16,20 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from ..common.errors import UsageError, WeightsError, listed, nearest, unfit
+from ..common.errors import UsageError, WeightsError, listed, nearest
 from ..common.optimizers import (
-    UNUSED,
+    BACK,
+    NO_STATE,
     OptimizerState,
     Owner,
     TensorState,
     agreed,
     agreed_settings,
     count_of,
+    misfits,
     no_counterpart,
     of_another,
+    one_within,
     unheld,
 )
 from ..common.tables import shape_text
@@ -48,7 +51,12 @@ _MOMENTS: dict[frozenset[str], dict[str, str]] = {
 }
 # No chain has more parts.
 _LONGEST = 1000
+_EXPECTED = "a state of optax's, such as `optimizer.init(params)`, an nnx.Optimizer or a TrainState"
 _SCHEDULE = frozenset({"count"})
+_UNUSED = (
+    "PyTorch keeps nothing for a parameter that has had no gradient: keep nothing for it here either, by optax.masked, "
+    "or optax.partition with optax.set_to_zero()."
+)
 # The parts that hold others, by the fields that lead to these, and those that count updates.
 _INNER = ("inner_state", "inner_states", "inner_opt_state")
 _COUNTS = ("count", "gradient_step")
@@ -65,6 +73,8 @@ _AROUND = frozenset(
         "total_notfinite",
     )
 )
+# Fields that lead to a state which something else, that is kept beside it, makes another one.
+_WRAPPED = frozenset({"base_optimizer_state", "fast_state", "adv_state"})
 # What accumulation keeps between updates.
 _WAITING = frozenset({"mini_step", "acc_grads"})
 _REFUSED: dict[frozenset[str], tuple[str, str]] = {
@@ -117,6 +127,9 @@ def read(optimizer: Any, owners: Mapping[str, Owner], model: Any = None) -> Opti
     state, counted = _state_of(optimizer)
     _check_between_updates(state)
     parts = list(_parts(state))
+    strange = [dotted(part.keys) for part in parts if is_array(part.node)]
+    if strange and not any(part.moments for part in parts):
+        raise UsageError("", _EXPECTED, f"arrays that none has: {listed(strange, 6)}")
     counts = [count_of(array, dotted(keys)) for part in parts for keys, array in _counts(part)]
     counts += [count_of(array, dotted(keys)) for keys, array in _outer_counts(state)]
     if not counts and counted is not None:
@@ -175,13 +188,13 @@ def write(optimizer: Any, state: OptimizerState, owners: Mapping[str, Owner], mo
         for path, each in state.tensors.items()
         if path not in by_path and (each.moments or each.factors)
     ]
-    faults += [f"{path} has no state" for path in by_path if path not in state.tensors]
+    faults += [f"{path} {NO_STATE}" for path in by_path if path not in state.tensors]
     arrays: dict[Keys, Any] = {}
     for path, leaves in by_path.items():
         if path in state.tensors:
             faults += _fill(arrays, path, leaves, state.tensors[path], parts)
     if faults:
-        raise WeightsError("", "one state for each parameter of the optimizer", unfit(faults), UNUSED)
+        raise misfits(faults, _UNUSED)
     for part in parts:
         arrays |= {keys: _number(_step(part, by_path, state), array) for keys, array in _counts(part)}
     arrays |= {keys: _number(_known_step(state.step), array) for keys, array in _outer_counts(like)}
@@ -301,6 +314,8 @@ def _parts(
         raise no_counterpart(dotted(keys), *_REFUSED[fields])
     if fields in _MOMENTS and hasattr(node, "_fields") and type(node).__name__ not in _CLASSES.split():
         raise _unknown(node, keys)
+    if fields & _WRAPPED:
+        raise _unknown(node, keys)
     if fields in _MOMENTS or fields == _SCHEDULE or not held:
         yield _Part(keys, node, fields, settings, scheduled)
     elif fields & {*_INNER}:
@@ -312,11 +327,16 @@ def _parts(
         for name in _INNER:
             if name in held:
                 yield from _parts(held[name], (*keys, name), settings, scheduled)
-    elif hasattr(node, "_fields") or is_array(node):
+    elif hasattr(node, "_fields"):
         raise _unknown(node, keys)
     else:
-        for key, each in _in_order(held):
-            yield from _parts(each, (*keys, key), settings, scheduled)
+        below = [(each, [*_parts(each, (*keys, key), settings, scheduled)]) for key, each in _in_order(held)]
+        # Beside the parameters of a checkpoint there may be anything, and beside a part of a chain only parts.
+        is_chain = all(key.isdecimal() for key in fields) and any(part.moments for _, parts in below for part in parts)
+        for each, parts in below:
+            if is_chain and any(is_array(part.node) for part in parts):
+                raise _unknown(each, parts[0].keys[: len(keys) + 1])
+            yield from parts
 
 
 def _members(node: Any) -> Mapping[Any, Any]:
@@ -391,7 +411,7 @@ def _abstract(tree: Any, keys: Keys) -> Iterator[tuple[Keys, Any]]:
 def _by_path(parts: Sequence[_Part], owners: Mapping[str, Owner]) -> dict[str, list[_Leaf]]:
     """The moments of each of the map's tensors."""
     found: dict[str, list[_Leaf]] = {}
-    strange: list[str] = []
+    strange: dict[str, None] = {}
     for part in parts:
         for name, moment in part.moments.items():
             keys = (*part.keys, name)
@@ -400,13 +420,13 @@ def _by_path(parts: Sequence[_Part], owners: Mapping[str, Owner]) -> dict[str, l
             before = _before([*below.values()], owners)
             for place, path in below.items():
                 if before + path not in owners:
-                    strange.append(before + path)
+                    strange[before + path] = None
                     continue
                 owner = owners[before + path]
                 found.setdefault(owner.path, []).append(_Leaf(place, leaves[place], moment, owner, part))
     if strange:
-        remedy = nearest(strange[0], owners)
-        raise WeightsError("", "moments of the map's tensors", f"{listed(strange[:8])}, which it has not", remedy)
+        remedy = nearest(next(iter(strange)), owners)
+        raise WeightsError("", "moments of the map's tensors", f"{listed([*strange])}, which it has not", remedy)
     return found
 
 
@@ -418,10 +438,11 @@ def _path(keys: Keys, owners: Mapping[str, Owner]) -> str:
 def _before(below: Sequence[str], owners: Mapping[str, Owner]) -> str:
     """What stands before the paths of the parameters in the map, as Linen's collection does."""
     first = dict.fromkeys(path.partition(".")[0] + "." for path in owners)
-    for before in ("", *first):
-        if all(before + path in owners for path in below):
-            return before
-    return ""
+    found = [before for before in ("", *first) if all(before + path in owners for path in below)]
+    if len(found) > 1 and found[0]:
+        both = f"{below[0]!r}, which is below {listed([each[:-1] for each in found], 6, ', ')}"
+        raise UsageError("", "moments by the paths of the map", both, "Make the optimizer's state of the whole tree.")
+    return found[0] if found else ""
 
 
 def _step(part: _Part, by_path: Mapping[str, Sequence[_Leaf]], state: OptimizerState) -> int:
@@ -484,12 +505,25 @@ def _state_of(optimizer: Any) -> tuple[Any, int | None]:
     """
     if hasattr(optimizer, "opt_state") and hasattr(optimizer, "step"):
         return optimizer.opt_state, _number_in(optimizer.step)
-    if isinstance(optimizer, Mapping | nnx.State) and "opt_state" in optimizer:
-        return optimizer["opt_state"], _number_in(optimizer.get("step"))
-    if isinstance(optimizer, Mapping | nnx.State | list | tuple) and not _is_rule(optimizer):
-        return optimizer, None
-    expected = "a state of optax's, such as `optimizer.init(params)`, an nnx.Optimizer or a TrainState"
-    raise UsageError("", expected, type(optimizer).__name__)
+    if (
+        isinstance(optimizer, Mapping | nnx.State | list | tuple)
+        and not _is_rule(optimizer)
+        and not _is_torch(optimizer)
+    ):
+        held = one_within(optimizer, _nested, lambda node: _nested(node) is not None and "opt_state" in node)
+        return (optimizer, None) if held is None else (held["opt_state"], _number_in(held.get("step")))
+    raise UsageError("", _EXPECTED, type(optimizer).__name__, BACK if _is_torch(optimizer) else "")
+
+
+def _nested(node: Any) -> Any:
+    """What a mapping holds by its keys; None of all else."""
+    return node.items() if isinstance(node, Mapping | nnx.State) else None
+
+
+def _is_torch(optimizer: Any) -> bool:
+    """Whether it is one of PyTorch's, or its state_dict."""
+    is_dict = isinstance(optimizer, Mapping) and "param_groups" in optimizer
+    return is_dict or hasattr(optimizer, "param_groups")
 
 
 def _number_in(step: Any) -> int | None:

@@ -10,20 +10,24 @@ import torch
 from torch import nn
 
 from ..common.arrays import as_numpy
-from ..common.errors import UsageError, WeightsError, listed, unfit
+from ..common.errors import UsageError, listed
 from ..common.optimizers import (
+    BACK,
     FIELDS,
-    UNUSED,
+    NO_STATE,
     OptimizerState,
     Owner,
     TensorState,
     agreed_settings,
     count_of,
+    misfits,
     no_counterpart,
     of_another,
+    one_within,
     unheld,
 )
 from ..common.tables import shape_text
+from ..common.trees import entries
 
 # What the groups of each optimizer have that those of the others, asked in this order, have not.
 _MARKS = (
@@ -52,6 +56,10 @@ _NAMING = (
     "Give the model that has them (reference_model= or port_model=), or make the optimizer with "
     "`model.named_parameters()`."
 )
+_NAMING_GROUPS = (
+    "Give them in the order of the groups in the model's place, or load the state_dict into an optimizer that is made "
+    "as it was, and give that one."
+)
 # What a group's settings are called in optax, by the class; each has its `lr`, and some a decay that is AdamW's.
 _ADAM = {"b1": "betas", "b2": "betas", "eps": "eps"}
 _SETTINGS: dict[str, dict[str, str]] = {
@@ -62,8 +70,9 @@ _SETTINGS: dict[str, dict[str, str]] = {
     "Adafactor": {},
     "Adadelta": {"rho": "rho", "eps": "eps", "weight_decay": "weight_decay"},
 }
-# Keys under which a checkpoint has an optimizer's state beside the model's.
-WITHIN = ("optimizer", "optimizer_state_dict", "optim")
+_UNUSED = "Of a live optimizer, what has `requires_grad=False` needs none."
+# Those whose formulas go by the number of updates; the others only count it.
+_COUNTED = ("Adam", "Adamax", "RAdam", "Adafactor")
 
 
 class _Slot(NamedTuple):
@@ -92,13 +101,16 @@ def read(optimizer: Any, owners: Mapping[str, Owner], model: Any = None) -> Opti
         NotExpressibleError: an optimizer that optax has not, or not with these settings.
         WeightsError: a moment of another shape than its parameter.
     """
-    tensors = {}
+    tensors, steps = {}, []
     for slot in _slots(optimizer, owners, model):
         name = kind(slot.group)
         _check_expressible(name, slot)
+        if "step" in slot.kept:
+            steps.append(count_of(slot.kept["step"], slot.path))
         if slot.kept or (name == "SGD" and not slot.group["momentum"]):
-            tensors[slot.path] = _tensor_state(name, slot)
-    return OptimizerState(tensors, max((each.step for each in tensors.values() if each.step is not None), default=None))
+            is_counted = "step" in slot.kept and (name in _COUNTED or slot.group.get("lr_decay"))
+            tensors[slot.path] = _tensor_state(name, slot, steps[-1] if is_counted else None)
+    return OptimizerState(tensors, max(steps, default=None))
 
 
 def kind(group: Mapping[str, Any]) -> str:
@@ -107,11 +119,20 @@ def kind(group: Mapping[str, Any]) -> str:
     Raises:
         NotExpressibleError: none of those that are known.
     """
-    found = next((name for name, mark in _MARKS if mark in group), "")
+    found = _marked(group)
     if not found:
         settings = listed([key for key in group if key not in ("params", "param_names")], separator=", ")
         raise no_counterpart("", f"a group of an unknown optimizer, with {settings}", "Carry it by hand.")
     return found
+
+
+def _marked(group: Mapping[str, Any]) -> str:
+    """The class by a group's settings; empty where none has them."""
+    return next((name for name, mark in _MARKS if mark in group and _has_settings(name, group)), "")
+
+
+def _has_settings(name: str, group: Mapping[str, Any]) -> bool:
+    return name not in _SETTINGS or all(own in group for own in _names_of_settings(name, group).values())
 
 
 def _check_expressible(name: str, slot: _Slot) -> None:
@@ -123,8 +144,7 @@ def _check_expressible(name: str, slot: _Slot) -> None:
         raise no_counterpart(slot.path, name, _WHY.get(name, "See `paritree optimizers`."))
 
 
-def _tensor_state(name: str, slot: _Slot) -> TensorState:
-    step = count_of(slot.kept["step"], slot.path) if "step" in slot.kept else None
+def _tensor_state(name: str, slot: _Slot, step: int | None) -> TensorState:
     arrays = {key: _array(value) for key, value in slot.kept.items() if key != "step" and value is not None}
     factors = {
         axis: np.squeeze(arrays.pop(key), axis)
@@ -184,7 +204,7 @@ def write(optimizer: Any, state: OptimizerState, owners: Mapping[str, Owner], mo
         found = left.pop(slot.path, None)
         wanted = _wanted(name, slot)
         if found is None and wanted and slot.path in owners and not slot.is_frozen:
-            faults.append(f"{slot.path} has no state")
+            faults.append(f"{slot.path} {NO_STATE}")
         elif found is None or (not wanted and not found.moments and not found.factors):
             continue
         else:
@@ -192,7 +212,7 @@ def write(optimizer: Any, state: OptimizerState, owners: Mapping[str, Owner], mo
             faults += _unheld(name, slot, kept[slot.number])
     faults += [f"{path} is no parameter of the optimizer" for path in left]
     if faults:
-        raise WeightsError("", "one state for each parameter of the optimizer", unfit(faults), UNUSED)
+        raise misfits(faults, _UNUSED)
     groups = [
         _with_settings(
             group, [state.tensors[each.path] for each in slots if _is_in(each, number, state)], state.settings
@@ -299,18 +319,22 @@ def content(optimizer: Any) -> Mapping[str, Any]:
     """The state_dict, alone or within a checkpoint.
 
     Raises:
-        UsageError: no optimizer and none's state.
+        UsageError: no optimizer and none's state, or the states of several.
     """
     if isinstance(optimizer, torch.optim.Optimizer):
         return optimizer.state_dict()
-    if isinstance(optimizer, Mapping):
-        for held in (optimizer, *(optimizer.get(key) for key in WITHIN)):
-            if isinstance(held, Mapping) and {"state", "param_groups"} <= set(held):
-                _check_form(held)
-                return held
+    if isinstance(optimizer, Mapping) and (held := one_within(optimizer, entries, _is_state_dict)) is not None:
+        _check_form(held)
+        return held
     expected = "a torch.optim.Optimizer or its state_dict, with 'state' and 'param_groups'"
-    found = f"a mapping with {listed([*map(repr, optimizer)], 6, ', ')}" if isinstance(optimizer, Mapping) else ""
-    raise UsageError("", expected, found or type(optimizer).__name__)
+    if isinstance(optimizer, Mapping):
+        raise UsageError("", expected, f"a mapping with {listed([*map(repr, optimizer)], 6, ', ')}")
+    is_optax = isinstance(optimizer, tuple) or hasattr(optimizer, "opt_state")
+    raise UsageError("", expected, type(optimizer).__name__, BACK if is_optax else "")
+
+
+def _is_state_dict(node: Any) -> bool:
+    return isinstance(node, Mapping) and {"state", "param_groups"} <= set(node)
 
 
 def _check_form(held: Mapping[str, Any]) -> None:
@@ -340,7 +364,9 @@ def _slots(optimizer: Any, owners: Mapping[str, Owner], model: Any) -> Iterator[
         for number in group["params"]:
             name = names[number]
             path = owners[name].path if name in owners else name
-            yield _Slot(number, path, group, held["state"].get(number, {}), live.get(number), group_number)
+            # torch.distributed's checkpoints have every key as text.
+            kept = held["state"].get(number, held["state"].get(str(number), {}))
+            yield _Slot(number, path, group, kept, live.get(number), group_number)
 
 
 def _live(optimizer: Any, groups: Sequence[Mapping[str, Any]]) -> dict[int, torch.Tensor]:
@@ -351,7 +377,8 @@ def _live(optimizer: Any, groups: Sequence[Mapping[str, Any]]) -> dict[int, torc
     """
     if not isinstance(optimizer, torch.optim.Optimizer):
         return {}
-    if not isinstance(optimizer, getattr(torch.optim, kind(groups[0]))):
+    is_own = type(optimizer).__module__.startswith("torch.optim.")
+    if not is_own and not isinstance(optimizer, getattr(torch.optim, _marked(groups[0]), ())):
         why = "Its formulas are not those of torch.optim's; of one that wraps another give that one."
         raise no_counterpart("", f"a {type(optimizer).__module__}.{type(optimizer).__name__}", why)
     held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -364,21 +391,24 @@ def _names(optimizer: Any, groups: Sequence[Mapping[str, Any]], model: Any) -> M
     numbers = [number for group in groups for number in group["params"]]
     if numbers and all(isinstance(number, str) for number in numbers):
         return {name: name for name in numbers}
-    if model is None:
-        if not all("param_names" in group for group in groups):
-            raise UsageError("", "an optimizer that knows its parameters' names", "one that does not", _NAMING)
-        return dict(zip(numbers, [name for group in groups for name in group["param_names"]], strict=True))
-    if not isinstance(model, nn.Module):
-        return _in_order(numbers, list(model))
-    if isinstance(optimizer, torch.optim.Optimizer):
+    has_names = all("param_names" in group for group in groups)
+    if model is None and not has_names:
+        raise UsageError("", "an optimizer that knows its parameters' names", "one that does not", _NAMING)
+    if isinstance(model, nn.Module) and isinstance(optimizer, torch.optim.Optimizer):
         return _by_identity(optimizer, numbers, model)
+    if model is not None and not isinstance(model, nn.Module):
+        return _in_order(numbers, list(model))
+    own = [] if model is None else list(model.named_parameters())
+    saved = [name for group in groups for name in group["param_names"]] if has_names else []
+    if has_names and (model is None or len(groups) > 1 or {*saved} <= {name for name, _ in own}):
+        return _in_order(numbers, saved)
     if len(groups) > 1:
-        raise UsageError("", "the names of the parameters of each group", f"{len(groups)} groups without", _NAMING)
-    named = list(model.named_parameters())
-    if len(named) != len(numbers):
+        found = f"{len(groups)} groups without"
+        raise UsageError("", "the names of the parameters of each group", found, _NAMING_GROUPS)
+    if len(own) != len(numbers):
         # The other usual way to make one.
-        named = [(name, parameter) for name, parameter in named if parameter.requires_grad]
-    return _in_order(numbers, [name for name, _ in named])
+        own = [(name, parameter) for name, parameter in own if parameter.requires_grad]
+    return _in_order(numbers, [name for name, _ in own])
 
 
 def _unwrapped(names: Mapping[Any, str], owners: Mapping[str, Owner]) -> Mapping[Any, str]:

@@ -65,7 +65,8 @@ NUMBERS = 36
 @click.option(
     "--model",
     metavar="NAME",
-    help="With --optimizer: the PyTorch model that has its parameters, in the file of --like.",
+    help="With --optimizer: the PyTorch model that has its parameters, or a list of their names in the order of its "
+    "groups, in the file of --like.",
 )
 @click.option("--step", type=int, help="With --optimizer: the number of updates made, where SOURCE counts none.")
 @click.option("--overwrite", is_flag=True, help="Replace a file, or a folder with a checkpoint and nothing else.")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from ..arrays import as_numpy
-from ..errors import NotExpressibleError, WeightsError, shown
+from ..errors import NotExpressibleError, UsageError, WeightsError, listed, shown, unfit
+from ..trees import Members, walk
 from .catalogue import OPTIMIZERS
 
 # What each torch.optim class keeps, by its own keys: optax's field, and the power of the gradient that it is of.
@@ -21,7 +22,9 @@ FIELDS: dict[str, dict[str, str]] = {
 }
 # What is said of states that do not fit.
 NOTHING = "Nothing was carried."
-UNUSED = "PyTorch keeps nothing for a parameter that has had no gradient. Nothing was carried."
+NO_STATE = "has no state"
+# What is to be done about the other direction's optimizer.
+BACK = "The other way is that of `map.inverse()`."
 # The moments that change their sign with the gradient; all others are of squares, of sizes or of maxima.
 ODD = frozenset({"trace", "mu", "mean"})
 # So much of a moment's norm may be lost to a narrower type, of which bfloat16 rounds by 1/256.
@@ -122,6 +125,15 @@ def no_counterpart(path: str, found: str, why: str) -> NotExpressibleError:
     return NotExpressibleError(path, "an optimizer's state that the other framework has, too", found, why)
 
 
+def misfits(faults: Sequence[str], unused: str) -> WeightsError:
+    """What is said of all that does not fit the optimizer that is to go on.
+
+    unused: what to do about a parameter that one side keeps nothing for.
+    """
+    remedy = f"{unused} {NOTHING}" if any(fault.endswith(NO_STATE) for fault in faults) else NOTHING
+    return WeightsError("", "one state for each parameter of the optimizer", unfit(faults), remedy)
+
+
 def of_another(path: str, found: str, wanted: str) -> WeightsError:
     """What is said of the state of another optimizer than the one that is to go on."""
     return WeightsError(path, f"the state of {wanted}, as the optimizer keeps it", f"that of {found}", NOTHING)
@@ -148,6 +160,25 @@ def _lost(array: np.ndarray, kept: np.ndarray) -> float:
     one, other = (each.astype(np.float32).astype(np.float64) for each in (array, kept))
     whole = np.linalg.norm(one)
     return float(np.linalg.norm(other - one) / whole) if whole else 0.0
+
+
+def one_within(tree: Any, members: Members, is_one: Callable[[Any], bool]) -> Any:
+    """The part of a checkpoint that holds an optimizer's state; None where no part does.
+
+    members: what a node holds, None of a leaf. is_one: whether it is such a part; its own are not looked at.
+
+    Raises:
+        UsageError: there are several.
+    """
+    found = [
+        (keys, node) for keys, node in walk(tree, lambda node: None if is_one(node) else members(node)) if is_one(node)
+    ]
+    if len(found) > 1:
+        places = listed([".".join(map(str, keys)) for keys, _ in found], 6, ", ")
+        raise UsageError(
+            "", "the state of one optimizer", f"{len(found)}: {places}", "Give the one that is meant alone."
+        )
+    return found[0][1] if found else None
 
 
 def count_of(value: Any, path: str) -> int:

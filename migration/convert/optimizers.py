@@ -16,7 +16,7 @@ from ...pairs.wings import optimizer_states
 from .conversion import Conversion, FilePath
 from .destinations import DCP, FILE, OTHER
 from .publish import check_free, draft
-from .readers import FLAX, TORCH, orbax_checkpoint, readable
+from .readers import DCP_FILE, FLAX, TORCH, orbax_checkpoint, readable
 from .remote import check_here, here, local_path
 
 _KINDS = {
@@ -38,8 +38,8 @@ def convert_optimizer(
 ) -> Conversion:
     """Write the state of one side's optimizer as that of the other side's, as `Map.carry_optimizer` makes it.
 
-    source: what `torch.save(optimizer.state_dict(), file)` wrote, alone or in a checkpoint under `optimizer` or
-        `optimizer_state_dict`; or a folder of Orbax or a .msgpack of Flax's with a state of optax's, alone or beside
+    source: what `torch.save(optimizer.state_dict(), file)` wrote, alone or anywhere in a checkpoint that has no other
+        one, as Lightning's; or a folder of Orbax or a .msgpack of Flax's with a state of optax's, alone or beside
         the parameters under `opt_state`.
     destination: for PyTorch a file that ends as a torch checkpoint does, for JAX one that ends in .msgpack, or a folder
         for Orbax. It appears whole or not at all. It holds the optimizer's state and, of an nnx.Optimizer and a
@@ -86,12 +86,24 @@ def _directed(made: Map, source: Path, inverse: bool) -> Map:
     if not is_torch and source.suffix != FLAX and not source.is_dir():
         found = f"a file that ends in {source.suffix!r}" if source.exists() else "nothing there"
         raise CheckpointError(str(source), f"{_KINDS[True]}, {_KINDS[False]}", found)
+    if source.is_dir():
+        _check_folder(source)
     sides = [side == "torch" for side in made.direction]
     if is_torch not in sides:
         found = f"{source.name!r}, which is {_KINDS[is_torch]}"
         raise CheckpointError(str(source), f"{_KINDS[not is_torch]}, as both sides of the map keep one", found)
     is_port = inverse if sides[0] == sides[1] else sides[1] == is_torch
     return made.inverse() if is_port else made
+
+
+def _check_folder(source: Path) -> None:
+    """Raises CheckpointError for a folder that is none of Orbax."""
+    if (source / DCP_FILE).is_file():
+        remedy = "Make a file of it first: torch.distributed.checkpoint.format_utils.dcp_to_torch_save(folder, file)."
+        found = "a folder of torch.distributed.checkpoint"
+        raise CheckpointError(str(source), f"{_KINDS[True]}, {_KINDS[False]}", found, remedy)
+    with readable(source):
+        orbax_checkpoint(source)
 
 
 def _check_destination(target: Path, is_torch: bool) -> None:

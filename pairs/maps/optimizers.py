@@ -15,6 +15,7 @@ import numpy as np
 
 from ...common.errors import WeightsError, unfit
 from ...common.optimizers import (
+    NO_STATE,
     NOTHING,
     ODD,
     OptimizerState,
@@ -72,6 +73,10 @@ def _step(counted: int | None, given: int | None) -> int | None:
 
 
 def _check(made: Correspondence, tensors: Mapping[str, TensorState]) -> None:
+    for row in made.rows:
+        if any(path in tensors for path in row.reference_factors or (row.reference,) * bool(row.port_factors)):
+            why = "A magnitude and a direction have their own gradients and steps: store the weight on both sides."
+            raise no_counterpart(f"{row.reference} -> {row.port}", "a weight norm on one side alone", why)
     faults = [f"{path} is in no row of the map" for path in tensors if path not in made.by_reference]
     for path, rows in made.by_reference.items():
         if path in tensors:
@@ -79,7 +84,7 @@ def _check(made: Correspondence, tensors: Mapping[str, TensorState]) -> None:
     for path, rows in made.by_port.items():
         missing = [row.reference for row in rows if row.reference not in tensors]
         if missing and len(missing) < len(rows):
-            faults.append(f"{missing[0]} has no state, and {path} is made of it and of others that have")
+            faults.append(f"{missing[0]} {NO_STATE}, and {path} is made of it and of others that have")
     if faults:
         expected = "finite moments of the map's tensors, in their shapes"
         sized = any(" and needs " in fault for fault in faults)

@@ -138,6 +138,13 @@ def test_files_that_are_no_states_are_refused(
     text = "state.msgpack: expected a destination that is not there yet, found a file."
     refused(CheckpointError, text, "alone.pt", "state.msgpack")
     refused(WeightsError, "2 updates, as the state counts them, found 5", "alone.pt", step=5)
+    Path("empty").mkdir()
+    refused(CheckpointError, "empty: expected an Orbax checkpoint", "empty", "new.pt")
+    Path("empty/.metadata").touch()
+    text = (
+        "found a folder of torch.distributed.checkpoint. Make a file of it first: torch.distributed.checkpoint.format"
+    )
+    refused(CheckpointError, text, "empty", "new.pt")
     text = "found 'alone.pt', which is a file of torch.save"
     with pytest.raises(CheckpointError, match=text):
         paritree.convert_optimizer("alone.pt", "new", paritree.Map((), ("linen", "nnx")), like)

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 import torch
-from flax import nnx
+from flax import nnx, serialization
 from flax.training.train_state import TrainState
 
 from paritree import Map, NotExpressibleError, UsageError, WeightsError
@@ -539,7 +539,7 @@ def test_a_checkpoint_with_faults_is_refused_with_all_of_them() -> None:
     refused(NotExpressibleError, "'kalman' in the state of Adam", broken(kalman=bad), like, reference_model=model)
     missing = optimizer.state_dict()
     del missing["state"][1]
-    text = "params.hidden.kernel has no state. PyTorch keeps nothing for a parameter that has had no gradient."
+    text = "params.hidden.kernel has no state. PyTorch keeps nothing for a parameter that has had no gradient: keep"
     refused(WeightsError, text, missing, like, reference_model=model)
 
 
@@ -712,7 +712,10 @@ def test_an_optimizer_of_another_library_or_without_values_is_refused() -> None:
         ({"state": {0: 3}, "param_groups": []}, UsageError, "a state_dict whose 'state' is a mapping"),
         ({"state": {}, "param_groups": [{"lr": 0.1, "amsgrad": False}]}, UsageError, "groups have 'params' and 'lr'"),
         (
-            {"state": {}, "param_groups": [{"params": [0], "amsgrad": False, "lr": "x"}]},
+            {
+                "state": {},
+                "param_groups": [{"params": [0], "amsgrad": False, "lr": "x", "betas": (0.9, 0.99), "eps": 0.0}],
+            },
             UsageError,
             "have 'params' and",
         ),
@@ -734,6 +737,131 @@ def test_a_state_dict_of_another_form_is_refused(content: Any, error: type[Excep
     if "state" not in content:
         whole["state"][0] = {**whole["state"][0], **content}
     refused(error, text, content if "state" in content else whole, optax.adam(0.1).init(params), reference_model=model)
+
+
+@pytest.mark.parametrize("settings", [{"betas": (0.9, 0.99)}, {"eps": (1e-30, 1e-3), "relative_step": False}])
+def test_a_state_dict_of_another_library_is_refused(settings: dict[str, Any]) -> None:
+    model, optimizer, params = begun(adamw)
+    group = {"params": [0, 1, 2, 3], "lr": 0.1, "weight_decay": 0.0, **settings}
+    text = f"found a group of an unknown optimizer, with lr, weight_decay, {', '.join(settings)}. Carry it by hand."
+    content = {"state": optimizer.state_dict()["state"], "param_groups": [group]}
+    refused(NotExpressibleError, text, content, optax.adam(0.1).init(params), reference_model=model)
+
+
+def test_the_state_in_a_checkpoint_is_found_and_two_are_refused() -> None:
+    model, optimizer, params = begun(adamw)
+    like = optax.adamw(0.01).init(params)
+    content = optimizer.state_dict()
+    expected = LANGUAGE.map.carry_optimizer(optimizer, like, reference_model=model)
+    as_text = {**content, "state": {str(number): each for number, each in content["state"].items()}}
+    lightning = {"state_dict": model.state_dict(), "optimizer_states": [content], "lr_schedulers": []}
+    for checkpoint in (lightning, {"trainer": {"optim": as_text}}):
+        found = LANGUAGE.map.carry_optimizer(checkpoint, like, reference_model=model)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+    text = "expected the state of one optimizer, found 2: optimizer.one, optimizer.two. Give the one that is meant"
+    refused(UsageError, text, {"optimizer": {"one": content, "two": content}}, like, reference_model=model)
+    back = LANGUAGE.map.inverse()
+    for checkpoint in ({"model": params, "optimizer": {"opt_state": expected, "step": 3}}, {"opt_state": expected}):
+        fresh = back.carry_optimizer(checkpoint, adamw(model), port_model=model)
+        torch.testing.assert_close(fresh.state_dict()["state"], content["state"], rtol=0, atol=0)
+    text = "found 2: one, two. Give the one"
+    both = {"one": {"opt_state": expected}, "two": {"opt_state": expected}}
+    refused(UsageError, text, both, adamw(model), map=back, port_model=model)
+
+
+def test_names_that_were_saved_are_taken_beside_a_model() -> None:
+    model, optimizer, params = begun(grouped)
+    like = partitioned(params).init(params)
+    expected = LANGUAGE.map.carry_optimizer(optimizer, like)
+    found = LANGUAGE.map.carry_optimizer(optimizer.state_dict(), like, reference_model=model)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    # Of one group, whatever the order in which it has them.
+    turned = torch.optim.SGD([*model.named_parameters()][::-1], lr=0.1, momentum=0.9)
+    LANGUAGE.step(model, turned)
+    like = optax.sgd(0.1, momentum=0.9).init(params)
+    expected = LANGUAGE.map.carry_optimizer(turned, like)
+    found = LANGUAGE.map.carry_optimizer(turned.state_dict(), like, reference_model=model)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_an_optimizer_of_the_other_side_is_told_the_way_back() -> None:
+    model, optimizer, params = begun(adamw)
+    state = optax.adamw(0.01).init(params)
+    text = "found tuple. The other way is that of `map.inverse()`."
+    refused(UsageError, text, state, optimizer, port_model=model)
+    back = LANGUAGE.map.inverse()
+    for one, kind in ((optimizer, "AdamW"), (optimizer.state_dict(), "dict")):
+        text = f"found {kind}. The other way is that of `map.inverse()`."
+        refused(UsageError, text, one, state, map=back, reference_model=model)
+
+
+def test_a_part_of_a_file_that_is_not_known_is_refused() -> None:
+    model, _, params = begun(adamw)
+    back = LANGUAGE.map.inverse()
+
+    def as_dict(state: Any) -> Any:
+        """As files have it: without classes."""
+        return serialization.to_state_dict(state)
+
+    rules = (optax.contrib.reduce_on_plateau(), optax.zero_nans(), optax.apply_every(2))
+    for rule, name in zip(rules, ("scale, best_value", "found_nan", "count, grad_acc"), strict=True):
+        state = as_dict(optax.chain(optax.adamw(0.1), rule).init(params))
+        refused(
+            NotExpressibleError, f"1: {STATE_OF} a part with {name}", state, adamw(model), map=back, port_model=model
+        )
+    wrapped = as_dict(optax.contrib.schedule_free_adamw(0.1).init(params))
+    refused(NotExpressibleError, "base_optimizer_state", wrapped, adamw(model), map=back, port_model=model)
+    text = "found arrays that none has: params.decoder_bias; "
+    refused(UsageError, text, as_dict(params), adamw(model), map=back, port_model=model)
+    lion = as_dict(optax.lion(0.1).init(params))
+    refused(UsageError, "found arrays that none has: 0.count; 0.mu", lion, adamw(model), map=back, port_model=model)
+
+
+def test_the_state_of_one_of_two_alike_is_refused() -> None:
+    rows = (row("a", "online.w", (3,), (3,), "a -> a"), row("b", "target.w", (3,), (3,), "a -> a"))
+    made = Map(rows, ("torch", "pytree"))
+    state = optax.adam(0.1).init({"w": jnp.ones(3)})
+    own = torch.optim.Adam([("b", torch.nn.Parameter(torch.ones(3)))])
+    text = "expected moments by the paths of the map, found 'w', which is below online, target. Make the optimizer's"
+    refused(UsageError, text, state, own, map=made.inverse())
+
+
+def test_a_weight_norm_of_one_side_is_refused_both_ways() -> None:
+    factors = ("a.original0", "a.original1")
+    made = Map((row("a", "a", (3, 2), (3, 2), "a b -> a b", reference_factors=factors),), ("torch", "pytree"))
+    parameters = {factors[0]: torch.ones(3, 1), factors[1]: torch.ones(3, 2)}
+    own = {name: torch.nn.Parameter(tensor) for name, tensor in parameters.items()}
+    optimizer = torch.optim.Adam(own.items())
+    for parameter in own.values():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    state = optax.adam(0.1).init({"a": jnp.ones((3, 2))})
+    text = f"a -> a: {STATE_OF} a weight norm on one side alone. A magnitude and a direction have their own gradients"
+    refused(NotExpressibleError, text, optimizer, state, map=made)
+    refused(NotExpressibleError, text, state, optimizer, map=made.inverse())
+
+
+def test_counts_that_no_formula_goes_by_may_differ() -> None:
+    rows = [row(name, "w", (3,), (2, 3), "a -> a", port_piece=f"[{n}]") for n, name in enumerate("ab")]
+    made = Map(tuple(rows), ("torch", "pytree"))
+
+    def stepped(make: Any, **more: Any) -> Any:
+        own = {name: torch.nn.Parameter(torch.ones(3, dtype=torch.float64)) for name in "ab"}
+        optimizer = make(own.items(), lr=0.1, **more)
+        for names in ("ab", "a"):
+            for name, parameter in own.items():
+                parameter.grad = torch.ones_like(parameter) if name in names else None
+            optimizer.step()
+        return optimizer
+
+    like = {"w": jnp.ones((2, 3))}
+    found = made.carry_optimizer(stepped(torch.optim.Adagrad), optax.adagrad(0.1).init(like))
+    np.testing.assert_array_equal(found[0].sum_of_squares["w"], [[2] * 3, [1] * 3])
+    made.carry_optimizer(stepped(torch.optim.RMSprop), optax.rmsprop(0.1).init(like))
+    text = "w: expected an optimizer's state that the other framework has, too, found counts of updates of 1 and 2."
+    refused(NotExpressibleError, text, stepped(torch.optim.Adam), optax.adam(0.1).init(like), map=made)
+    decayed = stepped(torch.optim.Adagrad, lr_decay=0.1)
+    refused(NotExpressibleError, text, decayed, optax.adagrad(0.1).init(like), map=made)
 
 
 def test_a_state_of_optax_of_another_form_is_refused() -> None:
