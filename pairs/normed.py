@@ -41,7 +41,7 @@ class Norm:
         kept = kept_axes(magnitude.shape, direction.shape) or ()
         axes = tuple(axis for axis in range(direction.ndim) if axis not in kept)
         added = 0.0 if framework == "torch" else epsilon_of(factors.magnitude)
-        return Norm(factors, magnitude.shape, axes, _length(direction, axes), added)
+        return Norm(factors, magnitude.shape, axes, length_over(direction, axes), added)
 
     def parts(self, weight: Any) -> dict[str, np.ndarray]:
         """A magnitude and a direction, by their paths, whose product is the weight.
@@ -49,19 +49,19 @@ class Norm:
         The direction is the weight times powers of two, and so exact; the magnitude is in float64.
         """
         weight = np.asarray(weight)
-        length = _length(weight, self.axes)
+        length = length_over(weight, self.axes)
         with np.errstate(all="ignore"):
             power = np.rint(np.log2(self.lengths / length))
         power = np.where(np.isfinite(power) & (power != 0), power, 1.0)
         direction = np.where(length == 0, 1, weight * np.exp2(power).astype(weight.dtype)).astype(weight.dtype)
-        own = _length(direction, self.axes)
+        own = length_over(direction, self.axes)
         magnitude = length * (np.sqrt(own**2 + self.epsilon) / own)
         return {self.factors.magnitude: magnitude.reshape(self.shape), self.factors.direction: direction}
 
     def gradient(self, parts: Arrays, by: Arrays) -> np.ndarray:
         """The gradient by the product, of those by the two; zero where the magnitude is, which hides the rest."""
         direction = np.asarray(parts[self.factors.direction], np.float64)
-        scale = np.sqrt(_length(direction, self.axes) ** 2 + self.epsilon)
+        scale = np.sqrt(length_over(direction, self.axes) ** 2 + self.epsilon)
         magnitude, by_magnitude = (
             np.asarray(each[self.factors.magnitude], np.float64).reshape(scale.shape) for each in (parts, by)
         )
@@ -71,5 +71,6 @@ class Norm:
         return found.astype(by[self.factors.direction].dtype)
 
 
-def _length(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+def length_over(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """The length over these axes, which are kept with a length of 1, in float64."""
     return np.sqrt(np.square(array.astype(np.float64)).sum(axes, keepdims=True))

@@ -49,7 +49,7 @@ from ..common.wing import (
     is_floating,
 )
 from .closeness import relative_error
-from .maps import Factors, Map, product, spelled, weight_norms
+from .maps import Map, product, spelled, weight_norms
 from .normed import Arrays, Norm
 from .side import Side
 
@@ -68,9 +68,9 @@ def with_products(reference: Side, port: Side, made: Map) -> tuple[Side, Side, M
     return _seen(reference, made, made.by_reference), _seen(port, made, made.by_port), about
 
 
-def norms_of(side: Side) -> Mapping[str, Factors]:
-    """The factors of a side that are seen as their products, by the products' paths."""
-    return {path: norm.factors for path, norm in side.wing.norms.items()} if isinstance(side.wing, Merging) else {}
+def norms_of(side: Side) -> Mapping[str, Norm]:
+    """How a side stores what is seen as a product, by the products' paths."""
+    return side.wing.norms if isinstance(side.wing, Merging) else {}
 
 
 def stored_as_it_is(side: Side) -> Side:

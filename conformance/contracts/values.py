@@ -15,7 +15,7 @@ from ...pairs.closeness import relative_error
 from ...pairs.comparison import Bound
 from ...pairs.maps import MapRow, Piece
 from ...pairs.side import Weights
-from ..explain import Diagnosis, Origins, looks_drawn
+from ..explain import Diagnosis, Origins, looks_drawn, merging
 from ..results import Finding
 
 # As equal as a carried value is: one rounding, where a sum or a transform makes it.
@@ -47,7 +47,7 @@ def values(bound: Bound) -> Iterator[Finding]:
     except ParitreeError as error:
         yield Finding("", None, None, None, f"the weights cannot be carried: {error}")
         return
-    diagnoses = _diagnoses(parts)
+    diagnoses = _diagnoses(parts) | _otherwise(bound, parts)
     not_given = _not_given(bound, parts, diagnoses)
     if not_given is not None:
         yield not_given
@@ -161,6 +161,13 @@ def _diagnosis(origins: Origins, part: _Part) -> Diagnosis:
         if np.array_equal(array, part.found) and part.tells:
             return Diagnosis("missing summand", f"is {path} alone, without what is added to it")
     return origins.diagnosis(part.found, part.name)
+
+
+def _otherwise(bound: Bound, parts: Sequence[_Part]) -> dict[str, Diagnosis]:
+    """What those are that are wrong and of a weight norm that one side alone has, where that is known, by name."""
+    wrong = [part for part in parts if not part.error <= _LIMIT and len(part.rows) == 1]
+    found = {part.name: merging(bound, part.rows[0], part.found, part.expected, _LIMIT) for part in wrong}
+    return {name: each for name, each in found.items() if each is not None}
 
 
 def _packed(parts: Sequence[_Part]) -> Iterator[list[_Part]]:

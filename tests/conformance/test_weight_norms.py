@@ -23,6 +23,7 @@ from paritree.conformance.report import Report
 from paritree.pairs.maps import MapRow
 
 X = np.random.default_rng(0).normal(size=(2, 3, 8)).astype(np.float32)
+ROWS = (X[:, :, 0],)
 CONTRACTS = ("names", "shapes", "ties", "layout", "forward", "gradients", "training", "modes", "values", "round trip")
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 Put = Callable[[nn.Module], nn.Module]
@@ -134,20 +135,74 @@ def merged(how: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Report:
     return check(Pair(reference, port, (X,)), found, ("values",))
 
 
-@pytest.mark.parametrize(
-    "how",
-    [
-        lambda g, v: v,
-        lambda g, v: g * v,
+G, V = (f"out.parametrizations.weight.original{number}" for number in (0, 1))
+OTHERWISE = {
+    "direction": (lambda g, v: v, "weight norm", f"is {V} as it is, without its length and {G}"),
+    "unit": (
+        lambda g, v: v / np.linalg.norm(v, axis=1, keepdims=True),
+        "weight norm",
+        f"is {V} by its length, without {G}",
+    ),
+    "no norm": (lambda g, v: g * v, "weight norm", f"is {G} times {V}, which is not divided by its length"),
+    "other axis": (
+        lambda g, v: g * v / np.linalg.norm(v, axis=0, keepdims=True),
+        "weight norm",
+        f"has the length of {V} over axis 0, where the weight norm has it over axis 1",
+    ),
+    "both along another axis": (
         lambda g, v: g.T * v / np.linalg.norm(v, axis=0, keepdims=True),
+        "weight norm",
+        f"has the length of {V} over axis 0, where the weight norm has it over axis 1, and {G} along other axes, too",
+    ),
+    "whole": (
         lambda g, v: g * v / np.linalg.norm(v),
+        "weight norm",
+        f"has the length of {V} over the axes 0, 1, where the weight norm has it over axis 1",
+    ),
+    "eps": (
         lambda g, v: g * v / np.sqrt((v**2).sum(1, keepdims=True) + 1e-5),
-    ],
-    ids=["direction", "no norm", "other axis", "whole norm", "eps"],
-)
-def test_a_weight_that_was_merged_otherwise_is_told(how: Any) -> None:
-    failures = merged(how).failures
-    assert [(each.contract, each.path) for each in failures] == [("values", "out.weight")]
+        "eps",
+        f"has 1e-05 added to the square of the length of {V}, which the weight norm has as it is",
+    ),
+    "eps of the length": (
+        lambda g, v: g * v / (np.linalg.norm(v, axis=1, keepdims=True) + 1e-3),
+        "eps",
+        f"has 0.001 added to the length of {V}, which the weight norm has as it is",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OTHERWISE)
+def test_a_weight_that_was_merged_otherwise_is_told(case: str) -> None:
+    how, cause, words = OTHERWISE[case]
+    (failure,) = merged(how).failures
+    assert (failure.contract, failure.path, failure.cause) == ("values", "out.weight", cause)
+    assert f"out.kernel: what the port holds {words} (by the map" in failure.message
+
+
+def test_where_all_were_merged_otherwise_it_is_no_port_that_was_never_loaded() -> None:
+    torch.manual_seed(0)
+    reference, port = (
+        parametrizations.weight_norm(nn.Linear(3, 4, bias=False)),
+        nnx.Linear(3, 4, use_bias=False, rngs=nnx.Rngs(0)),
+    )
+    with torch.no_grad():
+        reference.parametrizations.weight.original0.mul_(torch.tensor([[-9.0], [0.1], [3.0], [-0.5]]))
+    port.kernel[...] = jnp.asarray(reference.parametrizations.weight.original1.detach().numpy().T)
+    row = MapRow("weight", "kernel", (4, 3), (3, 4), "o i -> i o", "rule")
+    report = check(Pair(reference, port, ROWS), Map((row,), ("torch", "nnx")), ("values",))
+    assert {cause for _, _, cause in told(report)} == {"weight norm"}
+
+
+def test_a_weight_that_was_put_into_the_direction_alone_is_told() -> None:
+    torch.manual_seed(0)
+    reference, port = nn.Sequential(nn.Linear(3, 4), nn.Tanh()), Own()
+    port.way[...] = jnp.asarray(reference[0].weight.detach().numpy().T)
+    report = check(Pair(reference, port, ROWS, loaded=True), LINEAR, ("values",))
+    (failure,) = [each for each in report.failures if each.path == "0.weight"]
+    assert failure.cause == "weight norm"
+    words = "has the right direction in way, and size is not the length over axis 0 of the weight"
+    assert f"weight: what the port holds {words} (by the map" in failure.message
 
 
 def test_a_weight_that_was_merged_with_an_eps_below_rounding_is_right() -> None:
@@ -179,7 +234,6 @@ LINEAR = Map(
     ),
     ("torch", "nnx"),
 )
-ROWS = (X[:, :, 0],)
 
 
 @pytest.mark.parametrize("is_flat", [False, True])
