@@ -121,9 +121,11 @@ def shown(name: str) -> list[RenderableType]:
 
 def _shown(each: Entry) -> Iterator[RenderableType]:
     yield Rule(Text(each.name, style="bold"), characters="─")
-    yield grid([("PyTorch", each.torch), ("optax", each.optax or "nothing like it"), ("the two", each.verdict)])
+    one, other = each.torch or "none of that name", each.optax or "nothing like it"
+    rows = [("PyTorch", one), ("optax", other), ("the two", each.verdict)]
     if each.name in OPTIMIZERS:
-        yield grid([("its state", "carried by Map.carry_optimizer" if each.name in CARRIED else "not carried")])
+        rows.append(("its state", "carried by Map.carry_optimizer" if each.name in CARRIED else "not carried"))
+    yield grid(rows)
     yield Text()
     if each.update[0]:
         yield Text("A step adds", style="bold")

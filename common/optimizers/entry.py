@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 # Of an argument that has no default.
 REQUIRED = "required"
-Verdict = Literal["equal", "equal for some arguments", "differ", "absent from optax"]
+Verdict = Literal["equal", "equal for some arguments", "differ", "absent from optax", "absent from PyTorch"]
 
 
 class Argument(NamedTuple):
@@ -57,7 +57,7 @@ class Entry:
     """One row of the catalogue.
 
     name: PyTorch's, or that of a variant of one of its optimizers.
-    torch, optax: the class and the function, each with its modules; `optax` is empty where there is none.
+    torch, optax: the class and the function, each with its modules; empty where there is none.
     update: what a step adds to a parameter, as code: `g` the gradient, `p` the parameter, `t` the step, from 1 on.
     note: what a reader should know besides, what differs above all.
     """
@@ -74,6 +74,8 @@ class Entry:
     @property
     def verdict(self) -> Verdict:
         """Whether the two can be the same, as the recipes tell."""
+        if not self.torch:
+            return "absent from PyTorch"
         gaps = [bool(recipe.gap) for recipe in self.recipes]
         if not self.optax or not gaps:
             return "absent from optax"

@@ -6,19 +6,23 @@ import difflib
 from collections.abc import Iterator
 
 from ..errors import UsageError, nearest
-from .catalogue import OPTIMIZERS
+from .catalogue import OPTAX_ALONE, OPTIMIZERS
 from .entry import Entry
-from .schedules import SCHEDULES
+from .schedules import OPTAX_SCHEDULES_ALONE, SCHEDULES
+
+_ALONE = OPTAX_ALONE | OPTAX_SCHEDULES_ALONE
 
 
 def named(name: str) -> tuple[Entry, ...]:
-    """The optimizers and schedules that a name means: `AdamW`, `adamw`, `optax.adamw`, `lr_scheduler.StepLR`.
+    """The optimizers and schedules that a name means: `AdamW`, `adamw`, `optax.adamw`, `lr_scheduler.StepLR`; of what
+    optax alone has, what is told of it as the entry's note.
 
     Raises:
         UsageError: there is none of that name; the message has the nearest one.
     """
     module, _, last = name.lower().rpartition(".")
-    entries = (*OPTIMIZERS.values(), *SCHEDULES.values())
+    alone = (Entry(word, "", f"optax.{word}", note=what) for word, what in _ALONE.items())
+    entries = (*OPTIMIZERS.values(), *SCHEDULES.values(), *alone)
     found = tuple(each for each in entries if any(_is(home, word, module, last) for home, word in _names(each)))
     if found:
         return found

@@ -144,6 +144,8 @@ def unheld(path: str, name: str, array: np.ndarray, kept: np.ndarray) -> list[st
 
     kept: the array in that type.
     """
+    if np.can_cast(array.dtype, kept.dtype):
+        return []
     if not np.isfinite(kept.astype(np.float64)).all():
         what = "large"
     # A first moment that is too small moves nothing; by a second one that is, an update is divided.

@@ -232,6 +232,16 @@ def printed(width: int, *names: str) -> str:
     return console.export_text()
 
 
+def test_what_optax_alone_has_is_told_with_what_is_nearest() -> None:
+    lines = [line.split() for line in printed(80, "optax.nadamw").splitlines() if line.strip()]
+    assert lines[1:4] == [
+        ["PyTorch", "none", "of", "that", "name"],
+        ["optax", "optax.nadamw"],
+        ["the", "two", "absent", "from", "PyTorch"],
+    ]
+    assert " ".join(lines[4]) == "NAdam with decoupled weight decay; see NAdam"
+
+
 @pytest.mark.parametrize("width", [80, 40])
 def test_every_name_is_on_a_terminal_in_one_piece(width: int) -> None:
     assert set(ENTRIES) <= set(printed(width).split())
@@ -250,6 +260,9 @@ def test_every_name_is_on_a_terminal_in_one_piece(width: int) -> None:
         ("amsgrad", "AMSGrad"),
         ("lr_scheduler.StepLR", "StepLR"),
         ("exponential_decay", "StepLR ExponentialLR"),
+        ("optax.lion", "lion"),
+        ("NAdamW", "nadamw"),
+        ("sgdr_schedule", "sgdr_schedule"),
     ],
 )
 def test_an_entry_is_found_by_the_names_of_either_framework(name: str, entries: str) -> None:
