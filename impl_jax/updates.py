@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -16,8 +16,9 @@ from ..common.wing import STEPS, Advance, Gradients, PairError, Updated, Updater
 from .core import Arrays, Functional
 from .programs import Program
 
-# The names that Optax gives to the number of steps in a state.
+# The names that Optax gives to the number of steps in a state, and to what goes round or counts something else.
 _COUNTS = ("count", "gradient_step")
+_ROUND = ("mini_step", "steps_since_sync")
 _REMEDY = "Give an Optax transformation, such as optax.adamw(1e-3), or a function of the parameters that makes one."
 
 
@@ -74,11 +75,13 @@ class Stepping:
         self.paths = [known[id(leaf)] for leaf in jax.tree.leaves(self.params)]
         with reported("", "an optimizer over the model's parameters", _REMEDY):
             self._state = _wide(home.pure(recipe.rule.init(tree)))
+        self._counters, self._made = _Counters(self._state), 0
         self.averages = _Averages(recipe.average, self.params) if recipe.average is not None else None
 
     def step(self, gradients: Mapping[str, Any], ahead: int = 0) -> None:
         """One step, with zeros for what has no gradient."""
-        self._state = _ahead(self._state, ahead)
+        self._state = self._counters.ahead(self._state, ahead, self._made)
+        self._made += 1
         leaves, structure = jax.tree.flatten(self.params)
         held = [
             jnp.asarray(gradients[path] if path in gradients else np.zeros(leaf.shape), leaf.dtype)
@@ -169,25 +172,51 @@ def _is_rule(given: Any) -> bool:
     return hasattr(given, "init") and hasattr(given, "update")
 
 
-def _ahead(state: Any, count: int) -> Any:
-    """The state with all of its step's numbers set forward."""
-    return _with_counts(state, lambda leaf: leaf + jnp.asarray(count, leaf.dtype)) if count else state
-
-
 def _wide(state: Any) -> Any:
     """The state with all of its step's numbers in 64 bits where floats have as many.
 
     A quotient of an int32 has 32 bits in any mode: a warmup from zero is off by 1e-4 of its first rates then.
     """
     wide = jax.dtypes.canonicalize_dtype(jnp.int64)
-    return _with_counts(state, lambda leaf: jnp.asarray(leaf, wide))
+    return jax.tree_util.tree_map_with_path(
+        lambda keys, leaf: jnp.asarray(leaf, wide) if _is_whole(leaf) and _name(keys) in _COUNTS else leaf, state
+    )
 
 
-def _with_counts(state: Any, changed: Callable[[Any], Any]) -> Any:
-    """The state with its step's numbers changed."""
+class _Counters:
+    """What in a state counts the steps: by its name or, in a state of the caller's own, by what it has done so far."""
 
-    def of(keys: tuple[Any, ...], leaf: Any) -> Any:
-        is_count = getattr(keys[-1], "name", None) in _COUNTS if keys else False
-        return changed(leaf) if is_count and jnp.issubdtype(leaf.dtype, jnp.integer) else leaf
+    def __init__(self, state: Any) -> None:
+        self._first = dict(_wholes(state))
+        self._held: Any = None
+        self._counting: set[Any] = set()
 
-    return jax.tree_util.tree_map_with_path(of, state)
+    def ahead(self, state: Any, count: int, made: int) -> Any:
+        """The state with its counts set forward, and what else it held when they first were. made: steps so far."""
+        if not count:
+            return state
+        if self._held is None:
+            self._held = state
+            rose = {keys: int(leaf) - int(self._first[keys]) for keys, leaf in _wholes(state)}
+            own = {keys for keys, steps in rose.items() if steps == made and _name(keys) not in _ROUND}
+            self._counting = own | {keys for keys in rose if _name(keys) in _COUNTS}
+        return jax.tree_util.tree_map_with_path(
+            lambda keys, now, held: now + jnp.asarray(count, now.dtype) if keys in self._counting else held,
+            state,
+            self._held,
+        )
+
+
+def _wholes(state: Any) -> Iterator[tuple[Any, Any]]:
+    """The whole numbers of a state, each alone, by their keys."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    return ((keys, leaf) for keys, leaf in leaves if _is_whole(leaf))
+
+
+def _is_whole(leaf: Any) -> bool:
+    return not np.shape(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.integer)
+
+
+def _name(keys: tuple[Any, ...]) -> str:
+    """What the last key is called; empty where it is a place."""
+    return str(getattr(keys[-1], "name", getattr(keys[-1], "key", ""))) if keys else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -105,6 +105,7 @@ class Recipe:
                 "", "schedulers, functions and averages beside the optimizer", type(wrong).__name__, _REMEDY
             )
         self._check_groups()
+        self._counters = _Counters(self.optimizer, self.schedulers)
 
     def _check_groups(self) -> None:
         paths = {id(each.array): path for path, each in owned(self.model).items()}
@@ -121,6 +122,7 @@ class Recipe:
 
     def step(self) -> None:
         """One step with the gradients that the parameters have."""
+        self._counters.made += 1
         parameters = [each for each in self.model.parameters() if each.requires_grad]
         with reported("", "an optimizer that makes a step of gradients alone", STEPS):
             for function in self.before:
@@ -132,33 +134,13 @@ class Recipe:
                 averaged.update_parameters(self.model)
 
     def skip(self, count: int) -> None:
-        """Set all counts forward.
+        """Set all counts forward, and all else of the state to what it was when they first were.
 
         Raises:
             NotExpressibleError: a state that is not told by its tensors and the step's number, or a schedule's end.
         """
-        if not count:
-            return
-        if not isinstance(self.optimizer, torch.optim.Optimizer):
-            kind = type(self.optimizer).__name__
-            raise NotExpressibleError("", "an optimizer of torch.optim", f"{kind}, which counts as it likes", "")
-        states = self.optimizer.state.values()
-        other = next((name for state in states for name in state if name not in _STATE), None)
-        if other:
-            kind = type(self.optimizer).__name__
-            raise NotExpressibleError("", "a state that a step's number tells", f"{other!r} in that of {kind}", "")
-        for state in states:
-            if "step" in state:
-                state["step"] += count
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for scheduler in self.schedulers:
-                for _ in range(count):
-                    try:
-                        scheduler.step()
-                    except ValueError as error:
-                        found = f"one that ends: {str(error).partition('.')[0]}"
-                        raise NotExpressibleError("", "a schedule that goes on", found, "") from error
+        if count:
+            self._counters.skip(count)
 
     @property
     def averages(self) -> dict[str, torch.Tensor]:
@@ -166,6 +148,56 @@ class Recipe:
         if not self.averaged:
             return {}
         return {path: each.array for path, each in owned(self.averaged[0].module).items()}
+
+
+class _Counters:
+    """What counts the steps of an optimizer and its schedulers. made: how many steps it has counted."""
+
+    def __init__(self, optimizer: Any, schedulers: Sequence[Any]) -> None:
+        self._optimizer, self._schedulers, self.made = optimizer, schedulers, 0
+        self._first = [_wholes(group) for group in optimizer.param_groups]
+        self._held: list[dict[str, Any]] = []
+
+    def skip(self, count: int) -> None:
+        """As `Recipe.skip`."""
+        self._check()
+        states = list(self._optimizer.state.values())
+        self._held = self._held or [_cloned(state) for state in states]
+        for state, held in zip(states, self._held, strict=True):
+            state.update({name: value for name, value in _cloned(held).items() if name != "step"})
+            if "step" in state:
+                state["step"] += count
+        for group, first in zip(self._optimizer.param_groups, self._first, strict=True):
+            rose = [name for name, value in _wholes(group).items() if value - first.get(name, 0) == self.made]
+            group.update({name: group[name] + count for name in rose})
+        self.made += count
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for scheduler in self._schedulers:
+                for _ in range(count):
+                    try:
+                        scheduler.step()
+                    except ValueError as error:
+                        found = f"one that ends: {str(error).partition('.')[0]}"
+                        raise NotExpressibleError("", "a schedule that goes on", found, "") from error
+
+    def _check(self) -> None:
+        if not isinstance(self._optimizer, torch.optim.Optimizer):
+            kind = type(self._optimizer).__name__
+            raise NotExpressibleError("", "an optimizer of torch.optim", f"{kind}, which counts as it likes", "")
+        other = next((name for state in self._optimizer.state.values() for name in state if name not in _STATE), None)
+        if other:
+            kind = type(self._optimizer).__name__
+            raise NotExpressibleError("", "a state that a step's number tells", f"{other!r} in that of {kind}", "")
+
+
+def _wholes(group: Mapping[str, Any]) -> dict[str, int]:
+    """The whole numbers of a group, of which some optimizers' own count steps."""
+    return {name: value for name, value in group.items() if type(value) is int}
+
+
+def _cloned(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.clone() if isinstance(value, torch.Tensor) else value for name, value in state.items()}
 
 
 _REMEDY = (

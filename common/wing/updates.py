@@ -22,7 +22,8 @@ class Gradients(NamedTuple):
 
     arrays: native gradients by the paths of `stored_tensors`. Where a path is not there, PyTorch's parameter has no
         gradient and JAX's a zero.
-    ahead: by how many steps counts and schedules are set forward before.
+    ahead: by how many steps counts and schedules are set forward before; all else of the state is then what it was
+        before the first such step of the run, so that nothing but the number of the step has changed.
     """
 
     arrays: Mapping[str, np.ndarray]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .courses import CONSTANT, COURSES, HUGEST, ORDINARY, SCHEDULE, SPARSE, TINIEST, ZERO, counts
+from .courses import CONSTANT, HUGEST, ORDINARY, SCHEDULE, SPARSE, TINIEST, ZERO
 from .responses import Response, Responses, Trail
 from .rules import EXPLAINED, Clip, Fitted, Numbers, clipped, decays, fitted, is_steady, is_uneven, left_of, rates
 
@@ -202,7 +202,7 @@ class _Search:
         if fit.error > EXPLAINED * 100:
             return 0.0
         response = self._response(CONSTANT, path)
-        found = rates(fit.numbers, CONSTANT, response.given, response.of(side))
+        found = rates(fit.numbers, self.seen.counts[CONSTANT], response.given, response.of(side))
         zero = self._response(ZERO, path).of(side).moves
         first = next((n for n, move in enumerate(zero) if move.any()), 0)
         return float(found[first]) if first < len(found) and np.isfinite(found[first]) else 0.0
@@ -252,13 +252,13 @@ class _Search:
 
     def _rates(self, course: str, path: str, fits: tuple[Fitted, Fitted]) -> list[np.ndarray]:
         response = self._response(course, path)
-        return [rates(fits[side].numbers, course, response.given, response.of(side)) for side in (0, 1)]
+        steps = self.seen.counts[course]
+        return [rates(fits[side].numbers, steps, response.given, response.of(side)) for side in (0, 1)]
 
     def _schedules(self, path: str, ours: Fitted, theirs: Fitted) -> Iterator[tuple[str, str]]:
         first = self._rates(CONSTANT, path, (ours, theirs))
-        later = self._rates(SCHEDULE, path, (ours, theirs)) if SCHEDULE in self.seen.by_course else [np.zeros(0)] * 2
-        numbers = [[*range(1, len(first[0]) + 1)], next(counts(c) for c in COURSES if c.name == SCHEDULE)]
-        steps = [*numbers[0], *numbers[1][: len(later[0])]]
+        later = self._rates(SCHEDULE, path, (ours, theirs))
+        steps = [*self.seen.counts[CONSTANT], *self.seen.counts[SCHEDULE]]
         one, other = np.concatenate([first[0], later[0]]), np.concatenate([first[1], later[1]])
         apart = ~np.isclose(one, other, rtol=_NEAR / 10, atol=1e-9 * np.nanmax(np.abs(one), initial=0.0))
         apart &= ~(np.isnan(one) & np.isnan(other))
@@ -271,10 +271,8 @@ class _Search:
         if shift:
             yield "schedule", f"{told}: the port's schedule is {shift}"
             return
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = other / one
-        if np.nanmax(np.abs(ratio / np.nanmedian(ratio) - 1)) < _NEAR and np.isfinite(np.nanmedian(ratio)):
-            times = float(np.nanmedian(ratio))
+        times = _multiple(one, other)
+        if times:
             many = self._every[0]
             if many > 1 and any(abs(times * factor - 1) < _NEAR for factor in (many, 1 / many)):
                 who = "port" if times > 1 else "reference"
@@ -368,6 +366,18 @@ def _share(zero: Trail) -> float:
     found = decays(zero)
     moving = [abs(found[n]) for n, move in enumerate(zero.moves) if move.any()]
     return float(moving[0]) if moving else 0.0
+
+
+def _multiple(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """By what the port's rate is a multiple of the reference's in all steps alike; 0 where it is not."""
+    moving = (ours != 0) & np.isfinite(ours)
+    if not moving.any() or (theirs[~moving & ~np.isnan(theirs)] != 0).any():
+        return 0.0
+    ratio = theirs[moving] / ours[moving]
+    times = float(np.median(ratio))
+    # A curve that is stretched is nearly a multiple where it begins, and none where it ends.
+    is_one = np.abs(ratio - times).max() < _NEAR * max(abs(times - 1), _NEAR / 10)
+    return times if is_one and np.isfinite(times) else 0.0
 
 
 def _shift(ours: np.ndarray, theirs: np.ndarray) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -26,7 +26,8 @@ class Given(NamedTuple):
 
     how: `none` (zeros), `even` (normal numbers), `tiny` (each entry of another size), `rows` (even, in few rows).
     size: a factor of ordinary gradients; of `even` ones at 0 of root mean square `huge`.
-    turn: other numbers for each. ahead: by how many steps counts and schedules are set forward before.
+    turn: other numbers for each. ahead: by how many steps counts and schedules are set forward before, as of a step
+        that is given `Gradients`.
     """
 
     how: Literal["none", "even", "tiny", "rows"]
@@ -37,19 +38,28 @@ class Given(NamedTuple):
 
 
 class Course(NamedTuple):
-    """Some steps from the start. jumps: how many of the last ones are ahead of what came before."""
+    """Some steps from the start."""
 
     name: str
     steps: tuple[Given, ...]
-    jumps: int = 0
 
 
-# Where a schedule is looked at beyond the first steps; about five points for each power of ten.
-_LADDER = tuple(round(10 ** (n / 5)) for n in range(5, 26))
+# Steps that are made one after the other; a schedule is looked at beyond at about five points for each power of ten.
 _CONSTANT = 8
+_LADDER = (_CONSTANT, *(round(10 ** (n / 5)) for n in range(5, 26)))
+# The steps before a schedule is set forward, the first time.
+STARTS = 2
 CONSTANT, ORDINARY, ZERO = "constant gradients", "ordinary gradients", "zero gradients"
 IMPULSE, TINIEST, HUGEST, SPARSE = "one gradient and zeros", "tiny gradients", "huge gradients", "sparse rows"
 SCHEDULE = "the schedule"
+
+
+def schedule_at(numbers: Sequence[int]) -> Course:
+    """Steps of these numbers, which rise by more than one each."""
+    ahead = (n - before - 1 for before, n in zip((STARTS, *numbers), numbers, strict=False))
+    return Course(SCHEDULE, ((Given("even"),) * STARTS + tuple(Given("even", ahead=each) for each in ahead)))
+
+
 COURSES = (
     Course(ZERO, (Given("none"),) * 4),
     Course(CONSTANT, (Given("even"),) * _CONSTANT),
@@ -61,12 +71,7 @@ COURSES = (
         HUGEST,
         tuple(Given("even", turn=turn, huge=HUGE * factor) for turn, factor in enumerate((0, 1, 0, 0.1, 0.01, 0))),
     ),
-    Course(
-        SCHEDULE,
-        (Given("even"),) * 2
-        + tuple(Given("even", ahead=n - before - 1) for before, n in zip((2, *_LADDER), _LADDER, strict=False)),
-        jumps=len(_LADDER),
-    ),
+    schedule_at(_LADDER),
 )
 
 

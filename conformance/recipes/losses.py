@@ -66,7 +66,7 @@ def _turned_back(seen: Responses | None, path: str, side: int, before: np.ndarra
         return -move
     given = seen.by_course[CONSTANT][path]
     numbers, rate = rule_of(seen, path)[side].numbers, 0.0
-    rate = float(rates(numbers, CONSTANT, given.given, given.of(side))[0])
+    rate = float(rates(numbers, seen.counts[CONSTANT], given.given, given.of(side))[0])
     share = 0.0 if numbers.coupled else float(decays(seen.by_course[ZERO][path].of(side))[0])
     if not (np.isfinite(rate) and rate):
         return np.full(move.shape, np.nan)

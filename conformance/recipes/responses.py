@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -16,7 +16,8 @@ from ...pairs.closeness import norm
 from ...pairs.comparison import Bound, Comparison
 from ...pairs.maps import Map, MapRow
 from ...pairs.precision import Setting
-from .courses import COURSES, Source
+from .courses import COURSES, SCHEDULE, STARTS, Course, Given, Source, counts, schedule_at
+from .turns import Turns
 
 # Of a large tensor so many entries are looked at; all of it is updated.
 ENTRIES = 1024
@@ -46,13 +47,14 @@ class Response(NamedTuple):
 class Responses:
     """All that was seen.
 
-    by_course: by a course's name and the port's path. norms: of all gradients together and, of each side, of all
-        moves together, by course and step.
-    cut: by course, why not all of its steps were made. averaged: whether either side averages its parameters.
+    by_course: by a course's name and the port's path. counts: by course the number of each step.
+    norms: of all gradients together, by course and step; totals: of each side's moves, so. cut: by course, why not all
+        of its steps were made. averaged: whether either side averages its parameters.
     """
 
     rows: Mapping[str, MapRow]
     by_course: Mapping[str, Mapping[str, Response]]
+    counts: Mapping[str, Sequence[int]]
     norms: Mapping[str, np.ndarray]
     totals: Mapping[str, np.ndarray]
     cut: Mapping[str, str]
@@ -112,19 +114,35 @@ def respond(comparison: Comparison, aside: Mapping[str, str]) -> Responses:
     """
     fed = Fed(comparison.bound, aside)
     places = {path: _places(path, rows[0].port_shape) for path, rows in fed.map.by_port.items() if path not in aside}
-    found: dict[str, dict[str, Response]] = {}
-    norms, totals, cut, averaged = {}, {}, {}, (False, False)
+    ran, cut = {}, {}
     for course in COURSES:
-        run = _Run(comparison, fed, places)
+        ran[course.name] = run = _Run(comparison, fed, places)
         try:
-            for given in course.steps:
-                run.step(given)
+            run.make(course)
         except NotExpressibleError as refused:
             cut[course.name] = f"{refused.path}: {refused.found}" if refused.path else refused.found
-        found[course.name], averaged = run.responses(), run.averaged
-        norms[course.name], totals[course.name] = np.array(run.norms), np.array(run.totals).reshape(-1, 2)
-    rows = {path: rows[0] for path, rows in fed.map.by_port.items()}
-    return Responses(rows, found, norms, totals, cut, averaged)
+    ran[SCHEDULE] = _halved(ran[SCHEDULE], lambda: _Run(comparison, fed, places))
+    return Responses(
+        {path: rows[0] for path, rows in fed.map.by_port.items()},
+        {name: run.responses() for name, run in ran.items()},
+        {name: run.counts for name, run in ran.items()},
+        {name: np.array(run.norms) for name, run in ran.items()},
+        {name: np.array(run.totals).reshape(-1, 2) for name, run in ran.items()},
+        cut,
+        ran[SCHEDULE].averaged,
+    )
+
+
+def _halved(run: _Run, fresh: Callable[[], _Run]) -> _Run:
+    """The run of the schedule with more steps, where it changes between those that were made."""
+    turns = Turns()
+    turns.see(run.counts, run.levels())
+    while further := turns.next():
+        more = fresh()
+        more.make(schedule_at(further))
+        turns.see(more.counts, more.levels())
+        run.take(more)
+    return run
 
 
 def _places(path: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -147,11 +165,22 @@ class _Run:
         self._seen_before = (start, start)
         self._whole = starts, starts
         self.averaged = (False, False)
+        self.counts: list[int] = []
         self.norms: list[float] = []
         self.totals: list[tuple[float, float]] = []
         self._steps: dict[str, list[tuple[Any, ...]]] = {path: [] for path in places}
 
-    def step(self, given: Any) -> None:
+    def make(self, course: Course) -> None:
+        """All steps of a course.
+
+        Raises:
+            NotExpressibleError: from a step, a state that cannot be set forward. Those before it are kept.
+        """
+        for number, given in zip(counts(course), course.steps, strict=True):
+            self._step(given)
+            self.counts.append(number)
+
+    def _step(self, given: Given) -> None:
         mine = self._fed.source.gradients(given)
         ours, theirs = self._fed.pair(mine)
         one = self._advance[0](Gradients(ours, given.ahead))
@@ -177,6 +206,22 @@ class _Run:
             return {}
         ours, theirs = self._seen(self._fed.theirs(one.averages)), self._seen(other.averages)
         return {path: (ours[path], theirs[path]) for path in ours}
+
+    def levels(self) -> list[np.ndarray]:
+        """By step how far each parameter went on either side."""
+        return [
+            np.array([norm(move) for steps in self._steps.values() for move in steps[number][3:5]])
+            for number in range(len(self.counts))
+        ]
+
+    def take(self, other: _Run) -> None:
+        """Put the steps of another run of the schedule between those of this one, but for those that begin both."""
+        order = np.argsort([*self.counts, *other.counts[STARTS:]], kind="stable")
+        pairs = [(self.counts, other.counts), (self.norms, other.norms), (self.totals, other.totals)]
+        pairs += [(self._steps[path], other._steps[path]) for path in self._steps]
+        for mine, theirs in pairs:
+            every = [*mine, *theirs[STARTS:]]
+            mine[:] = [every[place] for place in order]
 
     def responses(self) -> dict[str, Response]:
         return {path: Response(*_stacked(steps)) for path, steps in self._steps.items() if steps}

@@ -57,7 +57,10 @@ class Fitted(NamedTuple):
 
 
 class Course(NamedTuple):
-    """What a rule is run on: gradients and values by step and entry, and each step's number."""
+    """What a rule is run on: gradients and values by step and entry, and each step's number.
+
+    Steps that are ahead of those before them begin with what was kept before the first of these.
+    """
 
     given: np.ndarray
     before: np.ndarray
@@ -69,7 +72,11 @@ def directions(numbers: Numbers, course: Course) -> np.ndarray:
     found = np.empty_like(course.given)
     buffer = first = second = np.zeros(course.given.shape[1])
     second = second + numbers.start
+    kept = None
     for number, (given, before, count) in enumerate(zip(*course, strict=True)):
+        if count > number + 1:
+            kept = kept or (buffer, first, second)
+            buffer, first, second = kept
         gradient = given + numbers.coupled * before
         if numbers.squares == "none":
             step = gradient
@@ -318,9 +325,12 @@ def rates_and_decays(
     return rate, decay
 
 
-def rates(numbers: Numbers, name: str, given: np.ndarray, trail: Trail) -> np.ndarray:
-    """By step of a course the rate of a parameter that moves by a rule; NaN where the rule stands still."""
-    course = Course(given, trail.before, next(counts(each) for each in COURSES if each.name == name)[: len(given)])
+def rates(numbers: Numbers, steps: Sequence[int], given: np.ndarray, trail: Trail) -> np.ndarray:
+    """By step of a course the rate of a parameter that moves by a rule; NaN where the rule stands still.
+
+    steps: the number of each.
+    """
+    course = Course(given, trail.before, steps)
     made = directions(numbers, course)
     found, _ = rates_and_decays(made, course.before, trail.moves, not numbers.coupled)
     return np.where(made.any(axis=1), found, np.nan)

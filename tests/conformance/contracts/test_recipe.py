@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -143,6 +144,93 @@ FORMS: dict[str, tuple[Any, Any]] = {
 @pytest.mark.parametrize("form", FORMS)
 def test_an_optimizer_may_be_given_in_many_forms(form: str) -> None:
     assert said(*FORMS[form]) == []
+
+
+def dropping(*steps: int) -> Any:
+    """PyTorch's SGD whose rate is divided by ten after some steps."""
+
+    def made(parameters: Any) -> Any:
+        optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
+        return optimizer, torch.optim.lr_scheduler.MultiStepLR(optimizer, list(steps), 0.1)
+
+    return made
+
+
+def dropping_port(*steps: int) -> Any:
+    return optax.sgd(optax.piecewise_constant_schedule(0.1, dict.fromkeys(steps, 0.1)), momentum=0.9)
+
+
+LATE: dict[str, tuple[Any, Any, str]] = {
+    "a step late": (
+        dropping(30, 60),
+        dropping_port(31, 61),
+        "at step 31 the reference's rate is 0.01 and the port's 0.1",
+    ),
+    "two drops near each other": (
+        dropping(3000, 3500),
+        dropping_port(3000, 3501),
+        "at step 3501 the reference's rate is 0.001 and the port's 0.01",
+    ),
+    "a step early, at the end": (
+        dropping_port(50_000),
+        dropping(49_999),
+        "at step 50000 the reference's rate is 0.1 and the port's 0.01",
+    ),
+}
+
+
+@pytest.mark.parametrize("late", LATE)
+def test_a_rate_that_changes_at_once_is_looked_at_where_it_does(late: str) -> None:
+    ours, theirs, words = LATE[late]
+    is_turned = not callable(ours)
+    (failure,) = said(theirs if is_turned else ours, ours if is_turned else theirs, turned=is_turned)
+    assert failure.startswith(f"[schedule] {words} (all 6 parameters")
+
+
+def test_the_same_drops_pass() -> None:
+    assert said(dropping(3000, 3500), dropping_port(3000, 3500)) == []
+
+
+def test_a_curve_that_is_stretched_is_no_other_rate() -> None:
+    warm = lambda step: min((step + 1) / 1000, 1.0)  # noqa: E731
+    longer = lambda count: RATE * jnp.minimum((count + 1) / 1001, 1)  # noqa: E731
+    by_torch = lambda parameters: with_schedule(adamw(parameters), warm)  # noqa: E731
+    (failure,) = said(by_torch, optax.adamw(longer, weight_decay=0.01))
+    assert failure.startswith("[schedule] at step 1 the reference's rate is 1e-06 and the port's 9.99e-07 (all 6")
+
+
+class Counting(torch.optim.Optimizer):
+    """Adam's first averages, with the number of steps in its groups, where some optimizers' own have it."""
+
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters, {"lr": RATE, "layer": 2})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            group["step"] = group.get("step", 0) + 1
+            for parameter in (each for each in group["params"] if each.grad is not None):
+                mean = self.state[parameter].setdefault("exp_avg", torch.zeros_like(parameter))
+                mean.lerp_(parameter.grad, 0.1)
+                parameter -= group["lr"] * mean / (1 - 0.9 ** group["step"]) / group["step"] ** 0.5
+
+
+def counting() -> optax.GradientTransformation:
+    """The same with a state of its own, a tuple."""
+
+    def update(gradients: Any, state: Any, params: Any = None) -> Any:
+        count, mean = state[0] + 1, jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, state[1], gradients)
+        scale = RATE / (1 - 0.9**count) / jnp.sqrt(jnp.asarray(count, float))
+        return jax.tree.map(lambda each: -scale * each, mean), (count, mean)
+
+    return optax.GradientTransformation(
+        lambda params: (jnp.zeros([], jnp.int32), jax.tree.map(jnp.zeros_like, params)), update
+    )
+
+
+def test_counts_of_ones_own_are_set_on() -> None:
+    report = mapped("net").checked(Counting, counting())
+    assert {each.status for each in report.results} == {"pass"}, str(report)
 
 
 @pytest.mark.parametrize("steps", [2000, pytest.param(100_000, marks=pytest.mark.thorough)])
