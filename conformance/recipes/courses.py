@@ -69,7 +69,8 @@ COURSES = (
     Course(SPARSE, tuple(Given("rows", 1.0, turn) for turn in range(5))),
     Course(
         HUGEST,
-        tuple(Given("even", turn=turn, huge=HUGE * factor) for turn, factor in enumerate((0, 1, 0, 0.1, 0.01, 0))),
+        # What is beyond what the values are goes last: it leaves no digits to the ordinary ones.
+        tuple(Given("even", turn=turn, huge=HUGE * factor) for turn, factor in enumerate((0, 1, 0, 0.1, 0.01, 0, 1e3))),
     ),
     schedule_at(_LADDER),
 )

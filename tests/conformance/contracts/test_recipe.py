@@ -199,6 +199,12 @@ def test_a_curve_that_is_stretched_is_no_other_rate() -> None:
     assert failure.startswith("[schedule] at step 1 the reference's rate is 1e-06 and the port's 9.99e-07 (all 6")
 
 
+def test_a_clipping_of_what_is_hardly_reached_is_seen() -> None:
+    clip = lambda parameters: torch.nn.utils.clip_grad_norm_(parameters, 1000.0)  # noqa: E731
+    (failure,) = said(lambda parameters: (adamw(parameters), clip), OPTAX)
+    assert failure.startswith("[clipping] the reference clips the global norm of gradients at 1000, the port does not")
+
+
 class Counting(torch.optim.Optimizer):
     """Adam's first averages, with the number of steps in its groups, where some optimizers' own have it."""
 
