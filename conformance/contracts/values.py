@@ -15,7 +15,7 @@ from ...pairs.closeness import relative_error
 from ...pairs.comparison import Bound
 from ...pairs.maps import MapRow, Piece
 from ...pairs.side import Weights
-from ..explain import Diagnosis, Origins, looks_drawn, merging
+from ..explain import Diagnosis, Origins, looks_drawn, other_merging
 from ..results import Finding
 
 # As equal as a carried value is: one rounding, where a sum or a transform makes it.
@@ -166,7 +166,7 @@ def _diagnosis(origins: Origins, part: _Part) -> Diagnosis:
 def _otherwise(bound: Bound, parts: Sequence[_Part]) -> dict[str, Diagnosis]:
     """What those are that are wrong and of a weight norm that one side alone has, where that is known, by name."""
     wrong = [part for part in parts if not part.error <= _LIMIT and len(part.rows) == 1]
-    found = {part.name: merging(bound, part.rows[0], part.found, part.expected, _LIMIT) for part in wrong}
+    found = {part.name: other_merging(bound, part.rows[0], part.found, part.expected, _LIMIT) for part in wrong}
     return {name: each for name, each in found.items() if each is not None}
 
 

@@ -7,7 +7,7 @@ from .frameworks import FRAMEWORK as FRAMEWORK
 from .frameworks import biased_variance as biased_variance
 from .frameworks import default_draws as default_draws
 from .frameworks import statistic_factor as statistic_factor
-from .merging import merging as merging
+from .merging import other_merging as other_merging
 from .origin import Origins as Origins
 from .origin import looks_drawn as looks_drawn
 from .outputs import entered as entered

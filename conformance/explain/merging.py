@@ -17,7 +17,7 @@ from .diagnosis import Diagnosis
 _CAUSE = "weight norm"
 
 
-def merging(bound: Bound, row: MapRow, found: np.ndarray, wanted: np.ndarray, limit: float) -> Diagnosis | None:
+def other_merging(bound: Bound, row: MapRow, found: np.ndarray, wanted: np.ndarray, limit: float) -> Diagnosis | None:
     """What was done with the weight norm of a row, of which one side stores the factors and the other the weight.
 
     found: what the port has of the row. wanted: what it should have. limit: the largest error, beside the norm, that
