@@ -28,6 +28,7 @@ from ..common.optimizers import (
 )
 from ..common.tables import shape_text
 from ..common.trees import entries
+from .access import tensor
 
 # What the groups of each optimizer have that those of the others, asked in this order, have not.
 _MARKS = (
@@ -260,7 +261,7 @@ def _kept(
                 why = "PyTorch's Adafactor factors the last two, optax's the two longest of its own tensor."
                 raise no_counterpart(slot.path, f"moments factored along the axes {axes} of {rank}", why)
             made[key] = np.expand_dims(found.factors[rank + axis], axis)
-    tensors = {key: torch.tensor(np.ascontiguousarray(array)) for key, array in made.items()}
+    tensors = {key: tensor(array) for key, array in made.items()}
     if name == "SGD":
         return tensors
     step = found.step if found.step is not None else counted
@@ -277,9 +278,9 @@ def _unheld(name: str, slot: _Slot, kept: Mapping[str, torch.Tensor]) -> list[st
     dtype = slot.parameter.dtype
     return [
         fault
-        for key, tensor in kept.items()
+        for key, moment in kept.items()
         if key != "step"
-        for fault in unheld(slot.path, field_of(name, key), as_numpy(tensor), as_numpy(tensor.to(dtype)))
+        for fault in unheld(slot.path, field_of(name, key), as_numpy(moment), as_numpy(moment.to(dtype)))
     ]
 
 

@@ -395,6 +395,20 @@ def test_a_moment_that_its_place_cannot_hold_is_refused() -> None:
     assert not narrow.state
 
 
+def test_moments_in_bfloat16_go_there_and_back() -> None:
+    made = Map((row("a", "a", (3, 2), (2, 3), "o i -> i o"),), ("torch", "pytree"))
+    parameter = torch.nn.Parameter(torch.ones(3, 2, dtype=torch.bfloat16))
+    optimizer = torch.optim.Adam([("a", parameter)])
+    parameter.grad = torch.arange(1, 7, dtype=torch.bfloat16).reshape(3, 2)
+    optimizer.step()
+    state = made.carry_optimizer(optimizer, optax.adam(0.1).init({"a": jnp.ones((2, 3), jnp.bfloat16)}))
+    assert state[0].mu["a"].dtype == state[0].nu["a"].dtype == jnp.bfloat16
+    for like in (torch.optim.Adam([("a", parameter)]), optimizer.state_dict()):
+        back = made.inverse().carry_optimizer(state, like)
+        found = (back if isinstance(back, dict) else back.state_dict())["state"]
+        torch.testing.assert_close(found, optimizer.state_dict()["state"], rtol=0, atol=0)
+
+
 def test_moments_of_sparse_gradients_are_carried_whole() -> None:
     made = Map((row("weight", "a", (4, 2), (4, 2), "a b -> a b"),), ("torch", "pytree"))
     embedding = torch.nn.Embedding(4, 2, sparse=True)
