@@ -145,10 +145,11 @@ def read(optimizer: Any, owners: Mapping[str, Owner], model: Any = None) -> Opti
 def _tensor_state(path: str, leaves: Sequence[_Leaf], parts: Sequence[_Part], state: Any) -> TensorState:
     moments = {name: whole_array(dotted(leaf.keys), leaf.array) for name, leaf in _by_moment(path, leaves).items()}
     factors: dict[int, np.ndarray] = {}
-    if "v_row" in moments:
+    shape = leaves[0].owner.shape
+    if "v_row" in moments and shape is not None:
         row, column, whole = (moments.pop(name) for name in ("v_row", "v_col", "v"))
-        if whole.shape != leaves[0].owner.shape:
-            longest, second = _factored(leaves[0].owner.shape)
+        if whole.shape != shape:
+            longest, second = _factored(shape)
             factors = {longest: row, second: column}
         else:
             moments["v"] = whole
@@ -182,7 +183,8 @@ def write(optimizer: Any, state: OptimizerState, owners: Mapping[str, Owner], mo
     """
     like, _ = _state_of(optimizer)
     parts = list(_parts(like))
-    by_path = _by_path(parts, owners)
+    # Of what the other side has not, that state keeps its own.
+    by_path = {path: each for path, each in _by_path(parts, owners).items() if each[0].owner.shape is not None}
     faults = [
         f"the optimizer keeps nothing for {path}"
         for path, each in state.tensors.items()
@@ -255,11 +257,11 @@ def _as_factored(path: str, own: Mapping[str, _Leaf], found: TensorState) -> dic
     none = np.zeros((1,), np.float32)
     if not found.factors:
         return {"v_row": none, "v_col": none, "v": found.moments["v"]} if set(found.moments) == {"v"} else {}
-    owner = own["v"].owner
-    if tuple(own["v"].array.shape) == owner.shape:
+    shape = own["v"].owner.shape or ()
+    if tuple(own["v"].array.shape) == shape:
         why = "Make optax's with min_dim_size_to_factor=1, which factors all matrices, as PyTorch does."
         raise no_counterpart(path, "factored moments, of which optax keeps the whole", why)
-    longest, second = _factored(owner.shape)
+    longest, second = _factored(shape)
     if set(found.factors) != {longest, second}:
         axes = " and ".join(str(each) for each in sorted(found.factors))
         why = "PyTorch's Adafactor factors the last two axes, optax's the two longest of its own tensor."

@@ -204,7 +204,8 @@ def write(optimizer: Any, state: OptimizerState, owners: Mapping[str, Owner], mo
         _check_expressible(name, slot)
         found = left.pop(slot.path, None)
         wanted = _wanted(name, slot)
-        if found is None and wanted and slot.path in owners and not slot.is_frozen:
+        is_mapped = slot.path in owners and owners[slot.path].shape is not None
+        if found is None and wanted and is_mapped and not slot.is_frozen:
             faults.append(f"{slot.path} {NO_STATE}")
         elif found is None or (not wanted and not found.moments and not found.factors):
             continue

@@ -80,10 +80,10 @@ class TensorState(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """A tensor that a path leads to: the path of its owner, and its shape."""
+    """A tensor that a path leads to: the path of its owner, and its shape; None of one that the other side has not."""
 
     path: str
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None
 
 
 @dataclass(frozen=True)

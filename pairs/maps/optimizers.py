@@ -37,9 +37,10 @@ _NEGATED = "x * -1"
 
 
 def owners(made: Correspondence, side: SideName) -> dict[str, Owner]:
-    """Every path of a side's tensors that have rows, each with its tensor."""
+    """Every path of a side's tensors, each with its tensor; of those without a row no shape is known."""
     rows = made.by_reference if side == "reference" else made.by_port
-    return {
+    without = (*getattr(made, f"unmatched_{side}"), *getattr(made, f"aside_{side}"))
+    return {path: Owner(path, None) for path in without} | {
         path: Owner(owner, own[0].shape if side == "reference" else own[0].port_shape)
         for owner, own in rows.items()
         for path in (owner, *getattr(own[0], f"{side}_aliases"))
@@ -77,7 +78,9 @@ def _check(made: Correspondence, tensors: Mapping[str, TensorState]) -> None:
         if any(path in tensors for path in row.reference_factors or (row.reference,) * bool(row.port_factors)):
             why = "A magnitude and a direction have their own gradients and steps: store the weight on both sides."
             raise no_counterpart(f"{row.reference} -> {row.port}", "a weight norm on one side alone", why)
-    faults = [f"{path} is in no row of the map" for path in tensors if path not in made.by_reference]
+    extra = [path for path in tensors if path not in made.by_reference]
+    # Where no gradient has come there is nothing to carry.
+    faults = [f"{path} is in no row of the map" for path in extra if _has_moved(tensors[path])]
     for path, rows in made.by_reference.items():
         if path in tensors:
             faults += _faults(path, rows[0].shape, tensors[path])
@@ -90,6 +93,10 @@ def _check(made: Correspondence, tensors: Mapping[str, TensorState]) -> None:
         sized = any(" and needs " in fault for fault in faults)
         remedy = f"{NOTHING} For the models in another size take `map.fit(shapes, port_shapes)`." if sized else NOTHING
         raise WeightsError("", expected, unfit(faults), remedy)
+
+
+def _has_moved(found: TensorState) -> bool:
+    return any(array.any() for array in (*found.moments.values(), *found.factors.values()))
 
 
 def _faults(path: str, shape: tuple[int, ...], found: TensorState) -> list[str]:

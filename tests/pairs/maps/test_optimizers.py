@@ -395,6 +395,30 @@ def test_a_moment_that_its_place_cannot_hold_is_refused() -> None:
     assert not narrow.state
 
 
+@pytest.mark.parametrize("make", [torch.optim.SGD, torch.optim.Adam, torch.optim.Adafactor])
+def test_what_one_side_alone_has_and_no_gradient_has_reached_stays_as_it_is(make: Any) -> None:
+    own = row("a", "a", (3, 2), (3, 2), "a b -> a b")
+    made = Map((own,), ("torch", "pytree"), unmatched_reference=("unused",), unmatched_port=("pool",))
+    parameters = {name: torch.nn.Parameter(torch.ones(3, 2, dtype=torch.float64)) for name in ("a", "unused")}
+    optimizer = make(parameters.items(), lr=0.1)
+    parameters["a"].grad = torch.ones(3, 2, dtype=torch.float64)
+    optimizer.step()
+    kinds = {
+        "SGD": optax.sgd(0.1),
+        "Adam": optax.adam(0.1),
+        "Adafactor": optax.adafactor(0.1, min_dim_size_to_factor=1),
+    }
+    like = kinds[make.__name__].init({"a": jnp.ones((3, 2)), "pool": jnp.ones((4, 4))})
+    state = made.carry_optimizer(optimizer, like)
+    fresh = made.inverse().carry_optimizer(state, make(parameters.items(), lr=0.1))
+    assert all(parameter is parameters["a"] for parameter in fresh.state)
+    if make is torch.optim.Adam:
+        assert not state[0].nu["pool"].any()
+        moved = (state[0]._replace(mu={**state[0].mu, "pool": jnp.ones((4, 4))}), *state[1:])
+        text = "found 1 that does not fit: pool is in no row of the map."
+        refused(WeightsError, text, moved, optimizer, map=made.inverse())
+
+
 def test_moments_in_bfloat16_go_there_and_back() -> None:
     made = Map((row("a", "a", (3, 2), (2, 3), "o i -> i o"),), ("torch", "pytree"))
     parameter = torch.nn.Parameter(torch.ones(3, 2, dtype=torch.bfloat16))
