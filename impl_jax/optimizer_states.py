@@ -131,7 +131,6 @@ def read(optimizer: Any, owners: Mapping[str, Owner], model: Any = None) -> Opti
     if strange and not any(part.moments for part in parts):
         raise UsageError("", _EXPECTED, f"arrays that none has: {listed(strange, 6)}")
     counts = [count_of(array, dotted(keys)) for part in parts for keys, array in _counts(part)]
-    counts += [count_of(array, dotted(keys)) for keys, array in _outer_counts(state)]
     if not counts and counted is not None:
         counts = [counted]
     tensors: dict[str, TensorState] = {}
@@ -199,7 +198,6 @@ def write(optimizer: Any, state: OptimizerState, owners: Mapping[str, Owner], mo
         raise misfits(faults, _UNUSED)
     for part in parts:
         arrays |= {keys: _number(_step(part, by_path, state), array) for keys, array in _counts(part)}
-    arrays |= {keys: _number(_known_step(state.step), array) for keys, array in _outer_counts(like)}
     arrays |= _injected(like, parts, by_path, state)
     # PyTorch accumulates in the gradients themselves: nothing waits here.
     arrays |= {keys: _number(0, array) for keys, array in _abstract(like, ()) if _WAITING & {*keys}}
@@ -290,7 +288,7 @@ def _trace_has_rate(trace: _Part, parts: Sequence[_Part]) -> bool:
     Raises:
         NotExpressibleError: it cannot be told, or the rate has a schedule, whose past values are in the trace.
     """
-    siblings = [part for part in parts if part.keys[:-1] == trace.keys[:-1]]
+    siblings = [part for part in parts if part.keys[:-1] == trace.keys[:-1] and not part.fields & {*_INNER}]
     own = siblings.index(next(part for part in siblings if part.keys == trace.keys))
     scaled = [n for n, part in enumerate(siblings) if part.moments and n < own]
     between = siblings[scaled[-1] + 1 : own] if scaled else []
@@ -323,6 +321,7 @@ def _parts(
     elif fields & {*_INNER}:
         if fields - _AROUND - {*_COUNTS}:
             raise _unknown(node, keys)
+        yield _Part(keys, node, fields, settings, scheduled)
         if "hyperparams" in held:
             settings = (*keys, "hyperparams")
             scheduled = frozenset(map(str, _members(held.get("hyperparams_states"))))
@@ -380,29 +379,15 @@ def _check_values(state: Any, expected: str, remedy: str = "") -> None:
             raise UsageError(dotted(keys), expected, "an abstract one", remedy)
 
 
-def _counts(part: _Part) -> list[tuple[Keys, Any]]:
-    """Where a part counts the updates."""
-    count = _members(part.node).get("count")
-    return list(_abstract(count, (*part.keys, "count"))) if count is not None else []
-
-
-def _outer_counts(state: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
-    """Where injections and accumulations count the updates."""
-    held = _members(state)
-    if not {*map(str, held)} & {*_INNER}:
-        if frozenset(map(str, held)) not in _MOMENTS:
-            for key, each in held.items():
-                yield from _outer_counts(each, (*keys, key))
-        return
+def _counts(part: _Part) -> Iterator[tuple[Keys, Any]]:
+    """Where a part counts the updates, as an injection or an accumulation does, too."""
+    held = _members(part.node)
     for name in _COUNTS:
         if name in held:
-            yield from _abstract(held[name], (*keys, name))
-    for place, array in _abstract(held.get("hyperparams_states"), (*keys, "hyperparams_states")):
+            yield from _abstract(held[name], (*part.keys, name))
+    for place, array in _abstract(held.get("hyperparams_states"), (*part.keys, "hyperparams_states")):
         if "count" in place:
             yield place, array
-    for name in _INNER:
-        if name in held:
-            yield from _outer_counts(held[name], (*keys, name))
 
 
 def _abstract(tree: Any, keys: Keys) -> Iterator[tuple[Keys, Any]]:
@@ -427,8 +412,9 @@ def _by_path(parts: Sequence[_Part], owners: Mapping[str, Owner]) -> dict[str, l
                 owner = owners[before + path]
                 found.setdefault(owner.path, []).append(_Leaf(place, leaves[place], moment, owner, part))
     if strange:
+        shown = listed([each or "one without a path" for each in strange])
         remedy = nearest(next(iter(strange)), owners)
-        raise WeightsError("", "moments of the map's tensors", f"{listed([*strange])}, which it has not", remedy)
+        raise WeightsError("", "moments of the map's tensors", f"{shown}, which it has not", remedy)
     return found
 
 
@@ -451,10 +437,7 @@ def _step(part: _Part, by_path: Mapping[str, Sequence[_Leaf]], state: OptimizerS
     own = [path for path, leaves in by_path.items() if any(leaf.part.keys == part.keys for leaf in leaves)]
     steps = [state.tensors[path].step for path in own if path in state.tensors]
     step = agreed(steps, dotted(part.keys), "counts of updates")
-    return _known_step(step if step is not None else state.step)
-
-
-def _known_step(step: int | None) -> int:
+    step = state.step if step is None else step
     if step is None:
         expected = "the number of updates, which the optimizer counts"
         raise UsageError("step", expected, "none in the state", "Give step=.")
