@@ -29,6 +29,7 @@ from ..common.optimizers import (
 from ..common.tables import shape_text
 from ..common.trees import entries
 from .access import tensor
+from .parts import bare
 
 # What the groups of each optimizer have that those of the others, asked in this order, have not.
 _MARKS = (
@@ -414,11 +415,13 @@ def _names(optimizer: Any, groups: Sequence[Mapping[str, Any]], model: Any) -> M
 
 
 def _unwrapped(names: Mapping[Any, str], owners: Mapping[str, Owner]) -> Mapping[Any, str]:
-    """The names without that of a wrapper, such as DistributedDataParallel's `module`, which the map does not know."""
-    bare = {number: name.partition(".")[2] for number, name in names.items()}
-    wrappers = {name.partition(".")[0] for name in names.values()}
-    known = any(name in owners for name in names.values())
-    return bare if len(wrappers) == 1 and not known and any(name in owners for name in bare.values()) else names
+    """The names without those of wrappers, such as DistributedDataParallel's `module`, which the map does not know."""
+    found = {number: name if name in owners else bare(name) for number, name in names.items()}
+    while not any(name in owners for name in found.values()):
+        if len({name.partition(".")[0] for name in found.values()}) != 1 or not any(found.values()):
+            return names
+        found = {number: name.partition(".")[2] for number, name in found.items()}
+    return found
 
 
 def _in_order(numbers: Sequence[int], names: Sequence[str]) -> dict[int, str]:

@@ -308,8 +308,12 @@ def _owned(model: nn.Module) -> dict[str, Owned]:
 
 
 def _unwrapped(name: str, is_wrapped: bool) -> str:
-    own = name.removeprefix("module.") if is_wrapped else name
-    return ".".join(part for part in own.split(".") if part not in _WRAPPERS)
+    return bare(name.removeprefix("module.") if is_wrapped else name)
+
+
+def bare(name: str) -> str:
+    """A name without what checkpointing, compiling and sharding of modules put into it."""
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
 def reshard(model: nn.Module) -> None:

@@ -255,13 +255,21 @@ def test_a_state_dict_of_torch_distributed_has_its_names() -> None:
     torch.testing.assert_close(back["state"], named["state"], rtol=0, atol=0)
 
 
-def test_the_name_of_a_wrapper_is_none_of_the_parameters() -> None:
+@pytest.mark.parametrize("before", ["module.", "_orig_mod.module.", "trainer.model."])
+def test_the_name_of_a_wrapper_is_none_of_the_parameters(before: str) -> None:
     model, optimizer, params = begun(adamw)
     like = optax.adamw(0.01).init(params)
     expected = LANGUAGE.map.carry_optimizer(optimizer, like, reference_model=model)
-    wrapped = torch.nn.ModuleDict({"module": model})
+    wrapped = [before + name.replace("hidden.", "hidden._orig_mod.") for name, _ in model.named_parameters()]
     found = LANGUAGE.map.carry_optimizer(optimizer, like, reference_model=wrapped)
     jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_names_that_the_map_does_not_know_are_told_as_they_are() -> None:
+    _, optimizer, params = begun(adamw)
+    for names in (["a.b.c", "a.b.d", "a.e", "a.f"], ["a", "b", "c", "d"]):
+        text = f"4 that do not fit: {names[0]} is in no row of the map; {names[1]} is"
+        refused(WeightsError, text, optimizer, optax.adamw(0.01).init(params), reference_model=names)
 
 
 def test_an_optimizer_of_nnx_is_written_to_in_place() -> None:
