@@ -90,17 +90,17 @@ def _bound(pair: Pair, map: Map | None, seed: int, progress: Callable[[str], Non
     try:
         found = aligned(*sides, progress=progress)
     except AlignmentError as error:
-        map, unproved = _by_products(pair, sides, error, progress)
+        map, unproved = _by_products(sides, error, progress)
         return Bound(*with_products(*sides, map or Map((), (sides[0].kind, sides[1].kind))), unproved, seed)
     return replace(found, seed=seed) if seed else found
 
 
 def _by_products(
-    pair: Pair, sides: tuple[Side, Side], refused: AlignmentError, progress: Callable[[str], None]
+    sides: tuple[Side, Side], refused: AlignmentError, progress: Callable[[str], None]
 ) -> tuple[Map | None, str]:
     """The map with weight norms as their products, or what is most likely the map, and what was said against it."""
     try:
-        return aligned_by_products(pair, sides, refused, progress=progress), ""
+        return aligned_by_products(*sides, refused, progress=progress), ""
     except AlignmentError as error:
         return error.found_map, str(error)
 

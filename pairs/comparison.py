@@ -12,7 +12,7 @@ import numpy as np
 from ..common.errors import NotExpressibleError
 from ..common.wing import PairError, Probe
 from .closeness import largest_gradient, relative_error
-from .maps import Map, MapRow, copies, crossing_note, siblings, transform_of
+from .maps import Map, MapRow, copies, crossing_note, factors_by_name, siblings, transform_of
 from .precision import Setting
 from .side import Side, Weights
 from .values import FAINT, LESS_FAINT, distinct, nudged, outer_points
@@ -175,8 +175,24 @@ class Bound:
 
     def _outer(self, faint: float) -> Iterator[Point]:
         shifted = {row.reference for row in self.map.rows if transform_of(row.transform).shifts}
-        for name, ours in outer_points(self.ours, shifted, self.reference.is_free, faint):
+        for name, ours in outer_points(self.ours, shifted, self.reference.is_free, faint, self._directions):
             yield self.point(name, ours)
+
+    @cached_property
+    def _directions(self) -> frozenset[str]:
+        """The reference's tensors that are the directions of weight norms of both sides, by the names of either."""
+        ours, theirs = (
+            {
+                factors.direction
+                for factors in factors_by_name({path: side.shape(path) for path in side.tensors}).values()
+            }
+            for side in (self.reference, self.port)
+        )
+        return frozenset(row.reference for row in self.map.rows if row.reference in ours or row.port in theirs)
+
+    def fainter(self, path: str) -> np.float32:
+        """The size of one of the reference's tensors that is to be faint; see `outer_points` of `pairs/values.py`."""
+        return np.float32(LESS_FAINT if path in self._directions else FAINT)
 
     def point(self, name: str, ours: Weights) -> Point:
         """Values of the reference's with what the map makes of them, copies made equal."""

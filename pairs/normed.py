@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..common.wing import StoredTensor
 from .maps import Factors, epsilon_of, kept_axes
 
 Arrays = Mapping[str, Any]
@@ -26,7 +27,8 @@ class Norm:
     """How a side stores one tensor.
 
     shape: of the magnitude. axes: of the direction, over which its length is. lengths: of the model's own directions,
-    with axes of length 1 for these. epsilon: what the side adds to the square of a length.
+    with axes of length 1 for these. epsilon: what the side adds to the square of a length. is_trained: whether both are
+    parameters, without which the gradient by the product is not known.
     """
 
     factors: Factors
@@ -34,14 +36,18 @@ class Norm:
     axes: tuple[int, ...]
     lengths: np.ndarray
     epsilon: float
+    is_trained: bool = True
 
     @staticmethod
-    def of(factors: Factors, arrays: Mapping[str, np.ndarray], framework: str) -> Norm:
-        magnitude, direction = (arrays[path] for path in factors)
+    def of(factors: Factors, tensors: Mapping[str, StoredTensor], framework: str) -> Norm:
+        stored = [tensors[path] for path in factors]
+        magnitude, direction = (each.array for each in stored)
         kept = kept_axes(magnitude.shape, direction.shape) or ()
         axes = tuple(axis for axis in range(direction.ndim) if axis not in kept)
         added = 0.0 if framework == "torch" else epsilon_of(factors.magnitude)
-        return Norm(factors, magnitude.shape, axes, length_over(direction, axes), added)
+        return Norm(
+            factors, magnitude.shape, axes, length_over(direction, axes), added, all(each.trainable for each in stored)
+        )
 
     def parts(self, weight: Any) -> dict[str, np.ndarray]:
         """A magnitude and a direction, by their paths, whose product is the weight.

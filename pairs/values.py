@@ -57,7 +57,11 @@ def drawn(of: ShapeClass, random: np.random.Generator) -> np.ndarray:
 
 
 def outer_points(
-    ordinary: Mapping[str, np.ndarray], shifted: Container[str], is_free: Callable[[str], bool], faint: float = FAINT
+    ordinary: Mapping[str, np.ndarray],
+    shifted: Container[str],
+    is_free: Callable[[str], bool],
+    faint: float = FAINT,
+    directions: Container[str] = (),
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     """Points at which only outputs are compared, with a name for each.
 
@@ -67,12 +71,15 @@ def outer_points(
     shifted: paths whose values stay, since one side holds them with something added.
     is_free: whether a path is a parameter; a buffer may be a variance, and keeps its sign.
     faint: the size of what is faint.
+    directions: paths of what is divided by its length, and no fainter than LESS_FAINT: Flax's weight norm adds 1e-12 to
+        the square of a length and PyTorch's nothing, which no model's own directions show.
     """
 
     def scaled(vectors: float, matrices: float, is_signed: bool) -> dict[str, np.ndarray]:
         found = {}
         for path, value in ordinary.items():
             factor = np.float32(1 if path in shifted else matrices if value.ndim > 1 else vectors)
+            factor = max(factor, np.float32(LESS_FAINT)) if path in directions else factor
             found[path] = value if factor == 1 else value * factor
             if is_signed and value.ndim < 2 and is_free(path):
                 signs = generator(0, f"sign {path}").choice(np.array([-1, 1], np.float32), value.shape)

@@ -49,7 +49,7 @@ from ..common.wing import (
     is_floating,
 )
 from .closeness import relative_error
-from .maps import Map, product, spelled, weight_norms
+from .maps import Factors, Map, product, spelled, weight_norms
 from .normed import Arrays, Norm
 from .side import Side
 
@@ -84,10 +84,10 @@ def told_norms(side: Side) -> str:
     if not found:
         return ""
     other = "port" if side.role == "reference" else "reference"
+    many = f"{counted(len(found), 'weight norm')}, such as that of {min(found)}"
     return (
-        f"the {side.role} has {counted(len(found), 'weight norm')}, such as that of {min(found)}, whose products the "
-        f"{other} has: the contracts are about the products. How the {side.role} trains its magnitudes and directions "
-        "is not compared"
+        f"the {side.role} has {many}, where the {other} has the products: these are compared. "
+        f"How the {side.role} trains its magnitudes and directions is another thing"
     )
 
 
@@ -100,8 +100,12 @@ def _seen(side: Side, made: Map, own: Mapping[str, Any]) -> Side:
         expected = f"a {side.role} that runs at any values, where the map has the products of its weight norms"
         remedy = "Record the model with these as weights (torch's remove_weight_norm, remove_parametrizations)."
         raise PairError(side.role, expected, "a record, of runs at a magnitude and a direction each", remedy)
-    arrays = {path: each.array for path, each in side.tensors.items()}
-    norms = {path: Norm.of(factors, arrays, side.wing.NAME) for path, factors in found.items()}
+    return seen_as_products(side, found)
+
+
+def seen_as_products(side: Side, factors: Mapping[str, Factors]) -> Side:
+    """The side, live, with the products of these factors in their place. factors: of its tensors, by product's path."""
+    norms = {path: Norm.of(each, side.tensors, side.wing.NAME) for path, each in factors.items()}
     return replace(side, wing=Merging(side.wing, norms), _ready={})
 
 
@@ -230,7 +234,8 @@ class Merging:
 
         def probe(weights: Arrays, cotangents: Any, wanted: Sequence[str]) -> dict[str, tuple[Site, ...]]:
             given = self._parted(weights)
-            asked = [each for path in wanted for each in (self.norms[path].factors if path in self.norms else (path,))]
+            there = [path for path in wanted if path not in self.norms or self.norms[path].is_trained]
+            asked = [each for path in there for each in (self.norms[path].factors if path in self.norms else (path,))]
             found = run(given, cotangents, asked)
             return {path: self._sites(path, given, found) if path in self.norms else found[path] for path in wanted}
 
@@ -286,7 +291,7 @@ class Merging:
         own = self.inner.stored_tensors(model) if any(path not in given for path in self._products) else {}
         parts = {path: given[path] if path in given else own[path].array for path in self._products}
         found = {path: array for path, array in gradients.items() if path not in self._products}
-        return found | {path: norm.gradient(parts, gradients) for path, norm in self.norms.items()}
+        return found | {path: norm.gradient(parts, gradients) for path, norm in self.norms.items() if norm.is_trained}
 
     def _named(self, paths: Sequence[str]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self._products.get(path, path) for path in paths))
@@ -307,7 +312,7 @@ class Merging:
     def _sites(self, path: str, given: Arrays, found: Mapping[str, tuple[Site, ...]]) -> tuple[Site, ...]:
         """Those of the weight norm, each the sites of both factors."""
         norm = self.norms[path]
-        magnitudes, directions = (found[factor] for factor in norm.factors)
+        magnitudes, directions = (found.get(factor, ()) for factor in norm.factors)
         if len(magnitudes) != len(directions):
             return ()
         return tuple(
@@ -363,7 +368,7 @@ def _product_of(path: str, magnitude: StoredTensor, direction: StoredTensor) -> 
     return StoredTensor(
         path,
         product(magnitude.array, direction.array),
-        direction.trainable,
+        direction.trainable or magnitude.trainable,
         magnitude.saved and direction.saved,
         tuple(known.get(alias, alias) for alias in direction.aliases),
         paths.split(path),

@@ -25,7 +25,9 @@ from ...pairs.kept import PADDING, kept_rows, words_of
 from ...pairs.localize import locate
 from ...pairs.maps import MapRow
 from ...pairs.precision import COARSEST, ROUNDINGS
-from ...pairs.values import FAINT, cotangents
+from ...pairs.side import Side
+from ...pairs.values import cotangents
+from ...pairs.weight_norms import norms_of, stored_as_it_is
 from ..explain import Diagnosis, diagnosis_of, entered, explain, modules, other_orders, position
 from ..results import WHY, Finding
 
@@ -79,7 +81,7 @@ def _faint_beginning(comparison: Comparison) -> Iterator[Point]:
     bound = comparison.bound
     first = entered(comparison) if comparison.reference.is_small else set[str]()
     if first and len(first) < len(bound.ours):
-        ours = {path: value * np.float32(FAINT) if path in first else value for path, value in bound.ours.items()}
+        ours = {path: value * bound.fainter(path) if path in first else value for path, value in bound.ours.items()}
         yield bound.point("faint first layers", ours)
 
 
@@ -162,6 +164,7 @@ def gradients(comparison: Comparison) -> Iterator[Finding]:
     judged: dict[MapRow, _Error] = {}
     for row, both in found.items():
         if both is None:
+            yield from _unknown(comparison, row)
             continue
         frozen = _is_stopped(comparison, row, *both)
         if frozen:
@@ -288,6 +291,20 @@ def _pair_of(comparison: Comparison, row: MapRow) -> tuple[np.ndarray, np.ndarra
     return comparison.bound.gradients(row, ours.gradients, theirs.gradients)
 
 
+def _unknown(comparison: Comparison, row: MapRow) -> Iterator[Finding]:
+    """That the gradient by a product is not known, where one of its factors is no parameter."""
+    for side, path in ((comparison.reference, row.reference), (comparison.port, row.port)):
+        norm = norms_of(side).get(path)
+        if norm is not None and not norm.is_trained:
+            kinds = [f"{each} is {_kind(side, each)}" for each in norm.factors]
+            words = f"in the {side.role} {' and '.join(kinds)}: the gradient by their product is not known"
+            yield Finding(row.reference, None, None, None, words, row.port)
+
+
+def _kind(side: Side, path: str) -> str:
+    return "a parameter" if stored_as_it_is(side).stored_tensors[path].trainable else "a buffer"
+
+
 def _is_stopped(comparison: Comparison, row: MapRow, ours: np.ndarray, theirs: np.ndarray) -> str:
     """That a parameter is frozen on one side, where the other's program stops its gradient; empty otherwise."""
     zeros = [
@@ -372,6 +389,7 @@ def layout(comparison: Comparison) -> Iterator[Finding]:
     for row in comparison.bound.rows:
         both = _pair_of(comparison, row)
         if both is None:
+            yield from _unknown(comparison, row)
             continue
         ours, theirs = both
         orders = other_orders(ours.shape)

@@ -43,8 +43,8 @@ def align(
     (see `tie_breaking`), and distinct values carried across must give equal outputs and gradients (see `proof`). Each
     row says what assigned it. The models are not changed.
 
-    Tensors may be packed, split, stacked or merged on one side, be sums or hold other values: see `search`. A PyTorch
-    side's weight norms may be the other side's weights; the map then leads to these, and not back.
+    Tensors may be packed, split, stacked or merged on one side, be sums or hold other values: see `search`. Weight
+    norms of one side, called as a framework calls them, may be the other side's weights; the map leads to these.
 
     rules: for what measurement cannot assign, paths of the reference with the port's; `{i}` in both stands for one part
         of a path: `{"encoder.{i}.key.bias": "params.block_{i}.b2"}`. They are proved as far as all rows are.
@@ -66,13 +66,13 @@ def align(
     try:
         found = aligned(*sides, setting, rules, progress)
     except AlignmentError as error:
-        return aligned_by_products(pair, sides, error, setting, rules, progress)
+        return aligned_by_products(*sides, error, setting, rules, progress)
     return replace(found.map, notes=found.notes)
 
 
 def aligned_by_products(
-    pair: Pair,
-    sides: tuple[Side, Side],
+    reference: Side,
+    port: Side,
     refused: AlignmentError,
     setting: Setting = STRICT,
     rules: Rules = MappingProxyType({}),
@@ -84,12 +84,12 @@ def aligned_by_products(
         AlignmentError: no side alone has some, or the two differ all the same: of the two errors that whose likely map
             leaves fewer tensors without a partner.
     """
-    whole = merged(pair, *sides)
+    whole = merged(reference, port)
     if whole is None:
         raise refused
     progress("aligning: weight norms as their products")
     try:
-        found = aligned(*sides_of(whole.pair), setting, rules, progress)
+        found = aligned(*whole.sides, setting, rules, progress)
     except AlignmentError as error:
         if error.found_map is None or _alone(error.found_map) >= _alone(refused.found_map):
             raise refused from None

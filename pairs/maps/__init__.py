@@ -12,6 +12,7 @@ from .pieces import Span as Span
 from .products import Factors as Factors
 from .products import check_way as check_way
 from .products import epsilon_of as epsilon_of
+from .products import factors_by_name as factors_by_name
 from .products import kept_axes as kept_axes
 from .products import product as product
 from .products import spelled as spelled

@@ -12,6 +12,7 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 from itertools import combinations
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,6 +53,20 @@ def weight_norms(shapes: Mapping[str, tuple[int, ...]], made: Correspondence) ->
         is_wanted = skeleton(path)[0] in known and skeleton(factors.magnitude)[0] not in known
         if is_wanted and _are_there(path, factors, shapes):
             found.setdefault(path, factors)
+    return found
+
+
+def factors_by_name(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Factors]:
+    """By the path of the product, the factors among tensors of these shapes that are called as a framework calls them.
+
+    Of two tensors of one size, as two gates may be that are called so, none is a magnitude.
+    """
+    found: dict[str, Factors] = {}
+    for magnitude, shape in shapes.items():
+        for path, direction in spelled(magnitude):
+            factors = Factors(magnitude, direction)
+            if _are_there(path, factors, shapes) and prod(shape) < prod(shapes[direction]):
+                found.setdefault(path, factors)
     return found
 
 

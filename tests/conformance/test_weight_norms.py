@@ -93,8 +93,8 @@ def test_a_reference_with_weight_norms_and_a_plain_port(old: bool, dim: int | No
         for optimizer in ("sgd", "adamw")
     }
     assert report.facts["notes"] == [
-        "the reference has 3 weight norms, such as that of conv.weight, whose products the port has: the contracts are "
-        "about the products. How the reference trains its magnitudes and directions is not compared"
+        "the reference has 3 weight norms, such as that of conv.weight, where the port has the products: these are "
+        "compared. How the reference trains its magnitudes and directions is another thing"
     ]
 
 
@@ -249,6 +249,17 @@ def test_factors_that_a_map_names_in_a_program_of_ones_own(is_flat: bool) -> Non
 def test_a_program_that_makes_something_else_of_them_is_wrong(wrong: Any) -> None:
     report = check(Pair(nn.Sequential(nn.Linear(3, 4), nn.Tanh()), Own(**wrong), ROWS), LINEAR, ("names", "forward"))
     assert {each.contract for each in report.failures} == {"forward"}
+
+
+def test_a_magnitude_that_is_no_parameter_leaves_the_gradient_unknown() -> None:
+    port = Own()
+    port.size = nnx.BatchStat(port.size[...])
+    report = check(
+        Pair(nn.Sequential(nn.Linear(3, 4), nn.Tanh()), port, ROWS), LINEAR, ("shapes", "layout", "gradients")
+    )
+    words = "in the port size is a buffer and way is a parameter: the gradient by their product is not known"
+    assert report.ok, str(report)
+    assert told(report, "skip") == {("layout", "0.weight", words), ("gradients", "0.weight", words)}
 
 
 def test_flax_s_own_by_its_names() -> None:

@@ -83,7 +83,6 @@ EXEMPT: dict[Difference, str] = {
     Difference("tracing.py", "passed", ("nnx",)): "an NNX module is watched by its classes, whoever looks",
     Difference("tracing.py", "traced_modules", ("torch",)): "PyTorch's modules are watched one by one, whoever looks",
     Difference("tracing.py", "watch", ("torch",)): "PyTorch's modules are watched one by one, whoever looks",
-    Difference("weight_norms.py", "", ("torch",)): "Flax wraps a layer in its own, which cannot be taken out of it",
     Difference("stored.py", "write", ("torch",)): "PyTorch's tensors are written to, JAX's arrays are replaced",
 }
 

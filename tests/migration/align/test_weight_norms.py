@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -68,8 +69,8 @@ def test_a_reference_with_weight_norms(is_factory: bool, tmp_path: Path) -> None
     assert found.verified
     assert factors(found, "reference") == FACTORS
     assert found.notes == (
-        "the reference has 2 weight norms, such as that of 0.weight: the map is about the products, which the other "
-        "side has. To train their factors is another thing",
+        "the reference has 2 weight norms, such as that of 0.weight, where the port has the products: these are "
+        "compared. How the reference trains its magnitudes and directions is another thing",
     )
     assert all(torch.equal(before[path], tensor) for path, tensor in model.state_dict().items())
     found.save(tmp_path / "map.json")
@@ -110,6 +111,60 @@ def test_another_difference_is_told_of_the_products() -> None:
         paritree.align(Pair(reference(), Wrong(), (X,)))
     assert refused.value.found_map is not None
     assert factors(refused.value.found_map, "reference") == FACTORS
+
+
+class Lifted(linen.Module):
+    epsilon: float = 1e-12
+
+    @linen.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return linen.WeightNorm(linen.Dense(5), epsilon=self.epsilon)(x)
+
+
+class Normed(nnx.Module):
+    """A weight norm of its own, its tensors called as PyTorch's."""
+
+    def __init__(self) -> None:
+        self.weight_v = nnx.Param(jax.random.normal(jax.random.key(0), (3, 5)))
+        self.weight_g, self.bias = nnx.Param(jnp.full(5, 1.5)), nnx.Param(jnp.zeros(5))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        way = self.weight_v[...]
+        return x @ (self.weight_g[...] * way / jnp.linalg.norm(way, axis=0)) + self.bias[...]
+
+
+def lifted(epsilon: float = 1e-12) -> Any:
+    module = Lifted(epsilon)
+    return module, module.init(jax.random.key(0), X)
+
+
+NAMES = {
+    "linen": (lifted, {"params.Dense_0.kernel": ("params.WeightNorm_0.Dense_0/kernel/scale", "params.Dense_0.kernel")}),
+    "nnx": (Normed, {"weight": ("weight_g", "weight_v")}),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_side_of_jax_by_the_names_of_its_factors(name: str) -> None:
+    make, named = NAMES[name]
+    torch.manual_seed(0)
+    plain = nn.Linear(3, 5)
+    found = paritree.align(Pair(make(), plain, (X,)))
+    assert found.verified
+    assert factors(found, "reference") == named
+    assert factors(paritree.align(Pair(plain, make(), (X,))), "port") == named
+    made = paritree.carry(make(), plain, found)
+    model = make()
+    expected = model(X) if name == "nnx" else model[0].apply(model[1], X)
+    np.testing.assert_allclose(made(torch.from_numpy(X)).detach(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_what_flax_adds_to_a_square_is_no_difference_and_more_is_one() -> None:
+    torch.manual_seed(0)
+    model = parametrizations.weight_norm(nn.Linear(3, 5))
+    assert paritree.align(Pair(model, lifted(), (X,))).verified
+    with pytest.raises(AlignmentError, match="agree within"):
+        paritree.align(Pair(model, lifted(1e-8), (X,)))
 
 
 def test_where_both_have_them_the_factors_are_partners() -> None:
