@@ -349,14 +349,21 @@ def _check_form(held: Mapping[str, Any]) -> None:
         raise UsageError("", expected, "another", "Save `optimizer.state_dict()` again.")
 
 
+def _holds(entries: Any, of: Any) -> bool:
+    return isinstance(entries, list | tuple) and all(isinstance(each, of) for each in entries)
+
+
 def _is_group(group: Any) -> bool:
     """Whether it has its parameters, and the settings that are carried, as numbers."""
-    if not isinstance(group, Mapping) or not isinstance(group.get("params"), list | tuple):
+    if not isinstance(group, Mapping) or not _holds(group.get("params"), int | str):
+        return False
+    betas = group.get("betas", (0.0, 0.0))
+    is_formed = _holds(group.get("param_names", []), str) and isinstance(betas, list | tuple) and len(betas) == 2
+    if not is_formed or any(getattr(value, "shape", ()) not in ((), (1,)) for value in group.values()):
         return False
     name = kind(group)
     wanted = _names_of_settings(name, group).values() if name in _SETTINGS else ("lr",)
-    values = [each for key in wanted for each in (group.get(key) if key == "betas" else [group.get(key)]) or [None]]
-    return all(isinstance(value, int | float | torch.Tensor) for value in values)
+    return all(_holds(betas if key == "betas" else [group.get(key)], int | float | torch.Tensor) for key in wanted)
 
 
 def _slots(optimizer: Any, owners: Mapping[str, Owner], model: Any) -> Iterator[_Slot]:
@@ -399,8 +406,11 @@ def _names(optimizer: Any, groups: Sequence[Mapping[str, Any]], model: Any) -> M
         raise UsageError("", "an optimizer that knows its parameters' names", "one that does not", _NAMING)
     if isinstance(model, nn.Module) and isinstance(optimizer, torch.optim.Optimizer):
         return _by_identity(optimizer, numbers, model)
+    if _holds(model, str):
+        return _in_order(numbers, model)
     if model is not None and not isinstance(model, nn.Module):
-        return _in_order(numbers, list(model))
+        expected = "an nn.Module, or a list of the names of the optimizer's parameters"
+        raise UsageError("", expected, type(model).__name__, _NAMING)
     own = [] if model is None else list(model.named_parameters())
     saved = [name for group in groups for name in group["param_names"]] if has_names else []
     if has_names and (model is None or len(groups) > 1 or {*saved} <= {name for name, _ in own}):

@@ -597,6 +597,9 @@ def test_an_optimizer_of_another_model_or_of_a_part_of_it_is_refused() -> None:
     refused(UsageError, text, optimizer, like, reference_model=LANGUAGE.made())
     names = ["encoder.weight", "hidden.weight"]
     refused(UsageError, "found 2 names for 4 parameters", optimizer, like, reference_model=names)
+    for wrong, kind in ((3, "int"), ([3, 4], "list"), (params, "dict"), (optax.adam(0.1), "GradientTransformation")):
+        text = f"expected an nn.Module, or a list of the names of the optimizer's parameters, found {kind}"
+        refused(UsageError, text, optimizer, like, reference_model=wrong)
     without = grouped(model).state_dict()
     without["param_groups"] = [{k: v for k, v in g.items() if k != "param_names"} for g in without["param_groups"]]
     refused(
@@ -762,6 +765,13 @@ def test_an_optimizer_of_another_library_or_without_values_is_refused() -> None:
                 "state": {},
                 "param_groups": [{"params": [0], "amsgrad": False, "lr": "x", "betas": (0.9, 0.99), "eps": 0.0}],
             },
+            UsageError,
+            "have 'params' and",
+        ),
+        ({"state": {}, "param_groups": [{"params": [[0]], "amsgrad": False}]}, UsageError, "have 'params' and"),
+        ({"state": {}, "param_groups": [{"params": [0], "param_names": [3]}]}, UsageError, "have 'params' and"),
+        (
+            {"state": {}, "param_groups": [{"params": [0], "amsgrad": torch.zeros(2), "betas": 3}]},
             UsageError,
             "have 'params' and",
         ),
