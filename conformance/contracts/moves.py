@@ -58,12 +58,14 @@ class Steps:
     """Some steps on both sides, from the values that the reference has and the map carries across.
 
     optimizer: what both make them with; None for each side's own, or its own step function.
+    larger: by what factor all that is trained is larger than the reference has it.
     """
 
     comparison: Comparison
     setting: Setting
     optimizer: Optimizer | None
     count: int
+    larger: float = 1.0
 
     def __str__(self) -> str:
         return f"{self.count} step{'s' if self.count > 1 else ''} of {self.name}"
@@ -95,7 +97,11 @@ class Steps:
     @property
     def start(self) -> Weights:
         """The reference's own values, copies of one tensor of the port's made equal."""
-        held = {path: native.array for path, native in self.comparison.reference.tensors.items()}
+        reference = self.comparison.reference
+        held = {path: native.array for path, native in reference.tensors.items()}
+        if self.larger != 1:
+            trained = (path for path in held if reference.stored_tensors[path].trainable and reference.is_free(path))
+            held |= {path: held[path] * np.asarray(self.larger, held[path].dtype) for path in trained}
         return self.comparison.bound.alike(held)
 
     def trained(self, side: Side, start: Weights) -> Training:

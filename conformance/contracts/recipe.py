@@ -12,6 +12,7 @@ from ...common.wing import PairError, Training
 from ...pairs.closeness import norm
 from ...pairs.comparison import Comparison
 from ...pairs.precision import ROUNDINGS
+from ...pairs.side import Side
 from ..recipes import (
     CONSTANT,
     COURSES,
@@ -23,6 +24,7 @@ from ..recipes import (
     cause_of_steps,
     causes_of,
     causes_of_averages,
+    lengths_of_steps,
     respond,
 )
 from ..results import Finding
@@ -35,6 +37,10 @@ POLICY = "2^-15 of a step, and the rounding of the values in float64"
 # Roundings of a value in float64 that a step may be off by.
 _ROUNDINGS = 64 * 2.0**-52
 _SHOWN = 4
+# How much larger values are from which step functions are tried once more, whose gradients may be clipped there.
+_LARGER = 8.0
+# Two lengths of gradients are one but for this much of them.
+_SAME = 1e-2
 
 
 def recipe(comparison: Comparison) -> Iterator[Finding]:
@@ -48,16 +54,33 @@ def recipe(comparison: Comparison) -> Iterator[Finding]:
         yield Finding("", None, None, None, missing)
         return
     sides = comparison.reference, comparison.port
-    seen, failures = None, []
+    seen, found = None, []
     if all(side.optimizer is not None for side in sides):
         aside = reformed(comparison, decays=False)
-        seen = respond(comparison, aside)
+        seen = respond(comparison, aside, is_whole=comparison.reference.step is not None)
         yield from _skipped(comparison, aside, seen)
-        for finding in _of_courses(comparison, seen):
-            failures += [finding] if finding.ok is False else []
-            yield finding
-    if not failures or comparison.reference.step:
-        yield from _of_losses(comparison, seen)
+        found = list(_of_courses(comparison, seen))
+    failures = [each for each in found if each.ok is False]
+    losses = list(_of_losses(comparison, seen)) if not failures or comparison.reference.step else []
+    if comparison.reference.step and not [each for each in losses if each.ok is False]:
+        found = [_done_by_steps(each) if each.cause == "clipping" else each for each in found]
+    yield from found
+    yield from (
+        _following(each) if failures and each.ok is False and each.cause == "training" else each for each in losses
+    )
+
+
+def _following(failure: Finding) -> Finding:
+    """Of steps that optimizers make which are not alike, with no cause of their own."""
+    return replace(
+        failure, ok=None, message=f"{failure.message}: what the optimizers do otherwise makes it so", cause=""
+    )
+
+
+def _done_by_steps(clipping: Finding) -> Finding:
+    """Of optimizers that clip otherwise by themselves, in step functions that go alike."""
+    words = f"the optimizers alone are not alike: {clipping.message}. Whole steps are, from larger values, too"
+    return replace(clipping, ok=None, message=words, cause="")
 
 
 def _of_courses(comparison: Comparison, seen: Responses) -> Iterator[Finding]:
@@ -93,11 +116,11 @@ def _of_losses(comparison: Comparison, seen: Responses | None) -> Iterator[Findi
         yield Finding("", None, None, None, f"no steps of a loss were made: {refused}")
         return
     _check_repeated(comparison, steps, (ours, theirs))
-    # What becomes of buffers is no matter of a recipe.
-    tensors = comparison.reference.stored_tensors
-    found = [each for each in moved(steps, ours, theirs, left) if tensors[each.path].trainable]
+    found = _moved(steps, ours, theirs, left)
     failures = [each for each in found if each.ok is False]
     judged = [each for each in found if each.ok is not None]
+    if not failures and comparison.reference.step:
+        yield from _of_larger(comparison, seen, replace(steps, larger=_LARGER), left)
     if not failures and judged:
         worst = max(judged, key=lambda each: each.measured or 0.0)
         yield replace(worst, path="", port_path="", message=f"after {steps} all parameters are alike")
@@ -105,9 +128,63 @@ def _of_losses(comparison: Comparison, seen: Responses | None) -> Iterator[Findi
         words = "steps of a loss were not compared: the models' own gradients differ already, as `gradients` says"
         yield Finding("", None, None, None, words)
     elif failures:
-        cause = cause_of_steps(comparison, seen, _first_steps(steps, failures)) if comparison.reference.step else None
+        cause = _cause_of_steps(comparison, seen, steps, failures) if comparison.reference.step else None
         failures = [_decaying(each, seen) for each in failures]
         yield from ([_of_cause(failures, cause)] if cause else _grouped(failures))
+
+
+def _moved(steps: Steps, ours: Training, theirs: Training, left: Mapping[str, str]) -> list[Finding]:
+    """Of what both sides train, how it moved.
+
+    What becomes of buffers is no matter of a recipe, and nothing follows of it: a mean that is kept for inference.
+    """
+    tensors = steps.comparison.reference.stored_tensors
+    kept = {row.port: "a buffer" for row in steps.comparison.bound.rows if not tensors[row.reference].trainable}
+    return [each for each in moved(steps, ours, theirs, {**left, **kept}) if tensors[each.path].trainable]
+
+
+def _cause_of_steps(
+    comparison: Comparison, seen: Responses | None, steps: Steps, failures: Sequence[Finding]
+) -> Cause | None:
+    """Of gradients that are multiples: a clipping where one side's are as long from larger values, too."""
+    first = _first_steps(steps, failures)
+    cause = cause_of_steps(comparison, seen, first)
+    if cause is None or seen is None or cause.cause == "label smoothing":
+        return cause
+    own = lengths_of_steps(seen, first)
+    larger = lengths_of_steps(seen, _first_steps(replace(steps, larger=_LARGER), failures))
+    clips = [
+        f"the {side.role}'s are {one:.4g} long, as they are from {_LARGER:g} times these values"
+        for side, one, other in zip(_sides(comparison), own, larger, strict=True)
+        if abs(other / one - 1) < _SAME
+    ]
+    return cause._replace(cause="clipping", words=f"{cause.words}: {' and '.join(clips)}") if clips else cause
+
+
+def _of_larger(
+    comparison: Comparison, seen: Responses | None, steps: Steps, left: Mapping[str, str]
+) -> Iterator[Finding]:
+    """A failure where step functions part from larger values: there gradients are larger, and what is clipped is less.
+
+    Nothing where the models' own gradients are not alike there, or what a side does of such values is no number.
+    """
+    if _has_other_gradients(comparison, steps):
+        return
+    try:
+        ours, theirs = (steps.trained(side, steps.start) for side in _sides(comparison))
+    except (PairError, NotExpressibleError):
+        return
+    failures = [each for each in _moved(steps, ours, theirs, left) if each.ok is False]
+    if failures and all(each.cause != "not finite" for each in failures):
+        cause = cause_of_steps(comparison, seen, _first_steps(steps, failures))
+        told = f": {cause.words.partition(':')[0]}" if cause and cause.cause != "label smoothing" else ""
+        words = f"from the reference's values they are alike, and from {steps.larger:g} times these not{told}"
+        cause = Cause("clipping", f"{words}. One clips what the other does not", tuple(each.path for each in failures))
+        yield _of_cause(failures, cause)
+
+
+def _sides(comparison: Comparison) -> tuple[Side, Side]:
+    return comparison.reference, comparison.port
 
 
 def _first_steps(steps: Steps, failures: Sequence[Finding]) -> dict[str, Step]:
@@ -159,14 +236,25 @@ def _is_near(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(np.allclose(one, other, rtol=1e-4, atol=1e-6, equal_nan=True))
 
 
-def _has_other_gradients(comparison: Comparison) -> bool:
-    """Whether the models themselves have other gradients, at values of ours."""
-    gradients = [probe.gradients for probe in comparison.probes]
+def _has_other_gradients(comparison: Comparison, steps: Steps | None = None) -> bool:
+    """Whether the models themselves have other gradients, or none that are numbers: at values of ours, or of steps.
+
+    Of a side that only its steps call nothing is known.
+    """
+    if steps is None:
+        gradients = [probe.gradients for probe in comparison.probes]
+    else:
+        starts = steps.start, comparison.bound.carried(steps.start)
+        try:
+            probes = [side.probe(each, steps.setting) for side, each in zip(_sides(comparison), starts, strict=True)]
+        except (PairError, NotExpressibleError):
+            return False
+        gradients = [probe.gradients for probe in probes]
     both = (comparison.bound.gradients(row, *gradients) for row in comparison.bound.rows)
     limit = ROUNDINGS * comparison.limit
     pairs = [each for each in both if each is not None]
     largest = max((norm(ours) for ours, _ in pairs), default=0.0)
-    return any(norm(theirs - ours) > limit * max(norm(ours), 1e-3 * largest) for ours, theirs in pairs)
+    return any(not norm(theirs - ours) <= limit * max(norm(ours), 1e-3 * largest) for ours, theirs in pairs)
 
 
 def _missing(comparison: Comparison) -> str:

@@ -12,6 +12,7 @@ from .courses import COURSES as COURSES
 from .courses import ZERO as ZERO
 from .losses import Step as Step
 from .losses import cause_of_steps as cause_of_steps
+from .losses import lengths_of_steps as lengths_of_steps
 from .responses import Response as Response
 from .responses import Responses as Responses
 from .responses import respond as respond

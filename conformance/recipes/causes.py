@@ -70,10 +70,14 @@ class _Search:
         return self.seen.by_course[course][path]
 
     def causes(self) -> Iterator[Cause]:
+        accumulated = list(self._accumulated(tuple(self.wrong)))
+        yield from accumulated
+        if accumulated:
+            return
         still = [path for path in self.wrong if self._is_still(path)]
         yield from self._stills(still)
         moving = [path for path in self.wrong if path not in still]
-        limited = list(self._accumulated(moving)) or list(self._limited(moving))
+        limited = list(self._limited(moving))
         yield from limited
         if limited or not moving:
             return
@@ -105,15 +109,9 @@ class _Search:
 
     # Gradients that are added up.
 
-    @cached_property
-    def _every(self) -> tuple[int, int]:
-        """For each side of how many gradients it makes a step."""
-        moved = self.seen.totals[CONSTANT] > 0
-        return _every(moved[:, 0]), _every(moved[:, 1])
-
     def _accumulated(self, paths: Sequence[str]) -> Iterator[Cause]:
-        ours, theirs = self._every
-        if paths and ours != theirs:
+        ours, theirs = self.seen.every
+        if paths and ours != theirs and not self.seen.is_whole:
             one, other = (f"every {each} gradients" if each > 1 else "each gradient" for each in (ours, theirs))
             words = f"the reference makes a step of {one}, the port of {other}"
             yield Cause("accumulation", words, tuple(paths))
@@ -273,7 +271,7 @@ class _Search:
             return
         times = _multiple(one, other)
         if times:
-            many = self._every[0]
+            many = max(self.seen.every)
             if many > 1 and any(abs(times * factor - 1) < _NEAR for factor in (many, 1 / many)):
                 who = "port" if times > 1 else "reference"
                 yield "accumulation", f"{told}: of {many} gradients the {who} has the sum where the other has the mean"
@@ -352,13 +350,6 @@ def _kept(averages: np.ndarray, trail: Trail) -> list[float]:
     after = trail.before + trail.moves
     new, old = after[1:] - averages[:-1], averages[1:] - averages[:-1]
     return [1 - float((each * step).sum() / max((each**2).sum(), 1e-300)) for each, step in zip(new, old, strict=True)]
-
-
-def _every(moved: np.ndarray) -> int:
-    """The number of which only the multiples are steps that moved; 1 where there is none."""
-    steps = np.flatnonzero(moved) + 1
-    first = int(steps[0]) if len(steps) else 1
-    return first if np.array_equal(steps, np.arange(first, len(moved) + 1, first)) else 1
 
 
 def _share(zero: Trail) -> float:

@@ -45,8 +45,8 @@ class Course(NamedTuple):
 
 
 # Steps that are made one after the other; a schedule is looked at beyond at about five points for each power of ten.
-_CONSTANT = 8
-_LADDER = (_CONSTANT, *(round(10 ** (n / 5)) for n in range(5, 26)))
+CONSTANT_STEPS = 8
+_LADDER = (CONSTANT_STEPS, *(round(10 ** (n / 5)) for n in range(5, 26)))
 # The steps before a schedule is set forward, the first time.
 STARTS = 2
 CONSTANT, ORDINARY, ZERO = "constant gradients", "ordinary gradients", "zero gradients"
@@ -62,7 +62,7 @@ def schedule_at(numbers: Sequence[int]) -> Course:
 
 COURSES = (
     Course(ZERO, (Given("none"),) * 4),
-    Course(CONSTANT, (Given("even"),) * _CONSTANT),
+    Course(CONSTANT, (Given("even"),) * CONSTANT_STEPS),
     Course(ORDINARY, tuple(Given("even", size, turn) for turn, size in enumerate((1.0, 0.5, 2.0, 1.0, 0.3, 1.5, 1.0)))),
     Course(IMPULSE, (Given("even"), *(Given("none"),) * 6)),
     Course(TINIEST, tuple(Given("tiny", size, turn) for turn, size in enumerate((1.0, 1.0, 2.0, 0.5)))),

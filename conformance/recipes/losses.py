@@ -50,6 +50,15 @@ def cause_of_steps(comparison: Comparison, seen: Responses | None, steps: Mappin
     return Cause(*words, paths) if words else None
 
 
+def lengths_of_steps(seen: Responses, steps: Mapping[str, Step]) -> tuple[float, float]:
+    """How long all gradients together were that both sides made their first steps of; NaN where none is told."""
+    found = [each for path, step in steps.items() if (each := _gradients(seen, path, step)) is not None]
+    ours, theirs = (
+        np.sqrt(sum(float((each[side] ** 2).sum()) for each in found)) if found else np.nan for side in (0, 1)
+    )
+    return ours, theirs
+
+
 def _gradients(seen: Responses | None, path: str, step: Step) -> tuple[np.ndarray, np.ndarray] | None:
     """What both sides' gradients were, in the entries where both are told; None where none is, or both are zero."""
     ours, theirs = (_turned_back(seen, path, side, step.before, (step.ours, step.theirs)[side]) for side in (0, 1))

@@ -16,9 +16,11 @@ from ...pairs.closeness import norm
 from ...pairs.comparison import Bound, Comparison
 from ...pairs.maps import Map, MapRow
 from ...pairs.precision import Setting
-from .courses import COURSES, SCHEDULE, STARTS, Course, Given, Source, counts, schedule_at
+from .courses import CONSTANT, CONSTANT_STEPS, COURSES, SCHEDULE, STARTS, Course, Given, Source, counts, schedule_at
 from .turns import Turns
 
+# So many gradients are given to see whether a side adds them up.
+_MOST_GRADIENTS = 130
 # Of a large tensor so many entries are looked at; all of it is updated.
 ENTRIES = 1024
 
@@ -49,7 +51,8 @@ class Responses:
 
     by_course: by a course's name and the port's path. counts: by course the number of each step.
     norms: of all gradients together, by course and step; totals: of each side's moves, so. cut: by course, why not all
-        of its steps were made. averaged: whether either side averages its parameters.
+        of its steps were made. averaged: whether either side averages its parameters. every: for each side of how many
+        gradients it makes a step. is_whole: whether it was given each as often.
     """
 
     rows: Mapping[str, MapRow]
@@ -59,6 +62,8 @@ class Responses:
     totals: Mapping[str, np.ndarray]
     cut: Mapping[str, str]
     averaged: tuple[bool, bool] = (False, False)
+    every: tuple[int, int] = (1, 1)
+    is_whole: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,22 +111,32 @@ class Fed:
         return self.map.arrays({path: ours[path] for path in self.map.by_reference})
 
 
-def respond(comparison: Comparison, aside: Mapping[str, str]) -> Responses:
+def respond(comparison: Comparison, aside: Mapping[str, str], *, is_whole: bool = False) -> Responses:
     """Feed both sides with all courses, in float64, from the values at which the sides are compared.
+
+    is_whole: what adds up gradients before it makes a step is given each as often, as whole step functions give it.
 
     Raises:
         PairError, NotExpressibleError: as `Side.updates`.
     """
     fed = Fed(comparison.bound, aside)
     places = {path: _places(path, rows[0].port_shape) for path, rows in fed.map.by_port.items() if path not in aside}
+
+    def fresh() -> _Run:
+        return _Run(comparison, fed, places, repeats)
+
+    repeats = (1, 1)
+    every = _every(fresh)
+    if is_whole:
+        repeats = every
     ran, cut = {}, {}
     for course in COURSES:
-        ran[course.name] = run = _Run(comparison, fed, places)
+        ran[course.name] = run = fresh()
         try:
             run.make(course)
         except NotExpressibleError as refused:
             cut[course.name] = f"{refused.path}: {refused.found}" if refused.path else refused.found
-    ran[SCHEDULE] = _halved(ran[SCHEDULE], lambda: _Run(comparison, fed, places))
+    ran[SCHEDULE] = _halved(ran[SCHEDULE], fresh)
     return Responses(
         {path: rows[0] for path, rows in fed.map.by_port.items()},
         {name: run.responses() for name, run in ran.items()},
@@ -130,7 +145,28 @@ def respond(comparison: Comparison, aside: Mapping[str, str]) -> Responses:
         {name: np.array(run.totals).reshape(-1, 2) for name, run in ran.items()},
         cut,
         ran[SCHEDULE].averaged,
+        every,
+        is_whole,
     )
+
+
+def _every(fresh: Callable[[], _Run]) -> tuple[int, int]:
+    """For each side of how many gradients it makes a step."""
+    for count in (CONSTANT_STEPS, _MOST_GRADIENTS):
+        run = fresh()
+        run.make(Course(CONSTANT, (Given("even"),) * count))
+        moved = np.array(run.totals).reshape(-1, 2) > 0
+        # One that has made no step yet where the other has may add up more.
+        if moved.any(axis=0).all() or not moved.any():
+            break
+    return _period(moved[:, 0]), _period(moved[:, 1])
+
+
+def _period(moved: np.ndarray) -> int:
+    """The number of which only the multiples are steps that moved; 1 where there is none."""
+    steps = np.flatnonzero(moved) + 1
+    first = int(steps[0]) if len(steps) else 1
+    return first if np.array_equal(steps, np.arange(first, len(moved) + 1, first)) else 1
 
 
 def _halved(run: _Run, fresh: Callable[[], _Run]) -> _Run:
@@ -155,8 +191,10 @@ def _places(path: str, shape: tuple[int, ...]) -> np.ndarray:
 class _Run:
     """Both sides in one course."""
 
-    def __init__(self, comparison: Comparison, fed: Fed, places: Mapping[str, np.ndarray]) -> None:
-        bound, self._fed, self._places = comparison.bound, fed, places
+    def __init__(
+        self, comparison: Comparison, fed: Fed, places: Mapping[str, np.ndarray], repeats: tuple[int, int]
+    ) -> None:
+        bound, self._fed, self._places, self._repeats = comparison.bound, fed, places, repeats
         # Wherever the models run: not every device has float64.
         setting = Setting("cpu", "float64")
         self._advance = bound.reference.updates(bound.ours, setting), bound.port.updates(bound.theirs, setting)
@@ -183,8 +221,7 @@ class _Run:
     def _step(self, given: Given) -> None:
         mine = self._fed.source.gradients(given)
         ours, theirs = self._fed.pair(mine)
-        one = self._advance[0](Gradients(ours, given.ahead))
-        other = self._advance[1](Gradients(theirs, given.ahead))
+        one, other = self._made(0, ours, given.ahead), self._made(1, theirs, given.ahead)
         whole = self._fed.theirs(one.parameters), {path: other.parameters[path] for path in self._fed.map.by_port}
         after = self._seen(whole[0]), self._seen(whole[1])
         gradients = self._seen(theirs)
@@ -197,6 +234,12 @@ class _Run:
         self.norms.append(_total(mine))
         self.totals.append((_total(_apart(whole[0], self._whole[0])), _total(_apart(whole[1], self._whole[1]))))
         self._seen_before, self._whole = after, whole
+
+    def _made(self, side: int, gradients: Mapping[str, np.ndarray], ahead: int) -> Updated:
+        for _ in range(self._repeats[side] - 1):
+            self._advance[side](Gradients(gradients, ahead))
+            ahead = 0
+        return self._advance[side](Gradients(gradients, ahead))
 
     def _seen(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {path: np.asarray(arrays[path]).ravel()[places] for path, places in self._places.items()}

@@ -22,7 +22,16 @@ from ..recipes.both import Recipe, by_optax, by_torch
 from ..recipes.clean import cleans
 from ..recipes.models import mapped
 from ..recipes.planted import PLANTED
-from ..recipes.steps import CLEAN_LOSSES, PLAIN, PLANTED_LOSSES, PlantedLoss, jax_step, torch_step
+from ..recipes.steps import (
+    CLEAN_LOSSES,
+    PLAIN,
+    PLANTED_LOSSES,
+    Loss,
+    PlantedLoss,
+    jax_step,
+    jax_step_of_parts,
+    torch_step,
+)
 
 ADAMW, RATE = Recipe(decay=0.01), 1e-3
 
@@ -364,6 +373,80 @@ def test_the_same_loss_passes(clean: PlantedLoss) -> None:
     ]
 
 
+def stepped(by_torch: Any, step: Any, by_jax: Any, port_step: Any) -> paritree.Report:
+    found = mapped("language model")
+    pair = found.trained(by_torch, by_jax, reference_step=step, port_step=port_step)
+    return paritree.check(pair, found.map, contracts=("recipe",), devices=("cpu",))
+
+
+def test_a_clipping_of_more_than_the_gradients_are_is_seen_from_larger_values() -> None:
+    (failure,) = stepped(adamw, torch_step(Loss(clip=10.0)), OPTAX, jax_step(PLAIN, OPTAX)).failures
+    assert failure.cause == "clipping"
+    assert "alike, and from 8 times these not: the port's gradients are 2.689 times the reference's" in failure.message
+
+
+def test_beside_a_variance_that_is_kept_otherwise_steps_are_compared_to_the_last() -> None:
+    """Adam's first step is as long whatever is clipped, and what BatchNorm keeps differs between the frameworks."""
+
+    def own(model: Any, optimizer: Any, batch: Any) -> None:
+        optimizer.zero_grad()
+        model(*batch).square().mean().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    def theirs(model: Any, optimizer: Any, batch: Any) -> None:
+        optimizer.update(model, nnx.grad(lambda model: (model(*batch) ** 2).mean())(model))
+
+    found = mapped("block")
+    rule = lambda model: nnx.Optimizer(model, OPTAX, wrt=nnx.Param)  # noqa: E731
+    pair = found.trained(adamw, rule, reference_step=own, port_step=theirs)
+    failures = paritree.check(pair, found.map, contracts=("recipe",), devices=("cpu",)).failures
+    assert [each.cause for each in failures] == ["clipping"]
+
+
+def test_a_clipping_is_told_from_a_mean() -> None:
+    plain = Recipe("sgd", 0.1)
+    (failure,) = stepped(
+        by_torch(plain), torch_step(Loss(clip=1.0)), by_optax(plain), jax_step(PLAIN, by_optax(plain))
+    ).failures
+    assert failure.cause == "clipping"
+    assert "the reference's are 1 long, as they are from 8 times these values" in failure.message
+
+
+def test_what_one_side_clips_in_its_step_and_the_other_in_its_optimizer_passes() -> None:
+    rule = optax.chain(optax.clip_by_global_norm(1.0), OPTAX)
+    report = stepped(adamw, torch_step(Loss(clip=1.0)), rule, jax_step(PLAIN, rule))
+    assert report.ok, str(report)
+    (skipped,) = (each for each in report.results if each.status == "skip")
+    clips = "the reference does not clip, the port clips the global norm of gradients at 1 (all 5"
+    assert skipped.message.startswith(f"the optimizers alone are not alike: {clips}")
+    assert skipped.message.endswith("Whole steps are, from larger values, too")
+
+
+def test_parts_that_one_side_adds_up_in_its_step_and_the_other_in_its_optimizer_pass() -> None:
+    rule = optax.MultiSteps(OPTAX, 2).gradient_transformation()
+    report = stepped(adamw, torch_step(Loss(parts=2)), rule, jax_step_of_parts(rule, 2))
+    assert {each.status for each in report.results} == {"pass"}, str(report)
+
+
+def test_what_follows_of_another_optimizer_has_no_cause_of_its_own() -> None:
+    rule = optax.adamw(RATE)
+    report = stepped(adamw, torch_step(PLAIN), rule, jax_step(PLAIN, rule))
+    assert [each.cause for each in report.failures] == ["weight decay"]
+    assert any(
+        each.message.endswith("what the optimizers do otherwise makes it so")
+        for each in report.results
+        if each.status == "skip"
+    )
+
+
+def test_a_step_of_more_gradients_than_are_given_at_first_is_seen() -> None:
+    (failure,) = said(adamw, optax.MultiSteps(OPTAX, 16))
+    assert failure.startswith(
+        "[accumulation] the reference makes a step of each gradient, the port of every 16 gradients"
+    )
+
+
 _kept: dict[str, Any] = {}
 
 
@@ -490,4 +573,4 @@ def test_a_step_that_compiles_itself_is_compiled_once_for_all_runs() -> None:
     optimizer = lambda model: nnx.Optimizer(model, rule, wrt=nnx.Param)  # noqa: E731
     pair = found.trained(lambda parameters: torch.optim.SGD(parameters, lr=0.1), optimizer, **steps)
     paritree.check(pair, found.map, contracts=("recipe",), devices=("cpu",)).raise_for_failure()
-    assert (len(called), len(traced)) == (6, 1)  # two runs of three steps
+    assert (len(called), len(traced)) == (9, 1)  # three runs of three steps

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 import torch
 
@@ -23,12 +24,14 @@ class Loss:
     """The cross entropy of the next token. over: what its mean is over, `tokens`, `batch` or nothing (`sum`).
 
     smoothing: of the labels. parts: into how many the batch is cut, and whether these are added up (`summed`).
+    clip: of the global norm, in the step function; only PyTorch's.
     """
 
     over: str = "tokens"
     smoothing: float = 0.0
     parts: int = 1
     summed: bool = False
+    clip: float = 0.0
 
 
 def torch_step(loss: Loss) -> Callable[..., None]:
@@ -42,6 +45,8 @@ def torch_step(loss: Loss) -> Callable[..., None]:
             )
             value = whole / len(part) if loss.over == "batch" else whole
             (value if loss.summed else value / loss.parts).backward()
+        if loss.clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), loss.clip)
         optimizer.step()
 
     return step
@@ -61,6 +66,17 @@ def jax_step(loss: Loss, rule: Any) -> Callable[..., Any]:
         gradients = jax.grad(value)(variables["params"])
         updates, state = rule.update(gradients, state, variables["params"])
         return (module, {"params": optax.apply_updates(variables["params"], updates)}), state
+
+    return step
+
+
+def jax_step_of_parts(rule: Any, parts: int) -> Callable[..., Any]:
+    """A step of `optax.MultiSteps`, which is given the gradient of each part of the batch."""
+
+    def step(model: Any, state: Any, batch: Any) -> Any:
+        for part in jnp.split(batch[0], parts):
+            model, state = jax_step(Loss(), rule)(model, state, (part,))
+        return model, state
 
     return step
 
@@ -96,6 +112,9 @@ PLANTED_LOSSES = (
         "labels smoothed more, under AdamW", ADAMW, Loss(smoothing=0.1), Loss(smoothing=0.2), ("label smoothing",)
     ),
     # Two parts of the batch of two: by its gradients a sum over parts is one over the batch.
+    PlantedLoss("clipped", SGD, Loss(clip=1.0), PLAIN, ("clipping",)),
+    # More than the gradients are from the values themselves.
+    PlantedLoss("clipped at 10, under AdamW", ADAMW, Loss(clip=10.0), PLAIN, ("clipping",)),
     PlantedLoss("parts added up", SGD, Loss(parts=2, summed=True), PLAIN, ("accumulation", "loss mean")),
     PlantedLoss("parts added up, under AdamW", ADAMW, Loss(parts=2, summed=True), PLAIN, ("accumulation", "loss mean")),
 )
