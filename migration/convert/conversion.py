@@ -187,7 +187,8 @@ def save(
     map, destination and the others: as `convert` has them. on_progress: the bytes are those of this process.
 
     Raises:
-        NotExpressibleError: a tensor without values, or two that are to be added up in unlike shards.
+        NotExpressibleError: a tensor without values, two that are to be added up in unlike shards, or a weight norm
+            whose lengths lie in several processes.
         CheckpointError, WeightsError, MapError, DtypeError: as `convert`.
         UsageError: what is no model, and as `convert`.
         MapError, UsageError: another process has another map, or is to do something else. Nothing was written.
@@ -220,7 +221,7 @@ def _together(
     meeting.exchange("checked")
     with shared_draft(meeting, order.target, order.overwrite, inputs) as file:
         write_together(share, file, order.most, meeting, order.on_progress)
-    return replace(_conversion(plan, order.target, []), written=share.nbytes)
+    return replace(_conversion(plan, order.target, shards.told), written=share.nbytes)
 
 
 class _Order(NamedTuple):

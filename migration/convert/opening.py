@@ -59,6 +59,14 @@ def with_products(source: Source, made: Map) -> tuple[Source, tuple[str, ...]]:
     return merged, (merged.told,)
 
 
+def merging(norms: Mapping[str, Factors]) -> str:
+    """A line about weight norms that are merged."""
+    path, factors = next(iter(norms.items()))
+    more = f", and {len(norms) - 1:,} more" if len(norms) > 1 else ""
+    what = f"{factors.magnitude} and {factors.direction} as {path}"
+    return f"merged: {counted(len(norms), 'weight norm')}: {what}{more}"
+
+
 class WeightNorms(View):
     """See `Source`. The products of magnitudes and directions in the place of the two.
 
@@ -74,10 +82,7 @@ class WeightNorms(View):
             products.get(path, path): entry for path, entry in source.entries.items() if path not in magnitudes
         }
         self._norms = norms
-        path, factors = next(iter(norms.items()))
-        more = f", and {len(norms) - 1:,} more" if len(norms) > 1 else ""
-        what = f"{factors.magnitude} and {factors.direction} as {path}"
-        self.told = f"merged: {counted(len(norms), 'weight norm')}: {what}{more}"
+        self.told = merging(norms)
 
     def array(self, path: str) -> np.ndarray:
         if path not in self._norms:

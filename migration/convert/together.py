@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,24 @@ import numpy as np
 from ...common.errors import CheckpointError, DtypeError, NotExpressibleError, UsageError, WeightsError
 from ...common.safetensors import TensorEntry
 from ...common.wing import Box, Loader, Processes, SelfAnswering, Target, lengths
-from ...pairs.maps import Map, MapRow, Part, boxes_of, parts_of, placed, weight_norms, windows
+from ...pairs.maps import (
+    Factors,
+    Map,
+    MapRow,
+    Part,
+    boxes_of,
+    kept_axes,
+    magnitude_box,
+    parts_of,
+    placed,
+    product,
+    weight_norms,
+    windows,
+)
 from ...pairs.wings import loader_of
 from ..meeting import Meeting
 from .execute import Run, new_array, ready
+from .opening import merging
 from .planning import Plan, candidates, equal, two_values, unsettled
 from .publish import draft, unwritable
 
@@ -35,6 +50,7 @@ class Shards:
 
     holders: of each tensor all its boxes, with the numbers of the processes that have them; none for a copy in each.
     processes: those that hold them together; None for this one alone.
+    told: a line about the weight norms whose products are seen, if any.
     """
 
     others: tuple[str, ...] = ()
@@ -46,14 +62,23 @@ class Shards:
         holders: Mapping[str, Holders],
         processes: Processes | None,
         loader: Loader,
+        norms: Mapping[str, Factors] = MappingProxyType({}),
     ) -> None:
-        self._targets, self._loader = targets, loader
-        self.holders = {path: holders[path] for path in targets}
+        """norms: by the paths of products that are seen in the place of their factors, those."""
+        self._targets, self._loader, self._norms = targets, loader, norms
+        self._holders = holders
         self.processes = processes
+        products = {factors.direction: path for path, factors in norms.items()}
+        magnitudes = {factors.magnitude for factors in norms.values()}
+        seen = {products.get(path, path): path for path in targets if path not in magnitudes}
+        self.holders = {name: holders[path] for name, path in seen.items()}
         self.entries: Mapping[str, TensorEntry] = {
-            path: TensorEntry(each.shape, each.dtype) for path, each in targets.items()
+            name: TensorEntry(targets[path].shape, targets[path].dtype) for name, path in seen.items()
         }
-        self.aliases: Mapping[str, str] = {alias: path for path, each in targets.items() for alias in each.aliases}
+        self.aliases: Mapping[str, str] = {
+            alias: path for path, each in targets.items() if path in self.entries for alias in each.aliases
+        }
+        self.told = (merging(norms),) if norms else ()
 
     @staticmethod
     def of(model: Any) -> Shards | None:
@@ -74,25 +99,43 @@ class Shards:
         return Shards(targets, holders, processes, loader)
 
     def known_to(self, made: Map) -> Shards | None:
-        """Without what neither the framework saves nor the map has. None where they must be seen as a whole.
+        """Without what neither the framework saves nor the map has, and with products in the place of weight norms.
+
+        None where they must be seen as a whole.
 
         Raises:
-            NotExpressibleError: a weight norm of which other processes have parts.
+            NotExpressibleError: a weight norm whose lengths, or whose magnitudes, other processes have parts of.
         """
         norms = weight_norms({path: target.shape for path, target in self._targets.items()}, made)
         if norms and self.processes is None:
             return None
         for path, factors in norms.items():
-            expected = "a weight, or a magnitude and a direction that this process has as a whole"
-            found = f"parts of {factors.magnitude} and {factors.direction}"
-            raise NotExpressibleError(path, expected, found, "Merge weight norms before the model is sharded.")
-        known = {*made.by_reference, *made.by_port}
+            if not self._lie_alike(factors):
+                expected = "a magnitude and a direction of which each process has the same slices, as a whole"
+                found = f"other parts of {factors.magnitude} and {factors.direction}"
+                remedy = (
+                    "Shard both along the axes of the magnitude, or merge weight norms before the model is sharded."
+                )
+                raise NotExpressibleError(path, expected, found, remedy)
+        known = {*made.by_reference, *made.by_port, *(each for factors in norms.values() for each in factors)}
         kept = {
             path: target
             for path, target in self._targets.items()
             if target.saved or path in known or known.intersection(target.aliases)
         }
-        return Shards(kept, self.holders, self.processes, self._loader)
+        return Shards(kept, self.holders, self.processes, self._loader, norms)
+
+    def _lie_alike(self, factors: Factors) -> bool:
+        """Whether who has a part of a direction has the lengths in it, and their magnitudes."""
+        shapes = [self._targets[path].shape for path in factors]
+        for box, numbers in self._holders[factors.direction].items():
+            needed = magnitude_box(shapes[0], shapes[1], box)
+            having = [own for part, own in self._holders[factors.magnitude].items() if needed and _has(part, needed)]
+            if needed is None or not (
+                () in having or (numbers and {*numbers} <= {each for own in having for each in own})
+            ):
+                return False
+        return True
 
     def array(self, path: str) -> np.ndarray:
         raise NotExpressibleError(path, "a tensor that is asked for by its shards", "one that is asked for as a whole")
@@ -105,11 +148,25 @@ class Shards:
 
     def part(self, path: str, box: Box) -> np.ndarray:
         """The values in a box that this process has."""
-        return np.ascontiguousarray(self._loader.part(self._targets[path], box))
+        if path not in self._norms:
+            return np.ascontiguousarray(self._loader.part(self._targets[path], box))
+        magnitude, direction = (self._targets[each] for each in self._norms[path])
+        needed = magnitude_box(magnitude.shape, direction.shape, box) or ()
+        around = next(each for each in magnitude.boxes if _has(each, needed))
+        inside = tuple(
+            slice(start - first, stop - first) for (start, stop), (first, _) in zip(needed, around, strict=True)
+        )
+        sizes = self._loader.part(magnitude, around)[inside]
+        return product(sizes, self._loader.part(direction, box), kept_axes(magnitude.shape, direction.shape))
 
     def own(self, path: str) -> tuple[Box, ...]:
         """The boxes that this process has."""
-        return self._targets[path].boxes
+        return self._targets[self._norms[path].direction if path in self._norms else path].boxes
+
+
+def _has(box: Box, part: Box) -> bool:
+    """Whether all of a part lies in a box."""
+    return all(first <= start and stop <= last for (first, last), (start, stop) in zip(box, part, strict=True))
 
 
 class Share:

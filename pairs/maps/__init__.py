@@ -14,6 +14,7 @@ from .products import check_way as check_way
 from .products import epsilon_of as epsilon_of
 from .products import factors_by_name as factors_by_name
 from .products import kept_axes as kept_axes
+from .products import magnitude_box as magnitude_box
 from .products import product as product
 from .products import spelled as spelled
 from .products import weight_norms as weight_norms

@@ -19,6 +19,7 @@ import numpy as np
 
 from ...common.arrays import as_numpy
 from ...common.errors import MapError
+from ...common.wing import Box
 from .correspondence import Correspondence
 from .resize import skeleton
 
@@ -70,13 +71,14 @@ def factors_by_name(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Factors]
     return found
 
 
-def product(magnitude: Any, direction: Any) -> np.ndarray:
+def product(magnitude: Any, direction: Any, kept: tuple[int, ...] | None = None) -> np.ndarray:
     """The tensor that two factors make, computed in float64, in the direction's type.
 
-    magnitude, direction: arrays of any framework, of shapes that `kept_axes` knows.
+    magnitude, direction: arrays of any framework, of shapes that `kept_axes` knows. kept: what it says of the whole
+        tensors, of which these are parts that are cut along those axes alone.
     """
     g, v = (as_numpy(each) for each in (magnitude, direction))
-    kept = kept_axes(g.shape, v.shape) or ()
+    kept = (kept_axes(g.shape, v.shape) or ()) if kept is None else kept
     wide = v.astype(np.float64)
     squares = (wide * wide).sum(tuple(axis for axis in range(v.ndim) if axis not in kept), keepdims=True)
     epsilon = 0.0 if g.ndim == v.ndim else _FLAX_EPSILON
@@ -90,6 +92,19 @@ def product(magnitude: Any, direction: Any) -> np.ndarray:
 def epsilon_of(magnitude: str) -> float:
     """What the framework that calls a magnitude so adds to the square of a norm; none if it is a model's own name."""
     return _FLAX_EPSILON if magnitude.endswith("/scale") or _SCALES.fullmatch(magnitude) else 0.0
+
+
+def magnitude_box(magnitude: tuple[int, ...], direction: tuple[int, ...], box: Box) -> Box | None:
+    """The part of a magnitude that goes with a part of its direction; None where that has parts of lengths.
+
+    magnitude, direction: the shapes of the whole tensors. box: the spans of the part, one for each of its axes.
+    """
+    kept = kept_axes(magnitude, direction) or ()
+    if any(box[axis] != (0, length) for axis, length in enumerate(direction) if axis not in kept):
+        return None
+    if len(magnitude) < len(direction):
+        return tuple(box[axis] for axis in kept)
+    return tuple(box[axis] if axis in kept else (0, 1) for axis in range(len(direction)))
 
 
 def kept_axes(magnitude: tuple[int, ...], direction: tuple[int, ...]) -> tuple[int, ...] | None:

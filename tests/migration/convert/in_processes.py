@@ -120,13 +120,23 @@ def unlike(folder: Path, number: int, mesh: Any) -> None:
 
 
 def weight_norm(folder: Path, mesh: Any) -> None:
-    arrays = {"a.weight_g": np.ones((4, 1), np.float32), "a.weight_v": np.ones((4, 6), np.float32)}
-    made = paritree.Map((paritree.MapRow("a.weight", "a", (4, 6), (6, 4), "o i -> i o", "rule"),), ("torch", "pytree"))
+    random = np.random.default_rng(0)
+    arrays = {
+        f"a.weight_{which}": random.normal(size=(5, size)).astype(np.float32) for which, size in (("g", 1), ("v", 6))
+    }
+    made = paritree.Map((paritree.MapRow("a.weight", "a", (5, 6), (6, 5), "o i -> i o", "rule"),), ("torch", "pytree"))
+    for name, others in NAMES.items():
+        done = paritree.save(distributed(of_arrays(arrays), mesh, 0), made, folder / f"norm-{name}", **others)
+        assert done.changed == ("merged: 1 weight norm: a.weight_g and a.weight_v as a.weight",)
+    mixed = of_arrays(arrays)
+    mixed.a.weight_v = distributed(of_arrays(arrays), mesh, 0).a.weight_v
+    paritree.save(mixed, made, folder / "norm-mixed.safetensors")
     with pytest.raises(paritree.NotExpressibleError) as caught:
-        paritree.save(distributed(of_arrays(arrays), mesh, 0), made, folder / "norm.safetensors")
+        paritree.save(distributed(of_arrays(arrays), mesh, -1), made, folder / "norm.safetensors")
     assert str(caught.value) == (
-        "a.weight: expected a weight, or a magnitude and a direction that this process has as a whole, found parts of "
-        "a.weight_g and a.weight_v. Merge weight norms before the model is sharded."
+        "a.weight: expected a magnitude and a direction of which each process has the same slices, as a whole, found "
+        "other parts of a.weight_g and a.weight_v. Shard both along the axes of the magnitude, or merge weight norms "
+        "before the model is sharded."
     )
 
 

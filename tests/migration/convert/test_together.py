@@ -45,8 +45,10 @@ def test_from_two_processes_of_a_group(tmp_path: Path) -> None:
         assert_equal(read(tmp_path / name), gpt2_map(WIDE).arrays(arrays(gpt2(WIDE))))
         assert_equal(read(tmp_path / f"rows-{name}"), example().arrays(weights()))
         expected = example().inverse().arrays(example().arrays(weights()))
+        assert_equal(read(tmp_path / f"norm-{name}"), {"a": normed()})
         found = read(tmp_path / f"back-{name}")
         assert_equal({path: found[path] for path in expected}, expected)
+    assert_equal(read(tmp_path / "norm-mixed.safetensors"), {"a": normed()})
     with ocp.StandardCheckpointer() as checkpointer:
         found = dict(leaves(checkpointer.restore(tmp_path / "made")))
     expected = gpt2_map(WIDE).arrays(arrays(gpt2(WIDE)))
@@ -55,6 +57,14 @@ def test_from_two_processes_of_a_group(tmp_path: Path) -> None:
     assert len([*tmp_path.glob(".dead.*.paritree-part")]) == 1
     paritree.save(gpt2(WIDE), gpt2_map(WIDE), tmp_path / "dead", max_shard_size="1MB")
     assert not [*tmp_path.glob(".dead.*.paritree-part")]
+
+
+def normed() -> np.ndarray:
+    """What a weight norm's factors are merged to in one process."""
+    random = np.random.default_rng(0)
+    g, v = (random.normal(size=(5, size)).astype(np.float32) for size in (1, 6))
+    wide = v.astype(np.float64)
+    return (wide * (g / np.sqrt((wide * wide).sum(1, keepdims=True)))).astype(np.float32).T
 
 
 def read(checkpoint: Path) -> dict[str, np.ndarray]:
