@@ -73,8 +73,6 @@ _SETTINGS: dict[str, dict[str, str]] = {
     "Adadelta": {"rho": "rho", "eps": "eps", "weight_decay": "weight_decay"},
 }
 _UNUSED = "Of a live optimizer, what has `requires_grad=False` needs none."
-# Those whose formulas go by the number of updates; the others only count it.
-_COUNTED = ("Adam", "Adamax", "RAdam", "Adafactor")
 
 
 class _Slot(NamedTuple):
@@ -110,7 +108,7 @@ def read(optimizer: Any, owners: Mapping[str, Owner], model: Any = None) -> Opti
         if "step" in slot.kept:
             steps.append(count_of(slot.kept["step"], slot.path))
         if slot.kept or (name == "SGD" and not slot.group["momentum"]):
-            is_counted = "step" in slot.kept and (name in _COUNTED or slot.group.get("lr_decay"))
+            is_counted = "step" in slot.kept and _is_counted(name, slot.group)
             tensors[slot.path] = _tensor_state(name, slot, steps[-1] if is_counted else None)
     return OptimizerState(tensors, max(steps, default=None))
 
@@ -135,6 +133,11 @@ def _marked(group: Mapping[str, Any]) -> str:
 
 def _has_settings(name: str, group: Mapping[str, Any]) -> bool:
     return name not in _SETTINGS or all(own in group for own in _names_of_settings(name, group).values())
+
+
+def _is_counted(name: str, group: Mapping[str, Any]) -> bool:
+    """Whether its formulas go by the number of updates; the others only count it."""
+    return name in ("Adam", "Adamax", "RAdam", "Adafactor") or bool(group.get("lr_decay"))
 
 
 def _check_expressible(name: str, slot: _Slot) -> None:
@@ -267,8 +270,8 @@ def _kept(
     if name == "SGD":
         return tensors
     step = found.step if found.step is not None else counted
-    if step is None and name == "Adagrad" and slot.group["lr_decay"]:
-        raise UsageError("step", "the number of updates, which lr_decay goes by", "none in the state", "Give step=.")
+    if step is None and _is_counted(name, slot.group):
+        raise UsageError("step", f"the number of updates, which {name} goes by", "none in the state", "Give step=.")
     # Where optax counts nothing, no formula of PyTorch's goes by it either.
     return {"step": torch.tensor(float(step or 0), dtype=torch.float32), **tensors}
 

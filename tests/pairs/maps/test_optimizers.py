@@ -873,6 +873,18 @@ def test_a_part_of_a_file_that_is_not_known_is_refused() -> None:
     refused(UsageError, "found arrays that none has: 0.count; 0.mu", lion, adamw(model), map=back, port_model=model)
 
 
+def test_a_count_that_is_missing_is_asked_for() -> None:
+    model, optimizer, params = begun(adamw)
+    carried = LANGUAGE.map.carry_optimizer(optimizer, optax.adamw(0.1).init(params), reference_model=model)
+    state = serialization.to_state_dict(carried)
+    state["0"]["count"] = 3  # no array, and so nobody's
+    back = LANGUAGE.map.inverse()
+    text = "step: expected the number of updates, which Adam goes by, found none in the state. Give step=."
+    refused(UsageError, text, state, adamw(model), map=back, port_model=model)
+    fresh = back.carry_optimizer(state, adamw(model), port_model=model, step=3)
+    torch.testing.assert_close(fresh.state_dict()["state"], optimizer.state_dict()["state"], rtol=0, atol=0)
+
+
 def test_the_state_of_one_of_two_alike_is_refused() -> None:
     rows = (row("a", "online.w", (3,), (3,), "a -> a"), row("b", "target.w", (3,), (3,), "a -> a"))
     made = Map(rows, ("torch", "pytree"))
