@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from ..common import paths
@@ -53,8 +54,8 @@ from .maps import Factors, Map, product, spelled, weight_norms
 from .normed import Arrays, Norm
 from .side import Side
 
-# How near a value of a pass is to the weight that it is, in the type that it is computed in.
-_NEAR = 2.0**-6
+# How near a value of a pass is to the weight that it is: in units of its type's rounding, and at the least.
+_ROUNDINGS, _LEAST = 16.0, 2.0**-20
 
 
 def with_products(reference: Side, port: Side, made: Map) -> tuple[Side, Side, Map]:
@@ -360,7 +361,8 @@ class Merging:
 def _is(array: np.ndarray, weight: np.ndarray) -> bool:
     if array.shape != weight.shape or not is_floating(array):
         return False
-    return relative_error(array.astype(np.float64), weight) <= _NEAR
+    near = max(_ROUNDINGS * float(ml_dtypes.finfo(array.dtype).eps), _LEAST)
+    return relative_error(array.astype(np.float64), weight) <= near
 
 
 def _product_of(path: str, magnitude: StoredTensor, direction: StoredTensor) -> StoredTensor:

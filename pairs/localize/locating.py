@@ -13,8 +13,10 @@ from ..comparison import Comparison, Point
 from ..precision import Setting
 from ..side import Side, Weights
 from ..values import cotangents
+from ..weight_norms import norms_of
 from .coarseness import SINGLE, noise_of_calls
 from .first_module import Units, localize
+from .gap import Cause
 from .lines import Marked, Stretch, backward_stretches, noise_on, stretches_of, units_of_modules
 from .localized import Localized
 
@@ -65,18 +67,20 @@ def _traced_apart(comparison: Comparison, point: Point, setting: Setting) -> Loc
         return place and replace(place, module_cause=place.cause, unseen=taped.unseen)
     place = place or Localized(None, None, math.nan, math.nan)
     cause = place.cause or next((each.cause for each in taped.stretches if each.cause), None)
+    cause = cause if taped.unmade is None or (cause and cause.is_measured) else taped.unmade
     return replace(place, stretches=taped.stretches, cause=cause, module_cause=place.cause)
 
 
 class _Taped(NamedTuple):
     """What the values of both sides tell: how coarse their modules compute inside, and where the values part.
 
-    units: None where no values are seen. unseen: why.
+    units: None where no values are seen. unseen: why. unmade: of a weight norm that makes something else.
     """
 
     units: tuple[Units, Units] | None = None
     stretches: tuple[Stretch, ...] = ()
     unseen: str = ""
+    unmade: Cause | None = None
 
 
 def _taped_apart(comparison: Comparison, point: Point, setting: Setting) -> _Taped:
@@ -92,7 +96,21 @@ def _taped_apart(comparison: Comparison, point: Point, setting: Setting) -> _Tap
         return _Taped(units)
     partners = dict(zip(ours.outputs, names, strict=True))
     depth, is_guess = len(comparison.map.rows), not comparison.map.verified
-    return _Taped(units, tuple(stretches_of(ours, theirs, partners, setting.eps, depth, is_guess=is_guess)))
+    unmade = _unmade(comparison.reference, ours) or _unmade(comparison.port, theirs)
+    stretches = stretches_of(ours, theirs, partners, setting.eps, depth, is_guess=is_guess)
+    return _Taped(units, tuple(stretches), unmade=unmade)
+
+
+def _unmade(side: Side, tape: Tape) -> Cause | None:
+    """That no value of a program is the product of factors that are seen as it."""
+    there = {value.operation for value in tape.values if value.kind == "parameter"}
+    lacking = [norm for path, norm in norms_of(side).items() if path not in there]
+    if not lacking:
+        return None
+    magnitude, direction = lacking[0].factors
+    text = f"no value of the {side.role}'s program is {magnitude} * {direction} / |{direction}|, with the length over "
+    text += f"{'axis' if len(lacking[0].axes) == 1 else 'axes'} {', '.join(map(str, lacking[0].axes))}"
+    return Cause("weight norm", text, is_measured=False)
 
 
 def _tapes(comparison: Comparison, point: Point, setting: Setting, *, with_rules: bool = False) -> tuple[Tape, Tape]:

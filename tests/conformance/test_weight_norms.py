@@ -248,7 +248,10 @@ def test_factors_that_a_map_names_in_a_program_of_ones_own(is_flat: bool) -> Non
 @pytest.mark.parametrize("wrong", [{"uses": "v"}, {"uses": "g v"}, {"eps": 1e-3}], ids=str)
 def test_a_program_that_makes_something_else_of_them_is_wrong(wrong: Any) -> None:
     report = check(Pair(nn.Sequential(nn.Linear(3, 4), nn.Tanh()), Own(**wrong), ROWS), LINEAR, ("names", "forward"))
-    assert {each.contract for each in report.failures} == {"forward"}
+    (failure,) = [each for each in report.failures if not each.follows_from]
+    assert (failure.contract, failure.cause) == ("forward", "weight norm")
+    words = "no value of the port's program is size * way / |way|, with the length over axis 0"
+    assert f"Likely cause: {words}." in failure.message
 
 
 def test_a_magnitude_that_is_no_parameter_leaves_the_gradient_unknown() -> None:

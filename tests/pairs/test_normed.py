@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from paritree.common.wing import StoredTensor
 from paritree.pairs.maps import Factors, epsilon_of, product
 from paritree.pairs.normed import Norm
 
@@ -19,6 +20,11 @@ def normed(magnitude: jax.Array, direction: jax.Array, axes: tuple[int, ...], ep
     length = jnp.sqrt((direction**2).sum(axes, keepdims=True) + epsilon)
     kept = [1 if axis in axes else size for axis, size in enumerate(direction.shape)]
     return magnitude.reshape(kept) * direction / length
+
+
+def of(arrays: dict[str, np.ndarray], magnitude: str, framework: str) -> Norm:
+    tensors = {path: StoredTensor(path, array, trainable=True) for path, array in arrays.items()}
+    return Norm.of(Factors(magnitude, "v"), tensors, framework)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +44,7 @@ def test_parts_make_the_weight_and_their_gradients_its_gradient(
 ) -> None:
     random = np.random.default_rng(0)
     own = {name: random.uniform(0.5, 2, magnitude), "v": random.normal(size=direction).astype(np.float32)}
-    norm = Norm.of(Factors(name, "v"), own, "nnx")
+    norm = of(own, name, "nnx")
     weight, cotangent = (random.normal(size=direction).astype(np.float32) * np.float32(by) for by in (size, 1))
     parts = norm.parts(weight)
     assert parts[name].shape == magnitude
@@ -55,7 +61,7 @@ def test_parts_make_the_weight_and_their_gradients_its_gradient(
 
 def test_a_weight_of_zeros_has_a_magnitude_of_zero() -> None:
     weight = np.array([[0, 0], [3, 4]], np.float32)
-    norm = Norm.of(Factors("g", "v"), {"g": np.ones((2, 1)), "v": np.eye(2, dtype=np.float32)}, "torch")
+    norm = of({"g": np.ones((2, 1)), "v": np.eye(2, dtype=np.float32)}, "g", "torch")
     parts = norm.parts(weight)
     np.testing.assert_array_equal(parts["g"], [[0], [5]])
     np.testing.assert_array_equal(product(parts["g"], parts["v"]), weight)
