@@ -222,8 +222,9 @@ class Own(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         way = self.way[...]
-        length = jnp.sqrt((way**2).sum(0) + self.eps)
-        weight = {"g v / |v|": self.size[...] * way / length, "v": way, "g v": self.size[...] * way}[self.uses]
+        weight = way if self.uses == "v" else self.size[...] * way
+        if self.uses == "g v / |v|":
+            weight = weight / jnp.sqrt((way**2).sum(0) + self.eps)
         return jnp.tanh(x @ weight + self.bias[...])
 
 
