@@ -161,7 +161,8 @@ def _check_row(row: MapRow, found: TensorState) -> None:
 
 
 def _is_permuted(row: MapRow) -> bool:
-    return all(len(axis) == 1 for side in sides(row.layout, len(row.shape)) for axis in side)
+    left, right = sides(row.layout, len(row.shape))
+    return left == right or all(len(axis) == 1 for side in (left, right) for axis in side)
 
 
 def _moment(name: str, rows: Sequence[MapRow], sources: Mapping[str, TensorState]) -> np.ndarray:
@@ -173,6 +174,8 @@ def _moment(name: str, rows: Sequence[MapRow], sources: Mapping[str, TensorState
 def _factors(row: MapRow, found: TensorState) -> dict[int, np.ndarray]:
     """The averages by the axes of the port's tensor."""
     left, right = sides(row.layout, len(row.shape))
+    if left == right:
+        return dict(found.factors)
     order = [left.index(axis) for axis in right]  # of the port's axes, each as one of the reference's
     carried = {}
     for axis, factor in found.factors.items():

@@ -709,6 +709,28 @@ def test_adafactor_goes_with_whole_tensors_and_the_same_factored_axes() -> None:
         refused(NotExpressibleError, text, optimizer, like, map=PAIRS[name].map)
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 4), (1, 3, 4)])
+def test_adafactor_goes_on_with_a_tensor_that_lies_as_it_did(shape: tuple[int, ...]) -> None:
+    layout = "1 1 a -> 1 1 a" if shape[1] == 1 else "1 a b -> 1 a b"
+    made = Map((row("a", "a", shape, shape, layout),), ("torch", "pytree"))
+    parameter = torch.nn.Parameter(torch.ones(shape, dtype=torch.float64))
+    optimizer = torch.optim.Adafactor([("a", parameter)], lr=0.01, eps=(1e-15, 1e-3))
+    gradients = np.random.default_rng(0).normal(size=(4, *shape))
+    rule = optax.adafactor(0.01, min_dim_size_to_factor=1)
+    for number, gradient in enumerate(gradients):
+        if number == 2:
+            params = {"a": jnp.asarray(parameter.detach().numpy().copy())}
+            state = made.carry_optimizer(optimizer, rule.init(params))
+            back = made.inverse().carry_optimizer(state, torch.optim.Adafactor([("a", parameter)]))
+            torch.testing.assert_close(back.state_dict()["state"], optimizer.state_dict()["state"])
+        if number >= 2:
+            updates, state = rule.update({"a": jnp.asarray(gradient)}, state, params)
+            params = optax.apply_updates(params, updates)
+        parameter.grad = torch.tensor(gradient)
+        optimizer.step()
+    np.testing.assert_allclose(params["a"], parameter.detach().numpy(), rtol=0, atol=1e-8)
+
+
 def test_a_frozen_parameter_needs_no_state() -> None:
     model = LANGUAGE.made()
     for parameter in model.parameters():
