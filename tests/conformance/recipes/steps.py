@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -21,8 +22,9 @@ MODEL, CLASSES = "language model", 16
 
 @dataclass(frozen=True)
 class Loss:
-    """The cross entropy of the next token. over: what its mean is over, `tokens`, `batch` or nothing (`sum`).
+    """The cross entropy of the next token, or of the token itself (`own`).
 
+    over: what its mean is over, `tokens`, `batch` or nothing (`sum`).
     smoothing: of the labels. parts: into how many the batch is cut, and whether these are added up (`summed`).
     clip: of the global norm, in the step function; only PyTorch's.
     """
@@ -32,6 +34,11 @@ class Loss:
     parts: int = 1
     summed: bool = False
     clip: float = 0.0
+    own: bool = False
+
+    def parted(self, logits: Any, tokens: Any) -> tuple[Any, Any]:
+        """What tells of which labels, in either framework."""
+        return (logits, tokens) if self.own else (logits[:, :-1], tokens[:, 1:])
 
 
 def torch_step(loss: Loss) -> Callable[..., None]:
@@ -39,7 +46,7 @@ def torch_step(loss: Loss) -> Callable[..., None]:
         (tokens,) = batch
         optimizer.zero_grad()
         for part in tokens.chunk(loss.parts):
-            logits, labels = model(part)[:, :-1].flatten(0, 1), part[:, 1:].flatten()
+            logits, labels = (each.flatten(0, 1) for each in loss.parted(model(part), part))
             whole = torch.nn.functional.cross_entropy(
                 logits, labels, label_smoothing=loss.smoothing, reduction="mean" if loss.over == "tokens" else "sum"
             )
@@ -53,29 +60,32 @@ def torch_step(loss: Loss) -> Callable[..., None]:
 
 
 def jax_step(loss: Loss, rule: Any) -> Callable[..., Any]:
-    def step(model: Any, state: Any, batch: Any) -> Any:
-        module, variables = model
-        (tokens,) = batch
-
+    @partial(jax.jit, static_argnums=0)
+    def moved(module: Any, params: Any, state: Any, tokens: jax.Array) -> tuple[Any, Any]:
         def value(params: Any) -> jax.Array:
-            logits = module.apply({"params": params}, tokens)[:, :-1]
-            goals = optax.smooth_labels(jax.nn.one_hot(tokens[:, 1:], CLASSES), loss.smoothing)
+            logits, labels = loss.parted(module.apply({"params": params}, tokens), tokens)
+            goals = optax.smooth_labels(jax.nn.one_hot(labels, CLASSES), loss.smoothing)
             each = optax.softmax_cross_entropy(logits, goals)
             return {"tokens": each.mean(), "batch": each.sum() / len(tokens), "sum": each.sum()}[loss.over]
 
-        gradients = jax.grad(value)(variables["params"])
-        updates, state = rule.update(gradients, state, variables["params"])
-        return (module, {"params": optax.apply_updates(variables["params"], updates)}), state
+        updates, state = rule.update(jax.grad(value)(params), state, params)
+        return optax.apply_updates(params, updates), state
+
+    def step(model: Any, state: Any, batch: Any) -> Any:
+        module, variables = model
+        params, state = moved(module, variables["params"], state, *batch)
+        return (module, {"params": params}), state
 
     return step
 
 
 def jax_step_of_parts(rule: Any, parts: int) -> Callable[..., Any]:
     """A step of `optax.MultiSteps`, which is given the gradient of each part of the batch."""
+    of_part = jax_step(Loss(), rule)
 
     def step(model: Any, state: Any, batch: Any) -> Any:
         for part in jnp.split(batch[0], parts):
-            model, state = jax_step(Loss(), rule)(model, state, (part,))
+            model, state = of_part(model, state, (part,))
         return model, state
 
     return step
@@ -110,6 +120,9 @@ PLANTED_LOSSES = (
     PlantedLoss("labels smoothed", SGD, Loss(smoothing=0.1), PLAIN, ("label smoothing",)),
     PlantedLoss(
         "labels smoothed more, under AdamW", ADAMW, Loss(smoothing=0.1), Loss(smoothing=0.2), ("label smoothing",)
+    ),
+    PlantedLoss(
+        "own labels smoothed", SGD, Loss(smoothing=0.1, own=True), Loss(smoothing=0.2, own=True), ("label smoothing",)
     ),
     # Two parts of the batch of two: by its gradients a sum over parts is one over the batch.
     PlantedLoss("clipped", SGD, Loss(clip=1.0), PLAIN, ("clipping",)),
