@@ -108,6 +108,9 @@ def read(optimizer: Any, owners: Mapping[str, Owner], model: Any = None) -> Opti
         if "step" in slot.kept:
             steps.append(count_of(slot.kept["step"], slot.path))
         if slot.kept or (name == "SGD" and not slot.group["momentum"]):
+            if slot.path in tensors:
+                why = "Each has only its own part of the gradient: tie them, as the map has them."
+                raise no_counterpart(slot.path, "two parameters that are one in the map", why)
             is_counted = "step" in slot.kept and _is_counted(name, slot.group)
             tensors[slot.path] = _tensor_state(name, slot, steps[-1] if is_counted else None)
     return OptimizerState(tensors, max(steps, default=None))
@@ -307,6 +310,10 @@ def _with_settings(
     known = {**of_all, **agreed_settings(states, "")}
     after = dict(group)
     for name, own in _names_of_settings(kind(group), group).items():
+        without = sum(name not in each.settings for each in states)
+        if 0 < without < len(states):
+            found = f"{name}={known[name]:g} for some of a group's parameters, and none for {without} of {len(states)}"
+            raise no_counterpart("", found, "Make a group of each part of the optimizer.")
         if name in ("b1", "b2"):
             after[own] = tuple(_setting(known, each, old) for each, old in zip(("b1", "b2"), group[own], strict=True))
         else:

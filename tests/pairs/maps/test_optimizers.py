@@ -206,6 +206,14 @@ def test_groups_become_a_partition_with_their_rates_and_back() -> None:
         torch.testing.assert_close(one["exp_avg_sq"], other["exp_avg_sq"])
 
 
+def test_a_setting_of_a_part_of_a_group_is_refused() -> None:
+    model, optimizer, params = begun(grouped)
+    state = LANGUAGE.map.carry_optimizer(optimizer, partitioned(params).init(params))
+    text = f"{STATE_OF} weight_decay=0.1 for some of a group's parameters, and none for 2 of 4. Make a group of each"
+    state.inner_states["vector"].inner_state.hyperparams["learning_rate"] = jnp.asarray(0.01)
+    refused(NotExpressibleError, text, state, adamw(model), map=LANGUAGE.map.inverse(), port_model=model)
+
+
 def test_settings_that_are_injected_are_those_of_the_group() -> None:
     rule = optax.inject_hyperparams(optax.adamw)(0.5)
     model, optimizer, params = begun(lambda each: torch.optim.AdamW(each.parameters(), lr=0.01, betas=(0.8, 0.95)))
@@ -845,6 +853,22 @@ def test_the_state_in_a_checkpoint_is_found_and_two_are_refused() -> None:
     text = "found 2: one, two. Give the one"
     both = {"one": {"opt_state": expected}, "two": {"opt_state": expected}}
     refused(UsageError, text, both, adamw(model), map=back, port_model=model)
+
+
+def test_a_tie_that_was_lost_is_refused() -> None:
+    model = LANGUAGE.made()
+    model.decoder.weight = torch.nn.Parameter(model.encoder.weight.detach().clone())
+    for make in (torch.optim.AdamW, torch.optim.SGD):
+        optimizer = make(model.named_parameters(), lr=0.1)
+        LANGUAGE.step(model, optimizer)
+        text = f"encoder.weight: {STATE_OF} two parameters that are one in the map. Each has only its own part of the"
+        params = LANGUAGE.params(weights(LANGUAGE.made()))
+        like = optax.adamw(0.1).init(params)
+        refused(NotExpressibleError, text, optimizer, like)
+        refused(NotExpressibleError, text, optimizer.state_dict(), like)
+    state = optax.adamw(0.1).init(params)
+    text = "encoder.weight has no state."
+    refused(WeightsError, text, state, torch.optim.AdamW(model.named_parameters()), map=LANGUAGE.map.inverse())
 
 
 def test_names_that_were_saved_are_taken_beside_a_model() -> None:
