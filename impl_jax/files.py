@@ -272,13 +272,18 @@ def read_msgpack(file: Path) -> Any:
 
 
 def write_msgpack(file: Path, tree: Any) -> None:
-    """Save a tree as `flax.serialization.to_bytes` does, of an nnx.State its pure dict, all of it on the disk.
+    """Save a tree as `flax.serialization.to_bytes` does, of each nnx.State its pure dict, all of it on the disk.
 
     Raises:
         OSError: the system cannot.
     """
+    pure = jax.tree.map(
+        lambda node: nnx.to_pure_dict(node) if isinstance(node, nnx.State) else node,
+        tree,
+        is_leaf=lambda node: isinstance(node, nnx.State),
+    )
     with file.open("wb") as stream:
-        stream.write(serialization.to_bytes(nnx.to_pure_dict(tree) if isinstance(tree, nnx.State) else tree))
+        stream.write(serialization.to_bytes(pure))
         stream.flush()
         os.fsync(stream.fileno())
 

@@ -84,6 +84,10 @@ _REFUSED: dict[frozenset[str], tuple[str, str]] = {
     ),
     frozenset({"count", "nu"}): ("RMSprop with a bias correction", "PyTorch's RMSprop has none."),
     frozenset({"step_sizes", "prev_updates"}): ("Rprop", "optax.rprop takes each step one update later."),
+    frozenset({"scale", "best_value", "plateau_count", "cooldown_count", "count", "avg_value"}): (
+        "a reduction on plateaus",
+        "PyTorch's is a scheduler, with a state of its own: carry the rest of the chain.",
+    ),
     frozenset({"count", "ema"}): ("an average of updates", "PyTorch's optimizers keep none."),
 }
 

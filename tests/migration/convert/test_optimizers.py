@@ -81,7 +81,8 @@ def test_a_state_goes_to_a_file_and_back(
 
 
 @pytest.mark.parametrize("destination", ["state.msgpack", "state"])
-def test_the_state_of_an_nnx_optimizer_goes_to_a_file_and_back(destination: str) -> None:
+@pytest.mark.parametrize("is_optimizer", [True, False])
+def test_the_state_of_an_nnx_optimizer_goes_to_a_file_and_back(destination: str, is_optimizer: bool) -> None:
     pair = PAIRS["resnet"]
     model = pair.made()
     own: dict[str, Any] = {"lr": 0.01, "momentum": 0.9, "centered": True}
@@ -89,10 +90,13 @@ def test_the_state_of_an_nnx_optimizer_goes_to_a_file_and_back(destination: str)
     pair.step(model, optimizer)
     torch.save(optimizer.state_dict(), "alone.pt")
     rule = optax.rmsprop(0.01, decay=0.99, eps_in_sqrt=False, centered=True, momentum=0.9)
-    port = nnx.Optimizer(FlaxResidual(nnx.Rngs(0)), rule, wrt=nnx.Param)
+    module = FlaxResidual(nnx.Rngs(0))
+    port = nnx.Optimizer(module, rule, wrt=nnx.Param) if is_optimizer else rule.init(nnx.state(module, nnx.Param))
 
     paritree.convert_optimizer("alone.pt", destination, pair.map, port, model=model, step=1)
-    paritree.convert_optimizer(destination, "back.pt", pair.map, torch.optim.RMSprop(model.named_parameters(), **own))
+    fresh = torch.optim.RMSprop(model.named_parameters(), **own)
+    # Of optax's own parts none counts.
+    paritree.convert_optimizer(destination, "back.pt", pair.map, fresh, step=None if is_optimizer else 1)
 
     torch.testing.assert_close(torch.load("back.pt")["state"], optimizer.state_dict()["state"])
 

@@ -906,11 +906,11 @@ def test_a_part_of_a_file_that_is_not_known_is_refused() -> None:
         return serialization.to_state_dict(state)
 
     rules = (optax.contrib.reduce_on_plateau(), optax.zero_nans(), optax.apply_every(2))
-    for rule, name in zip(rules, ("scale, best_value", "found_nan", "count, grad_acc"), strict=True):
+    plateau = "a reduction on plateaus. PyTorch's is a scheduler, with a state of its own: carry the rest of the chain."
+    names = (plateau, "a part with found_nan", "a part with count, grad_acc")
+    for rule, name in zip(rules, names, strict=True):
         state = as_dict(optax.chain(optax.adamw(0.1), rule).init(params))
-        refused(
-            NotExpressibleError, f"1: {STATE_OF} a part with {name}", state, adamw(model), map=back, port_model=model
-        )
+        refused(NotExpressibleError, f"1: {STATE_OF} {name}", state, adamw(model), map=back, port_model=model)
     wrapped = as_dict(optax.contrib.schedule_free_adamw(0.1).init(params))
     refused(NotExpressibleError, "base_optimizer_state", wrapped, adamw(model), map=back, port_model=model)
     text = "found arrays that none has: params.decoder_bias; "
