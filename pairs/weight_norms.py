@@ -6,7 +6,7 @@ makes the two that weight, and its gradient by the weight is told by those by th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -233,8 +233,8 @@ class Merging:
     ) -> SiteProber:
         run = self.inner.site_prober(model, inputs, call, dtype=dtype)
 
-        def probe(weights: Arrays, cotangents: Any, wanted: Sequence[str]) -> dict[str, tuple[Site, ...]]:
-            given = self._parted(weights)
+        def probe(weights: Arrays, cotangents: Any, paths: Iterable[str]) -> dict[str, tuple[Site, ...]]:
+            given, wanted = self._parted(weights), tuple(paths)
             there = [path for path in wanted if path not in self.norms or self.norms[path].is_trained]
             asked = [each for path in there for each in (self.norms[path].factors if path in self.norms else (path,))]
             found = run(given, cotangents, asked)

@@ -87,7 +87,8 @@ class WeightNorms(View):
     def array(self, path: str) -> np.ndarray:
         if path not in self._norms:
             return self._source.array(path)
-        return product(*map(self._source.array, self._norms[path]))
+        magnitude, direction = map(self._source.array, self._norms[path])
+        return product(magnitude, direction)
 
     def release(self, path: str) -> None:
         for each in self._norms.get(path, (path,)):
