@@ -444,7 +444,7 @@ def _step(part: _Part, by_path: Mapping[str, Sequence[_Leaf]], state: OptimizerS
     step = state.step if step is None else step
     if step is None:
         expected = "the number of updates, which the optimizer counts"
-        raise UsageError("step", expected, "none in the state", "Give step=.")
+        raise UsageError("step", expected, "none in the state", "Give step= or --step.")
     return step
 
 

@@ -55,7 +55,7 @@ _WHY = {
     "dampening": "optax's trace has no dampening: start it anew, or train on with dampening=0.",
 }
 _NAMING = (
-    "Give the model that has them (reference_model= or port_model=), or make the optimizer with "
+    "Give the model that has them (reference_model=, port_model= or --model), or make the optimizer with "
     "`model.named_parameters()`."
 )
 _NAMING_GROUPS = (
@@ -274,7 +274,9 @@ def _kept(
         return tensors
     step = found.step if found.step is not None else counted
     if step is None and _is_counted(name, slot.group):
-        raise UsageError("step", f"the number of updates, which {name} goes by", "none in the state", "Give step=.")
+        raise UsageError(
+            "step", f"the number of updates, which {name} goes by", "none in the state", "Give step= or --step."
+        )
     # Where optax counts nothing, no formula of PyTorch's goes by it either.
     return {"step": torch.tensor(float(step or 0), dtype=torch.float32), **tensors}
 

@@ -925,7 +925,7 @@ def test_a_count_that_is_missing_is_asked_for() -> None:
     state = serialization.to_state_dict(carried)
     state["0"]["count"] = 3  # no array, and so nobody's
     back = LANGUAGE.map.inverse()
-    text = "step: expected the number of updates, which Adam goes by, found none in the state. Give step=."
+    text = "step: expected the number of updates, which Adam goes by, found none in the state. Give step= or --step."
     refused(UsageError, text, state, adamw(model), map=back, port_model=model)
     fresh = back.carry_optimizer(state, adamw(model), port_model=model, step=3)
     torch.testing.assert_close(fresh.state_dict()["state"], optimizer.state_dict()["state"], rtol=0, atol=0)
