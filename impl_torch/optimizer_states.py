@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
@@ -361,7 +361,7 @@ def _check_form(held: Mapping[str, Any]) -> None:
         raise UsageError("", expected, "another", "Save `optimizer.state_dict()` again.")
 
 
-def _holds(entries: Any, of: Any) -> bool:
+def _holds(entries: Any, of: Any) -> TypeGuard[Sequence[Any]]:
     return isinstance(entries, list | tuple) and all(isinstance(each, of) for each in entries)
 
 
