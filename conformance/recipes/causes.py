@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -10,12 +10,30 @@ from typing import NamedTuple
 import numpy as np
 
 from .courses import CONSTANT, HUGEST, ORDINARY, SCHEDULE, SPARSE, TINIEST, ZERO
+from .differences import NEAR, differences, kind
+from .multiples import multiples_of, shares_kept
 from .responses import Response, Responses, Trail
-from .rules import EXPLAINED, Clip, Fitted, Numbers, clipped, decays, fitted, is_steady, is_uneven, left_of, rates
+from .rules import (
+    EXPLAINED,
+    Clip,
+    Course,
+    Fitted,
+    clipped,
+    decays,
+    directions,
+    fitted,
+    is_steady,
+    is_uneven,
+    left_of,
+    rates,
+    rates_and_decays,
+)
 
-# Two numbers that are fitted are one if they are as near.
-_NEAR = 1e-3
 _SHOWN = 4
+# What has a sign nearly everywhere.
+_MOSTLY = 0.99
+# A recipe has no more schedules for its groups.
+_MOST_RATES = 3
 # So many rules are looked for in one model; to find one takes seconds.
 _MOST_RULES = 4
 
@@ -81,9 +99,34 @@ class _Search:
         yield from limited
         if limited or not moving:
             return
+        multiples = list(self._multiples(moving))
+        yield from multiples
+        moving = [path for path in moving if not any(path in cause.paths for cause in multiples)]
         yield from self._decays(moving)
         rest = [path for path in moving if set(self.wrong[path]) - {ZERO}]
         yield from self._rules(rest)
+
+    # Other rates, whatever the rule.
+
+    def _multiples(self, paths: Sequence[str]) -> Iterator[Cause]:
+        """What goes a multiple as far, where no rule that explains it has its rate."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for path in paths:
+            times = multiples_of(self.seen, path)
+            if (
+                times
+                and max(abs(each - 1) for each in times.values()) > NEAR
+                and (self._is_relative or max(fit.error for fit in self.fits(path)) > 100 * EXPLAINED)
+            ):
+                found.setdefault(_told_multiple(times), []).append(path)
+        for (cause, words), mine in found.items():
+            yield Cause(cause, words, tuple(mine))
+
+    @cached_property
+    def _is_relative(self) -> bool:
+        """Whether each parameter's rate goes its own way on both sides, as where steps are relative to its norm."""
+        own = [[each[-1] / each[0] for each in self._rates(ORDINARY, path, self.fits(path))] for path in self.wrong]
+        return all(len({f"{each:.3g}" for each in side}) > _MOST_RATES for side in zip(*own, strict=True))
 
     # What one side leaves alone.
 
@@ -169,20 +212,33 @@ class _Search:
             words = f"the {names[0]} adds it to the gradient, the {names[1]} decays the values by themselves"
             return "weight decay in the gradient", words
         if not (ours and theirs):
-            mover, other = ("reference", "port") if ours else ("port", "reference")
-            share = self._decay_words(path, 0 if ours else 1)
+            side = 0 if ours else 1
+            mover, other = ("reference", "port")[:: 1 - 2 * side]
+            zero = self._response(ZERO, path).of(side)
+            if is_uneven(zero):
+                return self._uneven(side, mover, other)
+            share = self._decay_words(path, side)
             return "weight decay mask", f"the {mover} decays {share}, the {other} not"
         rate, other = self._rate(path), self._rate(path, 1)
-        if all(coupled) or (rate and other and abs(ours / theirs * other / rate - 1) < _NEAR):
+        if all(coupled) or (rate and other and abs(ours / theirs * other / rate - 1) < NEAR):
             # What the rules and their rates tell.
             return "", ""
         words = f"the reference decays {self._decay_words(path, 0)}, the port {self._decay_words(path, 1)}"
         if rate and any(abs(theirs / ours * factor - 1) < 0.05 for factor in (rate, 1 / rate)):
             who = "port" if theirs > ours else "reference"
             return "weight decay without the rate", f"{words}: the {who} does not multiply it by its rate of {rate:.4g}"
-        if abs(ours / theirs - 1) < _NEAR:
+        if abs(ours / theirs - 1) < NEAR:
             return "", ""
         return "weight decay", words
+
+    def _uneven(self, side: int, mover: str, other: str) -> tuple[str, str]:
+        """Cause and words for what moves without a gradient, by no share of its values."""
+        trails = [self._response(ZERO, path).of(side) for path in self.wrong if ZERO in self.wrong[path]]
+        first = [int(np.argmax(trail.moves.any(axis=1))) for trail in trails]
+        towards = np.concatenate([each.moves[n] * each.before[n] for n, each in zip(first, trails, strict=True)])
+        if (towards[towards != 0] < 0).mean() > _MOSTLY:
+            return "weight decay mask", f"the {mover} adds a decay to the gradient, the {other} not"
+        return "optimizer", f"the {mover} moves without a gradient, and not by a share of the values, the {other} not"
 
     def _is_in_gradient(self, path: str, side: int) -> bool:
         """Whether a decay goes through the rule: no multiple of the values, or one that is not the rate's."""
@@ -195,9 +251,9 @@ class _Search:
         return f"by {share:.4g} of its value in a step{times}"
 
     def _rate(self, path: str, side: int = 0) -> float:
-        """The rate of the step at which the decay is told; 0 where no rule explains it."""
+        """The rate of the step at which the decay is told; 0 where no rule explains it, or it is no parameter's own."""
         fit = self.fits(path)[side]
-        if fit.error > EXPLAINED * 100:
+        if fit.error > EXPLAINED * 100 or self._is_relative:
             return 0.0
         response = self._response(CONSTANT, path)
         found = rates(fit.numbers, self.seen.counts[CONSTANT], response.given, response.of(side))
@@ -238,15 +294,54 @@ class _Search:
                 found.setdefault(cause, []).append(path)
         for (cause, words), mine in found.items():
             yield Cause(cause, words, tuple(path for path in self.wrong if path in mine))
-        yield from self._clips([path for path in paths if HUGEST in self.wrong[path]])
+        # Of relative steps a rate in the huge ones tells of nothing but the norm, where others differ, too.
+        limited = [path for path in paths if HUGEST in self.wrong[path]]
+        yield from self._clips([path for path in limited if len(self.wrong[path]) == 1 or not self._is_relative])
 
     def _rule(self, path: str) -> Iterator[tuple[str, str]]:
         ours, theirs = self.fits(path)
         if max(ours.error, theirs.error) > 100 * EXPLAINED:
+            yield from self._cycled(path, ours, theirs)
             return
-        yield from differences(ours.numbers, theirs.numbers)
-        if kind(ours.numbers) == kind(theirs.numbers):
+        told = list(differences(ours.numbers, theirs.numbers))
+        yield from told
+        if kind(ours.numbers) == kind(theirs.numbers) and not self._is_relative:
             yield from self._schedules(path, ours, theirs)
+        elif self._is_relative and not told and ZERO not in self.wrong[path]:
+            yield from self._inner_decays(path, ours, theirs)
+
+    def _inner_decays(self, path: str, ours: Fitted, theirs: Fitted) -> Iterator[tuple[str, str]]:
+        """Of steps that are relative to a norm, a decay that is added before."""
+        response, shares = self._response(CONSTANT, path), []
+        for side, fit in enumerate((ours, theirs)):
+            trail = response.of(side)
+            made = directions(fit.numbers, Course(response.given, trail.before, self.seen.counts[CONSTANT]))
+            rate, decay = rates_and_decays(made, trail.before, trail.moves, decays=True)
+            shares.append(float(decay[0] / rate[0]))
+        if not np.isclose(*shares, rtol=1e-2, atol=1e-6):
+            one, other = (f"{share if abs(share) > 1e-6 else 0:.4g}" for share in shares)
+            words = f"the reference adds {one} of the values to a step before it is scaled, the port {other}"
+            yield "weight decay", words
+
+    def _cycled(self, path: str, ours: Fitted, theirs: Fitted) -> Iterator[tuple[str, str]]:
+        """Of a side that no rule explains the other's, but for a momentum or a first beta that changes."""
+        known = int(theirs.error < ours.error)
+        numbers = (ours, theirs)[known].numbers
+        # One of few entries goes by any such shares: they are those of the largest.
+        largest = max(self.wrong, key=lambda each: self._response(ORDINARY, each).given.shape[1])
+        response = self._response(ORDINARY, largest)
+        if min(ours.error, theirs.error) > 100 * EXPLAINED:
+            return
+        kept = shares_kept(numbers, self.seen.counts[ORDINARY], response.given, response.of(1 - known))
+        if kept is None:
+            return
+        who, other = ("port", "reference") if known == 0 else ("reference", "port")
+        if numbers.momentum:
+            told = f"from {kept[0]:.4g} at step 2 to {kept[-1]:.4g} at step {len(kept) + 1}"
+            words = f"the {who}'s momentum changes with the steps, {told}; the {other}'s is {numbers.momentum:.4g}"
+            yield "momentum", words
+        else:
+            yield "betas", f"the {who}'s first beta changes with the steps, the {other}'s is {numbers.first:.4g}"
 
     def _rates(self, course: str, path: str, fits: tuple[Fitted, Fitted]) -> list[np.ndarray]:
         response = self._response(course, path)
@@ -258,7 +353,7 @@ class _Search:
         later = self._rates(SCHEDULE, path, (ours, theirs))
         steps = [*self.seen.counts[CONSTANT], *self.seen.counts[SCHEDULE]]
         one, other = np.concatenate([first[0], later[0]]), np.concatenate([first[1], later[1]])
-        apart = ~np.isclose(one, other, rtol=_NEAR / 10, atol=1e-9 * np.nanmax(np.abs(one), initial=0.0))
+        apart = ~np.isclose(one, other, rtol=NEAR / 10, atol=1e-9 * np.nanmax(np.abs(one), initial=0.0))
         apart &= ~(np.isnan(one) & np.isnan(other))
         if not apart.any():
             return
@@ -272,7 +367,7 @@ class _Search:
         times = _multiple(one, other)
         if times:
             many = max(self.seen.every)
-            if many > 1 and any(abs(times * factor - 1) < _NEAR for factor in (many, 1 / many)):
+            if many > 1 and any(abs(times * factor - 1) < NEAR for factor in (many, 1 / many)):
                 who = "port" if times > 1 else "reference"
                 yield "accumulation", f"{told}: of {many} gradients the {who} has the sum where the other has the mean"
                 return
@@ -323,7 +418,7 @@ class _Search:
 def _is_same(ours: Clip | None, theirs: Clip | None) -> bool:
     if ours is None or theirs is None:
         return False
-    return ours.how == theirs.how and bool(np.isclose(ours.most, theirs.most, rtol=_NEAR))
+    return ours.how == theirs.how and bool(np.isclose(ours.most, theirs.most, rtol=NEAR))
 
 
 def causes_of_averages(seen: Responses, wrong: Sequence[str]) -> list[Cause]:
@@ -336,11 +431,11 @@ def causes_of_averages(seen: Responses, wrong: Sequence[str]) -> list[Cause]:
         return []
     response = seen.by_course[CONSTANT][wrong[0]]
     kept = [_kept(averages, trail) for averages, trail in zip(response.averages or (), response[1:3], strict=True)]
-    place = next((n for n, (one, other) in enumerate(zip(*kept, strict=True)) if abs(one - other) > _NEAR / 10), 0)
+    place = next((n for n, (one, other) in enumerate(zip(*kept, strict=True)) if abs(one - other) > NEAR / 10), 0)
     words = (
         f"at step {place + 2} the reference keeps {kept[0][place]:.4g} of its average and the port {kept[1][place]:.4g}"
     )
-    if abs(kept[0][place] - kept[1][place]) <= _NEAR / 10:
+    if abs(kept[0][place] - kept[1][place]) <= NEAR / 10:
         words = "the averages of both begin otherwise: with the first values, or with those after the first step"
     return [Cause("average of weights", words, tuple(wrong))]
 
@@ -359,6 +454,17 @@ def _share(zero: Trail) -> float:
     return float(moving[0]) if moving else 0.0
 
 
+def _told_multiple(times: Mapping[int, float]) -> tuple[str, str]:
+    """Cause and words for by how many times as far the port goes at each step."""
+    all_times = np.array(list(times.values()))
+    middle = float(np.median(all_times))
+    # Where the values go apart a multiple is one but for a part.
+    if np.abs(all_times - middle).max() <= 0.1 * abs(middle - 1):
+        return "learning rate", f"the port goes {middle:.2g} times as far as the reference at every step"
+    first = next(count for count in sorted(times) if abs(times[count] - 1) > NEAR / 10)
+    return "schedule", f"at step {first} the port goes {times[first]:.3g} times as far as the reference"
+
+
 def _multiple(ours: np.ndarray, theirs: np.ndarray) -> float:
     """By what the port's rate is a multiple of the reference's in all steps alike; 0 where it is not."""
     moving = (ours != 0) & np.isfinite(ours)
@@ -367,99 +473,24 @@ def _multiple(ours: np.ndarray, theirs: np.ndarray) -> float:
     ratio = theirs[moving] / ours[moving]
     times = float(np.median(ratio))
     # A curve that is stretched is nearly a multiple where it begins, and none where it ends.
-    is_one = np.abs(ratio - times).max() < _NEAR * max(abs(times - 1), _NEAR / 10)
+    is_one = np.abs(ratio - times).max() < NEAR * max(abs(times - 1), NEAR / 10)
     return times if is_one and np.isfinite(times) else 0.0
 
 
 def _shift(ours: np.ndarray, theirs: np.ndarray) -> str:
     """By how many steps one schedule is before the other; empty for a rate that stays, or where none is so."""
-    if np.isnan(ours).any() or np.isnan(theirs).any() or np.allclose(ours, ours[0], rtol=_NEAR / 10):
+    if np.isnan(ours).any() or np.isnan(theirs).any() or np.allclose(ours, ours[0], rtol=NEAR / 10):
         return ""
     for steps, word in ((1, "a step"), (2, "two steps")):
-        if np.allclose(theirs[steps:], ours[:-steps], rtol=_NEAR / 10, atol=1e-12):
+        if np.allclose(theirs[steps:], ours[:-steps], rtol=NEAR / 10, atol=1e-12):
             return f"{word} late"
-        if np.allclose(ours[steps:], theirs[:-steps], rtol=_NEAR / 10, atol=1e-12):
+        if np.allclose(ours[steps:], theirs[:-steps], rtol=NEAR / 10, atol=1e-12):
             return f"{word} early"
     return ""
 
 
 def _explains(fit: Fitted, trails: Mapping[str, tuple[np.ndarray, Trail]]) -> bool:
     return left_of(fit.numbers, trails) < EXPLAINED
-
-
-def kind(numbers: Numbers) -> str:
-    """What a rule is called."""
-    if numbers.squares == "none":
-        return "SGD with momentum" if numbers.momentum else "SGD"
-    if numbers.squares == "sum":
-        return "Adagrad"
-    return "Adam" if numbers.corrected or numbers.first else "RMSprop"
-
-
-_FAMILIES = {"SGD": "SGD", "SGD with momentum": "SGD"}
-
-
-def differences(ours: Numbers, theirs: Numbers) -> Iterator[tuple[str, str]]:
-    """Causes and words for the numbers in which two rules differ."""
-    one, other = kind(ours), kind(theirs)
-    if ours.squares == "mean" == theirs.squares and _is(ours, theirs, "first", "second"):
-        one = other = "Adam" if ours.first else "RMSprop"
-    if _FAMILIES.get(one, one) != _FAMILIES.get(other, other):
-        yield "optimizer", f"the reference moves as {described(ours)}, the port as {described(theirs)}"
-        return
-    if not _is(ours, theirs, "momentum"):
-        yield "momentum", _both(ours, theirs, lambda each: f"{each.momentum:.6g}")
-    if ours.nesterov != theirs.nesterov:
-        yield "Nesterov", _one_alone(ours, theirs, "nesterov", "looks ahead as Nesterov's momentum does")
-    if abs(ours.dampening - theirs.dampening) > _NEAR:
-        yield "dampening", _both(ours, theirs, lambda each: f"{each.dampening:.4g}")
-    if not _is(ours, theirs, "first", "second"):
-        if ours.first or theirs.first:
-            yield "betas", _both(ours, theirs, lambda each: f"({each.first:.6g}, {each.second:.6g})")
-        else:
-            yield "betas", "the squares decay by " + _both(ours, theirs, lambda each: f"{each.second:.6g}")
-    if ours.corrected != theirs.corrected:
-        yield "bias correction", _one_alone(ours, theirs, "corrected", "corrects its averages for their start at zero")
-    if ours.centered != theirs.centered:
-        yield "centered", _one_alone(ours, theirs, "centered", "takes the mean from the squares")
-    if ours.is_inside != theirs.is_inside:
-        inside, outside = ("reference", "port") if ours.is_inside else ("port", "reference")
-        eps = (ours.eps, theirs.eps) if ours.is_inside else (theirs.eps, ours.eps)
-        words = f"the {inside} adds {eps[0]:.4g} inside of the root, the {outside} {eps[1]:.4g} outside of it"
-        yield "eps inside of the root", words
-    elif not np.isclose(ours.eps, theirs.eps, rtol=1e-2, atol=0):
-        yield "eps", _both(ours, theirs, lambda each: f"{each.eps:.4g}")
-    if not np.isclose(ours.start, theirs.start, rtol=1e-2, atol=1e-10):
-        yield "initial accumulator", _both(ours, theirs, lambda each: f"{each.start:.4g}")
-    if not np.isclose(ours.coupled, theirs.coupled, rtol=1e-2, atol=0) and ours.coupled and theirs.coupled:
-        yield "weight decay", _both(ours, theirs, lambda each: f"{each.coupled:.4g} in the gradient")
-
-
-def _is(ours: Numbers, theirs: Numbers, *names: str) -> bool:
-    """Whether averages decay alike."""
-    return all(np.isclose(1 - getattr(ours, name), 1 - getattr(theirs, name), rtol=_NEAR, atol=1e-9) for name in names)
-
-
-def described(numbers: Numbers) -> str:
-    """A rule with its numbers."""
-    name = kind(numbers)
-    told = {
-        "SGD": "",
-        "SGD with momentum": f" {numbers.momentum:.4g}",
-        "Adagrad": "",
-        "Adam": f" with betas ({numbers.first:.4g}, {numbers.second:.4g})",
-        "RMSprop": f" with a decay of {numbers.second:.4g}",
-    }[name]
-    return name + told
-
-
-def _both(ours: Numbers, theirs: Numbers, told: Callable[[Numbers], str]) -> str:
-    return f"{told(ours)} in the reference and {told(theirs)} in the port"
-
-
-def _one_alone(ours: Numbers, theirs: Numbers, name: str, does: str) -> str:
-    one, other = ("reference", "port") if getattr(ours, name) else ("port", "reference")
-    return f"the {one} {does}, the {other} does not"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -30,7 +30,8 @@ _FITTED = (CONSTANT, ORDINARY, IMPULSE, TINIEST)
 class Numbers(NamedTuple):
     """What a rule is told apart by. Each of them is one argument of some optimizer.
 
-    squares: how the squared gradients are kept: `none` (SGD), `mean` (Adam, RMSprop) or `sum` (Adagrad).
+    squares: how the squared gradients are kept: `none` (SGD), `mean` (Adam, RMSprop), `sum` (Adagrad) or,
+        of the sizes, the largest (`most`, Adamax).
     first, second: the decays of the two averages. momentum: of a buffer of what is stepped by. start: of the sum.
     is_inside: whether eps is added inside of the root. coupled: weight decay in the gradient.
     """
@@ -80,8 +81,12 @@ def directions(numbers: Numbers, course: Course) -> np.ndarray:
         gradient = given + numbers.coupled * before
         if numbers.squares == "none":
             step = gradient
+        elif numbers.squares == "most":
+            first = _mixed(numbers.first, first, gradient)
+            second = np.maximum(numbers.second * second, np.abs(gradient) + numbers.eps)
+            step = np.divide(first / (1 - numbers.first**count), second, out=np.zeros_like(first), where=second > 0)
         else:
-            first = numbers.first * first + (1 - numbers.first) * gradient
+            first = _mixed(numbers.first, first, gradient)
             squared = gradient**2
             second = second + squared if numbers.squares == "sum" else _mixed(numbers.second, second, squared)
             step = _adaptive(numbers, gradient, first, second, count)
@@ -138,6 +143,7 @@ _STARTS: dict[str, tuple[float, ...]] = {
 _ADAM = Numbers("mean", corrected=True)
 _MEAN = Numbers("mean")
 _SUM = Numbers("sum")
+_MOST = Numbers("most", corrected=True)
 # From the simplest on: the first that explains all is taken.
 _VARIANTS = (
     _Variant(Numbers(), ()),
@@ -155,6 +161,7 @@ _VARIANTS = (
     _Variant(_MEAN, ("first", "second", "eps")),
     _Variant(_ADAM._replace(is_inside=True), ("first", "second", "eps")),
     _Variant(_ADAM._replace(nesterov=True), ("first", "second", "eps")),
+    _Variant(_MOST, ("first", "second", "eps")),
     _Variant(_MEAN, ("second", "eps", "momentum")),
     _Variant(_MEAN._replace(is_inside=True), ("second", "eps", "momentum")),
     _Variant(_MEAN._replace(centered=True), ("first", "eps")),

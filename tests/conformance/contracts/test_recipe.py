@@ -261,6 +261,93 @@ def test_counts_of_ones_own_are_set_on() -> None:
     assert {each.status for each in report.results} == {"pass"}, str(report)
 
 
+class Lamb(torch.optim.Optimizer):
+    """Adam's step, as long as the values are."""
+
+    def __init__(self, parameters: Any, lr: float = RATE, eps: float = 1e-6) -> None:
+        super().__init__(parameters, {"lr": lr, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for parameter in (each for each in group["params"] if each.grad is not None):
+                state = self.state[parameter]
+                step = state["step"] = state.get("step", 0) + 1
+                mean = state.setdefault("exp_avg", torch.zeros_like(parameter)).lerp_(parameter.grad, 0.1)
+                square = state.setdefault("exp_avg_sq", torch.zeros_like(parameter)).lerp_(parameter.grad**2, 0.001)
+                made = mean / (1 - 0.9**step) / ((square / (1 - 0.999**step)).sqrt() + group["eps"])
+                ratio = parameter.norm() / made.norm() if parameter.norm() and made.norm() else 1.0
+                parameter -= group["lr"] * ratio * made
+
+
+def cycled(rule: Any, **given: Any) -> Any:
+    """PyTorch's OneCycleLR, which cycles the momentum, too, unless it is told not to."""
+
+    def made(parameters: Any) -> Any:
+        optimizer = rule(parameters, lr=RATE, **given)
+        return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=100, pct_start=0.25)
+
+    return made
+
+
+ONE_CYCLE = optax.cosine_onecycle_schedule(99, 0.01, pct_start=24 / 99)
+UNFITTED: dict[str, tuple[Any, Any, str]] = {
+    "Adamax's betas": (
+        lambda parameters: torch.optim.Adamax(parameters, lr=RATE, betas=(0.9, 0.99)),
+        optax.adamax(RATE),
+        "[betas] (0.9, 0.99) in the reference and (0.9, 0.999) in the port",
+    ),
+    "Adamax for Adam": (
+        lambda parameters: torch.optim.Adam(parameters, lr=RATE),
+        optax.adamax(RATE),
+        "[optimizer] the reference moves as Adam with betas (0.9, 0.999), the port as Adamax with betas (0.9, 0.999)",
+    ),
+    "the rate of a rule that is not known": (
+        lambda parameters: torch.optim.Adadelta(parameters, lr=1.0),
+        optax.adadelta(0.5),
+        "[learning rate] the port goes 0.5 times as far as the reference at every step",
+    ),
+    "the schedule of a rule that is not known": (
+        lambda parameters: with_schedule(torch.optim.Adadelta(parameters, lr=1.0), lambda step: 0.5 ** (step // 3)),
+        optax.adadelta(1.0),
+        "[schedule] at step 4 the port goes 2 times as far as the reference",
+    ),
+    "the eps of relative steps": (Lamb, optax.lamb(RATE, eps=1e-8), "[eps] 1e-06 in the reference and 1e-08 in the"),
+    "the rate of relative steps": (Lamb, optax.lamb(2 * RATE), "[learning rate] the port goes 2 times as far as the"),
+    "a decay in relative steps": (
+        Lamb,
+        optax.lamb(RATE, weight_decay=0.01),
+        "[weight decay] the port decays by",
+    ),
+    "a momentum that cycles": (
+        cycled(torch.optim.SGD, momentum=0.9),
+        optax.sgd(ONE_CYCLE, momentum=0.9),
+        "[momentum] the reference's momentum changes with the steps, from 0.9496 at step 2 to 0.9354 at step 7; the ",
+    ),
+    "a beta that cycles": (
+        cycled(torch.optim.AdamW),
+        optax.adamw(ONE_CYCLE, weight_decay=0.01),
+        "[betas] the reference's first beta changes with the steps, the port's is 0.9 (all 6 parameters",
+    ),
+    "what moves without a gradient": (
+        lambda parameters: torch.optim.Adam(parameters, eps=1e-3),
+        optax.yogi(1e-3),
+        "[optimizer] the port moves without a gradient, and not by a share of the values, the reference not (all 6",
+    ),
+}
+
+
+@pytest.mark.parametrize("recipe", UNFITTED)
+def test_what_no_simple_rule_explains_is_named_by_what_it_shares(recipe: str) -> None:
+    ours, theirs, words = UNFITTED[recipe]
+    (failure,) = said(ours, theirs)
+    assert failure.startswith(words)
+
+
+def test_relative_steps_pass() -> None:
+    assert said(Lamb, optax.lamb(RATE)) == []
+
+
 @pytest.mark.parametrize("steps", [2000, pytest.param(100_000, marks=pytest.mark.thorough)])
 def test_a_long_warmup_from_zero_passes(steps: int) -> None:
     """Of int32 counts Optax's first rates have float32's rounding of the last rate."""
