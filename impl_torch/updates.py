@@ -97,6 +97,9 @@ class Recipe:
         self.before: list[Callable[..., Any]] = [
             each for each in others if each not in (*self.schedulers, *self.averaged)
         ]
+        if any(getattr(each, "optimizer", self.optimizer) is not self.optimizer for each in self.schedulers):
+            remedy = "Make one optimizer, the scheduler over it, and give both."
+            raise PairError("", "a scheduler of the optimizer that is given", "one of another", remedy)
         if any(isinstance(each, ReduceLROnPlateau) for each in self.schedulers):
             raise PairError("", "a schedule of the step's number", "ReduceLROnPlateau, which needs a metric", STEPS)
         if not all(map(callable, self.before)):

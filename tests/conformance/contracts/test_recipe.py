@@ -392,6 +392,11 @@ BAD: dict[str, tuple[Any, Any, str]] = {
         OPTAX,
         "found none of its groups has 1.weight, 1.bias, 3.weight, 3.bias. Give it these too, or freeze them by ",
     ),
+    "a scheduler of another": (
+        lambda parameters: (adamw(parameters), with_schedule(adamw(parameters), lambda step: 1.0)[1]),
+        OPTAX,
+        "reference: expected a scheduler of the optimizer that is given, found one of another. Make one optimizer, the",
+    ),
     "a metric": (plateau, OPTAX, "found ReduceLROnPlateau, which needs a metric. Give whole step functions"),
     "a metric of Optax": (
         adamw,
