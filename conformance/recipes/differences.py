@@ -54,7 +54,7 @@ def differences(ours: Numbers, theirs: Numbers) -> Iterator[tuple[str, str]]:
         eps = (ours.eps, theirs.eps) if ours.is_inside else (theirs.eps, ours.eps)
         words = f"the {inside} adds {eps[0]:.4g} inside of the root, the {outside} {eps[1]:.4g} outside of it"
         yield "eps inside of the root", words
-    elif not np.isclose(ours.eps, theirs.eps, rtol=1e-2, atol=0):
+    elif not np.allclose((ours.eps, ours.outer), (theirs.eps, theirs.outer), rtol=1e-2, atol=0):
         yield "eps", _both(ours, theirs, lambda each: f"{each.eps:.4g}")
     if not np.isclose(ours.start, theirs.start, rtol=1e-2, atol=1e-10):
         yield "initial accumulator", _both(ours, theirs, lambda each: f"{each.start:.4g}")

@@ -23,7 +23,7 @@ EXPLAINED = 1e-5
 # Of a parameter's entries so many are fitted.
 _FEW = 24
 # Of the rules that begin nearest so many are searched.
-_SEARCHED = 6
+_SEARCHED = 8
 _FITTED = (CONSTANT, ORDINARY, IMPULSE, TINIEST)
 
 
@@ -33,7 +33,8 @@ class Numbers(NamedTuple):
     squares: how the squared gradients are kept: `none` (SGD), `mean` (Adam, RMSprop), `sum` (Adagrad) or,
         of the sizes, the largest (`most`, Adamax).
     first, second: the decays of the two averages. momentum: of a buffer of what is stepped by. start: of the sum.
-    is_inside: whether eps is added inside of the root. coupled: weight decay in the gradient.
+    is_inside: whether eps is added inside of the root; outer: one outside then.
+    coupled: weight decay in the gradient.
     """
 
     squares: str = "none"
@@ -44,6 +45,7 @@ class Numbers(NamedTuple):
     second: float = 0.0
     eps: float = 0.0
     is_inside: bool = False
+    outer: float = 0.0
     corrected: bool = False
     centered: bool = False
     start: float = 0.0
@@ -111,7 +113,7 @@ def _adaptive(numbers: Numbers, gradient: np.ndarray, first: np.ndarray, second:
             spread / (1 - numbers.second**count),
         )
     inside = numbers.eps if numbers.is_inside else 0.0
-    root = np.sqrt(np.maximum(spread, 0.0) + inside) + (0.0 if numbers.is_inside else numbers.eps)
+    root = np.sqrt(np.maximum(spread, 0.0) + inside) + (numbers.outer if numbers.is_inside else numbers.eps)
     moving = mean if not numbers.centered else gradient
     return np.divide(moving, root, out=np.zeros_like(root), where=root > 0)
 
@@ -137,6 +139,7 @@ _STARTS: dict[str, tuple[float, ...]] = {
     "first": (0.9, 0.5),
     "second": (0.999, 0.95, 0.9),
     "eps": (1e-8, 1e-5, 1e-3, 1e-12),
+    "outer": (1e-8, 1e-6),
     "start": (0.1,),
     "coupled": (1e-2, 1e-4),
 }
@@ -160,6 +163,7 @@ _VARIANTS = (
     _Variant(_MEAN._replace(is_inside=True), ("second", "eps")),
     _Variant(_MEAN, ("first", "second", "eps")),
     _Variant(_ADAM._replace(is_inside=True), ("first", "second", "eps")),
+    _Variant(_ADAM._replace(is_inside=True), ("first", "second", "eps", "outer")),
     _Variant(_ADAM._replace(nesterov=True), ("first", "second", "eps")),
     _Variant(_MOST, ("first", "second", "eps")),
     _Variant(_MEAN, ("second", "eps", "momentum")),
@@ -285,6 +289,7 @@ _BOUNDS = {
     "first": (-6.0, 0.0),
     "second": (-7.0, 0.0),
     "eps": (-40.0, 2.0),
+    "outer": (-40.0, 2.0),
     "start": (-12.0, 2.0),
     "coupled": (-9.0, 1.0),
 }

@@ -329,6 +329,11 @@ UNFITTED: dict[str, tuple[Any, Any, str]] = {
         optax.adamw(ONE_CYCLE, weight_decay=0.01),
         "[betas] the reference's first beta changes with the steps, the port's is 0.9 (all 6 parameters",
     ),
+    "an eps inside of the root beside the other": (
+        adamw,
+        optax.adamw(RATE, eps_root=1e-10, weight_decay=0.01),
+        "[eps inside of the root] the port adds 1e-10 inside of the root, the reference 1e-08 outside of it (all 6",
+    ),
     "what moves without a gradient": (
         lambda parameters: torch.optim.Adam(parameters, eps=1e-3),
         optax.yogi(1e-3),
