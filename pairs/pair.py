@@ -35,6 +35,8 @@ class Pair:
         `step(model, optimizer, batch)` with what the side's optimizer is made of (PyTorch: what the function gave; an
         `nnx.Optimizer` or a `TrainState`; of a transformation its state). The batch is the inputs. It changes the model
         in PyTorch and NNX; elsewhere it gives the new one, `(model, state)` if it has a state.
+    training_steps: how many steps a training has, for the contract `recipe`: what a schedule does after the last one is
+        not compared. Without it schedules are compared up to the 100,000th step.
     loaded: whether the port was given the reference's weights, which are then checked. Unless it is said, a port that
         holds none of them is taken for one that was never given them, and its values are not judged.
     mesh: the devices that the port is sharded over, for the contract `sharded`: a `jax.sharding.Mesh`. It is set, by
@@ -49,7 +51,7 @@ class Pair:
         takes them over the mesh. They are held against those that it gives on one device.
 
     Raises:
-        PairError: inputs of another kind.
+        PairError: inputs of another kind; training_steps that are no number of steps.
     """
 
     reference: Any
@@ -63,6 +65,7 @@ class Pair:
     port_optimizer: Any = field(default=None, kw_only=True)
     reference_step: StepFunction | None = field(default=None, kw_only=True)
     port_step: StepFunction | None = field(default=None, kw_only=True)
+    training_steps: int | None = field(default=None, kw_only=True)
     loaded: bool = field(default=False, kw_only=True)
     mesh: Any = field(default=None, kw_only=True)
     port_sharding: Any = field(default=None, kw_only=True)
@@ -79,6 +82,10 @@ class Pair:
                 raise PairError(
                     f"inputs.{name}", "a NumPy array", type(array).__name__, "Both sides get the same arrays."
                 )
+        steps = self.training_steps
+        if steps is not None and (type(steps) is not int or steps < 1):
+            remedy = "Leave it out to compare schedules up to the 100,000th step."
+            raise PairError("training_steps", "how many steps a training has, 1 or more", repr(steps), remedy)
 
 
 def check_two(pair: Pair) -> None:

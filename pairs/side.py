@@ -75,6 +75,7 @@ class Side:
     role: `reference` or `port`.
     given: the side as the pair has it. model: live, of seed 0 if a factory makes it; it is not changed.
     setting: what a run is made at, unless another one is asked for.
+    training_steps: how many a training has, if the pair says so.
     is_loaded: whether the pair says that it was given the reference's weights.
     plan: how it is sharded, of a port whose pair says so. Without more it is run on one device all the same.
     gradients_call: gives gradients as its own training takes them.
@@ -89,6 +90,7 @@ class Side:
     train_call: Call | None = None
     optimizer: Any = None
     step: StepFunction | None = None
+    training_steps: int | None = None
     setting: Setting = STRICT
     is_loaded: bool = False
     plan: Plan | None = None
@@ -104,7 +106,7 @@ class Side:
             model = model_of(given, role=role)
         call, train_call = getattr(pair, f"{role}_call"), getattr(pair, f"{role}_train_call")
         is_loaded = pair.loaded and role == "port"
-        own = getattr(pair, f"{role}_optimizer"), getattr(pair, f"{role}_step")
+        own = getattr(pair, f"{role}_optimizer"), getattr(pair, f"{role}_step"), pair.training_steps
         wing = side_wing(model)
         side = Side(role, wing, given, model, pair.inputs, call, train_call, *own, is_loaded=is_loaded)
         return replace(side, plan=plan, gradients_call=pair.port_gradients if role == "port" else None)

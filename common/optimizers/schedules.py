@@ -270,7 +270,7 @@ _ALL = (
                 "optax's decay_steps have the warmup's in them",
             ),
         ),
-        note="Each schedule counts from its own beginning in both.",
+        note="Each schedule counts from its own beginning in both. After its end the last goes on as it does alone.",
     ),
     Entry(
         "ChainedScheduler",

@@ -15,7 +15,6 @@ from ...pairs.precision import ROUNDINGS
 from ...pairs.side import Side
 from ..recipes import (
     CONSTANT,
-    COURSES,
     ZERO,
     Cause,
     Response,
@@ -315,9 +314,8 @@ def _failure(
 ) -> Finding:
     path = cause.paths[0]
     row, found = seen.rows[path], errors[path]
-    courses = [name for name, error in found.items() if error > LIMIT]
+    first = next(name for name, error in found.items() if error > LIMIT)
     about = _about([seen.rows[each].reference for each in cause.paths], len(errors))
-    first = next((course.name for course in COURSES if course.name in courses), courses[0])
     words = f"{cause.words} ({about}; at {first} by {min(found[first], 9e9):.2g} of a step)"
     worst = max(max(errors[each].values()) for each in cause.paths)
     return Finding(row.reference, False, worst, LIMIT, words, path, POLICY, cause.cause, comparison.bound.modules(row))

@@ -8,7 +8,6 @@ from .causes import Cause as Cause
 from .causes import causes_of as causes_of
 from .causes import causes_of_averages as causes_of_averages
 from .courses import CONSTANT as CONSTANT
-from .courses import COURSES as COURSES
 from .courses import ZERO as ZERO
 from .losses import Step as Step
 from .losses import cause_of_steps as cause_of_steps

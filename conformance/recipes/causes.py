@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .courses import CONSTANT, HUGEST, ORDINARY, SCHEDULE, SPARSE, TINIEST, ZERO
+from .courses import CONSTANT, HUGEST, LAST, ORDINARY, SCHEDULE, SPARSE, TINIEST, ZERO
 from .differences import NEAR, differences, kind
 from .multiples import multiples_of, shares_kept
 from .responses import Response, Responses, Trail
@@ -32,6 +32,8 @@ from .rules import (
 _SHOWN = 4
 # What has a sign nearly everywhere.
 _MOSTLY = 0.99
+# What is not compared of a schedule is for the caller to say.
+_SHORTER = "; if a training ends before, say so: Pair(..., training_steps=)"
 # A recipe has no more schedules for its groups.
 _MOST_RATES = 3
 # So many rules are looked for in one model; to find one takes seconds.
@@ -373,7 +375,8 @@ class _Search:
                 return
             yield "learning rate", f"{told}: {times:.4g} times it at every step"
             return
-        yield "schedule", told
+        is_late = place >= len(first[0]) and max(steps) == LAST
+        yield "schedule", told + _SHORTER * is_late
 
     # Clipping.
 

@@ -47,6 +47,8 @@ class Course(NamedTuple):
 # Steps that are made one after the other; a schedule is looked at beyond at about five points for each power of ten.
 CONSTANT_STEPS = 8
 _LADDER = (CONSTANT_STEPS, *(round(10 ** (n / 5)) for n in range(5, 26)))
+# The last step that a schedule is looked at, where nobody has said how long a training is.
+LAST = _LADDER[-1]
 # The steps before a schedule is set forward, the first time.
 STARTS = 2
 CONSTANT, ORDINARY, ZERO = "constant gradients", "ordinary gradients", "zero gradients"
@@ -55,11 +57,18 @@ SCHEDULE = "the schedule"
 
 
 def schedule_at(numbers: Sequence[int]) -> Course:
-    """Steps of these numbers, which rise by more than one each."""
+    """Steps of these numbers, which rise."""
     ahead = (n - before - 1 for before, n in zip((STARTS, *numbers), numbers, strict=False))
     return Course(SCHEDULE, ((Given("even"),) * STARTS + tuple(Given("even", ahead=each) for each in ahead)))
 
 
+def schedule_to(last: int) -> Course:
+    """Steps up to the last one of a training, or the eighth."""
+    last = max(last, CONSTANT_STEPS)
+    return schedule_at([*(n for n in _LADDER if n < last), last])
+
+
+# All but the schedule.
 COURSES = (
     Course(ZERO, (Given("none"),) * 4),
     Course(CONSTANT, (Given("even"),) * CONSTANT_STEPS),
@@ -72,7 +81,6 @@ COURSES = (
         # What is beyond what the values are goes last: it leaves no digits to the ordinary ones.
         tuple(Given("even", turn=turn, huge=HUGE * factor) for turn, factor in enumerate((0, 1, 0, 0.1, 0.01, 0, 1e3))),
     ),
-    schedule_at(_LADDER),
 )
 
 

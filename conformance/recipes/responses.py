@@ -16,11 +16,27 @@ from ...pairs.closeness import norm
 from ...pairs.comparison import Bound, Comparison
 from ...pairs.maps import Map, MapRow
 from ...pairs.precision import Setting
-from .courses import CONSTANT, CONSTANT_STEPS, COURSES, SCHEDULE, STARTS, Course, Given, Source, counts, schedule_at
+from .courses import (
+    CONSTANT,
+    CONSTANT_STEPS,
+    COURSES,
+    LAST,
+    SCHEDULE,
+    STARTS,
+    Course,
+    Given,
+    Source,
+    counts,
+    schedule_at,
+    schedule_to,
+)
 from .turns import Turns
 
 # So many gradients are given to see whether a side adds them up.
 _MOST_GRADIENTS = 130
+# So many steps are made one after the other where a schedule changes: at a large rate each makes more of the rounding
+# of those before it.
+_STEPS = 16
 # Of a large tensor so many entries are looked at; all of it is updated.
 ENTRIES = 1024
 
@@ -130,7 +146,7 @@ def respond(comparison: Comparison, aside: Mapping[str, str], *, is_whole: bool 
     if is_whole:
         repeats = every
     ran, cut = {}, {}
-    for course in COURSES:
+    for course in (*COURSES, schedule_to(comparison.reference.training_steps or LAST)):
         ran[course.name] = run = fresh()
         try:
             run.make(course)
@@ -174,10 +190,13 @@ def _halved(run: _Run, fresh: Callable[[], _Run]) -> _Run:
     turns = Turns()
     turns.see(run.counts, run.levels())
     while further := turns.next():
-        more = fresh()
-        more.make(schedule_at(further))
-        turns.see(more.counts, more.levels())
-        run.take(more)
+        levels: dict[int, np.ndarray] = {}
+        for first in range(0, len(further), _STEPS):
+            more = fresh()
+            more.make(schedule_at(further[first : first + _STEPS]))
+            levels.update(zip(more.counts, more.levels(), strict=True))
+            run.take(more)
+        turns.see([*levels], [*levels.values()])
     return run
 
 

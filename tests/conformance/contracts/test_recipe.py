@@ -19,7 +19,7 @@ import paritree
 from paritree import PairError
 
 from ..recipes.both import Recipe, by_optax, by_torch
-from ..recipes.clean import cleans
+from ..recipes.clean import Clean, cleans
 from ..recipes.models import mapped
 from ..recipes.planted import PLANTED
 from ..recipes.steps import (
@@ -84,6 +84,12 @@ def test_there_are_enough_faults() -> None:
 @pytest.mark.parametrize("clean", list(cleans(4)), ids=lambda clean: clean.recipe.rule)
 def test_a_clean_recipe_passes(clean: Any) -> None:
     assert clean.failures() == []
+
+
+def test_steps_that_make_more_of_their_rounding_are_not_taken_for_other_ones() -> None:
+    """Far beyond the warmup, with a rate at which the values go to and fro."""
+    recipe = Recipe("adam", 0.1, betas=(0.8, 0.99), eps=1e-6, coupled=0.1, schedule="warmup")
+    assert Clean("language model", recipe, False).failures() == []
 
 
 @pytest.mark.thorough
@@ -206,7 +212,8 @@ def test_a_rate_that_changes_at_once_is_looked_at_where_it_does(late: str) -> No
     ours, theirs, words = LATE[late]
     is_turned = not callable(ours)
     (failure,) = said(theirs if is_turned else ours, ours if is_turned else theirs, turned=is_turned)
-    assert failure.startswith(f"[schedule] {words} (all 6 parameters")
+    hint = "if a training ends before, say so: Pair(..., training_steps=)"
+    assert failure.startswith(f"[schedule] {words}; {hint} (all 6 parameters")
 
 
 def test_the_same_drops_pass() -> None:
@@ -691,3 +698,36 @@ def test_a_step_that_compiles_itself_is_compiled_once_for_all_runs() -> None:
     pair = found.trained(lambda parameters: torch.optim.SGD(parameters, lr=0.1), optimizer, **steps)
     paritree.check(pair, found.map, contracts=("recipe",), devices=("cpu",)).raise_for_failure()
     assert (len(called), len(traced)) == (9, 1)  # three runs of three steps
+
+
+def scheduled_to(steps: int | None, by_torch: Any, schedule: Any) -> list[str]:
+    found = mapped("net")
+    made = lambda parameters: (optimizer := adamw(parameters), by_torch(optimizer))  # noqa: E731
+    pair = found.trained(made, optax.adamw(schedule, weight_decay=0.01), training_steps=steps)
+    report = paritree.check(pair, found.map, contracts=("recipe",), devices=("cpu",))
+    return [f"[{each.cause}] {each.message}" for each in report.failures]
+
+
+def test_what_a_schedule_does_after_a_training_is_not_compared() -> None:
+    cosine = lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 200)  # noqa: E731
+    assert scheduled_to(200, cosine, optax.cosine_decay_schedule(RATE, 200)) == []
+    (failure,) = scheduled_to(None, cosine, optax.cosine_decay_schedule(RATE, 200))
+    assert failure.startswith(
+        "[schedule] at step 202 the reference's rate is 6.168e-08 and the port's 0; if a training"
+    )
+    assert "; if a training ends before, say so: Pair(..., training_steps=) (all 6 parameters; at the sched" in failure
+
+
+def test_what_a_schedule_does_before_the_end_of_a_training_is_compared() -> None:
+    drop = lambda optimizer: torch.optim.lr_scheduler.MultiStepLR(optimizer, [150])  # noqa: E731
+    assert scheduled_to(150, drop, RATE) == []
+    (failure,) = scheduled_to(151, drop, RATE)
+    assert failure.startswith("[schedule] at step 151 the reference's rate is 0.0001 and the port's 0.001 (all 6")
+
+
+@pytest.mark.parametrize("steps", [0, True, 2.5])
+def test_what_is_no_length_of_a_training_is_refused(steps: Any) -> None:
+    with pytest.raises(PairError) as raised:
+        replace(mapped("net").pair, training_steps=steps)
+    text = f"training_steps: expected how many steps a training has, 1 or more, found {steps!r}. Leave it out"
+    assert text in str(raised.value)
