@@ -146,7 +146,9 @@ def test_pages_fit_say_nothing_to_the_console_and_ask_no_other_host(
     asked = page.requests()
     assert len(asked) > len(pages)
     # The browser's own first page is its own, too.
-    assert [url for url in asked if not url.startswith((page.address, "data:", "chrome:", "about:"))] == []
+    assert [
+        url for url in asked if not url.startswith((page.address, "data:", "chrome:", "chrome-untrusted:", "about:"))
+    ] == []
 
 
 # WCAG's relative luminance and contrast of what is written on what.
