@@ -18,15 +18,12 @@ from ..common import paths
 from ..common.tables import counted
 from ..common.wing import (
     Advance,
-    Call,
     CallRecorder,
     Gradients,
-    Inputs,
     Optimizer,
     PairError,
     Pass,
     Passer,
-    Plan,
     Probe,
     Prober,
     RoundTrip,
@@ -34,7 +31,6 @@ from ..common.wing import (
     SideWing,
     Site,
     SiteProber,
-    StepFunction,
     Stepper,
     StoredTensor,
     Tape,
@@ -126,97 +122,67 @@ class Merging:
         """The model with factors of the products that are given."""
         return self.inner.with_stored_tensors(model, self._parted(arrays))
 
-    def prober(self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Prober:
-        run = self.inner.prober(model, inputs, call, dtype=dtype)
+    # What makes a run ready is given on as it is: `SideWing` says what it is.
+
+    def prober(self, model: Any, *given: Any, **named: Any) -> Prober:
+        run = self.inner.prober(model, *given, **named)
 
         def probe(weights: Arrays, cotangents: Any, *, gradients: bool = True, rounded: int = 0) -> Probe:
-            given = self._parted(weights)
-            found = run(given, cotangents, gradients=gradients, rounded=rounded)
-            return found._replace(gradients=self._by_products(model, given, found.gradients))
+            parts = self._parted(weights)
+            found = run(parts, cotangents, gradients=gradients, rounded=rounded)
+            return found._replace(gradients=self._by_products(model, parts, found.gradients))
 
         return probe
 
-    def tracer(self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Tracer:
-        run = self.inner.tracer(model, inputs, call, dtype=dtype)
+    def tracer(self, *given: Any, **named: Any) -> Tracer:
+        run = self.inner.tracer(*given, **named)
 
         def trace(weights: Arrays, recorder: Callable[..., CallRecorder] = CallRecorder) -> tuple[Trace, ...]:
             return tuple(self._traces(run(self._parted(weights), recorder)))
 
         return trace
 
-    def taper(self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32") -> Taper:
-        run = self.inner.taper(model, inputs, call, dtype=dtype)
+    def taper(self, *given: Any, **named: Any) -> Taper:
+        run = self.inner.taper(*given, **named)
 
         def tape(weights: Arrays, *, with_rules: bool = False) -> Tape:
             return self._tape(run(self._parted(weights), with_rules=with_rules), weights)
 
         return tape
 
-    def trainer(
-        self,
-        model: Any,
-        inputs: Inputs,
-        call: Call | None = None,
-        *,
-        dtype: str = "float32",
-        train_call: Call | None = None,
-    ) -> Trainer:
-        run = self.inner.trainer(model, inputs, call, dtype=dtype, train_call=train_call)
+    def trainer(self, *given: Any, **named: Any) -> Trainer:
+        run = self.inner.trainer(*given, **named)
 
         def train(weights: Arrays, targets: Any, optimizer: Optimizer, steps: int) -> Training:
             return self._trained(run(self._parted(weights), targets, optimizer, steps))
 
         return train
 
-    def stepper(
-        self,
-        model: Any,
-        inputs: Inputs,
-        call: Call | None = None,
-        *,
-        dtype: str = "float32",
-        train_call: Call | None = None,
-        optimizer: Any = None,
-        step: StepFunction | None = None,
-    ) -> Stepper:
-        run = self.inner.stepper(
-            model, inputs, call, dtype=dtype, train_call=train_call, optimizer=optimizer, step=step
-        )
+    def stepper(self, *given: Any, **named: Any) -> Stepper:
+        run = self.inner.stepper(*given, **named)
         return lambda weights, targets, steps: self._trained(run(self._parted(weights), targets, steps))
 
-    def updater(self, model: Any, optimizer: Any, *, dtype: str = "float64") -> Updater:
+    def updater(self, *given: Any, **named: Any) -> Updater:
         """Factors get zeros: by which steps they would make their product another one is not asked."""
-        ready = self.inner.updater(model, optimizer, dtype=dtype)
+        ready = self.inner.updater(*given, **named)
 
         def begun(weights: Arrays) -> Advance:
             parts = self._parted(weights)
             advance = ready(parts)
 
             def step(given: Gradients) -> Updated:
-                arrays = {
-                    path: np.zeros(np.shape(parts[path])) if path in self._products else array
-                    for name, array in given.arrays.items()
-                    for path, array in (
-                        (each, array) for each in (self.norms[name].factors if name in self.norms else (name,))
-                    )
-                }
-                found = advance(given._replace(arrays=arrays))
+                others = {path: array for path, array in given.arrays.items() if path not in self.norms}
+                factors = [path for name in self.norms if name in given.arrays for path in self.norms[name].factors]
+                zeros = {path: np.zeros(np.shape(parts[path])) for path in factors}
+                found = advance(given._replace(arrays=others | zeros))
                 return Updated(self._joined(found.parameters), self._joined(found.averages))
 
             return step
 
         return begun
 
-    def passer(
-        self,
-        model: Any,
-        inputs: Inputs,
-        call: Call | None = None,
-        *,
-        dtype: str = "float32",
-        train_call: Call | None = None,
-    ) -> Passer:
-        run = self.inner.passer(model, inputs, call, dtype=dtype, train_call=train_call)
+    def passer(self, *given: Any, **named: Any) -> Passer:
+        run = self.inner.passer(*given, **named)
 
         def made(weights: Arrays, *, training: bool, dropout: bool = False, seed: int = 0) -> Pass:
             found = run(self._parted(weights), training=training, dropout=dropout, seed=seed)
@@ -228,26 +194,22 @@ class Merging:
         for trip in self.inner.round_trips(model):
             yield trip._replace(stored_tensors=self._merged(trip.stored_tensors))
 
-    def site_prober(
-        self, model: Any, inputs: Inputs, call: Call | None = None, *, dtype: str = "float32"
-    ) -> SiteProber:
-        run = self.inner.site_prober(model, inputs, call, dtype=dtype)
+    def site_prober(self, *given: Any, **named: Any) -> SiteProber:
+        run = self.inner.site_prober(*given, **named)
 
         def probe(weights: Arrays, cotangents: Any, paths: Iterable[str]) -> dict[str, tuple[Site, ...]]:
-            given, wanted = self._parted(weights), tuple(paths)
+            parts, wanted = self._parted(weights), tuple(paths)
             there = [path for path in wanted if path not in self.norms or self.norms[path].is_trained]
             asked = [each for path in there for each in (self.norms[path].factors if path in self.norms else (path,))]
-            found = run(given, cotangents, asked)
-            return {path: self._sites(path, given, found) if path in self.norms else found[path] for path in wanted}
+            found = run(parts, cotangents, asked)
+            return {path: self._sites(path, parts, found) if path in self.norms else found[path] for path in wanted}
 
         return probe
 
-    def draws(
-        self, factory: Any, seeds: Sequence[int], *, device: str = "cpu", target: int | None = None
-    ) -> dict[str, np.ndarray]:
+    def draws(self, *given: Any, **named: Any) -> dict[str, np.ndarray]:
         """Of a product as many as there are of both factors."""
         return self._joined(
-            self.inner.draws(factory, seeds, device=device, target=target),
+            self.inner.draws(*given, **named),
             lambda magnitudes, directions: np.stack(
                 [product(*each) for each in zip(magnitudes, directions, strict=False)]
             ),
@@ -256,15 +218,11 @@ class Merging:
     def devices(self) -> tuple[str, ...]:
         return self.inner.devices()
 
-    def running(
-        self, device: str = "cpu", dtype: str | None = "float32", tf32: bool = False, plan: Plan | None = None
-    ) -> AbstractContextManager[None]:
-        return self.inner.running(device, dtype, tf32, plan)
+    def running(self, *given: Any, **named: Any) -> AbstractContextManager[None]:
+        return self.inner.running(*given, **named)
 
-    def own_gradients(
-        self, model: Any, inputs: Inputs, call: Call, *, dtype: str = "float32"
-    ) -> Callable[[Arrays], dict[str, np.ndarray]]:
-        return self.inner.own_gradients(model, inputs, call, dtype=dtype)
+    def own_gradients(self, *given: Any, **named: Any) -> Callable[[Arrays], dict[str, np.ndarray]]:
+        return self.inner.own_gradients(*given, **named)
 
     def sharded_tensors(self, model: Any, arrays: Arrays) -> dict[str, StoredTensor]:
         return self._merged(self.inner.sharded_tensors(model, self._parted(arrays)))
