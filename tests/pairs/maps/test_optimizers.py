@@ -130,15 +130,21 @@ def test_what_torch_began_jax_goes_on_with(recipe: str, name: str) -> None:
     assert apart(pair, pair.params(weights(model)), ended, first) < ALLOWED
 
 
-@pytest.mark.parametrize(("recipe", "name"), EACH)
-def test_what_jax_began_torch_goes_on_with(recipe: str, name: str) -> None:
-    pair, made = PAIRS[name], RECIPES[recipe]
+def begun_in_jax(pair: Trained, rule: Any) -> tuple[torch.nn.Module, Any, Any, Any, Map]:
+    """PyTorch's model after some steps of JAX's; the parameters before and after them, the state, the way back."""
     model = pair.made()
     first = pair.params(weights(model))
-    rule = made.optax()
     begun, state = pair.train(first, rule, rule.init(first), STEPS)
     back = pair.map.inverse()
     model.load_state_dict({n: torch.tensor(a) for n, a in back.carry(begun).items()}, strict=False)
+    return model, first, begun, state, back
+
+
+@pytest.mark.parametrize(("recipe", "name"), EACH)
+def test_what_jax_began_torch_goes_on_with(recipe: str, name: str) -> None:
+    pair, made = PAIRS[name], RECIPES[recipe]
+    rule = made.optax()
+    model, first, begun, state, back = begun_in_jax(pair, rule)
 
     optimizer = back.carry_optimizer(state, made.torch(model.parameters()), port_model=model, step=STEPS)
 
@@ -333,11 +339,7 @@ def test_a_schedule_goes_on_in_step() -> None:
 def test_a_scheduler_of_torch_is_stepped_as_often_as_there_were_updates() -> None:
     pair, rate = LANGUAGE, 0.02
     rule = optax.adam(optax.linear_schedule(rate, 0.0, 8))
-    model = pair.made()
-    first = pair.params(weights(model))
-    begun, state = pair.train(first, rule, rule.init(first), STEPS)
-    back = pair.map.inverse()
-    model.load_state_dict({n: torch.tensor(a) for n, a in back.carry(begun).items()}, strict=False)
+    model, first, begun, state, back = begun_in_jax(pair, rule)
     optimizer = torch.optim.Adam(model.named_parameters(), lr=rate)
     scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1e-9, 8)
     for _ in range(STEPS):
@@ -355,11 +357,7 @@ def test_a_scheduler_of_torch_is_stepped_as_often_as_there_were_updates() -> Non
 def test_an_injected_rate_with_a_schedule_is_the_scheduler_s_own(is_carried_first: bool) -> None:
     pair, rate = LANGUAGE, 0.02
     rule = optax.inject_hyperparams(optax.adamw)(optax.linear_schedule(rate, 0.0, 8), weight_decay=0.05)
-    model = pair.made()
-    first = pair.params(weights(model))
-    begun, state = pair.train(first, rule, rule.init(first), STEPS)
-    back = pair.map.inverse()
-    model.load_state_dict({n: torch.tensor(a) for n, a in back.carry(begun).items()}, strict=False)
+    model, first, begun, state, back = begun_in_jax(pair, rule)
     optimizer = torch.optim.AdamW(model.named_parameters(), lr=rate)
     if is_carried_first:
         back.carry_optimizer(state, optimizer)
